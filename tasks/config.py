@@ -1,0 +1,174 @@
+"""The configuration of one retraining: one flat, frozen model.
+
+The Airflow trigger form, the command line's ``--config`` and the record of each step are all
+made from this one class, so a field added here appears in all three.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.errors import BadInput
+
+Recipe = Literal["baseline", "regularized", "balanced"]
+
+
+class Retraining(BaseModel):
+    """What a person may choose about a retraining; everything else follows from the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(
+        96,
+        ge=32,
+        le=512,
+        title="Image size (px)",
+        description="Side of the square that the network sees, in pixels.",
+    )
+    packed_size: int = Field(
+        180,
+        ge=32,
+        le=1024,
+        title="Packed size (px)",
+        description="Side of the square that ingest decodes each image to, once, in pixels. "
+        "At least the image size.",
+    )
+    maximum_megapixels: int = Field(
+        64,
+        ge=1,
+        le=500,
+        title="Largest image (megapixels)",
+        description="Larger images are quarantined, undecoded. Dermatoscopes deliver 0.2 to 50.",
+    )
+    recipes: tuple[Recipe, ...] = Field(
+        ("baseline", "regularized", "balanced"),
+        min_length=1,
+        title="Recipes",
+        description="Networks to train; validation data chooses one. baseline: plain CNN. "
+        "regularized: online augmentation and dropout. balanced: oversampled data, dropout and "
+        "batch normalization.",
+    )
+    epochs: int = Field(
+        20,
+        ge=1,
+        le=500,
+        title="Epochs",
+        description="Passes over the training part, for each recipe.",
+    )
+    batch_size: int = Field(
+        32, ge=4, le=1024, title="Batch size", description="Images in one step of the optimizer."
+    )
+    learning_rate: float = Field(
+        1e-3,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Step size of Adam. Its authors' default is 0.001.",
+    )
+    validation_share: float = Field(
+        0.15,
+        ge=0.05,
+        le=0.4,
+        title="Validation share",
+        description="Share of the lesions that choose the recipe and the operating threshold.",
+    )
+    test_share: float = Field(
+        0.20,
+        ge=0.05,
+        le=0.4,
+        title="Test share",
+        description="Share of the lesions that are kept back, frozen, and judge the model once.",
+    )
+    minimum_groups: int = Field(
+        12,
+        ge=2,
+        le=1000,
+        title="Fewest lesions of a class",
+        description="A class with fewer distinct lesions after quarantine is left out as not "
+        "learnable.",
+    )
+    target_sensitivity: float = Field(
+        0.95,
+        ge=0.5,
+        le=1.0,
+        title="Target sensitivity for melanoma",
+        description="The operating threshold is the highest that reaches this on validation data.",
+    )
+    minimum_recall: float = Field(
+        0.80,
+        ge=0.0,
+        lt=1.0,
+        title="Minimum recall for melanoma",
+        description="The gate passes only if the exact one-sided 95 % lower bound of melanoma "
+        "recall on the test part reaches this.",
+    )
+    minimum_specificity: float = Field(
+        0.20,
+        ge=0.0,
+        lt=1.0,
+        title="Minimum specificity for melanoma",
+        description="The gate passes only if the exact one-sided 95 % lower bound of specificity "
+        "reaches this: a model that calls everything melanoma must not pass.",
+    )
+    seed: int = Field(
+        20,
+        ge=0,
+        le=2**31 - 1,
+        title="Seed",
+        description="Start of every random sequence of this run. The split does not use it: "
+        "a lesion's side never changes.",
+    )
+
+    @model_validator(mode="after")
+    def _sizes_and_shares_fit(self) -> Self:
+        if self.image_size > self.packed_size:
+            raise ValueError(
+                f"image_size must be at most packed_size, else pixels would be invented; "
+                f"received image_size={self.image_size}, packed_size={self.packed_size}"
+            )
+        if self.validation_share + self.test_share > 0.6:
+            raise ValueError(
+                "validation_share + test_share must leave at least 0.4 of the lesions for "
+                f"training; received {self.validation_share} + {self.test_share}"
+            )
+        if len(set(self.recipes)) != len(self.recipes):
+            raise ValueError(f"recipes must be distinct; received {self.recipes}")
+        return self
+
+
+def parse_config(text: str) -> Retraining:
+    """Read a configuration from JSON.
+
+    Args:
+        text: A JSON object with any of the fields of `Retraining`; ``{}`` means all defaults.
+
+    Raises:
+        BadInput: The text is not JSON, names an unknown field, or has a value out of range.
+    """
+    try:
+        return Retraining.model_validate_json(text or "{}")
+    except ValidationError as error:
+        problems = "; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())
+        raise BadInput(
+            "The configuration is not valid.",
+            expected="a JSON object with fields of "
+            + ", ".join(sorted(Retraining.model_fields))
+            + ", each within its range",
+            received=f"{text[:200]!r}: {problems}",
+            do="correct the fields named above; `python -m tasks config` lists every field with "
+            "its range and default",
+        ) from error
+
+
+def _explain(location: tuple[int | str, ...], message: str) -> str:
+    name = ".".join(str(part) for part in location)
+    if message.startswith("Extra inputs"):
+        return f"{name}: there is no such field{_suggestion(name)}"
+    return f"{name}: {message}" if name else message
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, Retraining.model_fields, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

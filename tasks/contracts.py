@@ -1,0 +1,312 @@
+"""The records: what each step promises to the steps after it.
+
+One record per step and run, ``runs/<run>/<step>/record.json``, written last and once. Everything
+in a record but its ``provenance`` is its content; the content's SHA-256 is what reuse compares.
+"""
+
+import hashlib
+import json
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.config import Recipe, Retraining
+from tasks.lesions import Diagnosis
+
+Side = Literal["train", "validation", "test"]
+Severity = Literal["information", "warning", "error"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artifact(Frozen):
+    """One object in the store that a record vouches for."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+
+
+class Provenance(Frozen):
+    """How a record came to be. Not part of its content."""
+
+    step: str
+    run: str
+    config: Retraining
+    code: str = Field(description="SHA-256 over the source of the step and all it imports.")
+    fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
+    inputs: dict[str, str] = Field(description="Content hash of each record that was read.")
+    reused_from: str | None = Field(description="The run that did the work, if not this one.")
+    committed_at: str = Field(description="UTC, ISO 8601.")
+    seconds: float = Field(description="Wall time of the step, without interpreter start-up.")
+    peak_memory_bytes: int
+    machine: str
+
+
+class Record(Frozen):
+    provenance: Provenance | None = None
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256, hex, over the record without its provenance."""
+        content = self.model_dump(mode="json", exclude={"provenance"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def with_provenance(self, provenance: Provenance) -> Self:
+        return self.model_copy(update={"provenance": provenance})
+
+    @property
+    def reason_to_stop(self) -> str | None:
+        """Why the steps after this one must not run, if they must not."""
+        return None
+
+
+class Ingested(Record):
+    """The delivered files, decoded once.
+
+    Attributes:
+        manifest: Parquet, one row per file under ``raw/`` that is not a table; its columns are
+            those of `tasks.manifest.COLUMNS`.
+        shards: ``.npy`` files, uint8 ``(n, packed_px, packed_px, 3)``, RGB, 0 to 255.
+        files: Rows in the manifest.
+        decoded: Rows whose pixels could be decoded.
+        fetched: Files that had to be fetched in this run; the rest was known by its ETag.
+        tables: Metadata tables that were recognized, with the rows of each.
+        ignored: Keys under ``raw/`` that are neither an image nor a recognized table.
+        synthetic: True if any file was drawn by ``tasks.synthesize``.
+    """
+
+    manifest: Artifact
+    shards: tuple[Artifact, ...]
+    packed_px: int
+    files: int
+    decoded: int
+    fetched: int
+    tables: dict[str, int]
+    ignored: tuple[str, ...]
+    synthetic: bool
+
+
+class Finding(Frozen):
+    """One law that the data broke, or kept (count 0).
+
+    Attributes:
+        law: Name of the law.
+        description: What it demands, and what `count` counts.
+        count: How many image ids, files or classes break it.
+        severity: What it means for a model trained on the data.
+        consequence: What the pipeline did about it.
+        examples: Up to 10 of what `count` counts.
+    """
+
+    law: str
+    description: str
+    count: int
+    severity: Severity
+    consequence: str
+    examples: tuple[str, ...]
+
+
+class Validated(Record):
+    """What may be learned from.
+
+    Attributes:
+        accepted: Parquet, the manifest's rows that broke no law.
+        quarantine: CSV, one row per quarantined file: key, image_id, label, law, reason,
+            counterpart.
+        findings: One per law.
+        data_docs: Great Expectations' own pages; the first is the index.
+        expectations_met: How many of the suite's expectations held.
+        expectations: How many there are.
+        classes: Accepted images of each learnable class.
+        groups: Distinct lesions (as far as known) of each learnable class.
+    """
+
+    accepted: Artifact
+    quarantine: Artifact
+    findings: tuple[Finding, ...]
+    data_docs: tuple[Artifact, ...]
+    expectations_met: int
+    expectations: int
+    quarantined: int
+    classes: dict[Diagnosis, int]
+    groups: dict[Diagnosis, int]
+
+
+class Split(Record):
+    """The three parts.
+
+    Attributes:
+        parts: Parquet, the accepted rows with ``group`` and ``side``.
+        counts: Images of each class on each side.
+        groups: Groups on each side.
+        bridging: Images taken out of training because their group reaches another side.
+    """
+
+    parts: Artifact
+    counts: dict[Side, dict[Diagnosis, int]]
+    groups: dict[Side, int]
+    bridging: int
+
+
+class Balance(Record):
+    """How uneven the training part is, and what would even it out.
+
+    Attributes:
+        counts: Training images of each class.
+        imbalance_ratio: Images of the dominating class for each image of the rarest.
+        plan: Copies to draw for each class so that all reach the dominating one.
+    """
+
+    counts: dict[Diagnosis, int]
+    rarest: Diagnosis
+    dominating: Diagnosis
+    imbalance_ratio: float
+    plan: dict[Diagnosis, int]
+    finding: str
+
+
+class Oversampled(Record):
+    """Augmentor's copies of training images.
+
+    Attributes:
+        copies: Parquet with columns ``source_key``, ``label``, ``group``, ``shard``, ``index``.
+        shards: ``.npy`` files, uint8 ``(n, packed_px, packed_px, 3)``, RGB, 0 to 255.
+        counts: Images of each class, originals and copies together.
+    """
+
+    copies: Artifact
+    shards: tuple[Artifact, ...]
+    counts: dict[Diagnosis, int]
+
+
+class Epoch(Frozen):
+    """Figures at the end of one pass over the training part. Losses are cross-entropies in nats."""
+
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    val_balanced_accuracy: float
+    seconds: float
+
+
+class TrainedRecipe(Frozen):
+    """One trained network.
+
+    Attributes:
+        model: A ``.keras`` file: uint8 or float RGB 0 to 255, ``(n, any, any, 3)``, to
+            probabilities ``(n, classes)``. Preprocessing is inside. Weights of `best_epoch`.
+        best_epoch: The epoch with the lowest validation loss, counted from 1.
+        finding: What the curves say about over- and underfit, by rule.
+    """
+
+    recipe: Recipe
+    model: Artifact
+    parameters: int
+    images: int
+    epochs: tuple[Epoch, ...]
+    best_epoch: int
+    finding: str
+    mlflow_run: str
+
+
+class Trained(Record):
+    """The recipes, trained. `classes` is the order of the networks' outputs."""
+
+    classes: tuple[Diagnosis, ...]
+    recipes: tuple[TrainedRecipe, ...]
+
+
+class Proportion(Frozen):
+    """Successes out of n with an exact (Clopper-Pearson) two-sided 95 % interval."""
+
+    successes: int
+    n: int
+    estimate: float | None
+    lower: float
+    upper: float
+
+
+class Evaluated(Record):
+    """The chosen recipe on the frozen test part.
+
+    Attributes:
+        recipe: Chosen by balanced accuracy on validation.
+        threshold: Melanoma probability at or above which an image is called melanoma; from
+            validation.
+        validation_balanced_accuracy: Of each recipe; mean recall over the classes.
+        accuracy: Of the most probable class, over test images.
+        recall: Of each class, most probable class, over test images.
+        confusion: Rows: true class; columns: most probable class; test images.
+        sensitivity: Melanoma lesions at or above `threshold`, by the mean of their images'
+            probabilities. One lesion counts once: its images are not independent.
+        specificity: Other lesions below `threshold`.
+        auc: Melanoma lesions against all others; None if either is absent.
+        missed: Image ids of the melanoma lesions that fell below the threshold.
+        predictions: Parquet: image_id, group, label, one probability column per class.
+    """
+
+    recipe: Recipe
+    model: Artifact
+    classes: tuple[Diagnosis, ...]
+    threshold: float
+    validation_sensitivity: Proportion
+    validation_balanced_accuracy: dict[Recipe, float]
+    test_images: int
+    accuracy: Proportion
+    balanced_accuracy: float
+    recall: dict[Diagnosis, Proportion]
+    confusion: tuple[tuple[int, ...], ...]
+    sensitivity: Proportion
+    specificity: Proportion
+    auc: float | None
+    missed: tuple[str, ...]
+    predictions: Artifact
+
+
+Decision = Literal["pass", "fail", "insufficient evidence"]
+
+
+class Rule(Frozen):
+    """One rule of the gate. `lower` and `upper` are exact one-sided 95 % bounds."""
+
+    name: str
+    successes: int
+    n: int
+    lower: float
+    upper: float
+    minimum: float
+    decision: Decision
+    reason: str
+
+
+class Verdict(Record):
+    """Whether this model may become a challenger."""
+
+    decision: Decision
+    rules: tuple[Rule, ...]
+    reason: str
+
+
+class Registered(Record):
+    """An MLflow model version.
+
+    Attributes:
+        newly: False if this very model was registered by an earlier run.
+    """
+
+    name: str
+    version: int
+    alias: Literal["challenger"]
+    newly: bool
+    model_sha256: str
+    card: Artifact
+
+    @property
+    def reason_to_stop(self) -> str | None:
+        if self.newly:
+            return None
+        return f"nothing is new: this very model is already version {self.version} of {self.name}"

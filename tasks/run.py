@@ -1,0 +1,345 @@
+"""One run of the pipeline, as one step sees it: its place in the store, its records, its reuse.
+
+`execute` is the only place that commits a record, and so the only place that decides whether a
+step happened.
+"""
+
+import ast
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.config import Retraining
+from tasks.contracts import Artifact, Provenance, Record
+from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound
+from tasks.pipeline import PIPELINE, Step, step_named
+from tasks.storage import Store, open_store, read_many
+
+log = logging.getLogger("tasks")
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a step is: `done` of `total`, in words `text` ("epoch 3/20, loss 1.21")."""
+
+    step: str
+    done: int
+    total: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a step reads and writes.
+
+    Attributes:
+        store: The store.
+        name: Name of the run, ``runs/<name>/`` in the store.
+        config: The run's configuration.
+        step: The step that this object was made for; its artifacts go to its folder.
+        watch: Called with each `Progress`, in the process of the step.
+    """
+
+    store: Store
+    name: str
+    config: Retraining
+    step: str = ""
+    watch: Callable[[Progress], None] = field(default=lambda progress: None, repr=False)
+
+    @property
+    def uri(self) -> str:
+        return f"{self.store.uri}/runs/{self.name}"
+
+    def key(self, filename: str, step: str | None = None) -> str:
+        return f"runs/{self.name}/{step or self.step}/{filename}"
+
+    def keep(self, filename: str, data: bytes) -> Artifact:
+        """Write an artifact into this step's folder, over what a killed attempt left there."""
+        key = self.key(filename)
+        self.store.replace(key, data)
+        return Artifact(key=key, sha256=sha256(data), size_bytes=len(data))
+
+    def share(self, kind: str, data: bytes, suffix: str) -> Artifact:
+        """Write an artifact that other runs may use too, under the hash of its content."""
+        digest = sha256(data)
+        key = f"shared/{kind}/{digest}{suffix}"
+        try:
+            self.store.create(key, data)
+        except AlreadyExists:
+            log.debug("%s is already there", key)
+        return Artifact(key=key, sha256=digest, size_bytes=len(data))
+
+    def fetch(self, artifact: Artifact) -> bytes:
+        """Read an artifact. Raises `Corrupt` unless its bytes are what the record holds."""
+        return self._checked(artifact, self.store.read(artifact.key))
+
+    def fetch_many(self, artifacts: tuple[Artifact, ...]) -> Iterator[bytes]:
+        """Read artifacts in parallel; see `fetch`."""
+        contents = read_many(self.store, [artifact.key for artifact in artifacts])
+        for artifact, data in zip(artifacts, contents, strict=True):
+            yield self._checked(artifact, data)
+
+    def _checked(self, artifact: Artifact, data: bytes) -> bytes:
+        if sha256(data) != artifact.sha256:
+            raise Corrupt(
+                "An artifact is not what its record says.",
+                expected=f"SHA-256 {artifact.sha256} of {artifact.key}",
+                received=f"SHA-256 {sha256(data)}",
+                do="find out who changed it; then start a new run",
+            )
+        return data
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        """Tell whoever watches, here and from afar, how far this step is."""
+        now = Progress(self.step, done, total, text)
+        self.watch(now)
+        self.store.replace(self.key("progress.json"), json.dumps(now.__dict__).encode())
+
+    def record(self, step: str) -> Record | None:
+        """The committed record of a step of this run, or None."""
+        return read_record(self.store, self.name, step)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def open_run(uri: str, config: Retraining, *, step: str = "") -> Run:
+    """Open ``<store>/runs/<name>``.
+
+    Raises:
+        BadInput: The address does not end in ``/runs/<name>``.
+    """
+    store, separator, name = uri.rstrip("/").rpartition("/runs/")
+    if not separator or not store or not RUN_NAME.fullmatch(name):
+        raise BadInput(
+            "The address of the run is not understood.",
+            expected="STORE/runs/NAME, with letters, digits, '.', '_' and '-' in NAME",
+            received=repr(uri),
+            do="give for example --run store/runs/first, or s3://bucket/prefix/runs/first",
+        )
+    return Run(open_store(store), name, config, step)
+
+
+def read_record(store: Store, run: str, step: str) -> Record | None:
+    """The committed record of a step, or None.
+
+    Raises:
+        BadInput: There is one, but it is not a record of this version of the program.
+    """
+    key = f"runs/{run}/{step}/record.json"
+    try:
+        data = store.read(key)
+    except NotFound:
+        return None
+    try:
+        return step_named(step).gives.model_validate_json(data)
+    except ValidationError as error:
+        raise BadInput(
+            f"The record {key} cannot be read.",
+            expected=f"a {step_named(step).gives.__name__} of this version of the program",
+            received=str(error).splitlines()[0],
+            do="start a new run: records are never rewritten",
+        ) from error
+
+
+def execute(step: Step, run: Run) -> Record:
+    """Run one step, unless its work is done already, and commit its record.
+
+    Raises:
+        BadInput: A record that the step needs is missing, or the run already holds this step
+            under another configuration; or whatever the step itself raises.
+        Halt: The step decided that the steps after it must not run.
+    """
+    started = time.monotonic()
+    inputs = {need: _needed(run, need, step.name) for need in step.needs}
+    fingerprint = _fingerprint(step, run, inputs)
+    committed = run.record(step.name)
+    if committed:
+        _check_same_work(run, step, committed, fingerprint)
+        log.info("%s was committed before; nothing to do.", step.name)
+    else:
+        committed = _do(step, run, inputs, fingerprint, started)
+    if committed.reason_to_stop:
+        raise Halt(f"{step.name}: {committed.reason_to_stop}")
+    return committed
+
+
+def _do(
+    step: Step, run: Run, inputs: dict[str, Record], fingerprint: str, started: float
+) -> Record:
+    reused, earlier = _reusable(step, run, fingerprint)
+    if earlier:
+        record = earlier
+        log.info(
+            "%s: nothing it depends on has changed; reused the work of run %s.", step.name, reused
+        )
+    else:
+        function = getattr(import_module(f"tasks.{step.name}"), step.name)
+        record = function(run, *inputs.values())
+    record = record.with_provenance(
+        Provenance(
+            step=step.name,
+            run=run.name,
+            config=run.config,
+            code=code_hash(step.name),
+            fingerprint=fingerprint,
+            inputs={name: record.content_hash for name, record in inputs.items()},
+            reused_from=reused,
+            committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 3),
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            machine=f"{platform.machine()}, {os.cpu_count()} cores, {socket.gethostname()}",
+        )
+    )
+    return _commit(step, run, record, fingerprint)
+
+
+def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
+    key = run.key("record.json", step.name)
+    data = record.model_dump_json(indent=1).encode()
+    try:
+        run.store.create(key, data)
+    except AlreadyExists:
+        winner = run.record(step.name)
+        if winner is None:
+            raise
+        log.warning("%s: another attempt committed first; its record stands.", step.name)
+        return winner
+    if step.reusable and record.provenance and not record.provenance.reused_from:
+        run.store.replace(_reuse_key(step, fingerprint), json.dumps({"run": run.name}).encode())
+    return record
+
+
+def _needed(run: Run, need: str, step: str) -> Record:
+    record = run.record(need)
+    if record is None:
+        raise BadInput(
+            f"{step} cannot start.",
+            expected=f"the record of {need} in {run.uri}",
+            received="no such record: the step did not happen",
+            do=f"run `python -m tasks {need} --run {run.uri}` first, or all of it with "
+            "`python -m tasks run`",
+        )
+    return record
+
+
+def _check_same_work(run: Run, step: Step, committed: Record, fingerprint: str) -> None:
+    then = committed.provenance
+    if then and then.fingerprint != fingerprint:
+        changed = [
+            name for name in step.config if getattr(then.config, name) != getattr(run.config, name)
+        ]
+        raise BadInput(
+            f"Run {run.name} already holds {step.name}, made from something else.",
+            expected="the same configuration, code and inputs as when it was committed",
+            received=f"changed: {', '.join(changed) or 'code, libraries, raw/ or an earlier record'}",
+            do="start a new run: a committed record is never rewritten",
+        )
+
+
+# Reuse ------------------------------------------------------------------------------------------
+
+
+def _reuse_key(step: Step, fingerprint: str) -> str:
+    return f"shared/reuse/{step.name}/{fingerprint}.json"
+
+
+def _reusable(step: Step, run: Run, fingerprint: str) -> tuple[str | None, Record | None]:
+    """An earlier run's record with this fingerprint, if all that it vouches for still holds."""
+    if not step.reusable:
+        return None, None
+    try:
+        earlier = str(json.loads(run.store.read(_reuse_key(step, fingerprint)))["run"])
+        record = read_record(run.store, earlier, step.name)
+        if record is None:
+            return None, None
+        for _ in run.fetch_many(tuple(artifacts_of(record))):
+            pass
+    except (BadInput, ValueError, KeyError) as error:
+        if not isinstance(error, NotFound) or "shared/reuse" not in str(error):
+            log.warning("%s: an earlier result is not reused: %s", step.name, error)
+        return None, None
+    return earlier, record
+
+
+def artifacts_of(value: Any) -> Iterator[Artifact]:
+    """Every artifact inside a record."""
+    if isinstance(value, Artifact):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from artifacts_of(getattr(value, name))
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from artifacts_of(part)
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from artifacts_of(part)
+
+
+def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
+    parts = {
+        "step": step.name,
+        "code": code_hash(step.name),
+        "libraries": {name: metadata.version(name) for name in step.libraries},
+        "config": {
+            name: value
+            for name, value in run.config.model_dump(mode="json").items()
+            if name in step.config
+        },
+        "inputs": {name: record.content_hash for name, record in inputs.items()},
+    }
+    if not step.needs:
+        parts["raw"] = [(entry.key, entry.etag) for entry in run.store.list("raw/")]
+    return sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+@lru_cache
+def code_hash(module: str) -> str:
+    """SHA-256 over the source of ``tasks/<module>.py`` and of all of ``tasks/`` it imports."""
+    folder = Path(__file__).parent
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name not in seen and (folder / f"{name}.py").is_file():
+            seen.add(name)
+            todo += _imports((folder / f"{name}.py").read_text())
+    text = "\0".join(f"{name}\0{(folder / f'{name}.py').read_text()}" for name in sorted(seen))
+    return sha256(text.encode())
+
+
+def _imports(source: str) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "tasks":
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasks."):
+            found.append(str(node.module).removeprefix("tasks."))
+    return found
+
+
+def steps_until(last: str | None) -> tuple[Step, ...]:
+    """The steps of the pipeline up to and with `last`; all of them for None."""
+    if last is None:
+        return PIPELINE
+    names = [step.name for step in PIPELINE]
+    return PIPELINE[: names.index(step_named(last).name) + 1]

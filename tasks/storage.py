@@ -1,0 +1,324 @@
+"""Object storage behind one small interface: a directory, or S3 through boto3.
+
+Two kinds of write, both all-or-nothing:
+
+- ``create`` writes a key once. Of any number of writers that race, one wins and the others get
+  `AlreadyExists` (``link(2)`` on a disk, ``If-None-Match: *`` on S3). Records and shared objects
+  are created.
+- ``replace`` overwrites. Only artifacts that a record will vouch for by their SHA-256, and
+  progress, are replaced.
+
+Addresses and credentials of an S3 server come from the environment, under the names that every
+AWS tool reads: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
+"""
+
+import errno
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
+
+PARALLEL_REQUESTS = 16  # S3 latency is tens of ms; 16 in flight hide it without flooding a server
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored object.
+
+    Attributes:
+        key: Path inside the store, with ``/`` between its parts.
+        size_bytes: Length of the content.
+        etag: Changes whenever the content changes. Opaque: it is not a hash of the content.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+class Store(Protocol):
+    """What the pipeline asks of object storage. Keys are relative, with ``/`` between parts."""
+
+    uri: str
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Yield the objects whose key starts with `prefix`, in the order of their keys."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """Return the content. Raises `NotFound`."""
+        ...
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write a new object, whole or not at all. Raises `AlreadyExists`."""
+        ...
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Write an object, whole or not at all, over whatever stood there."""
+        ...
+
+
+def open_store(uri: str) -> Store:
+    """Open a store.
+
+    Args:
+        uri: ``s3://bucket/prefix``, or the path of a directory (made when first written to).
+
+    Raises:
+        BadInput: The address has another scheme, or names no bucket.
+    """
+    if uri.startswith("s3://"):
+        bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
+        if not bucket:
+            raise _bad_address(uri)
+        return S3Store(bucket, prefix)
+    if "://" in uri and not uri.startswith("file://") or not uri.strip():
+        raise _bad_address(uri)
+    return DirectoryStore(Path(uri.removeprefix("file://")).expanduser().resolve())
+
+
+def read_many(store: Store, keys: Iterable[str]) -> Iterator[bytes]:
+    """Read objects in parallel; yields contents in the order of `keys`."""
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
+        yield from threads.map(store.read, keys)
+
+
+def _bad_address(uri: str) -> BadInput:
+    return BadInput(
+        "The address of the store is not understood.",
+        expected="s3://bucket/prefix, or the path of a directory",
+        received=repr(uri),
+        do="correct the address",
+    )
+
+
+def _not_found(store: Store, key: str) -> NotFound:
+    return NotFound(
+        "An object is missing from the store.",
+        expected=f"an object {key}",
+        received=f"no such object in {store.uri}",
+        do="check the address of the store; if the object was deleted, start a new run",
+    )
+
+
+class DirectoryStore:
+    """A store in a directory of a local or shared file system.
+
+    A write goes to a temporary file beside the store's content first and becomes visible by one
+    atomic system call, so a reader, or a crash, never sees half an object.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = str(root)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        start = self._path(prefix)
+        folder = start if prefix.endswith("/") or start.is_dir() else start.parent
+        if not folder.is_dir():
+            return
+        found = []
+        for base, folders, files in os.walk(folder, followlinks=True):
+            if ".partial" in folders:
+                folders.remove(".partial")
+            for name in files:
+                path = Path(base, name)
+                key = path.relative_to(self.root).as_posix()
+                if key.startswith(prefix):
+                    status = path.stat()
+                    etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+                    found.append(Entry(key, status.st_size, etag))
+        yield from sorted(found, key=lambda entry: entry.key)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise _not_found(self, key) from None
+        except OSError as error:
+            raise self._explained(error, key) from error
+
+    def create(self, key: str, data: bytes) -> None:
+        with self._partial(key, data) as partial:
+            try:
+                os.link(partial, self._path(key))
+            except FileExistsError:
+                raise AlreadyExists(key) from None
+
+    def replace(self, key: str, data: bytes) -> None:
+        with self._partial(key, data) as partial:
+            os.replace(partial, self._path(key))
+
+    @contextmanager
+    def _partial(self, key: str, data: bytes) -> Iterator[str]:
+        """A complete temporary file on the same file system, gone afterwards."""
+        name = None
+        try:
+            partials = self.root / ".partial"
+            partials.mkdir(parents=True, exist_ok=True)
+            self._path(key).parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=partials)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(name, 0o644)
+            yield name
+        except OSError as error:
+            raise self._explained(error, key) from error
+        finally:
+            if name and os.path.exists(name):
+                os.unlink(name)
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if key.startswith("/") or ".." in parts or "\0" in key:
+            raise BadInput(
+                "A key would leave the store.",
+                expected="a relative key without '..'",
+                received=repr(key),
+                do="rename the file",
+            )
+        return self.root.joinpath(*parts)
+
+    def _explained(self, error: OSError, key: str) -> BadInput | Momentary:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return BadInput(
+                "The disk of the store is full.",
+                expected=f"room for {key}",
+                received=f"{error.strerror} in {self.uri}",
+                do="free space, or give another store; then run the step again: nothing "
+                "half-written was kept",
+            )
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            return BadInput(
+                "The store cannot be used.",
+                expected=f"a directory {self.uri} that may be read and written",
+                received=f"{error.strerror} at {key}",
+                do="correct its owner or mode, or give another store",
+            )
+        return Momentary(f"The store {self.uri} failed at {key}: {error}. Running again may help.")
+
+
+class S3Store:
+    """A store in a bucket of an S3 server, under a prefix."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        # A client is safe to share between threads. Newer checksum trailers are asked for only
+        # where an operation requires them: S3 servers other than AWS's often lack them.
+        return boto3.client(
+            "s3",
+            region_name=os.environ.get("AWS_REGION", "us-east-1"),
+            config=Config(
+                max_pool_connections=PARALLEL_REQUESTS,
+                retries={"mode": "standard", "max_attempts": 5},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                connect_timeout=10,
+                read_timeout=60,
+            ),
+        )
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    key = found["Key"].removeprefix(self.prefix)
+                    yield Entry(key, found["Size"], found["ETag"].strip('"'))
+
+    def read(self, key: str) -> bytes:
+        with self._explained(key):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            return bytes(answer["Body"].read())
+
+    def create(self, key: str, data: bytes) -> None:
+        with self._explained(key):
+            for pause_seconds in (0.1, 0.4, 1.6, None):
+                try:
+                    self._client.put_object(
+                        Bucket=self.bucket, Key=self.prefix + key, Body=data, IfNoneMatch="*"
+                    )
+                    return
+                except self._client.exceptions.ClientError as error:
+                    # "Another conditional write of this key is under way, ask again": who won
+                    # is not known yet.
+                    conflict = error.response["Error"].get("Code") == "ConditionalRequestConflict"
+                    if not conflict or pause_seconds is None:
+                        raise
+                    time.sleep(pause_seconds)
+
+    def replace(self, key: str, data: bytes) -> None:
+        with self._explained(key):
+            self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            raise self._refused(error, key) from error
+        except BotoCoreError as error:
+            raise self._unreached(error, key) from error
+
+    def _refused(self, error: Any, key: str) -> Exception:
+        code = str(error.response["Error"].get("Code", ""))
+        status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+        if code == "NoSuchKey":
+            return _not_found(self, key)
+        if code == "PreconditionFailed" or status == 412:
+            return AlreadyExists(key)
+        if code == "NoSuchBucket":
+            return BadInput(
+                "The bucket does not exist.",
+                expected=f"a bucket named {self.bucket!r} on {self._server}",
+                received="NoSuchBucket",
+                do="create the bucket, or correct the address of the store",
+            )
+        if status in (401, 403):
+            return BadInput(
+                "The S3 server refused the credentials.",
+                expected=f"an access key that may list, read and write {self.uri}",
+                received=f"{code or status} from {self._server} at {key!r}",
+                do="correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the bucket's policy",
+            )
+        return Momentary(f"{self._server} answered {code or status} at {key!r}; try again later.")
+
+    def _unreached(self, error: Exception, key: str) -> Exception:
+        from botocore.exceptions import NoCredentialsError, PartialCredentialsError
+
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return BadInput(
+                "There are no credentials for the S3 server.",
+                expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
+                received="neither, or only one of them",
+                do="set both, and AWS_ENDPOINT_URL for a server other than AWS",
+            )
+        if isinstance(error, ValueError):  # botocore's malformed addresses are ValueErrors too
+            return _bad_address(self.uri)
+        return Momentary(f"{self._server} cannot be reached at {key!r}: {error}")
+
+    @property
+    def _server(self) -> str:
+        return str(
+            os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "S3")
+        )
