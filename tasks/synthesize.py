@@ -32,6 +32,7 @@ COMMENT = b"SYNTHETIC: drawn by the program, not a photograph; says nothing abou
 SITES = ("back", "abdomen", "chest", "face", "lower extremity", "upper extremity", "scalp")
 SEVERAL_IMAGES = 0.15  # share of the lesions that are seen two or three times
 SMALLEST_CLASS = 4
+FIELD = 128  # side of the random field that gives a lesion its texture; a power of 2
 
 Plane = NDArray[Any]  # float32 (SIDE_PX, SIDE_PX)
 Places = NDArray[Any]  # float64 (n, 2), on the lesion; its border is about at distance 1
@@ -217,7 +218,7 @@ class Scene:
 
     def __init__(self, kind: Kind, typical: float, lesion: Generator, view: Generator) -> None:
         self._field = ndimage.gaussian_filter(
-            lesion.standard_normal((96, 96), dtype=np.float32), 1.6, mode="wrap"
+            lesion.standard_normal((FIELD, FIELD), dtype=np.float32), 2.1, mode="wrap"
         )
         self._field /= self._field.std()
         self._place(kind, lesion, view)
@@ -268,9 +269,16 @@ class Scene:
 
     def noise(self, frequency: float, start: float = 0.0) -> Plane:
         """A smooth random field of mean 0 and deviation about 1, fixed to the lesion."""
-        places = np.stack([self.y, self.x]) * np.float32(3.0 * frequency) + np.float32(40 + start)
-        field: Plane = ndimage.map_coordinates(self._field, places, order=1, mode="grid-wrap")
-        return field
+        scale, shift = np.float32(4 * frequency), np.float32(FIELD // 2 + start)
+        if frequency > 3:  # so fine that the nearest cell will do
+            rows, columns = ((c * scale + shift).astype(int) % FIELD for c in (self.y, self.x))
+            nearest: Plane = self._field[rows, columns]
+            return nearest
+        # So smooth that every second pixel will do.
+        places = np.stack([self.y[::2, ::2], self.x[::2, ::2]]) * scale + shift
+        field = ndimage.map_coordinates(self._field, places, order=1, mode="grid-wrap")
+        whole = Image.fromarray(field).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+        return np.asarray(whole)
 
     def patches(self, share: float, frequency: float, start: float) -> Plane:
         """Soft-edged patches that cover about `share` of the plane."""
@@ -322,11 +330,12 @@ class Scene:
         """Light, lens, sensor, and the mark that this is no photograph."""
         line = np.linspace(-1, 1, SIDE_PX, dtype=np.float32)
         across, down = view.normal(0, 0.05, 2)
-        light = view.normal(1.0, 0.05) + across * line[None, :] + down * line[:, None]
+        light: Plane = view.normal(1.0, 0.05) + across * line[None, :] + down * line[:, None]
         light -= 0.10 * (line[None, :] ** 2 + line[:, None] ** 2)
-        blurred = ndimage.gaussian_filter(self.pixels, (lens := view.uniform(0.5, 0.95), lens, 0))
-        image = blurred * light[..., None] * view.normal(1.0, 0.02, 3)
-        image += view.standard_normal(image.shape, dtype=np.float32) * 2.5
+        light = light.astype(np.float32)
+        image = ndimage.gaussian_filter(self.pixels, (lens := view.uniform(0.5, 0.95), lens, 0))
+        image *= light[..., None] * view.normal(1.0, 0.02, 3).astype(np.float32)
+        image += view.standard_normal(image.shape, dtype=np.float32) * np.float32(2.5)
         picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
         ImageDraw.Draw(picture).text(
             (4, SIDE_PX - 15),
@@ -411,7 +420,7 @@ def _nevus(scene: Scene, rng: Generator, typical: float) -> None:
         places = _scatter(rng, 45, 0, 0.9)
         globules = scene.dots(places, rng.uniform(0.03, 0.06, 45))
         scene.blend(globules * scene.inside, _brown(rng, depth + 0.3), 0.5)
-    if typical < 0.65:  # an atypical nevus has a second colour off its centre, like a melanoma
+    if typical < 0.52:  # an atypical nevus has a second colour off its centre, like a melanoma
         scene.blend(scene.patches(0.3, 1.0, 3) * scene.core, _brown(rng, 0.95), 0.8)
 
 
@@ -445,7 +454,7 @@ def _pigmented_benign_keratosis(scene: Scene, rng: Generator, typical: float) ->
     ridges = 0.5 + 0.5 * np.sin(along * np.float32(rng.uniform(22, 34)) + bends)
     scene.blend(ridges * scene.inside * (0.7 + 0.4 * scene.noise(1.5, 60)), tan * 0.55, 0.55)
     scene.blend(scene.patches(0.3, 1.2, 9) * scene.inside, [158, 136, 122], 0.45)
-    if typical < 0.6:
+    if typical < 0.5:
         scene.blend(scene.patches(0.4, 0.9, 7) * scene.inside, _brown(rng, 0.75), 0.75)
 
 
