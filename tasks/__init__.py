@@ -1,9 +1,10 @@
 """Safe retraining of a skin-lesion classifier, one file per step.
 
     raw/ ── ingest ── validate ── split ─┬─ check_balance ─┐
-                                         ├──────────────── oversample ─┐
-                                         └──────────────────────────── train ── evaluate ── gate ── register
-                                                                         (needs what stands to its left)
+                                         ├───────────────── oversample ─┐
+                                         └───────────────────────────── train ─┐
+                                                                               │
+                                                 register ── gate ── evaluate ─┘
 
 A step is a function from records to a record. It reads the records it needs, writes its
 artifacts, and commits its own ``record.json`` last: a step without a record did not happen.

@@ -250,7 +250,8 @@ def _check_same_work(run: Run, step: Step, committed: Record, fingerprint: str) 
         raise BadInput(
             f"Run {run.name} already holds {step.name}, made from something else.",
             expected="the same configuration, code and inputs as when it was committed",
-            received=f"changed: {', '.join(changed) or 'code, libraries, raw/ or an earlier record'}",
+            received="changed since: "
+            + (", ".join(changed) or "the code, a library, raw/ or an earlier record"),
             do="start a new run: a committed record is never rewritten",
         )
 

@@ -1,0 +1,262 @@
+"""The command line: argv -> records -> step -> record.
+
+A terminal, an Airflow task, a container and a pod all run this. Exit codes: 0 done, 64 bad
+input, 75 a fault of the moment, 99 the rest must not run; see ``tasks.errors``.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from tasks.config import Retraining, parse_config
+from tasks.errors import BadInput, Halt, PipelineError
+from tasks.pipeline import PIPELINE, Step
+from tasks.run import Progress, Run, execute, open_run, steps_until
+from tasks.storage import open_store
+
+EPILOG = (
+    "Every step reads the records of the steps before it and commits its own record last, so it "
+    "can be killed and run again at any time. Exit codes: 0 done; 64 bad input, do not retry; "
+    "75 a fault of the moment, retry; 99 the steps after this one must not run. "
+    "S3: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. MLflow: MLFLOW_TRACKING_URI."
+)
+
+app = typer.Typer(
+    name="python -m tasks",
+    help="Retrain a skin-lesion classifier, safely: from delivered images to a model version "
+    "with evidence.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # ours are told in main(); a bug's shows as Python shows it
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunUri = Annotated[
+    str,
+    typer.Option("--run", help="STORE/runs/NAME; STORE is a directory or s3://bucket/prefix."),
+]
+StoreUri = Annotated[str, typer.Option("--store", help="A directory or s3://bucket/prefix.")]
+ConfigJson = Annotated[
+    str,
+    typer.Option(
+        "--config", help="JSON object; what it leaves out has its default. See [b]config[/b]."
+    ),
+]
+
+
+def _step_command(step: Step) -> Callable[..., None]:
+    def command(run: RunUri, config: ConfigJson = "{}") -> None:
+        execute(step, open_run(run, parse_config(config), step=step.name))
+
+    return command
+
+
+for _step in PIPELINE:
+    app.command(_step.name, help=_step.does, rich_help_panel="The nine steps, in order")(
+        _step_command(_step)
+    )
+
+
+@app.command("run", rich_help_panel="All of it")
+def run_all(
+    store: StoreUri,
+    images: Annotated[Path | None, typer.Option(help="Deliver this folder first.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Deliver these tables too.")] = None,
+    config: ConfigJson = "{}",
+    name: Annotated[str | None, typer.Option(help="Name of the run. [dim]Default: now[/]")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+) -> None:
+    """The whole pipeline in this process, without Airflow, then the report."""
+    from tasks.deliver import deliver
+    from tasks.registry import tracking_uri
+    from tasks.report import report
+
+    parsed, steps = parse_config(config), steps_until(until)
+    name = name or datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    opened = open_store(store)
+    run = open_run(f"{opened.uri}/runs/{name}", parsed)
+    if any(step.name == "train" for step in steps):
+        tracking_uri(opened)  # before hours are spent, not after
+    if metadata and not images:
+        raise BadInput(
+            "Tables alone cannot be delivered.",
+            expected="--metadata together with --images",
+            received="--metadata only",
+            do="give --images too",
+        )
+    if images:
+        deliver(opened, images, metadata)
+    console = Console(stderr=True)
+    states: dict[str, str] = {}
+    try:
+        _all_steps(run, steps, console, states)
+    finally:
+        if states:
+            report(run)
+    if as_json:
+        print(json.dumps(summary(run, states), indent=1))
+    else:
+        console.print(_closing_table(run, states))
+
+
+def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict[str, str]) -> None:
+    columns = (
+        TextColumn("{task.fields[step]:<14}"),
+        BarColumn(30),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    logging.getLogger().handlers = [RichHandler(console=console, show_path=False)]
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        for step in steps:
+            row = bars.add_task("", step=step.name, total=None)
+
+            def watch(now: Progress, row: Any = row) -> None:
+                bars.update(row, completed=now.done, total=now.total, description=now.text)
+
+            here = Run(run.store, run.name, run.config, step.name, watch)
+            try:
+                record = execute(step, here)
+            except Halt as halt:
+                states[step.name] = f"halted: {halt}"
+                logging.getLogger("tasks").warning("%s", halt)
+                return
+            reused = record.provenance and record.provenance.reused_from
+            states[step.name] = f"reused from {reused}" if reused else "done"
+            bars.update(row, completed=1, total=1)
+
+
+def summary(run: Run, states: dict[str, str]) -> dict[str, Any]:
+    """What happened, for a program: the state and record of each step, where the report lies."""
+    records = {name: run.record(name) for name in states}
+    return {
+        "run": run.uri,
+        "report": f"{run.uri}/report.html",
+        "states": states,
+        "seconds": {
+            name: record.provenance.seconds
+            for name, record in records.items()
+            if record and record.provenance
+        },
+        "records": {
+            name: record.model_dump(mode="json") if record else None
+            for name, record in records.items()
+        },
+    }
+
+
+def _closing_table(run: Run, states: dict[str, str]) -> Table:
+    table = Table(title=f"Run {run.name}", caption=f"report: {run.uri}/report.html")
+    for heading in ("step", "seconds", "state"):
+        table.add_column(heading, justify="right" if heading == "seconds" else "left")
+    for name, state in states.items():
+        record = run.record(name)
+        seconds = record.provenance.seconds if record and record.provenance else None
+        table.add_row(name, "" if seconds is None else f"{seconds:.1f}", state)
+    return table
+
+
+@app.command("deliver", rich_help_panel="Beside the pipeline")
+def deliver_command(
+    store: StoreUri,
+    images: Annotated[Path, typer.Option(help="Folder with class folders.")],
+    metadata: Annotated[Path | None, typer.Option(help="Folder with CSV tables.")] = None,
+) -> None:
+    """Copy images and tables into raw/ of a store, once, as they are."""
+    from tasks.deliver import deliver
+
+    deliver(open_store(store), images, metadata)
+
+
+@app.command("synthesize", rich_help_panel="Beside the pipeline")
+def synthesize_command(
+    to: Annotated[Path, typer.Option(help="A folder that is empty or does not exist.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other lesions.")] = 20,
+    scale: Annotated[float, typer.Option(min=0.01, help="Times about 800 images.")] = 1.0,
+) -> None:
+    """Draw synthetic lesions of nine classes, with planted defects, marked SYNTHETIC."""
+    from tasks.synthesize import synthesize
+
+    for what, count in synthesize(to, seed=seed, scale=scale).items():
+        logging.getLogger("tasks").info("%s: %d", what, count)
+
+
+@app.command("report", rich_help_panel="Beside the pipeline")
+def report_command(run: RunUri) -> None:
+    """Write report.html of a run from whatever records it has."""
+    from tasks.report import report
+
+    report(open_run(run, Retraining()))
+
+
+@app.command("promote", rich_help_panel="Beside the pipeline")
+def promote_command(run: RunUri) -> None:
+    """Make the challenger that this run registered the champion."""
+    from tasks.promote import promote
+
+    promote(open_run(run, Retraining()))
+
+
+@app.command("config", rich_help_panel="Beside the pipeline")
+def config_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON schema.")] = False,
+) -> None:
+    """List every field of the configuration with its range, default and meaning."""
+    schema = Retraining.model_json_schema()
+    if as_json:
+        print(json.dumps(schema, indent=1))
+        return
+    table = Table("field", "default", "range", "meaning", show_lines=True)
+    for name, field in schema["properties"].items():
+        table.add_row(name, json.dumps(field["default"]), _range(field), field["description"])
+    Console().print(table)
+
+
+def _range(field: dict[str, Any]) -> str:
+    if "items" in field:
+        return ", ".join(field["items"]["enum"])
+    low = field.get("minimum", f"above {field.get('exclusiveMinimum')}")
+    high = field.get("maximum", f"below {field.get('exclusiveMaximum')}")
+    return f"{low} to {high}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. Errors of the user's never show a traceback."""
+    from click import ClickException, exceptions
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
+    logging.getLogger("tasks").setLevel(logging.INFO)
+    try:
+        app(argv, standalone_mode=False)
+    except PipelineError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return error.exit_code
+    except ClickException as error:
+        error.show()
+        return BadInput.exit_code
+    except exceptions.Exit as wish:
+        return wish.exit_code
+    except (KeyboardInterrupt, exceptions.Abort):
+        print("\nInterrupted. Nothing half-written counts; run it again to go on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""gate: whether this model may become a challenger. It believes bounds, not points.
+
+A rule passes if the exact one-sided 95 % lower bound of its figure reaches the minimum; it fails
+if even the upper bound does not; between the two, the test part is too small to tell.
+"""
+
+import logging
+
+from tasks.contracts import Decision, Evaluated, Proportion, Rule, Verdict
+from tasks.run import Run
+from tasks.statistics import cases_needed, lower_bound, upper_bound
+
+log = logging.getLogger(__name__)
+
+
+def gate(run: Run, evaluated: Evaluated) -> Verdict:
+    """Judge melanoma recall, and specificity, so that calling everything melanoma cannot pass."""
+    rules = (
+        judge("melanoma recall", evaluated.sensitivity, run.config.minimum_recall),
+        judge("melanoma specificity", evaluated.specificity, run.config.minimum_specificity),
+    )
+    decisions = [rule.decision for rule in rules]
+    decision: Decision = "pass"
+    if "fail" in decisions:
+        decision = "fail"
+    elif "insufficient evidence" in decisions:
+        decision = "insufficient evidence"
+    reason = " ".join(rule.reason for rule in rules if decision in (rule.decision, "pass"))
+    log.info("Verdict: %s. %s", decision, reason)
+    return Verdict(decision=decision, rules=rules, reason=reason)
+
+
+def judge(name: str, figure: Proportion, minimum: float) -> Rule:
+    """One rule: `figure` against `minimum`, both 0 to 1."""
+    lower = lower_bound(figure.successes, figure.n)
+    upper = upper_bound(figure.successes, figure.n)
+    counted = f"{figure.successes} of {figure.n} lesions"
+    if lower >= minimum:
+        decision: Decision = "pass"
+        reason = (
+            f"{name}: {counted}; with 95 % confidence at least {lower:.1%}, and {minimum:.1%} is "
+            "asked."
+        )
+    elif upper < minimum:
+        decision = "fail"
+        reason = (
+            f"{name}: {counted}; with 95 % confidence at most {upper:.1%}, and {minimum:.1%} is "
+            "asked."
+        )
+    else:
+        decision = "insufficient evidence"
+        reason = (
+            f"{name}: {counted}; it may be {lower:.1%} or {upper:.1%}, and {minimum:.1%} is asked. "
+            + _what_would_tell(figure, minimum)
+        )
+    return Rule(
+        name=name,
+        successes=figure.successes,
+        n=figure.n,
+        lower=lower,
+        upper=upper,
+        minimum=minimum,
+        decision=decision,
+        reason=reason,
+    )
+
+
+def _what_would_tell(figure: Proportion, minimum: float) -> str:
+    cases = cases_needed(figure.successes, figure.n, minimum)
+    if cases is None:
+        return "At this rate no number of further lesions would reach it."
+    return f"At this rate, {cases - figure.n} more lesions in the test part would reach it."

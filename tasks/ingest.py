@@ -1,0 +1,232 @@
+"""ingest: what was delivered, decoded once, as packed pixels and a manifest."""
+
+import hashlib
+import io
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from tasks.contracts import Artifact, Ingested
+from tasks.errors import BadInput, NotFound
+from tasks.images import Decoded, decode
+from tasks.lesions import (
+    IMAGE_SUFFIXES,
+    ISIC_2019_CODES,
+    SYNTHETIC_PREFIX,
+    TABLE_COLUMNS,
+    diagnosis_from,
+    image_id_from,
+    source_from,
+)
+from tasks.manifest import IMAGES_PER_SHARD, read_parquet, table, to_npy, to_parquet
+from tasks.run import Run, code_hash
+from tasks.storage import Entry, read_many
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+def ingest(run: Run) -> Ingested:
+    """List ``raw/``, fetch and decode what no earlier run has seen, and describe every file.
+
+    Raises:
+        BadInput: There is no image under ``raw/``.
+    """
+    images, tables, ignored = _sort_out(list(run.store.list("raw/")))
+    if not images:
+        raise BadInput(
+            "There is nothing to learn from.",
+            expected=f"images under raw/ in {run.store.uri}, in folders named after their "
+            "diagnosis, such as raw/first/Train/melanoma/ISIC_0000002.jpg",
+            received=f"{len(tables)} tables, {len(ignored)} other files and no image",
+            do="deliver images: python -m tasks deliver --store STORE --images DIR",
+        )
+    known = _known_rows(run)
+    rows = [known[entry.key, entry.etag] for entry in images if (entry.key, entry.etag) in known]
+    new = [entry for entry in images if (entry.key, entry.etag) not in known]
+    for start in range(0, len(new), IMAGES_PER_SHARD):
+        rows += _decode_shard(run, new[start : start + IMAGES_PER_SHARD])
+        done = min(start + IMAGES_PER_SHARD, len(new))
+        run.progress(done, len(new), f"{done} of {len(new)} images decoded")
+
+    facts, recognized, unread = _metadata(run, tables)
+    manifest = table([_labelled(row | facts.get(row["image_id"], {})) for row in rows])
+    artifact = run.share("manifests", to_parquet(manifest), ".parquet")
+    _remember(run, artifact)
+    decoded = int(manifest["shard"].notna().sum())
+    log.info(
+        "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
+        len(manifest), decoded, len(manifest) - decoded, len(new), len(images) - len(new),
+    )  # fmt: skip
+    for name, count in recognized.items():
+        log.info("Table %s speaks of %d images.", name, count)
+    for key in (*ignored, *unread):
+        log.warning("Ignored %s: neither an image nor a table that is recognized.", key)
+    return Ingested(
+        manifest=artifact,
+        shards=_shards(manifest),
+        packed_px=run.config.packed_size,
+        files=len(manifest),
+        decoded=decoded,
+        fetched=len(new),
+        tables=recognized,
+        ignored=(*ignored, *unread),
+        synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),
+    )
+
+
+def _sort_out(entries: list[Entry]) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
+    images = [entry for entry in entries if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
+    tables = [entry for entry in entries if entry.key.casefold().endswith(".csv")]
+    taken = {entry.key for entry in images + tables}
+    return images, tables, tuple(entry.key for entry in entries if entry.key not in taken)
+
+
+def _decode_shard(run: Run, entries: list[Entry]) -> list[Row]:
+    """Fetch and decode up to one shard of images; returns their rows."""
+    contents = read_many(run.store, [entry.key for entry in entries])
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow and hashlib release the GIL
+        described = list(
+            threads.map(lambda entry, data: _describe(run, entry, data), entries, contents)
+        )
+    pixels = [decoded.pixels for _, decoded in described if decoded]
+    if not pixels:
+        return [row for row, _ in described]
+    shard = run.share("shards", to_npy(np.stack(pixels)), ".npy")
+    index = 0
+    for row, decoded in described:
+        if decoded:
+            row |= {"shard": shard.key, "shard_sha256": shard.sha256, "index": index}
+            index += 1
+    return [row for row, _ in described]
+
+
+def _describe(run: Run, entry: Entry, data: bytes) -> tuple[Row, Decoded | None]:
+    parts = entry.key.split("/")
+    image_id = image_id_from(entry.key)
+    folder = parts[-2]
+    row: Row = {
+        "key": entry.key,
+        "etag": entry.etag,
+        "size_bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "image_id": image_id,
+        "folder": folder,
+        "part": next((part for part in parts if part.casefold() in ("train", "test")), None),
+        "source": source_from(image_id),
+    }
+    if ".." in parts:  # an S3 key may hold anything; on a disk it would leave the folder
+        return row | {"law": "unsafe_name", "reason": "the name holds '..'"}, None
+    result = decode(
+        data,
+        packed_px=run.config.packed_size,
+        maximum_megapixels=run.config.maximum_megapixels,
+    )
+    if not isinstance(result, Decoded):
+        return row | {"law": result.law, "reason": result.reason}, None
+    facts = ("width", "height", "mode", "format", "pixel_hash", "perceptual_hash")
+    return row | {name: getattr(result, name) for name in facts}, result
+
+
+def _labelled(row: Row) -> Row:
+    """The folder names the diagnosis; where it does not, the archive's table may."""
+    label = diagnosis_from(row["folder"]) or diagnosis_from(str(row.get("archive_diagnosis", "")))
+    return row | {"label": label}
+
+
+# What earlier runs have decoded -----------------------------------------------------------------
+
+
+def _memory_key(run: Run) -> str:
+    """Pixels packed by other code, or to another size, are not the same pixels."""
+    config = run.config
+    return (
+        f"shared/decoded/{config.packed_size}px-{config.maximum_megapixels}mp-"
+        f"{code_hash('images')[:16]}.json"
+    )
+
+
+def _known_rows(run: Run) -> dict[tuple[str, str], Row]:
+    try:
+        memory = Artifact.model_validate_json(run.store.read(_memory_key(run)))
+        manifest = read_parquet(run, memory)
+        for shard in _shards(manifest):
+            run.fetch(shard)
+    except NotFound:
+        return {}
+    except (BadInput, ValueError) as error:
+        log.warning("What earlier runs decoded cannot be used, all is decoded anew: %s", error)
+        return {}
+    told = (set(TABLE_COLUMNS) - {"image_id"}) | {"label"}  # told by tables, which may change
+    own = [name for name in manifest.columns if name not in told]
+    rows = manifest[own].astype(object).where(manifest[own].notna(), None).to_dict("records")
+    return {(row["key"], row["etag"]): cast(Row, row) for row in rows}
+
+
+def _remember(run: Run, manifest: Artifact) -> None:
+    run.store.replace(_memory_key(run), manifest.model_dump_json().encode())
+
+
+def _shards(manifest: pd.DataFrame) -> tuple[Artifact, ...]:
+    packed = manifest.dropna(subset=["shard"])
+    return tuple(
+        Artifact(key=str(key), sha256=str(digest), size_bytes=0)
+        for key, digest in sorted(set(zip(packed["shard"], packed["shard_sha256"], strict=True)))
+    )
+
+
+# Metadata tables --------------------------------------------------------------------------------
+
+
+def _metadata(
+    run: Run, tables: list[Entry]
+) -> tuple[dict[str, Row], dict[str, int], tuple[str, ...]]:
+    """What the delivered tables say of each image id; which tables spoke; which were not read."""
+    facts: dict[str, Row] = {}
+    recognized: dict[str, int] = {}
+    unread = []
+    for entry, data in zip(tables, read_many(run.store, [t.key for t in tables]), strict=True):
+        rows = _read_table(data)
+        if rows is None:
+            unread.append(entry.key)
+            continue
+        recognized[entry.key] = len(rows)
+        for row in rows:
+            known = facts.setdefault(row.pop("image_id"), {})
+            for name, value in row.items():
+                known.setdefault(name, value)
+    return facts, recognized, tuple(unread)
+
+
+def _read_table(data: bytes) -> list[Row] | None:
+    """Rows of a metadata table, under the manifest's column names; None if it is not one."""
+    try:
+        frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=True)
+    except (ValueError, UnicodeDecodeError):
+        return None
+    names = {str(name).strip().casefold(): name for name in frame.columns}
+    columns = {
+        ours: names[theirs]
+        for ours, spellings in TABLE_COLUMNS.items()
+        for theirs in spellings
+        if theirs in names
+    }
+    codes = [code for code in ISIC_2019_CODES if code in frame.columns]
+    if "image_id" not in columns or (len(columns) < 2 and len(codes) < 2):
+        return None
+    known = frame[list(columns.values())].set_axis(list(columns), axis=1)
+    if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
+        known["archive_diagnosis"] = frame[codes].astype(float).idxmax(axis=1)
+    known = known.dropna(subset=["image_id"])
+    known["image_id"] = known["image_id"].map(image_id_from)
+    if "age_years" in known:
+        known["age_years"] = pd.to_numeric(known["age_years"], errors="coerce")
+    return [
+        {str(name): value for name, value in row.items() if pd.notna(value)}
+        for row in known.to_dict("records")
+    ]

@@ -1,0 +1,88 @@
+"""The manifest: one row per delivered file, as a pandas table, and the packed pixels behind it."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.contracts import Artifact
+from tasks.run import Run
+
+IMAGES_PER_SHARD = 512  # 50 MB at 180 px: large enough for S3, small enough to hold a few
+
+COLUMNS = {
+    "key": "str",  # path in the store
+    "etag": "str",
+    "size_bytes": "int64",
+    "sha256": "str",  # of the file; empty if it was not fetched
+    "image_id": "str",
+    "folder": "str",  # name of the folder that the file lies in
+    "part": "str",  # Train or Test, if the delivery says so
+    "label": "str",  # one of the nine diagnoses, or missing
+    "source": "str",  # archive, by image id
+    "width": "Int64",  # pixels, upright
+    "height": "Int64",
+    "mode": "str",  # Pillow's
+    "format": "str",
+    "pixel_hash": "str",
+    "perceptual_hash": "str",
+    "law": "str",  # the law that decoding broke, or missing
+    "reason": "str",  # and why
+    "shard": "str",  # key of the shard that holds the pixels
+    "shard_sha256": "str",
+    "index": "Int64",  # row inside the shard
+    "lesion_id": "str",
+    "patient_id": "str",
+    "age_years": "Float64",
+    "sex": "str",
+    "site": "str",
+    "archive_diagnosis": "str",  # as the archive's table spells it
+}
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows to a manifest with exactly `COLUMNS`, in the order of their keys."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return frame.sort_values("key", ignore_index=True)
+
+
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def read_parquet(run: Run, artifact: Artifact) -> pd.DataFrame:
+    """Fetch a table that `to_parquet` wrote."""
+    return pd.read_parquet(io.BytesIO(run.fetch(artifact)))
+
+
+def to_npy(pixels: "np.ndarray[Any, Any]") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, pixels, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def pixels_of(run: Run, frame: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """The packed pixels of a table's rows, in their order.
+
+    Args:
+        run: Where the shards lie.
+        frame: Rows with ``shard``, ``shard_sha256`` and ``index``, none missing.
+
+    Returns:
+        uint8 ``(rows, packed_px, packed_px, 3)``, RGB, 0 to 255.
+
+    Raises:
+        Corrupt: A shard is not the one that the table names.
+    """
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = np.zeros((0, 1, 1, 3), np.uint8)
+    places = frame.reset_index(drop=True)
+    for (key, digest), rows in places.groupby(["shard", "shard_sha256"], sort=True):
+        data = run.fetch(Artifact(key=str(key), sha256=str(digest), size_bytes=0))
+        shard = np.load(io.BytesIO(data), allow_pickle=False)
+        if not len(pixels):
+            pixels = np.empty((len(frame), *shard.shape[1:]), np.uint8)
+        pixels[rows.index] = shard[rows["index"].to_numpy(int)]
+    return pixels

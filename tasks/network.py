@@ -1,0 +1,119 @@
+"""The networks. Preprocessing is their first layers, so what is served is what was trained.
+
+All take RGB ``(n, any, any, 3)``, 0 to 255, and give ``(n, classes)`` probabilities. They are the
+three networks that the public notebooks on the nine-class set walk through, after TensorFlow's
+own tutorial "Image classification".
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from tasks.config import Recipe
+
+Array = np.ndarray[Any, Any]
+
+
+def build(
+    recipe: Recipe, *, image_size: int, classes: int, learning_rate: float, seed: int
+) -> keras.Model:
+    """A compiled network with fresh weights.
+
+    Args:
+        recipe: Which network.
+        image_size: Side that it reduces its input to, in pixels.
+        classes: Number of its outputs.
+        learning_rate: Of Adam.
+        seed: Of weights, dropout and augmentation.
+    """
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((None, None, 3), name="rgb_0_to_255")
+    x = layers.Resizing(image_size, image_size, antialias=True)(image)
+    if recipe == "regularized":
+        x = _augment(x, seed)
+    x = layers.Rescaling(1 / 255)(x)
+    x = _BODIES[recipe](x, seed)
+    model = keras.Model(image, layers.Dense(classes, activation="softmax")(x), name=recipe)
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA on a CPU was measured far slower than the plain graph
+    )
+    return model
+
+
+def _augment(x: Any, seed: int) -> Any:
+    """Online augmentation, active in training only."""
+    x = layers.RandomFlip("horizontal_and_vertical", seed=seed)(x)
+    x = layers.RandomRotation(0.1, fill_mode="reflect", seed=seed + 1)(x)
+    return layers.RandomZoom(0.1, fill_mode="reflect", seed=seed + 2)(x)
+
+
+def _convolutions(x: Any, filters: tuple[int, ...]) -> Any:
+    for count in filters:
+        x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(x)
+    return x
+
+
+def _baseline(x: Any, seed: int) -> Any:
+    x = layers.Flatten()(_convolutions(x, (16, 32, 64)))
+    return layers.Dense(128, activation="relu")(x)
+
+
+def _regularized(x: Any, seed: int) -> Any:
+    x = layers.Dropout(0.2, seed=seed + 3)(_convolutions(x, (16, 32, 64)))
+    return layers.Dense(128, activation="relu")(layers.Flatten()(x))
+
+
+def _balanced(x: Any, seed: int) -> Any:
+    for index, count in enumerate((32, 64, 128)):
+        x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(layers.BatchNormalization()(x))
+        x = layers.Dropout(0.25, seed=seed + 3 + index)(x)
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    return layers.Dropout(0.5, seed=seed + 6)(layers.BatchNormalization()(x))
+
+
+_BODIES = {"baseline": _baseline, "regularized": _regularized, "balanced": _balanced}
+
+
+def shrink(pixels: Array, image_size: int) -> Array:
+    """What the first layer of a network of this size makes of packed pixels, done once.
+
+    Args:
+        pixels: uint8 ``(n, side, side, 3)``, 0 to 255.
+        image_size: Side of the result, in pixels.
+
+    Returns:
+        uint8 ``(n, image_size, image_size, 3)``, 0 to 255, rounded.
+    """
+    if pixels.shape[1] == image_size or not len(pixels):
+        return pixels
+    resize = layers.Resizing(image_size, image_size, antialias=True)
+    small = np.empty((len(pixels), image_size, image_size, 3), np.uint8)
+    for start in range(0, len(pixels), 256):
+        part = keras.ops.convert_to_numpy(resize(pixels[start : start + 256]))
+        small[start : start + 256] = part.round()
+    return small
+
+
+def to_bytes(model: keras.Model) -> bytes:
+    """The model as a ``.keras`` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        return path.read_bytes()
+
+
+def from_bytes(data: bytes) -> keras.Model:
+    """Load a ``.keras`` file; refuses any that would run code (safe mode)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        path.write_bytes(data)
+        return keras.saving.load_model(path, safe_mode=True)

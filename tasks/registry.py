@@ -1,0 +1,168 @@
+"""MLflow, as far as the pipeline uses it: runs with curves, model versions, aliases."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.contracts import Epoch
+from tasks.errors import BadInput, Momentary
+from tasks.run import Run
+from tasks.storage import DirectoryStore, Store
+
+EXPERIMENT = "melanoma_retraining"
+MODEL = "melanoma_classifier"
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+
+
+def tracking_uri(store: Store) -> str:
+    """Address of MLflow: MLFLOW_TRACKING_URI, or a database beside a store in a directory.
+
+    Raises:
+        BadInput: The store is not a directory and MLFLOW_TRACKING_URI is not set.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if isinstance(store, DirectoryStore):
+        return f"sqlite:///{store.root}/mlflow.db"
+    raise BadInput(
+        "There is no MLflow to register models with.",
+        expected="MLFLOW_TRACKING_URI in the environment, such as http://127.0.0.1:5000",
+        received=f"none, and {store.uri} is no directory that could hold a database",
+        do="start `mlflow server` and set MLFLOW_TRACKING_URI to its address",
+    )
+
+
+@contextmanager
+def mlflow_client(store: Store) -> Iterator[Any]:
+    """MLflow's client, with its failures told as ours.
+
+    Raises:
+        Momentary: MLflow cannot be reached or failed.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    address = tracking_uri(store)
+    if isinstance(store, DirectoryStore):
+        store.root.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)
+    try:
+        yield mlflow.MlflowClient()
+    except MlflowException as error:
+        raise Momentary(f"MLflow at {address} failed: {error}") from error
+
+
+def experiment_id(client: Any, store: Store) -> str:
+    """The experiment of this product; made when first asked for."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found:
+        return str(found.experiment_id)
+    # A server keeps artifacts itself; a bare database needs a place for them.
+    place = None
+    if isinstance(store, DirectoryStore) and tracking_uri(store).startswith("sqlite:"):
+        place = (store.root / "mlflow-artifacts").as_uri()
+    return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+
+
+def log_curves(run: Run, recipe: str, epochs: tuple[Epoch, ...], facts: dict[str, str]) -> str:
+    """Log one trained recipe with its curves and `facts`; returns the id of the MLflow run."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    with mlflow_client(run.store) as client:
+        created = client.create_run(
+            experiment_id(client, run.store), run_name=f"{run.name} {recipe}"
+        )
+        now_ms = int(created.info.start_time)
+        metrics = [
+            Metric(name, value, now_ms, step)
+            for step, epoch in enumerate(epochs, start=1)
+            for name, value in epoch.model_dump().items()
+        ]
+        config = run.config.model_dump(mode="json") | {"recipe": recipe}
+        client.log_batch(
+            created.info.run_id,
+            metrics=metrics,
+            params=[Param(name, str(value)) for name, value in config.items()],
+            tags=[RunTag(name, value) for name, value in (facts | {"run": run.uri}).items()],
+        )
+        client.set_terminated(created.info.run_id)
+        return str(created.info.run_id)
+
+
+def find_version(client: Any, model_sha256: str) -> int | None:
+    """The version that holds this very model, if one was registered before."""
+    found = client.search_model_versions(
+        f"name = '{MODEL}' and tag.model_sha256 = '{model_sha256}'"
+    )
+    return max((int(version.version) for version in found), default=None)
+
+
+def add_version(
+    client: Any, store: Store, *, run_id: str, model: bytes, description: str, tags: dict[str, str]
+) -> int:
+    """Register a ``.keras`` file, byte for byte, as a new version; returns its number."""
+    from mlflow.exceptions import RestException
+
+    run_id = run_id if _exists(client, run_id) else _new_run(client, store)
+    with tempfile.TemporaryDirectory() as folder:
+        client.log_artifacts(run_id, str(_as_mlflow_model(Path(folder), model)), "model")
+    try:
+        client.create_registered_model(MODEL, description="Nine-class skin-lesion classifier")
+    except RestException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{client.get_run(run_id).info.artifact_uri}/model"
+    version = client.create_model_version(
+        MODEL, source, run_id=run_id, tags=tags, description=description
+    )
+    return int(version.version)
+
+
+def _exists(client: Any, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        return False  # the work was reused, and MLflow's database is younger than it
+    return True
+
+
+def _new_run(client: Any, store: Store) -> str:
+    return str(client.create_run(experiment_id(client, store)).info.run_id)
+
+
+def _as_mlflow_model(folder: Path, data: bytes) -> Path:
+    """A folder in MLflow's own format, so that `mlflow.keras.load_model` opens the version."""
+    import keras
+    import mlflow.keras
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from tasks.network import from_bytes
+
+    model = from_bytes(data)
+    classes = int(model.output_shape[-1])
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, -1, 3), "rgb_0_to_255")]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, classes))]),
+    )
+    path = folder / "model"
+    mlflow.keras.save_model(
+        model,
+        str(path),
+        signature=signature,
+        pip_requirements=[f"keras=={keras.__version__}", "tensorflow-cpu"],
+    )
+    # MLflow saves the model anew, with new time stamps inside; the record vouches for these bytes.
+    (path / "data" / "model.keras").write_bytes(data)
+    return path

@@ -1,0 +1,184 @@
+"""train: each recipe on the training part, watched on the validation part."""
+
+import logging
+import math
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn.metrics import balanced_accuracy_score
+
+from tasks.config import Recipe
+from tasks.contracts import Epoch, Oversampled, Split, Trained, TrainedRecipe
+from tasks.lesions import DIAGNOSES, Diagnosis
+from tasks.manifest import pixels_of, read_parquet
+from tasks.network import build, shrink, to_bytes
+from tasks.registry import log_curves, mlflow_client
+from tasks.run import Run
+
+log = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+
+# Rules of the finding. A gap of 0.10 in accuracy is what the public notebooks call overfitting;
+# a loss that has risen by a tenth of itself is beyond the noise between two epochs.
+ACCURACY_GAP = 0.10
+LOSS_RISE = 1.10
+# A network that explains less than a quarter of the training part's entropy has not learned it.
+EXPLAINED = 0.25
+
+
+def train(run: Run, split: Split, oversampled: Oversampled) -> Trained:
+    """Train the configured recipes, one after the other.
+
+    Raises:
+        Momentary: MLflow cannot be reached; found out before training, not after.
+    """
+    with mlflow_client(run.store) as client:
+        client.search_experiments(max_results=1)
+    parts = read_parquet(run, split.parts)
+    classes = tuple(name for name in DIAGNOSES if name in set(parts["label"]))
+    training = _load(run, parts[parts["side"] == "train"], classes)
+    validation = _load(run, parts[parts["side"] == "validation"], classes)
+    recipes = []
+    for recipe in run.config.recipes:
+        shown = training
+        if recipe == "balanced":
+            copies = _load(run, read_parquet(run, oversampled.copies), classes)
+            shown = tuple(np.concatenate(pair) for pair in zip(training, copies, strict=True))
+        recipes.append(_train_one(run, recipe, shown, validation, classes))
+    return Trained(classes=classes, recipes=tuple(recipes))
+
+
+def _load(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> tuple[Array, ...]:
+    """Pixels, uint8 ``(n, image_size, image_size, 3)``, and classes, int ``(n,)``."""
+    labels = rows["label"].map({name: index for index, name in enumerate(classes)})
+    return shrink(pixels_of(run, rows), run.config.image_size), labels.to_numpy(int)
+
+
+def _train_one(
+    run: Run,
+    recipe: Recipe,
+    training: tuple[Array, ...],
+    validation: tuple[Array, ...],
+    classes: tuple[Diagnosis, ...],
+) -> TrainedRecipe:
+    config = run.config
+    model = build(
+        recipe,
+        image_size=config.image_size,
+        classes=len(classes),
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+    )
+    watcher = _Watcher(run, recipe, validation)
+    model.fit(
+        *training,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        callbacks=[watcher],
+        verbose=0,
+    )
+    model.set_weights(watcher.best_weights)
+    epochs = tuple(watcher.epochs)
+    best = 1 + int(np.argmin([epoch.val_loss for epoch in epochs]))
+    said = finding(recipe, epochs, best, _entropy(training[1]))
+    log.info(said)
+    artifact = run.keep(f"{recipe}.keras", to_bytes(model))
+    facts = {"model_sha256": artifact.sha256, "finding": said, "best_epoch": str(best)}
+    return TrainedRecipe(
+        recipe=recipe,
+        model=artifact,
+        parameters=int(model.count_params()),
+        images=len(training[1]),
+        epochs=epochs,
+        best_epoch=best,
+        finding=said,
+        mlflow_run=log_curves(run, recipe, epochs, facts),
+    )
+
+
+class _Watcher(keras.callbacks.Callback):
+    """Scores validation after each epoch and keeps the weights with the lowest loss there."""
+
+    def __init__(self, run: Run, recipe: Recipe, validation: tuple[Array, ...]) -> None:
+        super().__init__()
+        self.run, self.recipe, (self.pixels, self.labels) = run, recipe, validation
+        self.epochs: list[Epoch] = []
+        self.best_weights: list[Array] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        probabilities = self.model.predict(self.pixels, batch_size=256, verbose=0)
+        answers = probabilities.argmax(axis=1)
+        of_truth = probabilities[np.arange(len(self.labels)), self.labels]
+        now = Epoch(
+            loss=logs["loss"],
+            accuracy=logs["accuracy"],
+            val_loss=float(-np.log(np.clip(of_truth, 1e-7, 1)).mean()),
+            val_accuracy=float((answers == self.labels).mean()),
+            val_balanced_accuracy=float(balanced_accuracy_score(self.labels, answers)),
+            seconds=time.monotonic() - self.started,
+        )
+        if not self.epochs or now.val_loss < min(past.val_loss for past in self.epochs):
+            self.best_weights = self.model.get_weights()
+        self.epochs.append(now)
+        self._tell(epoch + 1, now)
+
+    def _tell(self, number: int, now: Epoch) -> None:
+        config = self.run.config
+        text = (
+            f"{self.recipe}: epoch {number}/{config.epochs}, loss {now.loss:.3f}, "
+            f"validation loss {now.val_loss:.3f}, balanced accuracy "
+            f"{now.val_balanced_accuracy:.3f}"
+        )
+        log.info(text)
+        before = config.recipes.index(self.recipe) * config.epochs
+        self.run.progress(before + number, config.epochs * len(config.recipes), text)
+
+
+def _entropy(labels: Array) -> float:
+    """Cross-entropy, in nats, of a network that knows only how often each class occurs."""
+    shares = np.bincount(labels) / len(labels)
+    return float(-sum(share * math.log(share) for share in shares if share))
+
+
+def finding(recipe: str, epochs: tuple[Epoch, ...], best: int, prior_loss: float) -> str:
+    """What the curves say, by rule.
+
+    Args:
+        recipe: Its name.
+        epochs: At least one.
+        best: The epoch of lowest validation loss, from 1.
+        prior_loss: Cross-entropy, in nats, of answering with the class shares.
+    """
+    last, kept = epochs[-1], epochs[best - 1]
+    gap = last.accuracy - last.val_accuracy
+    figures = (
+        f"after {len(epochs)} epochs accuracy is {last.accuracy:.0%} in training and "
+        f"{last.val_accuracy:.0%} in validation; validation loss is lowest at epoch {best} "
+        f"({kept.val_loss:.2f}) and ends at {last.val_loss:.2f}"
+    )
+    if last.loss > (1 - EXPLAINED) * prior_loss:
+        return (
+            f"{recipe} underfits: {figures}. Its training loss of {last.loss:.2f} is not far below "
+            f"the {prior_loss:.2f} of answering with the class shares alone."
+        )
+    if gap > ACCURACY_GAP and last.val_loss > LOSS_RISE * kept.val_loss:
+        return (
+            f"{recipe} overfits: {figures}. It goes on learning the training images by heart; "
+            f"the weights of epoch {best} are kept."
+        )
+    if gap > ACCURACY_GAP:
+        return (
+            f"{recipe} overfits mildly: {figures}. The gap is {gap:.0%}, but validation loss has "
+            "not risen."
+        )
+    if best == len(epochs):
+        return f"{recipe} had not finished learning: {figures}, still falling."
+    return f"{recipe} neither over- nor underfits: {figures}."
