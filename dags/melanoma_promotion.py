@@ -1,0 +1,149 @@
+"""A challenger was registered: a person reads the evidence and decides, then the alias moves."""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Asset, Context, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from dags.runners import process
+from tasks.contracts import Evaluated, Proportion, Registered, Rule, Verdict
+from tasks.storage import open_store
+
+CHALLENGER_REGISTERED = Asset("challenger_registered")
+TIME_TO_DECIDE = timedelta(days=7)
+
+ABOUT = """
+Puts a registered model, the **challenger**, before a person, and makes it the **champion** if the
+person approves.
+
+**It starts** when `melanoma_retraining` registers a model, or by hand with a run's address.
+**It waits** in the task `decide` for an answer under *Required Actions*, for seven days; no answer
+is a *Reject*. Waiting takes no worker and holds up no retraining.
+**A rejected model** keeps its version and its evidence in MLflow; `promote` is skipped.
+"""
+
+
+def challenger(context: Context) -> str:
+    """The address of the run whose model is to be judged.
+
+    Raises:
+        AirflowFailException: Neither an event nor the form names a run.
+    """
+    # Several registrations may have gathered before this run began: the last one stands.
+    events = context["triggering_asset_events"].get(CHALLENGER_REGISTERED, ())
+    named = [event.extra["run"] for event in events if event.extra.get("run")]
+    if named:
+        return str(named[-1])
+    if context["params"]["run"]:
+        return str(context["params"]["run"])
+    raise AirflowFailException(
+        "It is not known which model to judge.\n"
+        "  Expected: an event of challenger_registered with 'run' in its extra, or a run in the "
+        "form\n  Received: neither\n"
+        "  Do:       trigger this DAG again with the address of a run, STORE/runs/NAME"
+    )
+
+
+def evidence(run: str) -> str:
+    """What a person should know before deciding, in Markdown.
+
+    Args:
+        run: Address of a run, ``STORE/runs/NAME``.
+    """
+    registered = _record(run, "register")
+    evaluated = _record(run, "evaluate")
+    verdict = _record(run, "gate")
+    assert isinstance(registered, Registered)
+    assert isinstance(evaluated, Evaluated)
+    assert isinstance(verdict, Verdict)
+    return "\n".join(
+        [
+            f"**Model** {registered.name}, version {registered.version}; "
+            f"recipe *{evaluated.recipe}*, threshold {evaluated.threshold:.3f}",
+            "",
+            "| on the frozen test part | found | of | 95 % interval |",
+            "|---|---|---|---|",
+            f"| Melanoma sensitivity (lesions) | {_row(evaluated.sensitivity)} |",
+            f"| Specificity (lesions) | {_row(evaluated.specificity)} |",
+            f"| Accuracy ({evaluated.test_images} images) | {_row(evaluated.accuracy)} |",
+            "",
+            f"**Gate: {verdict.decision}.** {verdict.reason}",
+            "",
+            *(f"- {_sentence(rule)}" for rule in verdict.rules),
+            "",
+            f"Missed melanomas: {', '.join(evaluated.missed) or 'none'}.",
+            "",
+            f"Report: `{run}/report.html`",
+        ]
+    )
+
+
+def _record(run: str, step: str) -> Any:
+    # tasks.run costs a few hundred milliseconds to import, which every parse of this file would
+    # pay.
+    from tasks.run import read_record
+
+    store, _, name = run.rpartition("/runs/")
+    record = read_record(open_store(store), name, step)
+    if record is None:
+        raise AirflowFailException(
+            f"There is no model to judge.\n  Expected: the record of {step} in {run}\n"
+            "  Received: no such record\n  Do:       name a run that registered a model"
+        )
+    return record
+
+
+def _row(found: Proportion) -> str:
+    estimate = "-" if found.estimate is None else f"{found.estimate:.1%}"
+    return f"{estimate} | {found.n} | {found.lower:.1%} to {found.upper:.1%}"
+
+
+def _sentence(rule: Rule) -> str:
+    return f"{rule.name}: {rule.decision}. {rule.reason}"
+
+
+@task(multiple_outputs=True)
+def present_challenger() -> dict[str, str]:
+    """Reads the records of the run and says what a person should know."""
+    run = challenger(get_current_context())
+    text = evidence(run)
+    print(text)
+    return {"run": run, "text": text}
+
+
+with DAG(
+    "melanoma_promotion",
+    description="A person decides whether a challenger becomes the champion.",
+    doc_md=ABOUT,
+    schedule=[CHALLENGER_REGISTERED],
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=15)},
+    params={
+        "run": Param(
+            None,
+            type=["null", "string"],
+            title="Run",
+            description="Only when triggered by hand: the address, STORE/runs/NAME, of the run "
+            "whose model is to be judged.",
+        )
+    },
+    tags=["melanoma", "promotion"],
+):
+    presented = present_challenger()
+    decide = ApprovalOperator(
+        task_id="decide",
+        subject="Shall this challenger become the champion?",
+        body="{{ ti.xcom_pull('present_challenger', key='text') }}",
+        defaults=ApprovalOperator.REJECT,
+        response_timeout=TIME_TO_DECIDE,
+        doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a Reject.",
+    )
+    promote = process(
+        "promote",
+        "--run",
+        "{{ ti.xcom_pull('present_challenger', key='run') }}",
+        doc_md="Moves the alias `champion` to the challenger's version.",
+    )
+    presented >> decide >> promote

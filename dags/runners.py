@@ -1,0 +1,135 @@
+"""Where a command runs: one small function for each kind of place.
+
+Every place runs the same argv, ``python -m tasks COMMAND --run ADDRESS ...``, and reads the same
+exit codes (``tasks.errors``). The argv is a Jinja template, so that Airflow's "Rendered Templates"
+page shows exactly what to type to repeat a task by hand. Its templates need ``MACROS``, which a
+DAG takes as ``user_defined_macros``.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from tasks.errors import BadInput, Halt
+
+# The address of the run that a DAG run does, and its configuration, as options of a command.
+RUN = ("--run", "{{ address(run_id) }}")
+CONFIG = ("--config", "{{ params | tojson }}")
+
+# A step that lost its orchestrator gets this long to end by itself before it is killed.
+SECONDS_TO_END = 20
+
+
+def address(run_id: str) -> str:
+    """The address of the run that belongs to a DAG run.
+
+    Args:
+        run_id: Airflow's id of the DAG run. It holds ':' and '+', which a run's name may not.
+
+    Returns:
+        ``STORE/runs/NAME``, with the store of MELANOMA_STORE.
+
+    Raises:
+        AirflowFailException: MELANOMA_STORE is not set.
+    """
+    store = os.environ.get("MELANOMA_STORE", "").rstrip("/")
+    if not store:
+        raise AirflowFailException(
+            "Airflow does not know the store.\n"
+            "  Expected: MELANOMA_STORE=s3://bucket/prefix, or a directory, where tasks run\n"
+            "  Received: no such variable in the environment\n"
+            "  Do:       set it for Airflow's scheduler and workers, and start them again"
+        )
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", run_id)[:200]
+    return f"{store}/runs/{name if name[0].isalnum() else f'run{name}'[:200]}"
+
+
+MACROS = {"address": address}
+
+
+def process(command: str, *options: str, **settings: Any) -> BaseOperator:
+    """A task that runs ``python -m tasks COMMAND OPTIONS`` as a process on Airflow's own machine.
+
+    Args:
+        command: A step or another command of ``python -m tasks``; also the name of the task.
+        options: The rest of the argv, each a Jinja template.
+        settings: Whatever else an Airflow task may have.
+    """
+    python = os.environ.get("MELANOMA_PYTHON", sys.executable)
+    argv = [python, "-m", "tasks", command, *options]
+    return Process(task_id=command, argv=argv, **settings)
+
+
+class Process(BaseOperator):
+    """Runs an argv without a shell; its output becomes the task's log.
+
+    The exit code decides: 0 success, 99 skipped, 64 failed without a retry, anything else failed.
+    Assets in the task's outlets carry the run's address in the ``extra`` of their event.
+    """
+
+    template_fields: Sequence[str] = ("argv",)
+
+    def __init__(self, *, argv: Sequence[str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.argv = argv
+        self._process: subprocess.Popen[str] | None = None
+
+    def execute(self, context: Context) -> None:
+        # The process stays in the process group that Airflow makes for each task, and signals as
+        # a whole: even a task that is killed with SIGKILL leaves nothing behind.
+        self._process = subprocess.Popen(
+            self.argv,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        line = ""
+        for line in self._process.stdout or ():
+            self.log.info("%s", line.rstrip())
+        _judge(self._process.wait(), line.strip())
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {"run": self._option("--run")}
+
+    def on_kill(self) -> None:
+        """End the process and all that it started. Airflow calls this when it stops a task."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        self.log.info("Airflow stops this task: ending process %d.", process.pid)
+        if os.getpgrp() == os.getpid():  # the group is this task's own
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.killpg(0, signal.SIGTERM)
+        else:
+            process.terminate()
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def _option(self, name: str) -> str:
+        return self.argv[list(self.argv).index(name) + 1]
+
+
+def _judge(exit_code: int, last_line: str) -> None:
+    """Tell Airflow what an exit code means."""
+    if exit_code == Halt.exit_code:
+        raise AirflowSkipException(last_line or "The step decided that the rest must not run.")
+    if exit_code == BadInput.exit_code:
+        raise AirflowFailException(
+            "The input is wrong, see above; a person must change something, so there is no retry."
+        )
+    if exit_code < 0:
+        raise AirflowException(f"The process was ended by {signal.Signals(-exit_code).name}.")
+    if exit_code:
+        raise AirflowException(f"The process ended with exit code {exit_code}, see above.")

@@ -1,0 +1,280 @@
+"""The command line of the demo: ``python -m demo start`` and ``python -m demo stop``."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+
+from demo import outcome
+from demo.airflow_api import PROMOTION, RETRAINING, Airflow
+from demo.follow import Look, follow
+from demo.place import Place, check_port_is_free, parent_folder, place_from
+from demo.services import Started, end, recorded, wait_until_ready
+from demo.services import start as start_service
+from demo.settings import MARK, environment, services
+from tasks.errors import BadInput, Momentary, PipelineError
+from tasks.run import read_record
+from tasks.storage import open_store
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+console = Console(highlight=False)
+
+
+@app.command()
+def start() -> None:
+    """Start Airflow and MLflow, deliver images, retrain, and say what happened.
+
+    The environment may hold IMAGES and METADATA (folders; without them, lesions are drawn), CONFIG
+    (JSON), AIRFLOW_PORT, MLFLOW_PORT and DEMO_HOME.
+    """
+    with _explained():
+        place = place_from()
+        with _alone(place.home.parent):
+            _end_others(place)
+            standing = _standing(place)
+            place = _where_it_stands(place, standing)
+            try:
+                look = _demonstrate(place, standing)
+            except BaseException:
+                _undo(place, standing)
+                raise
+    raise typer.Exit(0 if look.state == "success" else 1)
+
+
+@app.command()
+def stop() -> None:
+    """End every process that `start` started. What was made stays."""
+    with _explained():
+        ended = 0
+        for home in _homes(parent_folder()):
+            _end_unfinished_runs(_standing_at(home))
+            ended += end(home, MARK)
+        console.print(f"{ended} processes ended." if ended else "Nothing of the demo is running.")
+
+
+def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
+    if standing:
+        console.print(f"Airflow and MLflow stand: {place.airflow}, {place.mlflow}")
+    else:
+        standing_now = _start_services(place)
+    _deliver(place)
+    if not standing:
+        for started in standing_now:
+            wait_until_ready(started)
+        console.print(f"Airflow: {place.airflow}   MLflow: {place.mlflow}")
+    airflow = Airflow(place.airflow)
+    for dag in (RETRAINING, PROMOTION):
+        airflow.wait_for_dag(dag)
+    if not standing:
+        _forget_earlier_runs(airflow)
+    # Letters, digits and '-' only: the run has the same name in Airflow and in the store.
+    name = time.strftime("demo-%Y%m%d-%H%M%S")
+    run_id = airflow.trigger(RETRAINING, place.config.model_dump(mode="json"), name)
+    console.print(f"Run {run_id}: {airflow.page(RETRAINING, run_id)}\n")
+    look = follow(airflow, open_store(place.store), run_id, name, console)
+    _conclude(place, airflow, look, name)
+    return look
+
+
+def _start_services(place: Place) -> list[Started]:
+    check_port_is_free(place.mlflow_port, "MLFLOW_PORT", "MLflow")
+    check_port_is_free(place.airflow_port, "AIRFLOW_PORT", "Airflow")
+    for folder in ("airflow", "mlflow", "store"):
+        (place.home / folder).mkdir(parents=True, exist_ok=True)
+    settings = environment(place)
+    console.print("Starting Airflow and MLflow ...")
+    first, *others = services(place)
+    mlflow = start_service(first, place.home, settings)
+    _run(place, "airflow", "db", "migrate", log="airflow-db")
+    return [mlflow, *(start_service(service, place.home, settings) for service in others)]
+
+
+def _deliver(place: Place) -> None:
+    images = place.images
+    if images is None:
+        images = place.home / "SYNTHETIC"
+        if not images.exists():
+            console.print("Drawing SYNTHETIC lesions ...")
+            _run(place, "tasks", "synthesize", "--to", str(images), log="synthesize")
+    options = ["--store", place.store, "--images", str(images)]
+    options += ["--metadata", str(place.metadata)] if place.metadata else []
+    console.print(f"Delivering the images of {images} ...")
+    _run(place, "tasks", "deliver", *options, log="deliver")
+
+
+def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
+    store = open_store(place.store)
+    outcome.show(store, name, place.config, console)
+    for task in look.tasks.values():
+        if task.state == "failed":
+            lines = airflow.log(RETRAINING, name, task.name, task.tries)[-25:]
+            console.print(f"\n[red]{task.name} failed.[/] The end of its log:")
+            console.print("\n".join(f"  {line}" for line in lines), markup=False)
+    seconds = sum(task.seconds or 0 for task in look.tasks.values())
+    console.print(f"\nRun {name}: {look.state}, {seconds:.0f} s in its tasks.")
+    console.print(f"  Airflow  {airflow.page(RETRAINING, name)}")
+    console.print(f"  MLflow   {place.mlflow}")
+    console.print(f"  Report   {place.store}/runs/{name}/report.html")
+    if read_record(store, name, "register") and look.tasks["register"].state == "success":
+        console.print(f"  Decide   {place.airflow}/required_actions")
+    console.print("Airflow and MLflow stay up; `make stop` ends them.")
+
+
+# What stands, and its end ------------------------------------------------------------------------
+
+
+def _standing(place: Place) -> dict[str, Started]:
+    """The services of this demo, if all of them live; otherwise none, and the rest is ended."""
+    standing = _standing_at(place.home)
+    if {service.name for service in services(place)} <= standing.keys():
+        return standing
+    if end(place.home, MARK):
+        console.print("A part of the demo had ended; starting all of it anew.")
+    return {}
+
+
+def _standing_at(home: Path) -> dict[str, Started]:
+    return {name: started for name, started in recorded(home).items() if started.alive}
+
+
+def _where_it_stands(place: Place, standing: dict[str, Started]) -> Place:
+    """The place, with the ports of what stands. Raises `BadInput` if others were asked for."""
+    if not standing:
+        return place
+    return replace(
+        place,
+        airflow_port=_port_of(standing["airflow-api-server"], "AIRFLOW_PORT"),
+        mlflow_port=_port_of(standing["mlflow"], "MLFLOW_PORT"),
+    )
+
+
+def _port_of(started: Started, variable: str) -> int:
+    port = urlsplit(started.page or "").port or 0
+    if os.environ.get(variable) not in (None, "", str(port)):
+        raise BadInput(
+            "The demo stands on another port.",
+            expected=f"{variable}={port}, or none",
+            received=f"{variable}={os.environ[variable]}",
+            do="`make stop` first",
+        )
+    return port
+
+
+def _end_others(place: Place) -> None:
+    """End the demo with the other kind of images: it may hold the ports, and the memory."""
+    for home in _homes(place.home.parent):
+        if home != place.home and _standing_at(home):
+            _end_unfinished_runs(_standing_at(home))
+            end(home, MARK)
+            console.print(f"Ended the demo in {home}; what it made stays there.")
+
+
+def _homes(parent: Path) -> list[Path]:
+    return [parent / "images", parent / "synthetic"]
+
+
+def _undo(place: Place, standing: dict[str, Started]) -> None:
+    """End what this invocation began: its services, or only its run if the services stood."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if standing:
+        _end_unfinished_runs(standing)
+    else:
+        console.print("\nEnding what was started ...")
+        end(place.home, MARK)
+
+
+def _end_unfinished_runs(standing: dict[str, Started]) -> None:
+    """Have Airflow end its runs itself, so that its database does not take them for running."""
+    server = standing.get("airflow-api-server")
+    if server and server.page:
+        address = server.page.removesuffix("/api/v2/version")
+        with suppress(PipelineError):
+            for run_id in Airflow(address, seconds=5).end_runs(RETRAINING):
+                console.print(f"Ended run {run_id}.")
+
+
+def _forget_earlier_runs(airflow: Airflow) -> None:
+    """A run that was killed with its Airflow would hold up the next one."""
+    for run_id in airflow.end_runs(RETRAINING):
+        console.print(f"Run {run_id} was killed earlier; marked it as failed.")
+
+
+# This process ------------------------------------------------------------------------------------
+
+
+def _run(place: Place, module: str, *options: str, log: str) -> None:
+    """Run a command to its end.
+
+    Raises:
+        BadInput, Momentary: It failed, with the last lines of its output.
+    """
+    path = place.home / "logs" / f"{log}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *options],
+            env=environment(place),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        said = "\n".join(path.read_text(errors="replace").splitlines()[-20:])
+        message = f"`{module} {' '.join(options)}` failed ({path}):\n{said}"
+        raise Momentary(message)
+
+
+@contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Hold the lock of the demo: two at once would start everything twice."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                "Another `make demo` is running.",
+                expected="one at a time in a folder",
+                received=f"{parent} is locked",
+                do="wait for it, end it with Ctrl-C, or give another folder: DEMO_HOME=folder",
+            ) from None
+        yield
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn errors into messages and exit codes, and SIGTERM and SIGHUP into Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    except PipelineError as error:
+        console.print(f"\n{error}", markup=False, style="red")
+        raise typer.Exit(error.exit_code) from None
+    except OSError as error:
+        console.print(f"\nThe demo cannot use {error.filename}: {error.strerror}.", style="red")
+        raise typer.Exit(BadInput.exit_code) from None
+    except KeyboardInterrupt:
+        console.print("Interrupted; everything that was started has ended.")
+        raise typer.Exit(130) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m demo")

@@ -1,0 +1,146 @@
+"""The few requests to Airflow's REST API that a retraining needs."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tasks.errors import BadInput, Momentary
+
+RETRAINING = "melanoma_retraining"
+PROMOTION = "melanoma_promotion"
+SECONDS_TO_PARSE = 90
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a run: its name, state (None before it is scheduled) and seconds of running."""
+
+    name: str
+    state: str | None
+    seconds: float | None
+    tries: int
+
+
+@dataclass
+class Airflow:
+    """Airflow at an address, such as ``http://127.0.0.1:8080``.
+
+    Attributes:
+        seconds: How long to wait for an answer.
+    """
+
+    address: str
+    seconds: float = 30
+    _client: httpx.Client | None = field(default=None, repr=False)
+
+    def request(self, method: str, path: str, body: Any = None, **parameters: Any) -> Any:
+        """One request.
+
+        Args:
+            method: Of HTTP.
+            path: After ``/api/v2/``.
+            body: JSON.
+            parameters: After the ``?``.
+
+        Raises:
+            BadInput: Airflow refused the request.
+            Momentary: Airflow cannot be reached, or failed.
+        """
+        try:
+            answer = self._connected().request(
+                method, f"/api/v2/{path}", json=body, params=parameters
+            )
+        except httpx.HTTPError as error:
+            raise Momentary(f"Airflow at {self.address} cannot be reached: {error}") from error
+        if answer.status_code >= 500:
+            raise Momentary(f"Airflow answered {answer.status_code} to {method} {path}.")
+        if answer.is_error:
+            raise BadInput(
+                "Airflow refused a request.",
+                expected=f"{method} {path} to be allowed",
+                received=f"{answer.status_code}: {_detail(answer)}",
+                do="correct what it names",
+            )
+        return answer.json() if answer.content else None
+
+    def wait_for_dag(self, dag: str) -> None:
+        """Return when Airflow has parsed a DAG.
+
+        Raises:
+            BadInput: A DAG file cannot be imported.
+            Momentary: It was not parsed in time.
+        """
+        deadline = time.monotonic() + SECONDS_TO_PARSE
+        while time.monotonic() < deadline:
+            wrong = self.request("GET", "importErrors")["import_errors"]
+            if wrong:
+                raise BadInput(
+                    "Airflow cannot read a DAG file.",
+                    expected="files in dags/ that can be imported",
+                    received=f"{wrong[0]['filename']}: {wrong[0]['stack_trace'].strip()[-400:]}",
+                    do="correct the file",
+                )
+            if dag in (found["dag_id"] for found in self.request("GET", "dags")["dags"]):
+                return
+            time.sleep(0.3)
+        raise Momentary(f"Airflow did not parse the DAG {dag} within {SECONDS_TO_PARSE} s.")
+
+    def trigger(self, dag: str, conf: dict[str, Any], run_id: str | None = None) -> str:
+        """Start a run; returns its id. Raises `BadInput` for a field out of its range."""
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        return str(self.request("POST", f"dags/{dag}/dagRuns", body)["dag_run_id"])
+
+    def state(self, dag: str, run_id: str) -> str:
+        """``queued``, ``running``, ``success`` or ``failed``."""
+        return str(self.request("GET", f"dags/{dag}/dagRuns/{run_id}")["state"])
+
+    def tasks(self, dag: str, run_id: str) -> dict[str, Task]:
+        path = f"dags/{dag}/dagRuns/{run_id}/taskInstances"
+        return {
+            found["task_id"]: Task(
+                found["task_id"], found["state"], found["duration"], found["try_number"]
+            )
+            for found in self.request("GET", path)["task_instances"]
+        }
+
+    def log(self, dag: str, run_id: str, task: str, attempt: int = 1) -> list[str]:
+        """The lines of a task's log."""
+        path = f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}"
+        content = self.request("GET", path, full_content="true")["content"]
+        return [line["event"] if isinstance(line, dict) else str(line) for line in content]
+
+    def end_runs(self, dag: str) -> list[str]:
+        """Mark every unfinished run of a DAG as failed, which ends its tasks; returns their ids."""
+        ended = []
+        for state in ("queued", "running"):
+            for run in self.request("GET", f"dags/{dag}/dagRuns", state=state)["dag_runs"]:
+                path = f"dags/{dag}/dagRuns/{run['dag_run_id']}"
+                self.request("PATCH", path, {"state": "failed"})
+                ended.append(str(run["dag_run_id"]))
+        return ended
+
+    def page(self, dag: str, run_id: str) -> str:
+        return f"{self.address}/dags/{dag}/runs/{run_id}"
+
+    def _connected(self) -> httpx.Client:
+        if self._client is None:
+            with httpx.Client(
+                base_url=self.address, trust_env=False, timeout=self.seconds
+            ) as client:
+                token = client.get("/auth/token").raise_for_status().json()["access_token"]
+            self._client = httpx.Client(
+                base_url=self.address,
+                trust_env=False,
+                timeout=self.seconds,
+                headers={"Authorization": f"Bearer {token}"},
+            )
+        return self._client
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]

@@ -1,0 +1,209 @@
+"""Processes that outlive the one that starts them: start, find again, end with all they started.
+
+A service gets a session of its own. A session's number stays with every descendant, even when the
+service itself has died, so it tells what must be ended; what left the session carries the demo's
+mark in its environment.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tasks.errors import BadInput, Momentary
+
+SECONDS_TO_START = 120
+SECONDS_TO_END = 6  # Airflow's scheduler would wait for its tasks; what is left then is killed
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process.
+
+    Attributes:
+        name: Of its log and its entry under ``run/``.
+        argv: What it runs.
+        page: Answers 200 once it is ready; None if it has no port.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    page: str | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """A service that was started at some time, as ``run/<name>.json`` holds it.
+
+    Attributes:
+        pid: Of the process, its session and its process group.
+        since: Its start in seconds since the epoch: a pid alone may have become another's.
+        page: See `Service`.
+        log: Path of its output.
+    """
+
+    name: str
+    pid: int
+    since: float
+    page: str | None
+    log: str
+
+    @property
+    def alive(self) -> bool:
+        return _same_process(self.pid, self.since)
+
+
+def start(service: Service, home: Path, environment: Mapping[str, str]) -> Started:
+    """Start a service. Its output goes to ``logs/<name>.log`` under `home`."""
+    log = home / "logs" / f"{service.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    (home / "run").mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            service.argv,
+            cwd=home,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    since = psutil.Process(process.pid).create_time()
+    started = Started(service.name, process.pid, since, service.page, str(log))
+    _entry(home, service.name).write_text(json.dumps(started.__dict__))
+    return started
+
+
+def recorded(home: Path) -> dict[str, Started]:
+    """The services that were started in this home, alive or not."""
+    found = {}
+    for file in sorted((home / "run").glob("*.json")):
+        try:
+            found[file.stem] = Started(**json.loads(file.read_text()))
+        except (TypeError, ValueError):
+            continue  # no entry, or one that a kill left half-written: its process has the mark
+    return found
+
+
+def wait_until_ready(started: Started) -> None:
+    """Return when a service answers.
+
+    Raises:
+        Momentary: It died, or did not answer in time; with the last lines of its log.
+    """
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if not started.alive:
+            raise Momentary(f"{started.name} ended while it was starting.\n{_tail(started.log)}")
+        if started.page is None or _answers(started.page):
+            return
+        time.sleep(0.2)
+    raise Momentary(
+        f"{started.name} did not answer within {SECONDS_TO_START} s at {started.page}.\n"
+        f"{_tail(started.log)}"
+    )
+
+
+def processes_of(home: Path, mark: str) -> list[psutil.Process]:
+    """Every living process that belongs to a demo, but this one.
+
+    Args:
+        home: Folder of the demo.
+        mark: Environment variable that holds `home` in each of its processes.
+    """
+    sessions = {
+        started.pid
+        for started in recorded(home).values()
+        # A leader that is gone keeps its number free from reuse while its session lives.
+        if started.alive or not psutil.pid_exists(started.pid)
+    }
+    found = [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _belongs(process, sessions, mark, str(home))
+    ]
+    return sorted(found, key=lambda process: process.pid)
+
+
+def end(home: Path, mark: str) -> int:
+    """End every process of a demo; returns how many there were.
+
+    Raises:
+        BadInput: Some could not be ended, because they belong to another user.
+    """
+    ended: set[int] = set()
+    for _ in range(3):  # one that was starting another while it was being ended leaves that one
+        living = processes_of(home, mark)
+        if not living:
+            break
+        ended |= {process.pid for process in living}
+        _end_all(living)
+    left = processes_of(home, mark)
+    if left:
+        raise BadInput(
+            "Some processes of the demo could not be ended.",
+            expected="processes of this user",
+            received=", ".join(str(process.pid) for process in left),
+            do="end them as the user who started them",
+        )
+    for name in recorded(home):
+        _entry(home, name).unlink(missing_ok=True)
+    return len(ended)
+
+
+def _end_all(living: Iterable[psutil.Process]) -> None:
+    for process in living:
+        _signal(process, signal.SIGTERM)
+    _, left = psutil.wait_procs(living, timeout=SECONDS_TO_END)
+    for process in left:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=SECONDS_TO_END)
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.Error):
+        process.send_signal(number)  # psutil checks that the pid is still the same process
+
+
+def _belongs(process: psutil.Process, sessions: set[int], mark: str, home: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if os.getsid(process.pid) in sessions:
+            return True
+        return bool(process.environ().get(mark) == home)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _same_process(pid: int, since: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        same: bool = abs(process.create_time() - since) < 1
+        return same and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _answers(page: str) -> bool:
+    try:
+        return httpx.get(page, trust_env=False, timeout=5).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _tail(log: str, lines: int = 20) -> str:
+    text = Path(log).read_text(errors="replace").splitlines()[-lines:]
+    return "\n".join(["Its last lines:", *(f"  {line}" for line in text), f"All of it: {log}"])
+
+
+def _entry(home: Path, name: str) -> Path:
+    return home / "run" / f"{name}.json"

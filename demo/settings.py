@@ -1,0 +1,128 @@
+"""Airflow's and MLflow's settings for one machine, each with its reason.
+
+The names are those of Airflow's own configuration reference: [section] option becomes
+AIRFLOW__SECTION__OPTION.
+"""
+
+import base64
+import json
+import os
+import secrets
+import sys
+
+from demo.place import CODE, Place
+from demo.services import Service
+
+# Which demo a process belongs to. It is inherited, so a process that left its session is found too.
+MARK = "MELANOMA_DEMO"
+
+
+def airflow_settings(place: Place) -> dict[str, str]:
+    """Airflow's settings, but for its secrets."""
+    home = place.home / "airflow"
+    return {
+        "AIRFLOW_HOME": str(home),
+        # What runs.
+        "AIRFLOW__CORE__DAGS_FOLDER": str(CODE / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        # Each idle worker is a process; the default of 32 costs gigabytes. Three are enough for
+        # check_balance beside a step of another DAG, and two cores are no use to more.
+        "AIRFLOW__CORE__PARALLELISM": "3",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        # A demo that is there but paused would wait for a click for ever.
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        # Who may come in: whoever reaches 127.0.0.1, without a password.
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(place.airflow_port),
+        "AIRFLOW__API__BASE_URL": place.airflow,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        # Workers report to the server through this address; without it they would guess.
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{place.airflow}/execution/",
+        # One server process answers a person and three workers easily.
+        "AIRFLOW__API__WORKERS": "1",
+        # Seconds between looks for work. At the default of 1 a run of ten tasks waits about ten
+        # seconds longer; below 0.2 the scheduler itself would take a core from the training.
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+        # The DAG files change when a developer edits them, and then their time of change says so.
+        # Parsing them again every 30 s would take a core for a second each time.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        # Two files: one process parses them as soon as two would.
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
+        # A killed scheduler's tasks are noticed after this many seconds, instead of 300.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home / "logs/parsing"),
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    }
+
+
+def environment(place: Place) -> dict[str, str]:
+    """The environment of every service, and so of every step."""
+    loopback = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        # Another Airflow's or MLflow's settings would mix with these.
+        if not name.startswith(("AIRFLOW_", "MLFLOW_"))
+    }
+    return {
+        **inherited,
+        **airflow_settings(place),
+        **_secrets(place),
+        MARK: str(place.home),
+        "PYTHONPATH": str(CODE),
+        "MELANOMA_STORE": place.store,
+        "MLFLOW_TRACKING_URI": place.mlflow,
+        "NO_PROXY": loopback,  # a proxy of the house cannot reach this machine's own ports
+        "no_proxy": loopback,
+        # Nothing is reported to anyone.
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+
+
+def services(place: Place) -> tuple[Service, ...]:
+    """What runs, in the order of starting.
+
+    A triggerer is not among them: nothing here is deferred, and a task that waits for a person is
+    parked in the database.
+    """
+    airflow = (sys.executable, "-m", "airflow")
+    scheduler = (*airflow, "scheduler", "--skip-serve-logs")  # the server reads them from the disk
+    server = (*airflow, "api-server")
+    return (
+        Service("mlflow", _mlflow(place), f"{place.mlflow}/health"),
+        Service("airflow-api-server", server, f"{place.airflow}/api/v2/version"),
+        Service("airflow-scheduler", scheduler),
+        Service("airflow-dag-processor", (*airflow, "dag-processor")),
+    )
+
+
+def _mlflow(place: Place) -> tuple[str, ...]:
+    home = place.home / "mlflow"
+    return (
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--host", "127.0.0.1", "--port", str(place.mlflow_port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
+        *("--artifacts-destination", str(home / "artifacts")),
+    )
+
+
+def _secrets(place: Place) -> dict[str, str]:
+    """Keys that Airflow's processes share, made once per demo."""
+    file = place.home / "secrets.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        keys = {
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
+            "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(48),
+            "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        }
+        partial = file.with_suffix(".partial")
+        partial.touch(mode=0o600)
+        partial.write_text(json.dumps(keys))
+        partial.replace(file)
+    return dict(json.loads(file.read_text()))
