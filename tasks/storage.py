@@ -16,15 +16,28 @@ import errno
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
+
+PARTIAL = ".partial"  # folder of a directory store that holds what is being written
+
+# Faults of a file system that a retry cannot mend.
+LASTING = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),  # EPERM also: no hard links here (FAT)
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP),
+    *(errno.EXDEV, errno.ENOTSUP),
+)
+
+# Refusals of S3 that pass by themselves although their status says otherwise.
+PASSING_CODES = ("ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "BadDigest")
 
 PARALLEL_REQUESTS = 16  # S3 latency is tens of ms; 16 in flight hide it without flooding a server
 
@@ -36,7 +49,8 @@ class Entry:
     Attributes:
         key: Path inside the store, with ``/`` between its parts.
         size_bytes: Length of the content.
-        etag: Changes whenever the content changes. Opaque: it is not a hash of the content.
+        etag: Changes whenever the content changes, and at most when the object is written.
+            Opaque: it is not a hash of the content.
     """
 
     key: str
@@ -76,19 +90,39 @@ def open_store(uri: str) -> Store:
         BadInput: The address has another scheme, or names no bucket.
     """
     if uri.startswith("s3://"):
-        bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise _bad_address(uri)
-        return S3Store(bucket, prefix)
-    if "://" in uri and not uri.startswith("file://") or not uri.strip():
+        return S3Store(bucket, prefix.strip("/"))
+    if ("://" in uri and not uri.startswith("file://")) or not uri.strip():
         raise _bad_address(uri)
     return DirectoryStore(Path(uri.removeprefix("file://")).expanduser().resolve())
 
 
 def read_many(store: Store, keys: Iterable[str]) -> Iterator[bytes]:
-    """Read objects in parallel; yields contents in the order of `keys`."""
+    """Read objects in parallel; yields contents in the order of `keys`.
+
+    At most PARALLEL_REQUESTS contents are held at a time, however slowly they are taken.
+    """
+    reading: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
-        yield from threads.map(store.read, keys)
+        try:
+            for key in keys:
+                reading.append(threads.submit(store.read, key))
+                if len(reading) == PARALLEL_REQUESTS:
+                    yield reading.popleft().result()
+            while reading:
+                yield reading.popleft().result()
+        finally:
+            for unwanted in reading:
+                unwanted.cancel()
+
+
+def _may_be_ours(error: Any) -> bool:
+    """Whether a create that was refused may have been won by this very request: it was sent
+    again because the answer to the first sending got lost."""
+    metadata = error.response["ResponseMetadata"]
+    return bool(metadata.get("HTTPStatusCode") == 412 and metadata.get("RetryAttempts", 0) > 0)
 
 
 def _bad_address(uri: str) -> BadInput:
@@ -121,26 +155,41 @@ class DirectoryStore:
         self.uri = str(root)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        start = self._path(prefix)
-        folder = start if prefix.endswith("/") or start.is_dir() else start.parent
-        if not folder.is_dir():
-            return
-        found = []
-        for base, folders, files in os.walk(folder, followlinks=True):
-            if ".partial" in folders:
-                folders.remove(".partial")
-            for name in files:
-                path = Path(base, name)
-                key = path.relative_to(self.root).as_posix()
-                if key.startswith(prefix):
-                    status = path.stat()
-                    etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
-                    found.append(Entry(key, status.st_size, etag))
+        folder = self._path(prefix.rpartition("/")[0])
+        try:
+            found = [entry for entry in self._walk(folder) if entry.key.startswith(prefix)]
+        except OSError as error:
+            raise self._explained(error, prefix) from error
         yield from sorted(found, key=lambda entry: entry.key)
+
+    def _walk(self, folder: Path) -> Iterator[Entry]:
+        """Everything below; what is deleted meanwhile is left out. A loop of links is ELOOP."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir() and Path(entry.path) != self.root / PARTIAL:
+                    yield from self._walk(Path(entry.path))
+                elif not entry.is_dir():
+                    with suppress(FileNotFoundError):
+                        yield self._entry(Path(entry.path))
+
+    def _entry(self, path: Path) -> Entry:
+        key, status = path.relative_to(self.root).as_posix(), path.stat()
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise BadInput(
+                "A file's name is not text.",
+                expected=f"names in UTF-8 under {self.uri}",
+                received=ascii(key),
+                do="rename the file, for example with convmv",
+            ) from None
+        # The inode tells two contents apart that were put there within one tick of the clock.
+        etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+        return Entry(key, status.st_size, etag)
 
     def read(self, key: str) -> bytes:
         try:
-            return self._path(key).read_bytes()
+            return self._key_path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise _not_found(self, key) from None
         except OSError as error:
@@ -149,25 +198,26 @@ class DirectoryStore:
     def create(self, key: str, data: bytes) -> None:
         with self._partial(key, data) as partial:
             try:
-                os.link(partial, self._path(key))
+                os.link(partial, self._key_path(key))
             except FileExistsError:
                 raise AlreadyExists(key) from None
 
     def replace(self, key: str, data: bytes) -> None:
         with self._partial(key, data) as partial:
-            os.replace(partial, self._path(key))
+            os.replace(partial, self._key_path(key))
 
     @contextmanager
     def _partial(self, key: str, data: bytes) -> Iterator[str]:
         """A complete temporary file on the same file system, gone afterwards."""
         name = None
         try:
-            partials = self.root / ".partial"
-            partials.mkdir(parents=True, exist_ok=True)
-            self._path(key).parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=partials)
+            self._key_path(key).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / PARTIAL).mkdir(exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.root / PARTIAL)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
+                file.flush()
+                os.fsync(handle)  # else a power cut may keep the name and lose the content
             os.chmod(name, 0o644)
             yield name
         except OSError as error:
@@ -176,16 +226,24 @@ class DirectoryStore:
             if name and os.path.exists(name):
                 os.unlink(name)
 
+    def _key_path(self, key: str) -> Path:
+        if "" in key.split("/") or key.split("/")[0] == PARTIAL:
+            raise self._bad_key(key)
+        return self._path(key)
+
     def _path(self, key: str) -> Path:
         parts = key.split("/")
-        if key.startswith("/") or ".." in parts or "\0" in key:
-            raise BadInput(
-                "A key would leave the store.",
-                expected="a relative key without '..'",
-                received=repr(key),
-                do="rename the file",
-            )
+        if key.startswith("/") or "." in parts or ".." in parts or "\0" in key:
+            raise self._bad_key(key)
         return self.root.joinpath(*parts)
+
+    def _bad_key(self, key: str) -> BadInput:
+        return BadInput(
+            "A key would leave the store, or is not a file's.",
+            expected=f"a relative key without '.', '..' or empty parts, outside {PARTIAL}/",
+            received=repr(key),
+            do="rename the file",
+        )
 
     def _explained(self, error: OSError, key: str) -> BadInput | Momentary:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -196,12 +254,13 @@ class DirectoryStore:
                 do="free space, or give another store; then run the step again: nothing "
                 "half-written was kept",
             )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in LASTING:
             return BadInput(
                 "The store cannot be used.",
-                expected=f"a directory {self.uri} that may be read and written",
-                received=f"{error.strerror} at {key}",
-                do="correct its owner or mode, or give another store",
+                expected=f"a directory {self.uri} on one file system with hard links, readable and "
+                "writable, where no name is both a file and a folder or longer than 255 bytes",
+                received=f"{error.strerror} at {key or '.'}",
+                do="correct its owner, mode or names, or give another store",
             )
         return Momentary(f"The store {self.uri} failed at {key}: {error}. Running again may help.")
 
@@ -221,7 +280,8 @@ class S3Store:
 
         # A client is safe to share between threads. Newer checksum trailers are asked for only
         # where an operation requires them: S3 servers other than AWS's often lack them.
-        return boto3.client(
+        # A session of its own, because the default one keeps the first credentials it ever saw.
+        return boto3.Session().client(
             "s3",
             region_name=os.environ.get("AWS_REGION", "us-east-1"),
             config=Config(
@@ -242,6 +302,8 @@ class S3Store:
             for page in pages:
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self.prefix)
+                    if found["Key"].endswith("/"):  # consoles and sync tools leave these as "folders"
+                        continue
                     yield Entry(key, found["Size"], found["ETag"].strip('"'))
 
     def read(self, key: str) -> bytes:
@@ -258,6 +320,8 @@ class S3Store:
                     )
                     return
                 except self._client.exceptions.ClientError as error:
+                    if _may_be_ours(error) and self.read(key) == data:
+                        return
                     # "Another conditional write of this key is under way, ask again": who won
                     # is not known yet.
                     conflict = error.response["Error"].get("Code") == "ConditionalRequestConflict"
@@ -277,7 +341,7 @@ class S3Store:
             yield
         except ClientError as error:
             raise self._refused(error, key) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ValueError) as error:  # ValueError: a malformed AWS_ENDPOINT_URL
             raise self._unreached(error, key) from error
 
     def _refused(self, error: Any, key: str) -> Exception:
@@ -287,6 +351,10 @@ class S3Store:
             return _not_found(self, key)
         if code == "PreconditionFailed" or status == 412:
             return AlreadyExists(key)
+        if (status >= 500 and status != 501) or status == 429 or code in PASSING_CODES:
+            return Momentary(
+                f"{self._server} answered {code or status} at {key!r}; try again later."
+            )
         if code == "NoSuchBucket":
             return BadInput(
                 "The bucket does not exist.",
@@ -299,23 +367,39 @@ class S3Store:
                 "The S3 server refused the credentials.",
                 expected=f"an access key that may list, read and write {self.uri}",
                 received=f"{code or status} from {self._server} at {key!r}",
-                do="correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the bucket's policy",
+                do="correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the bucket's policy "
+                "or quota, or this machine's clock, whichever the code names",
             )
-        return Momentary(f"{self._server} answered {code or status} at {key!r}; try again later.")
+        return BadInput(
+            "The S3 server refused the request.",
+            expected=f"a server that takes this request, with If-None-Match, for {self.uri}",
+            received=f"{code or status} from {self._server} at {key!r}",
+            do="correct the address of the store, or AWS_ENDPOINT_URL and AWS_REGION",
+        )
 
     def _unreached(self, error: Exception, key: str) -> Exception:
-        from botocore.exceptions import NoCredentialsError, PartialCredentialsError
+        from botocore import exceptions
 
-        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        passing = (
+            *(exceptions.HTTPClientError, exceptions.ConnectionError),
+            *(exceptions.IncompleteReadError, exceptions.ChecksumError),
+        )
+        if isinstance(error, passing) and not isinstance(error, exceptions.SSLError):
+            return Momentary(f"{self._server} cannot be reached at {key!r}: {error}")
+        if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
             return BadInput(
                 "There are no credentials for the S3 server.",
                 expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
                 received="neither, or only one of them",
                 do="set both, and AWS_ENDPOINT_URL for a server other than AWS",
             )
-        if isinstance(error, ValueError):  # botocore's malformed addresses are ValueErrors too
-            return _bad_address(self.uri)
-        return Momentary(f"{self._server} cannot be reached at {key!r}: {error}")
+        return BadInput(
+            "The S3 server cannot be spoken to.",
+            expected=f"an address that works for {self.uri} on {self._server}",
+            received=" ".join(str(error).split()),
+            do="correct the address of the store, AWS_ENDPOINT_URL (http://host:port), "
+            "AWS_CA_BUNDLE or whatever else the message names",
+        )
 
     @property
     def _server(self) -> str:
