@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import resource
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,9 @@ class Run:
         config: The run's configuration.
         step: The step that this object was made for; its artifacts go to its folder.
         watch: Called with each `Progress`, in the process of the step.
+        attempt: Folder of this attempt's artifacts. Two attempts at one step may overlap (a
+            worker that was given up for lost goes on); neither may overwrite what the record of
+            the other vouches for.
     """
 
     store: Store
@@ -62,6 +66,7 @@ class Run:
     config: Retraining
     step: str = ""
     watch: Callable[[Progress], None] = field(default=lambda progress: None, repr=False)
+    attempt: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def uri(self) -> str:
@@ -71,8 +76,8 @@ class Run:
         return f"runs/{self.name}/{step or self.step}/{filename}"
 
     def keep(self, filename: str, data: bytes) -> Artifact:
-        """Write an artifact into this step's folder, over what a killed attempt left there."""
-        key = self.key(filename)
+        """Write an artifact into this attempt's folder of the step."""
+        key = self.key(f"{self.attempt}/{filename}")
         self.store.replace(key, data)
         return Artifact(key=key, sha256=sha256(data), size_bytes=len(data))
 
@@ -83,7 +88,9 @@ class Run:
         try:
             self.store.create(key, data)
         except AlreadyExists:
-            log.debug("%s is already there", key)
+            if sha256(self.store.read(key)) != digest:
+                log.warning("%s was damaged; it is written again.", key)
+                self.store.replace(key, data)
         return Artifact(key=key, sha256=digest, size_bytes=len(data))
 
     def fetch(self, artifact: Artifact) -> bytes:
@@ -221,6 +228,7 @@ def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
         winner = run.record(step.name)
         if winner is None:
             raise
+        _check_same_work(run, step, winner, fingerprint)
         log.warning("%s: another attempt committed first; its record stands.", step.name)
         return winner
     if step.reusable and record.provenance and not record.provenance.reused_from:
@@ -268,15 +276,18 @@ def _reusable(step: Step, run: Run, fingerprint: str) -> tuple[str | None, Recor
     if not step.reusable:
         return None, None
     try:
-        earlier = str(json.loads(run.store.read(_reuse_key(step, fingerprint)))["run"])
+        pointer = run.store.read(_reuse_key(step, fingerprint))
+    except NotFound:
+        return None, None
+    try:
+        earlier = str(json.loads(pointer)["run"])
         record = read_record(run.store, earlier, step.name)
-        if record is None:
+        if not record or not record.provenance or record.provenance.fingerprint != fingerprint:
             return None, None
         for _ in run.fetch_many(tuple(artifacts_of(record))):
             pass
-    except (BadInput, ValueError, KeyError) as error:
-        if not isinstance(error, NotFound) or "shared/reuse" not in str(error):
-            log.warning("%s: an earlier result is not reused: %s", step.name, error)
+    except (BadInput, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: an earlier result is not reused: %s", step.name, error)
         return None, None
     return earlier, record
 
@@ -297,7 +308,7 @@ def artifacts_of(value: Any) -> Iterator[Artifact]:
 
 
 def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
-    parts = {
+    parts: dict[str, Any] = {
         "step": step.name,
         "code": code_hash(step.name),
         "libraries": {name: metadata.version(name) for name in step.libraries},
@@ -335,6 +346,9 @@ def _imports(source: str) -> list[str]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasks."):
             found.append(str(node.module).removeprefix("tasks."))
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found += [name.removeprefix("tasks.") for name in names if name.startswith("tasks.")]
     return found
 
 

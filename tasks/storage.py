@@ -302,8 +302,8 @@ class S3Store:
             for page in pages:
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self.prefix)
-                    if found["Key"].endswith("/"):  # consoles and sync tools leave these as "folders"
-                        continue
+                    if found["Key"].endswith("/"):
+                        continue  # the mark that consoles and sync tools leave for a folder
                     yield Entry(key, found["Size"], found["ETag"].strip('"'))
 
     def read(self, key: str) -> bytes:
