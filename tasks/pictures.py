@@ -1,0 +1,82 @@
+"""The pictures of a report: a few of each class, and the melanomas that were missed."""
+
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from tasks.contracts import Artifact
+from tasks.lesions import DIAGNOSES, Diagnosis
+from tasks.manifest import pixels_of, read_parquet
+from tasks.run import Run
+
+EACH_CLASS = 5  # pictures of each class: the page stays under 1 MB
+MISSED_SHOWN = 24
+THUMB_PX = 112
+
+
+class Picture(NamedTuple):
+    """A small picture, as a ``data:`` address, and what it shows."""
+
+    source: str
+    image_id: str
+    label: str
+
+
+def samples(run: Run, source: Artifact) -> dict[Diagnosis, list[Picture]]:
+    """Some pictures of each class.
+
+    Args:
+        run: Where the pixels lie.
+        source: A manifest, or any later table with its columns.
+    """
+    rows = _shown(run, source)
+    return {
+        name: _thumbnails(run, _some(of_class))
+        for name in DIAGNOSES
+        if len(of_class := rows[rows["label"] == name])
+    }
+
+
+def missed(run: Run, source: Artifact, lesions: Sequence[str]) -> list[Picture]:
+    """One picture of each lesion, at most 24; a lesion is its image ids, with blanks between."""
+    first = [lesion.split(" ")[0] for lesion in lesions[:MISSED_SHOWN]]
+    rows = _shown(run, source)
+    return _thumbnails(run, rows[rows["image_id"].isin(first)].drop_duplicates("image_id"))
+
+
+def _shown(run: Run, source: Artifact) -> pd.DataFrame:
+    rows = read_parquet(run, source)
+    return rows[rows["shard"].notna() & rows["label"].notna()]
+
+
+def _some(rows: pd.DataFrame) -> pd.DataFrame:
+    """A few rows, one per lesion if possible, from one shard: a shard is 50 MB to fetch."""
+    near = rows[rows["shard"] == rows["shard"].mode()[0]]
+    lesions = near.assign(lesion=near["lesion_id"].fillna(near["image_id"]))
+    apart = lesions.drop_duplicates("lesion")
+    enough = apart if len(apart) >= EACH_CLASS else lesions
+    some: pd.DataFrame = enough.sample(min(EACH_CLASS, len(enough)), random_state=1)
+    return some.sort_values("key")
+
+
+def _thumbnails(run: Run, rows: pd.DataFrame) -> list[Picture]:
+    return [
+        Picture(_data_address(pixels), str(image_id), str(label))
+        for pixels, image_id, label in zip(
+            pixels_of(run, rows), rows["image_id"], rows["label"], strict=True
+        )
+    ]
+
+
+def _data_address(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> str:
+    """uint8 ``(px, px, 3)`` to a small JPEG inside an address."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()

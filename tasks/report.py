@@ -1,0 +1,298 @@
+"""report: one page about a run, for a clinician first and an engineer after.
+
+The page is one HTML file that refers to nothing outside itself: pictures and charts are in it,
+there is no script, and it can be printed. It is made from whatever records the run has; a run that
+stopped early gives a page that says so. File names, labels and every other text of the delivery
+are hostile input: the template escapes all of them.
+"""
+
+import csv
+import io
+import json
+import math
+import posixpath
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.charts import curves
+from tasks.config import Retraining
+from tasks.contracts import (
+    Balance,
+    Evaluated,
+    Ingested,
+    Oversampled,
+    Record,
+    Registered,
+    Side,
+    Split,
+    Trained,
+    Validated,
+    Verdict,
+)
+from tasks.errors import BadInput, NotFound
+from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
+from tasks.pictures import missed, samples
+from tasks.pipeline import PIPELINE, Step
+from tasks.run import Run
+from tasks.statistics import lower_bound, upper_bound
+
+EXAMPLES = 3
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
+ABBREVIATIONS = {name: code.upper() for code, name in SYNONYMS.items() if " " not in code}
+
+
+@dataclass(frozen=True)
+class Records:
+    """What the steps of a run committed; None for a step that did not happen."""
+
+    ingest: Ingested | None
+    validate: Validated | None
+    split: Split | None
+    check_balance: Balance | None
+    oversample: Oversampled | None
+    train: Trained | None
+    evaluate: Evaluated | None
+    gate: Verdict | None
+    register: Registered | None
+
+    def of(self, step: Step) -> Record | None:
+        record: Record | None = getattr(self, step.name)
+        return record
+
+
+def report(run: Run) -> str:
+    """Write ``runs/<run>/report.html``, over an earlier one; returns its key.
+
+    Raises:
+        BadInput: There is no such run in the store.
+    """
+    records = Records(**{step.name: run.record(step.name) for step in PIPELINE})  # type: ignore[arg-type]
+    if not any(map(records.of, PIPELINE)) and not any(run.store.list(f"runs/{run.name}/")):
+        raise BadInput(
+            "There is nothing to report.",
+            expected=f"a run {run.name} in {run.store.uri}",
+            received="no object of such a run",
+            do="check the name of the run and the address of the store",
+        )
+    key = f"runs/{run.name}/report.html"
+    run.store.replace(key, render(run, records).encode())
+    return key
+
+
+def render(run: Run, records: Records) -> str:
+    """The page, as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "at_least": at_least,
+        "at_most": at_most,
+        "duration": duration,
+        "lower_bound": lambda figure: lower_bound(figure.successes, figure.n),
+        "upper_bound": lambda figure: upper_bound(figure.successes, figure.n),
+        "count": lambda number: f"{number:,}".replace(",", "\u202f"),
+        "short": lambda name: ABBREVIATIONS.get(name, name),
+        "sentence": lambda text: text[:1].upper() + text[1:],
+        "words": lambda name: name.replace("_", " "),
+    }
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        records=records,
+        synthetic=bool(records.ingest and records.ingest.synthetic),
+        kind=records.gate.decision.split()[0] if records.gate else "stopped",
+        how_far=how_far(run, records),
+        steps=[_step(run, step, records) for step in PIPELINE],
+        pictures=_pictures(run, records),
+        audit=_audit(run, records),
+        classes=_classes(records),
+        curves=curves(records.train) if records.train else [],
+        confusion=_confusion(records.evaluate) if records.evaluate else [],
+        config=_config(records),
+        defaults=Retraining(),
+        melanoma=MELANOMA,
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+# Numbers, always written the same way ------------------------------------------------------------
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share as per cent; 99.6 % never becomes 100 %, and 0.4 % never 0 %."""
+    if share is None or not math.isfinite(share):
+        return "not known"
+    text = f"{100 * share:.{digits}f}"
+    if float(text) in (0, 100) and 100 * share != float(text):
+        return (
+            percent(share, digits + 1) if digits < 3 else ("< 0.1 %" if share < 0.5 else "> 99.9 %")
+        )
+    return f"{text}\u00a0%"
+
+
+def at_least(share: float, digits: int = 0) -> str:
+    """A lower bound, rounded down: it must not claim more than it holds."""
+    return f"{math.floor(100 * share * 10**digits + 1e-9) / 10**digits:.{digits}f}\u00a0%"
+
+
+def at_most(share: float, digits: int = 0) -> str:
+    """An upper bound, rounded up."""
+    return f"{math.ceil(100 * share * 10**digits - 1e-9) / 10**digits:.{digits}f}\u00a0%"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 0.05:
+        return "< 0.1\u00a0s"
+    if seconds < 100:
+        return f"{seconds:.1f}\u00a0s"
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes}\u00a0min {rest:02d}\u00a0s" if minutes < 100 else f"{minutes / 60:.1f}\u00a0h"
+    )
+
+
+# How far the run came ----------------------------------------------------------------------------
+
+
+def how_far(run: Run, records: Records) -> str | None:
+    """The last step that was committed and the first that was not, in words; None if all were."""
+    missing = next((step for step in PIPELINE if records.of(step) is None), None)
+    if missing is None:
+        return None
+    done = PIPELINE.index(missing)
+    reached = "This run has not completed its first step."
+    if done:
+        reached = f"This run came as far as {PIPELINE[done - 1].name}, step {done} of 9."
+    return (
+        f"{reached} The step {missing.name} left no record: it is still at work, or it stopped "
+        f"with an error that its log names.{_last_heard(run, missing)}"
+    )
+
+
+def _last_heard(run: Run, step: Step) -> str:
+    try:
+        progress = json.loads(run.store.read(run.key("progress.json", step.name)))
+        return f" It was last heard of at: {progress['text']}."
+    except (NotFound, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _step(run: Run, step: Step, records: Records) -> dict[str, Any]:
+    record = records.of(step)
+    refused = records.gate is not None and records.gate.decision != "pass"
+    state = "done" if record else "missing"
+    if record is None and step.name == "register" and refused:
+        state = "skipped"
+    elif record and record.provenance and record.provenance.reused_from:
+        state = "reused"
+    return {
+        "name": step.name,
+        "does": step.does,
+        "state": state,
+        "provenance": record.provenance if record else None,
+    }
+
+
+def _config(records: Records) -> Retraining:
+    """The configuration that the run was made with; the defaults if nothing was committed."""
+    for step in reversed(PIPELINE):
+        record = records.of(step)
+        if record and record.provenance:
+            return record.provenance.config
+    return Retraining()
+
+
+# Sections ----------------------------------------------------------------------------------------
+
+
+def _pictures(run: Run, records: Records) -> dict[str, Any]:
+    """Some pictures of each class, and the melanomas that were missed."""
+    source = None
+    if records.split:
+        source = records.split.parts
+    elif records.validate:
+        source = records.validate.accepted
+    elif records.ingest:
+        source = records.ingest.manifest
+    found: dict[str, Any] = {"classes": {}, "missed": [], "problem": None}
+    if source is None:
+        return found
+    try:
+        found["classes"] = samples(run, source)
+        if records.evaluate:
+            found["missed"] = missed(run, source, records.evaluate.missed)
+    except BadInput as error:  # the page is made all the same, and says what it lacks
+        found["problem"] = f"{error.problem} Received: {error.received}"
+    return found
+
+
+def _audit(run: Run, records: Records) -> dict[str, Any]:
+    """The laws that were broken, those that held, and the quarantine by law."""
+    validated = records.validate
+    if validated is None:
+        return {"broken": [], "held": [], "quarantine": [], "docs": None, "problem": None}
+    order = {"error": 0, "warning": 1, "information": 2}
+    broken = sorted(
+        (finding for finding in validated.findings if finding.count),
+        key=lambda finding: (order[finding.severity], -finding.count),
+    )
+    docs = validated.data_docs[0].key if validated.data_docs else None
+    audit: dict[str, Any] = {
+        "broken": broken,
+        "held": [finding.law for finding in validated.findings if not finding.count],
+        "docs": posixpath.relpath(docs, f"runs/{run.name}") if docs else None,
+        "quarantine": [],
+        "problem": None,
+    }
+    try:
+        text = run.fetch(validated.quarantine).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except BadInput as error:
+        return audit | {"problem": f"{error.problem} Received: {error.received}"}
+    for law, count in Counter(row["law"] for row in rows).most_common():
+        some = [row for row in rows if row["law"] == law][:EXAMPLES]
+        audit["quarantine"].append({"law": law, "count": count, "some": some})
+    return audit
+
+
+def _classes(records: Records) -> list[dict[str, Any]]:
+    """For each class: images on each side, and in training before and after oversampling."""
+    counts = records.split.counts if records.split else {}
+    before = records.check_balance.counts if records.check_balance else counts.get("train", {})
+    after = records.oversample.counts if records.oversample else before
+    known = {*before, *after, *(name for side in counts.values() for name in side)}
+    most = max([1, *before.values(), *after.values()])
+
+    def row(name: Diagnosis) -> dict[str, Any]:
+        own, all_of_it = before.get(name, 0), after.get(name, 0)
+        return {
+            "name": name,
+            "sides": [counts.get(side, {}).get(name, 0) for side in SIDES],
+            "before": own,
+            "copies": max(0, all_of_it - own),
+            "share": own / most,
+            "share_of_copies": max(0, all_of_it - own) / most,
+        }
+
+    return [row(name) for name in DIAGNOSES if name in known]
+
+
+def _confusion(evaluated: Evaluated) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "cells": [(count, count / max(1, sum(counts))) for count in counts],
+            "total": sum(counts),
+            "recall": evaluated.recall.get(name),
+        }
+        for name, counts in zip(evaluated.classes, evaluated.confusion, strict=True)
+    ]
