@@ -1,0 +1,244 @@
+"""The laws of the house: what may import what, and what no file may hold."""
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from tasks.config import Retraining
+from tasks.pipeline import PIPELINE, Step, step_named
+from tasks.run import _imports as own_imports
+
+ROOT = Path(__file__).parents[2]
+STEPS = [step.name for step in PIPELINE]
+COMMANDS = ["__main__", "deliver", "promote", "report", "synthesize"]
+MODULES = sorted(path.stem for path in (ROOT / "tasks").glob("*.py"))
+HEAVY = ("numpy", "pandas", "boto3", "keras", "tensorflow", "great_expectations", "mlflow")
+
+PLACE = r"(?<![\w.:*{}/-])/(?:home|Users|root|work|tmp)/[\w.]"
+
+each_step = pytest.mark.parametrize("step", PIPELINE, ids=STEPS)
+
+
+def source_of(module: str) -> str:
+    return (ROOT / "tasks" / f"{module}.py").read_text()
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(source_of(module))
+
+
+def packages_imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." if node.level else (node.module or "").partition(".")[0])
+    return found
+
+
+def product_files() -> list[Path]:
+    return [path for folder in ("tasks", "dags", "demo") for path in (ROOT / folder).glob("*.py")]
+
+
+def files_of_the_project() -> list[Path]:
+    """Every file that is, or is about to be, in the repository."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def lines_that_match(pattern: str) -> list[str]:
+    found = []
+    for path in files_of_the_project():
+        try:
+            lines = path.read_text().splitlines()
+        except UnicodeDecodeError:
+            continue  # a picture
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
+            for number, line in enumerate(lines, 1)
+            if re.search(pattern, line)
+        ]
+    return found
+
+
+# Who imports whom -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_tasks_never_imports_airflow_nor_relatively(module: str) -> None:
+    imported = packages_imported(ROOT / "tasks" / f"{module}.py")
+
+    assert not imported & {"airflow", "dags", "demo", "."}  # code_hash follows absolute imports
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_commands_import_steps(module: str) -> None:
+    if module in COMMANDS:
+        return
+    assert not set(own_imports(source_of(module))) & {*STEPS, *COMMANDS}
+
+
+def test_great_expectations_is_imported_by_validate_only() -> None:
+    importers = [p.stem for p in product_files() if "great_expectations" in packages_imported(p)]
+
+    assert importers == ["validate"]
+
+
+@pytest.mark.parametrize("module", ["tasks", "tasks.pipeline", "tasks.run", "tasks.__main__"])
+def test_importing_what_every_step_needs_imports_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not {name for name in loaded if name.partition(".")[0] in (*HEAVY, "airflow")}
+    if module == "tasks":
+        assert [name for name in loaded if name.startswith("tasks")] == ["tasks"]
+
+
+# The table of steps and the steps ---------------------------------------------------------------
+
+
+@each_step
+def test_a_step_needs_only_steps_before_it(step: Step) -> None:
+    assert set(step.needs) <= set(STEPS[: STEPS.index(step.name)])
+    assert len(set(STEPS)) == len(STEPS)
+
+
+@each_step
+def test_a_step_depends_on_fields_and_libraries_that_exist(step: Step) -> None:
+    assert set(step.config) <= set(Retraining.model_fields)
+    for library in step.libraries:
+        assert metadata.version(library)
+
+
+def functions_of(module: str) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in tree_of(module).body if isinstance(node, ast.FunctionDef)}
+
+
+@each_step
+def test_a_step_is_a_function_from_the_records_it_needs_to_the_record_it_gives(step: Step) -> None:
+    function = functions_of(step.name)[step.name]
+    takes = [ast.unparse(each.annotation) for each in function.args.args if each.annotation]
+    expected = [step_named(need).gives.__name__ for need in step.needs]
+
+    assert takes == ["Run", *expected]
+    assert ast.unparse(function.returns or ast.Constant(None)) == step.gives.__name__
+    assert ast.get_docstring(function)
+
+
+def fields_read(module: str) -> set[str]:
+    """The fields of the configuration that a module reads: ``config.x`` or ``....config.x``."""
+    found = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Attribute) and node.attr in Retraining.model_fields:
+            owner = node.value
+            name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+            if name == "config":
+                found.add(node.attr)
+    return found
+
+
+def all_it_imports(module: str) -> set[str]:
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in MODULES and name not in seen:
+            seen.add(name)
+            todo += own_imports(source_of(name))
+    return seen
+
+
+@each_step
+def test_a_step_reads_no_field_that_reuse_does_not_know_of(step: Step) -> None:
+    """Else a change of that field would be answered with old work."""
+    read = set().union(*(fields_read(name) for name in all_it_imports(step.name)))
+
+    assert read <= set(step.config)
+
+
+def test_reading_a_field_is_seen_however_it_is_reached() -> None:
+    assert fields_read("train") >= {"epochs", "image_size", "recipes"}
+    assert "tasks.network" in {f"tasks.{name}" for name in all_it_imports("train")}
+
+
+@each_step
+def test_a_step_depends_on_no_field_that_it_does_not_read(step: Step) -> None:
+    """Else a change of that field would throw work away."""
+    read = set().union(*(fields_read(name) for name in all_it_imports(step.name)))
+
+    assert set(step.config) <= read
+
+
+# What no file may hold --------------------------------------------------------------------------
+
+
+def test_no_file_names_a_package_registry() -> None:
+    hosts = (("pypi", "org"), ("pythonhosted", "org"), ("anaconda", "org"), ("npmjs", "org"))
+
+    assert lines_that_match("|".join(re.escape(".".join(host)) for host in hosts)) == []
+
+
+def test_no_file_names_a_place_on_a_developers_machine() -> None:
+    assert lines_that_match(PLACE) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["cd {}home/me", "x = '{}Users/me/x'", "ROOT={}work/main", "{}tmp/a"]
+)
+def test_a_place_on_a_developers_machine_would_be_found(line: str) -> None:
+    assert re.search(PLACE, line.format("/"))
+    assert not re.search(PLACE, line.format("some/"))
+
+
+def test_no_file_is_a_drawer_for_what_has_no_name() -> None:
+    names = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "base"}
+
+    assert [path for path in files_of_the_project() if path.stem.casefold() in names] == []
+
+
+@pytest.mark.parametrize("lock", sorted((ROOT / "locks").glob("*.txt")), ids=lambda path: path.stem)
+def test_every_entry_of_a_lock_is_pinned_and_has_a_hash(lock: Path) -> None:
+    text = re.sub(r"(?m)^\s*#.*\n", "", lock.read_text()).replace("\\\n", " ")
+    entries = [line for line in text.splitlines() if line.strip()]
+
+    assert entries
+    for entry in entries:
+        assert re.match(r"[A-Za-z0-9._\[\],-]+==[^\s;]+", entry), entry
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
+
+
+def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
+    """One resolution: a container runs the versions that were tested together."""
+
+    def pins(path: Path) -> dict[str, str]:
+        found = re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", path.read_text())
+        return {name.casefold().replace("_", "-"): version for name, version in found}
+
+    everything = pins(ROOT / "locks/everything.txt")
+    installer = ROOT / "locks/uv.txt"  # installs the rest, and is no part of it
+    for lock in set((ROOT / "locks").glob("*.txt")) - {installer}:
+        differing = {
+            name: (version, everything.get(name))
+            for name, version in pins(lock).items()
+            if everything.get(name) != version
+        }
+        assert differing == {}, lock.name
