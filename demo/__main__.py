@@ -24,11 +24,11 @@ from demo.services import Started, end, recorded, wait_until_ready
 from demo.services import start as start_service
 from demo.settings import MARK, environment, services
 from tasks.errors import BadInput, Momentary, PipelineError
-from tasks.run import read_record
 from tasks.storage import open_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
-console = Console(highlight=False)
+# Off a terminal there is no width to fit: wide enough that no table breaks its lines.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 @app.command()
@@ -81,7 +81,7 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
     # Letters, digits and '-' only: the run has the same name in Airflow and in the store.
     name = time.strftime("demo-%Y%m%d-%H%M%S")
     run_id = airflow.trigger(RETRAINING, place.config.model_dump(mode="json"), name)
-    console.print(f"Run {run_id}: {airflow.page(RETRAINING, run_id)}\n")
+    console.print(f"Run {run_id}: {airflow.page(RETRAINING, run_id)}\n", soft_wrap=True)
     look = follow(airflow, open_store(place.store), run_id, name, console)
     _conclude(place, airflow, look, name)
     return look
@@ -120,14 +120,18 @@ def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
         if task.state == "failed":
             lines = airflow.log(RETRAINING, name, task.name, task.tries)[-25:]
             console.print(f"\n[red]{task.name} failed.[/] The end of its log:")
-            console.print("\n".join(f"  {line}" for line in lines), markup=False)
+            console.print("\n".join(f"  {line}" for line in lines), markup=False, soft_wrap=True)
     seconds = sum(task.seconds or 0 for task in look.tasks.values())
     console.print(f"\nRun {name}: {look.state}, {seconds:.0f} s in its tasks.")
-    console.print(f"  Airflow  {airflow.page(RETRAINING, name)}")
-    console.print(f"  MLflow   {place.mlflow}")
-    console.print(f"  Report   {place.store}/runs/{name}/report.html")
-    if read_record(store, name, "register") and look.tasks["register"].state == "success":
-        console.print(f"  Decide   {place.airflow}/required_actions")
+    addresses = {
+        "Airflow": airflow.page(RETRAINING, name),
+        "MLflow": place.mlflow,
+        "Report": f"{place.store}/runs/{name}/report.html",
+    }
+    if look.tasks["register"].state == "success":
+        addresses["Decide"] = f"{place.airflow}/required_actions"
+    for what, lies_at in addresses.items():
+        console.print(f"  {what:<8} {lies_at}", soft_wrap=True)  # whole, to be clicked
     console.print("Airflow and MLflow stay up; `make stop` ends them.")
 
 
@@ -190,9 +194,8 @@ def _undo(place: Place, standing: dict[str, Started]) -> None:
         signal.signal(number, signal.SIG_IGN)
     if standing:
         _end_unfinished_runs(standing)
-    else:
-        console.print("\nEnding what was started ...")
-        end(place.home, MARK)
+    elif ended := end(place.home, MARK):
+        console.print(f"\nEnded the {ended} processes that were started.")
 
 
 def _end_unfinished_runs(standing: dict[str, Started]) -> None:
@@ -262,13 +265,13 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except PipelineError as error:
-        console.print(f"\n{error}", markup=False, style="red")
+        console.print(f"\n{error}", markup=False, style="red", soft_wrap=True)
         raise typer.Exit(error.exit_code) from None
     except OSError as error:
         console.print(f"\nThe demo cannot use {error.filename}: {error.strerror}.", style="red")
         raise typer.Exit(BadInput.exit_code) from None
     except KeyboardInterrupt:
-        console.print("Interrupted; everything that was started has ended.")
+        console.print("Interrupted.")
         raise typer.Exit(130) from None
 
 

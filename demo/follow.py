@@ -65,11 +65,11 @@ def _lines(looks: Iterator[Look], console: Console) -> Look:
             if task and state in (*WAYS, "skipped", "up_for_retry") and said.get(name) != state:
                 said[name] = state
                 seconds = f" after {task.seconds:.1f} s" if state != "running" else ""
-                console.print(f"{name}: {state}{seconds if task.seconds else ''}", highlight=False)
+                console.print(f"{name}: {state}{seconds if task.seconds else ''}")
             progress = look.progress.get(name)
             if progress and said.get(f"{name}'s progress") != progress.text:
                 said[f"{name}'s progress"] = progress.text
-                console.print(f"{name}: {progress.text}", highlight=False)
+                console.print(f"{name}: {progress.text}", soft_wrap=True)
     return look
 
 

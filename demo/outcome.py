@@ -55,7 +55,7 @@ def _quarantine(run: Run, validated: Validated) -> Table:
     said = {finding.law: finding for finding in validated.findings}
     rows = csv.DictReader(io.StringIO(run.fetch(validated.quarantine).decode()))
     for law, files in Counter(row["law"] for row in rows).most_common():
-        why = f"{said[law].description} {said[law].consequence}" if law in said else ""
+        why = said[law].description.split(". ")[0] if law in said else ""
         table.add_row(law, str(files), why)
     if not table.rows:
         table.add_row("none", "0", "every file may be learned from")
@@ -75,12 +75,6 @@ def _model(
             f"to {found.upper:.1%}",
         )
         table.add_row("test images", str(evaluated.test_images))
-    for rule in verdict.rules if verdict else ():
-        table.add_row(
-            rule.name,
-            f"{rule.successes} of {rule.n}, at least {rule.lower:.1%} (needed {rule.minimum:.1%}): "
-            f"{rule.decision}",
-        )
     if verdict:
         table.add_row("verdict", f"[bold]{verdict.decision}[/]: {verdict.reason}")
     table.add_row("model", _version(registered, verdict))

@@ -78,6 +78,9 @@ def environment(place: Place) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": place.mlflow,
         "NO_PROXY": loopback,  # a proxy of the house cannot reach this machine's own ports
         "no_proxy": loopback,
+        # MLflow's background jobs (scorers, prompt optimization) are no use here, and would start
+        # eight more processes of 200 MB each.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         # Nothing is reported to anyone.
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",

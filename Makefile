@@ -1,0 +1,41 @@
+# make demo    everything on this machine: Airflow, MLflow, a store, a retraining
+# make stop    end what the demo started
+# make test    the environment, the checks and all tests
+# make lock    resolve the libraries anew, after a change in pyproject.toml
+#
+# IMAGES=folder METADATA=folder CONFIG=json AIRFLOW_PORT=8081 MLFLOW_PORT=5001 make demo
+
+PYTHON ?= python3
+LOCK := locks/everything.txt
+# A full copy of the lock, written last: an environment without it, or with another, is made anew.
+MADE_FROM := .venv/made-from.txt
+
+.PHONY: demo stop test environment lock
+
+demo: environment
+	@.venv/bin/python -m demo start
+
+stop:
+	@if [ -x .venv/bin/python ]; then .venv/bin/python -m demo stop; \
+	else echo "There is no environment, so nothing of the demo can be running."; fi
+
+test: environment
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest
+
+environment:
+	@cmp -s $(LOCK) $(MADE_FROM) || PYTHON="$(PYTHON)" sh locks/environment.sh $(LOCK) $(MADE_FROM)
+
+# The resolver's settings of this machine (an index of the house, say) must not end up in the files.
+COMPILE := pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links --quiet
+
+lock: environment
+	@PATH="$(CURDIR)/.venv/bin:$$PATH"; set -ex; \
+	uv $(COMPILE) --all-extras -o $(LOCK); \
+	uv $(COMPILE) --extra data -c $(LOCK) -o locks/data.txt; \
+	uv $(COMPILE) --extra data --extra validate -c $(LOCK) -o locks/validate.txt; \
+	uv $(COMPILE) --extra data --extra train -c $(LOCK) -o locks/train.txt; \
+	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt
