@@ -6,7 +6,7 @@ in a record but its ``provenance`` is its content; the content's SHA-256 is what
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,13 +46,21 @@ class Provenance(Frozen):
 
 
 class Record(Frozen):
+    """What all records share. `NOT_CONTENT` names fields that hold the time of day."""
+
+    NOT_CONTENT: ClassVar[tuple[str, ...]] = ()
+
     provenance: Provenance | None = None
 
     @property
     def content_hash(self) -> str:
-        """SHA-256, hex, over the record without its provenance."""
-        content = self.model_dump(mode="json", exclude={"provenance"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """SHA-256, hex, over what the record says, apart from how and where it came to be.
+
+        Artifacts count by their bytes, not by the key under which an attempt left them, so two
+        attempts at the same deterministic work have the same hash.
+        """
+        content = self.model_dump(mode="json", exclude={"provenance", *self.NOT_CONTENT})
+        return hashlib.sha256(json.dumps(_placeless(content), sort_keys=True).encode()).hexdigest()
 
     def with_provenance(self, provenance: Provenance) -> Self:
         return self.model_copy(update={"provenance": provenance})
@@ -61,6 +69,13 @@ class Record(Frozen):
     def reason_to_stop(self) -> str | None:
         """Why the steps after this one must not run, if they must not."""
         return None
+
+
+def _placeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        place = {"key"} if value.keys() == Artifact.model_fields.keys() else set()
+        return {name: _placeless(part) for name, part in value.items() if name not in place}
+    return [_placeless(part) for part in value] if isinstance(value, list) else value
 
 
 class Ingested(Record):
@@ -123,6 +138,8 @@ class Validated(Record):
         classes: Accepted images of each learnable class.
         groups: Distinct lesions (as far as known) of each learnable class.
     """
+
+    NOT_CONTENT = ("data_docs",)
 
     accepted: Artifact
     quarantine: Artifact

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from tasks.contracts import Artifact, Ingested
 from tasks.errors import BadInput, NotFound
@@ -57,7 +58,8 @@ def ingest(run: Run) -> Ingested:
     facts, recognized, unread = _metadata(run, tables)
     manifest = table([_labelled(row | facts.get(row["image_id"], {})) for row in rows])
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
-    _remember(run, artifact)
+    memory = Memory(manifest=artifact, etags={entry.key: entry.etag for entry in images})
+    run.store.replace(_memory_key(run), memory.model_dump_json().encode())
     decoded = int(manifest["shard"].notna().sum())
     log.info(
         "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
@@ -112,7 +114,6 @@ def _describe(run: Run, entry: Entry, data: bytes) -> tuple[Row, Decoded | None]
     folder = parts[-2]
     row: Row = {
         "key": entry.key,
-        "etag": entry.etag,
         "size_bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "image_id": image_id,
@@ -142,6 +143,14 @@ def _labelled(row: Row) -> Row:
 # What earlier runs have decoded -----------------------------------------------------------------
 
 
+class Memory(BaseModel):
+    """What was decoded, and the ETag that each file had then. ETags stay out of the manifest:
+    the same files have others in another store."""
+
+    manifest: Artifact
+    etags: dict[str, str]
+
+
 def _memory_key(run: Run) -> str:
     """Pixels packed by other code, or to another size, are not the same pixels."""
     config = run.config
@@ -153,8 +162,8 @@ def _memory_key(run: Run) -> str:
 
 def _known_rows(run: Run) -> dict[tuple[str, str], Row]:
     try:
-        memory = Artifact.model_validate_json(run.store.read(_memory_key(run)))
-        manifest = read_parquet(run, memory)
+        memory = Memory.model_validate_json(run.store.read(_memory_key(run)))
+        manifest = read_parquet(run, memory.manifest)
         for shard in _shards(manifest):
             run.fetch(shard)
     except NotFound:
@@ -165,11 +174,7 @@ def _known_rows(run: Run) -> dict[tuple[str, str], Row]:
     told = (set(TABLE_COLUMNS) - {"image_id"}) | {"label"}  # told by tables, which may change
     own = [name for name in manifest.columns if name not in told]
     rows = manifest[own].astype(object).where(manifest[own].notna(), None).to_dict("records")
-    return {(row["key"], row["etag"]): cast(Row, row) for row in rows}
-
-
-def _remember(run: Run, manifest: Artifact) -> None:
-    run.store.replace(_memory_key(run), manifest.model_dump_json().encode())
+    return {(row["key"], memory.etags.get(row["key"], "")): cast(Row, row) for row in rows}
 
 
 def _shards(manifest: pd.DataFrame) -> tuple[Artifact, ...]:

@@ -13,7 +13,6 @@ IMAGES_PER_SHARD = 512  # 50 MB at 180 px: large enough for S3, small enough to 
 
 COLUMNS = {
     "key": "str",  # path in the store
-    "etag": "str",
     "size_bytes": "int64",
     "sha256": "str",  # of the file; empty if it was not fetched
     "image_id": "str",

@@ -1,0 +1,52 @@
+"""Small deliveries that tests put together, and the steps run on them."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from tasks.config import Retraining
+from tasks.contracts import Artifact, Record
+from tasks.pipeline import step_named
+from tasks.run import Run, execute
+from tasks.storage import Store
+
+SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
+
+
+def picture(number: int, side: int = 48) -> bytes:
+    """A PNG whose pixels no other number has."""
+    pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def put_lesions(store: Store, diagnosis: str, numbers: range, part: str = "Train") -> None:
+    """One image of one lesion each, named after its number."""
+    for number in numbers:
+        store.create(f"raw/first/{part}/{diagnosis}/ISIC_{number:07d}.png", picture(number))
+
+
+def run_of(store: Store, name: str = "test", **config: Any) -> Run:
+    return Run(store, name, Retraining(**(SMALL | config)))
+
+
+def do(run: Run, *steps: str) -> Any:
+    """Execute steps as the command line does; returns the last record."""
+    record: Record | None = None
+    for name in steps:
+        record = execute(step_named(name), Run(run.store, run.name, run.config, name))
+    return record
+
+
+def table_of(run: Run, artifact: Artifact) -> pd.DataFrame:
+    data = io.BytesIO(run.fetch(artifact))
+    return pd.read_csv(data) if artifact.key.endswith(".csv") else pd.read_parquet(data)
+
+
+def folder_of(path: Path) -> set[str]:
+    return {item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file()}

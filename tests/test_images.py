@@ -1,0 +1,136 @@
+"""From bytes to pixels: every kind of file that a camera, a scanner or an accident leaves."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tasks.images import Decoded, Refused, decode
+
+PACKED = 48
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def half_red_half_blue(width: int = 96, height: int = 64) -> Image.Image:
+    """Red above, blue below."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, :, 0] = 200
+    pixels[height // 2 :, :, 2] = 200
+    return Image.fromarray(pixels)
+
+
+def decoded(data: bytes) -> Decoded:
+    result = decode(data, packed_px=PACKED, maximum_megapixels=64)
+    assert isinstance(result, Decoded), result
+    return result
+
+
+def refused(data: bytes, megapixels: int = 64) -> Refused:
+    result = decode(data, packed_px=PACKED, maximum_megapixels=megapixels)
+    assert isinstance(result, Refused)
+    return result
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_an_image_becomes_a_square_of_its_own_colours(kind: str) -> None:
+    result = decoded(encoded(half_red_half_blue(), kind))
+    assert result.pixels.shape == (PACKED, PACKED, 3)
+    assert result.pixels.dtype == np.uint8
+    assert (result.width, result.height, result.format) == (96, 64, kind)
+    assert result.pixels[4, 24].astype(int) == pytest.approx([200, 0, 0], abs=12)
+    assert result.pixels[-4, 24].astype(int) == pytest.approx([0, 0, 200], abs=12)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "LA", "1", "LAB"])
+def test_every_colour_mode_becomes_rgb(mode: str) -> None:
+    if mode == "LA":
+        image = half_red_half_blue().convert("L").convert("LA")
+    elif mode == "LAB":
+        image = Image.new("LAB", (96, 64), (128, 128, 128))
+    else:
+        image = half_red_half_blue().convert(mode)
+    kind = "TIFF" if mode in ("CMYK", "LAB") else "PNG"
+    result = decoded(encoded(image, kind))
+    assert result.mode in (mode, "RGB")
+    assert result.pixels.shape == (PACKED, PACKED, 3)
+
+
+def test_a_cmyk_jpeg_keeps_its_colours() -> None:
+    result = decoded(encoded(half_red_half_blue().convert("CMYK"), "JPEG", quality=95))
+    assert result.mode == "CMYK"
+    assert result.pixels[4, 24].astype(int) == pytest.approx([200, 0, 0], abs=12)
+
+
+def test_sixteen_bits_of_grey_are_scaled_and_not_clipped() -> None:
+    grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    result = decoded(encoded(Image.fromarray(grey)))
+    assert result.mode.startswith("I")
+    assert result.pixels.min() < 8
+    assert result.pixels.max() > 247
+    assert np.median(result.pixels) == pytest.approx(127, abs=3)
+
+
+def test_a_photograph_taken_sideways_stands_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate by 90 degrees clockwise to show"
+    lying = half_red_half_blue().transpose(Image.Transpose.ROTATE_90)
+    result = decoded(encoded(lying, "JPEG", exif=exif, quality=95))
+    assert (result.width, result.height) == (96, 64)
+    assert result.pixels[4, 24].astype(int) == pytest.approx([200, 0, 0], abs=12)
+
+
+def test_the_same_pixels_have_the_same_hash_in_any_lossless_format() -> None:
+    image = half_red_half_blue()
+    assert decoded(encoded(image)).pixel_hash == decoded(encoded(image, "BMP")).pixel_hash
+    other = image.copy()
+    other.putpixel((0, 0), (201, 0, 0))
+    assert decoded(encoded(other)).pixel_hash != decoded(encoded(image)).pixel_hash
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (b"Dear colleague,\nplease find the image attached.\n", "not that of an image"),
+        (encoded(half_red_half_blue(), "JPEG")[:400], "truncated"),
+        (encoded(half_red_half_blue())[:120], "truncated"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), ""),
+    ],
+    ids=["zero bytes", "a letter", "half a JPEG", "half a PNG", "a PNG of zeros"],
+)
+def test_what_is_no_whole_image_is_refused_with_a_reason(data: bytes, words: str) -> None:
+    result = refused(data)
+    assert result.law == "undecodable"
+    assert words in result.reason.lower()
+    assert "\n" not in result.reason
+
+
+def test_a_huge_image_is_refused_by_its_header_and_a_smaller_one_is_not() -> None:
+    huge = encoded(Image.new("1", (10_000, 10_001)))  # 100 megapixels in a few kilobytes
+    result = refused(huge)
+    assert result.law == "too_large"
+    assert "100 megapixels" in result.reason
+    assert "64" in result.reason
+    assert isinstance(decode(huge, packed_px=PACKED, maximum_megapixels=101), Decoded)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    cut=st.integers(0, 2000), flips=st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 255)))
+)
+def test_no_damage_to_a_file_ever_escapes_as_an_exception(
+    cut: int, flips: list[tuple[int, int]]
+) -> None:
+    data = bytearray(encoded(half_red_half_blue(), "JPEG"))
+    for place, change in flips:
+        data[place % len(data)] ^= change
+    result = decode(bytes(data[: len(data) - cut]), packed_px=PACKED, maximum_megapixels=64)
+    assert isinstance(result, Decoded | Refused)

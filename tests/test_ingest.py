@@ -1,0 +1,143 @@
+"""ingest: everything under raw/ is described, once."""
+
+import pytest
+from deliveries import do, picture, put_lesions, run_of, table_of
+
+from tasks.errors import BadInput
+from tasks.manifest import pixels_of
+from tasks.storage import Store
+
+
+def test_every_file_is_described_and_its_pixels_packed(store: Store) -> None:
+    put_lesions(store, "melanoma", range(3))
+    put_lesions(store, "nevus", range(3, 5), part="Test")
+    store.create("raw/first/Train/nevus/ISIC_0000009.jpg", b"no image")
+    store.create("raw/first/readme.txt", b"hello")
+    run = run_of(store)
+    record = do(run, "ingest")
+    manifest = table_of(run, record.manifest)
+    assert (record.files, record.decoded, record.fetched) == (6, 5, 6)
+    assert record.ignored == ("raw/first/readme.txt",)
+    assert list(manifest["label"]) == ["nevus"] * 2 + ["melanoma"] * 3 + ["nevus"]
+    assert list(manifest["part"]) == ["Test"] * 2 + ["Train"] * 4
+    assert list(manifest["law"].dropna()) == ["undecodable"]
+    assert manifest["pixel_hash"].nunique() == 5
+    packed = manifest.dropna(subset=["shard"])
+    assert pixels_of(run, packed).shape == (5, 48, 48, 3)
+
+
+def test_pixels_come_back_in_the_order_of_the_rows(store: Store) -> None:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    put_lesions(store, "melanoma", range(6))
+    run = run_of(store)
+    manifest = table_of(run, do(run, "ingest").manifest)
+    shuffled = manifest.iloc[[4, 0, 5, 2]]
+    expected = [np.asarray(Image.open(io.BytesIO(picture(number)))) for number in (4, 0, 5, 2)]
+    assert (pixels_of(run, shuffled) == np.stack(expected)).all()
+
+
+def test_a_second_delivery_fetches_only_what_is_new(store: Store) -> None:
+    put_lesions(store, "melanoma", range(4))
+    do(run_of(store, "first"), "ingest")
+    put_lesions(store, "nevus", range(10, 13))
+    run = run_of(store, "second")
+    record = do(run, "ingest")
+    assert (record.files, record.decoded, record.fetched) == (7, 7, 3)
+    assert pixels_of(run, table_of(run, record.manifest)).shape[0] == 7
+
+
+def test_an_image_that_was_replaced_is_fetched_again(store: Store) -> None:
+    put_lesions(store, "melanoma", range(4))
+    before = do(run_of(store, "first"), "ingest")
+    store.replace("raw/first/Train/melanoma/ISIC_0000002.png", picture(99))
+    run = run_of(store, "second")
+    after = do(run, "ingest")
+    assert after.fetched == 1
+    assert after.manifest.sha256 != before.manifest.sha256
+
+
+def test_a_damaged_memory_of_earlier_runs_is_not_trusted(store: Store) -> None:
+    put_lesions(store, "melanoma", range(4))
+    shard = do(run_of(store, "first"), "ingest").shards[0]
+    store.replace(shard.key, b"damaged")
+    put_lesions(store, "nevus", range(10, 12))
+    run = run_of(store, "second")
+    record = do(run, "ingest")
+    assert record.fetched == 6
+    assert pixels_of(run, table_of(run, record.manifest)).shape[0] == 6
+
+
+def test_metadata_is_joined_from_the_archives_own_tables(store: Store) -> None:
+    put_lesions(store, "melanoma", range(1, 4))
+    ham = (
+        "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
+        "HAM_1,ISIC_0000001,mel,histo,80,male,ear\n"
+    )
+    isic = (
+        "image,age_approx,anatom_site_general,lesion_id,sex\n"
+        "ISIC_0000002_downsampled,55,torso,L2,female\n"
+    )
+    truth = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\nISIC_0000003,0,0,0,0,1.0,0,0,0,0\n"
+    store.create("raw/metadata/HAM10000_metadata.csv", ham.encode())
+    store.create("raw/metadata/ISIC_2019_Training_Metadata.csv", isic.encode())
+    store.create("raw/metadata/truth.csv", truth.encode())
+    store.create("raw/metadata/prices.csv", b"article,price\nsoap,3\n")
+    store.create("raw/metadata/broken.csv", b'\xff\xfe"a,b\n')
+    run = run_of(store)
+    record = do(run, "ingest")
+    manifest = table_of(run, record.manifest).set_index("image_id")
+    assert manifest.loc["ISIC_0000001", ["lesion_id", "site"]].tolist() == ["HAM_1", "ear"]
+    assert manifest.loc["ISIC_0000001", "age_years"] == 80
+    assert manifest.loc["ISIC_0000002", ["lesion_id", "sex"]].tolist() == ["L2", "female"]
+    assert manifest.loc["ISIC_0000003", "archive_diagnosis"] == "BKL"
+    assert sorted(record.ignored) == ["raw/metadata/broken.csv", "raw/metadata/prices.csv"]
+
+
+def test_a_table_names_the_diagnosis_where_the_folder_does_not(store: Store) -> None:
+    store.create("raw/flat/images/ISIC_0000001.png", picture(1))
+    store.create("raw/flat/images/ISIC_0000002.png", picture(2))
+    store.create("raw/flat/labels.csv", b"image_id,diagnosis\nISIC_0000001,Melanoma\n")
+    run = run_of(store)
+    manifest = table_of(run, do(run, "ingest").manifest).set_index("image_id")
+    assert manifest.loc["ISIC_0000001", "label"] == "melanoma"
+    assert manifest["label"].isna().sum() == 1
+
+
+def test_names_with_spaces_accents_and_signs_are_no_obstacle(store: Store) -> None:
+    names = ["a b", "Läsion é", "50 % + #1 & more", "日本"]
+    for number, name in enumerate(names):
+        store.create(f"raw/first/melanoma/{name}.png", picture(number))
+    run = run_of(store)
+    manifest = table_of(run, do(run, "ingest").manifest)
+    assert sorted(manifest["image_id"]) == sorted(names)
+    assert manifest["shard"].notna().all()
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
+def test_a_key_that_would_leave_the_folder_is_quarantined(s3: object) -> None:
+    from tasks.storage import open_store
+
+    store = open_store(f"s3://{s3.new_bucket()}/place")  # type: ignore[attr-defined]
+    put_lesions(store, "melanoma", range(2))
+    try:
+        store.create("raw/first/melanoma/../../evil.png", picture(7))
+    except BadInput:
+        pytest.skip("this client does not write such a key")
+    run = run_of(store)
+    manifest = table_of(run, do(run, "ingest").manifest)
+    assert manifest["law"].dropna().tolist() in (["unsafe_name"], [])
+
+
+@pytest.mark.parametrize("others", [{}, {"raw/notes.txt": b"x", "raw/t.csv": b"a,b\n1,2\n"}])
+def test_an_empty_raw_is_refused_with_what_to_do(store: Store, others: dict[str, bytes]) -> None:
+    for key, data in others.items():
+        store.create(key, data)
+    with pytest.raises(BadInput, match="nothing to learn from") as told:
+        do(run_of(store), "ingest")
+    assert told.value.exit_code == 64
+    assert "python -m tasks deliver" in told.value.do
+    assert run_of(store).record("ingest") is None

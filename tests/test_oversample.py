@@ -1,0 +1,107 @@
+"""check_balance and oversample: the imbalance is measured, and only training is evened out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deliveries import do, put_lesions, run_of, table_of
+
+from tasks.manifest import pixels_of
+from tasks.run import Run
+from tasks.storage import open_store
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    store = open_store(str(tmp_path_factory.mktemp("oversample") / "store"))
+    put_lesions(store, "melanoma", range(100, 130))
+    put_lesions(store, "nevus", range(200, 280))
+    run = run_of(store)
+    do(run, "ingest", "validate", "split", "check_balance", "oversample")
+    return run
+
+
+def records(run: Run) -> tuple[object, ...]:
+    return tuple(run.record(step) for step in ("split", "check_balance", "oversample"))
+
+
+def test_the_imbalance_is_that_of_the_training_part(run: Run) -> None:
+    split, balance, _ = records(run)
+    assert balance.counts == split.counts["train"]
+    assert (balance.rarest, balance.dominating) == ("melanoma", "nevus")
+    ratio = balance.counts["nevus"] / balance.counts["melanoma"]
+    assert balance.imbalance_ratio == pytest.approx(ratio, abs=1e-4)
+    assert "nevus dominates" in balance.finding
+
+
+def test_after_oversampling_all_classes_are_even(run: Run) -> None:
+    _, balance, oversampled = records(run)
+    assert set(oversampled.counts.values()) == {balance.counts["nevus"]}
+
+
+def test_copies_are_drawn_from_training_images_only(run: Run) -> None:
+    split, balance, oversampled = records(run)
+    parts = table_of(run, split.parts).set_index("key")
+    copies = table_of(run, oversampled.copies)
+    assert len(copies) == sum(balance.plan.values()) > 0
+    sources = parts.loc[copies["source_key"]]
+    assert set(sources["side"]) == {"train"}
+    assert list(sources["label"]) == list(copies["label"])
+    assert list(sources["group"]) == list(copies["group"])
+
+
+def test_each_image_is_copied_once_before_any_is_copied_again(run: Run) -> None:
+    *_, oversampled = records(run)
+    times = table_of(run, oversampled.copies)["source_key"].value_counts()
+    assert times.max() - times.min() <= 1
+
+
+def test_a_copy_resembles_its_source_and_no_two_copies_are_the_same(run: Run) -> None:
+    split, _, oversampled = records(run)
+    copies = table_of(run, oversampled.copies)
+    sources = table_of(run, split.parts).set_index("key").loc[copies["source_key"]].reset_index()
+    drawn, shown = pixels_of(run, copies), pixels_of(run, sources)
+    assert drawn.shape == shown.shape
+    assert len({image.tobytes() for image in drawn}) == len(drawn)
+    # The mean colour survives flips and small turns; pixels of noise have no other likeness.
+    apart = np.abs(drawn.mean(axis=(1, 2)) - shown.mean(axis=(1, 2)))
+    assert apart.max() < 20
+
+
+def test_another_store_gives_the_same_copies_and_another_seed_does_not(
+    run: Run, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(100, 130))
+    put_lesions(store, "nevus", range(200, 280))
+    steps = ("ingest", "validate", "split", "check_balance", "oversample")
+    same = do(run_of(store, "same"), *steps)
+    other = do(run_of(store, "other", seed=21), *steps)
+    first = run.record("oversample")
+    assert first is not None
+    assert same.content_hash == first.content_hash
+    assert same.shards[0].sha256 != other.shards[0].sha256
+    assert same.counts == other.counts
+
+
+def test_even_classes_need_no_copies(tmp_path: Path) -> None:
+    from tasks.contracts import Balance, Oversampled
+    from tasks.oversample import oversample
+
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(100, 140))
+    put_lesions(store, "nevus", range(200, 240))
+    run = run_of(store)
+    split = do(run, "ingest", "validate", "split")
+    even = Balance(
+        counts={"melanoma": 20, "nevus": 20},
+        rarest="melanoma",
+        dominating="nevus",
+        imbalance_ratio=1,
+        plan={"melanoma": 0, "nevus": 0},
+        finding="",
+    )
+    record = oversample(Run(run.store, run.name, run.config, "oversample"), split, even)
+    assert isinstance(record, Oversampled)
+    assert record.shards == ()
+    assert len(table_of(run, record.copies)) == 0
