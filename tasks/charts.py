@@ -64,5 +64,7 @@ def _chart(
 
 
 def _rungs(top: float) -> list[float]:
-    step = next(s for s in (0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 1e9) if top / s <= 5)
-    return [round(step * n, 2) for n in range(int(top / step) + 1)]
+    """Round figures from 0 to `top`, three to six of them."""
+    power = 10.0 ** math.floor(math.log10(top / 2))
+    step = next(power * factor for factor in (1, 2, 5, 10) if top / (power * factor) <= 5)
+    return [step * number for number in range(int(top / step) + 1)]

@@ -132,11 +132,11 @@ def percent(share: float | None, digits: int = 0) -> str:
     if share is None or not math.isfinite(share):
         return "not known"
     text = f"{100 * share:.{digits}f}"
-    if float(text) in (0, 100) and 100 * share != float(text):
-        return (
-            percent(share, digits + 1) if digits < 3 else ("< 0.1 %" if share < 0.5 else "> 99.9 %")
-        )
-    return f"{text}\u00a0%"
+    if float(text) not in (0, 100) or 100 * share == float(text):
+        return f"{text}\u00a0%"
+    if digits < 2:
+        return percent(share, digits + 1)
+    return "< 0.01\u00a0%" if share < 0.5 else "> 99.99\u00a0%"
 
 
 def at_least(share: float, digits: int = 0) -> str:
