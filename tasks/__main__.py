@@ -23,6 +23,7 @@ from rich.table import Table
 from tasks.config import Retraining, parse_config
 from tasks.errors import BadInput, Halt, PipelineError
 from tasks.pipeline import PIPELINE, Step
+from tasks.quiet import quiet_loggers
 from tasks.run import Progress, Run, execute, open_run, steps_until
 from tasks.storage import open_store
 
@@ -242,6 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
     logging.getLogger("tasks").setLevel(logging.INFO)
+    quiet_loggers()
     try:
         app(argv, standalone_mode=False)
     except PipelineError as error:

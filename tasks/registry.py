@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.contracts import Epoch
 from tasks.errors import BadInput, Momentary
+from tasks.quiet import imports_muted
 from tasks.run import Run
 from tasks.storage import DirectoryStore, Store
 
@@ -66,9 +67,9 @@ def experiment_id(client: Any, store: Store) -> str:
     if found:
         return str(found.experiment_id)
     # A server keeps artifacts itself; a bare database needs a place for them.
-    place = None
-    if isinstance(store, DirectoryStore) and tracking_uri(store).startswith("sqlite:"):
-        place = (store.root / "mlflow-artifacts").as_uri()
+    database = tracking_uri(store).removeprefix("sqlite:///")
+    bare = database != tracking_uri(store)
+    place = Path(database).absolute().with_name("mlflow-artifacts").as_uri() if bare else None
     return str(client.create_experiment(EXPERIMENT, artifact_location=place))
 
 
@@ -142,13 +143,14 @@ def _new_run(client: Any, store: Store) -> str:
 
 def _as_mlflow_model(folder: Path, data: bytes) -> Path:
     """A folder in MLflow's own format, so that `mlflow.keras.load_model` opens the version."""
-    import keras
-    import mlflow.keras
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    with imports_muted():
+        import keras
+        import mlflow.keras
+        import numpy as np
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
 
-    from tasks.network import from_bytes
+        from tasks.network import from_bytes
 
     model = from_bytes(data)
     classes = int(model.output_shape[-1])

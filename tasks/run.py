@@ -29,6 +29,7 @@ from tasks.config import Retraining
 from tasks.contracts import Artifact, Provenance, Record
 from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound
 from tasks.pipeline import PIPELINE, Step, step_named
+from tasks.quiet import imports_muted
 from tasks.storage import Store, open_store, read_many
 
 log = logging.getLogger("tasks")
@@ -199,8 +200,9 @@ def _do(
             "%s: nothing it depends on has changed; reused the work of run %s.", step.name, reused
         )
     else:
-        function = getattr(import_module(f"tasks.{step.name}"), step.name)
-        record = function(run, *inputs.values())
+        with imports_muted():
+            module = import_module(f"tasks.{step.name}")
+        record = getattr(module, step.name)(run, *inputs.values())
     record = record.with_provenance(
         Provenance(
             step=step.name,

@@ -256,7 +256,6 @@ def _great_expectations(
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read once, when the library is imported
     import great_expectations as gx
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     frame = manifest[manifest["shard"].notna()].astype(object).where(lambda f: f.notna(), None)
     with tempfile.TemporaryDirectory() as folder:
         context: Any = gx.get_context(mode="file", project_root_dir=folder)

@@ -1,0 +1,37 @@
+"""Keeping the machine's chatter out of logs that people read."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CHATTY = {
+    "tensorflow": logging.ERROR,  # "retracing" warnings about loading a second model
+    "mlflow.utils.environment": logging.ERROR,  # pip's version is not known, and does not matter
+    "great_expectations": logging.WARNING,
+    "alembic": logging.WARNING,
+    "matplotlib": logging.WARNING,
+}
+
+
+def quiet_loggers() -> None:
+    """Raise the level of loggers whose lines say nothing to a person."""
+    for name, level in CHATTY.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def imports_muted() -> Iterator[None]:
+    """Standard error to nowhere, for imports only.
+
+    TensorFlow's native code writes to file descriptor 2 while it is imported, before any of its
+    settings (TF_CPP_MIN_LOG_LEVEL) take hold. A failing import still raises as ever.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
