@@ -109,7 +109,7 @@ class Airflow:
         """The lines of a task's log."""
         path = f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}"
         content = self.request("GET", path, full_content="true")["content"]
-        return [line["event"] if isinstance(line, dict) else str(line) for line in content]
+        return [said for line in content for said in _said(line)]
 
     def end_runs(self, dag: str) -> list[str]:
         """Mark every unfinished run of a DAG as failed, which ends its tasks; returns their ids."""
@@ -137,6 +137,13 @@ class Airflow:
                 headers={"Authorization": f"Bearer {token}"},
             )
         return self._client
+
+
+def _said(line: Any) -> list[str]:
+    if not isinstance(line, dict):
+        return [str(line)]
+    errors = line.get("error_detail") or ()
+    return [str(line["event"]), *(str(error["exc_value"]) for error in errors)]
 
 
 def _detail(answer: httpx.Response) -> str:

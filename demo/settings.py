@@ -53,6 +53,9 @@ def airflow_settings(place: Place) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
         # A killed scheduler's tasks are noticed after this many seconds, instead of 300.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        # A worker notices the end of its task only at its next heartbeat. At the default of 5 s it
+        # would stay taken that long after every task, however short.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home / "logs/parsing"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",

@@ -1,0 +1,153 @@
+"""One demo, with its own Airflow and MLflow on free ports, for all tests of this folder."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.airflow_api import PROMOTION, RETRAINING, Airflow
+from demo.place import CODE
+from tasks.contracts import Record
+from tasks.run import read_record
+from tasks.storage import Store, open_store
+
+# Small enough to train in seconds; with these limits any model passes the gate.
+PASSING = {
+    "image_size": 32,
+    "packed_size": 48,
+    "epochs": 2,
+    "recipes": ["baseline"],
+    "minimum_groups": 3,
+    "minimum_recall": 0.0,
+    "minimum_specificity": 0.0,
+}
+
+
+@dataclass
+class Demo:
+    """A demo that stands.
+
+    Attributes:
+        folder: Its DEMO_HOME.
+        environment: What `make demo` was called with.
+        airflow: Its API.
+        first: Name of the run that `make demo` did.
+        said: What `make demo` printed.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    airflow: Airflow
+    first: str = ""
+    said: str = ""
+    mlflow: str = field(default="", repr=False)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "images"
+
+    @property
+    def store(self) -> Store:
+        return open_store(str(self.home / "store"))
+
+    def record(self, run: str, step: str) -> Record | None:
+        return read_record(self.store, run, step)
+
+    def retrain(self, name: str, **config: Any) -> str:
+        """Trigger a retraining with the passing configuration, changed; returns its last state."""
+        self.airflow.trigger(RETRAINING, PASSING | config, name)
+        self.wait(lambda: self.airflow.state(RETRAINING, name) in ("success", "failed"))
+        return self.airflow.state(RETRAINING, name)
+
+    def states(self, run: str, dag: str = RETRAINING) -> dict[str, str | None]:
+        return {name: task.state for name, task in self.airflow.tasks(dag, run).items()}
+
+    def waiting_promotion(self) -> str:
+        """The id of the promotion that waits for a person, once there is one."""
+        found: list[str] = []
+
+        def look() -> bool:
+            runs = self.airflow.request("GET", f"dags/{PROMOTION}/dagRuns", state="running")
+            found[:] = [
+                run["dag_run_id"]
+                for run in runs["dag_runs"]
+                if self.states(run["dag_run_id"], PROMOTION)["decide"] == "awaiting_input"
+            ]
+            return bool(found)
+
+        self.wait(look)
+        # Airflow 3.3 asks again if the answer comes before the worker that asked has reported
+        # back. No person is that fast.
+        time.sleep(3)
+        return found[-1]
+
+    def answer(self, promotion: str, option: str) -> dict[str, str | None]:
+        """Answer a waiting promotion as a person would; returns its tasks' last states."""
+        path = f"dags/{PROMOTION}/dagRuns/{promotion}"
+        body = {"chosen_options": [option], "params_input": {}}
+        self.airflow.request("PATCH", f"{path}/taskInstances/decide/-1/hitlDetails", body)
+        self.wait(lambda: self.airflow.state(PROMOTION, promotion) in ("success", "failed"))
+        return self.states(promotion, PROMOTION)
+
+    @staticmethod
+    def wait(done: Callable[[], bool], seconds: float = 150) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
+            time.sleep(0.5)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_demo(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m demo start`` or ``stop`` to its end, as make does."""
+    return subprocess.run(
+        [sys.executable, "-m", "demo", command],
+        cwd=CODE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("demo")
+    images = folder / "delivery"
+    drawing = ["tasks", "synthesize", "--to", str(images), "--scale", "0.3"]
+    subprocess.run([sys.executable, "-m", *drawing], cwd=CODE, check=True)
+    unset = ("METADATA", "MELANOMA_STORE")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {
+        "DEMO_HOME": str(folder / "home"),
+        "IMAGES": str(images),
+        "CONFIG": json.dumps(PASSING),
+        "AIRFLOW_PORT": str(free_port()),
+        "MLFLOW_PORT": str(free_port()),
+    }
+    airflow = Airflow(f"http://127.0.0.1:{environment['AIRFLOW_PORT']}")
+    mlflow = f"http://127.0.0.1:{environment['MLFLOW_PORT']}"
+    standing = Demo(folder / "home", environment, airflow, mlflow=mlflow)
+    try:
+        done = run_demo("start", environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        standing.said = done.stdout
+        standing.first = airflow.request("GET", f"dags/{RETRAINING}/dagRuns")["dag_runs"][0][
+            "dag_run_id"
+        ]
+        yield standing
+    finally:
+        run_demo("stop", environment)

@@ -1,0 +1,182 @@
+"""Each step killed for real, at several moments; then run again as if nothing had happened."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.config import Retraining
+from tasks.contracts import Record
+from tasks.deliver import deliver
+from tasks.pipeline import PIPELINE
+from tasks.run import artifacts_of, open_run, sha256
+from tasks.storage import open_store
+from tasks.synthesize import synthesize
+
+ROOT = Path(__file__).parents[2]
+STEPS = [step.name for step in PIPELINE]
+# Training is not repeated bit by bit on every machine; all before it must be.
+REPEATABLE = STEPS[: STEPS.index("train")]
+CONFIG = json.dumps(
+    {
+        "image_size": 32,
+        "packed_size": 64,
+        "recipes": ["baseline"],
+        "epochs": 1,
+        "minimum_groups": 3,
+        "minimum_recall": 0,  # so that there is something to register
+        "minimum_specificity": 0,
+    }
+)
+RANDOM = random.Random(20)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with synthetic images under ``raw/``."""
+    folder = tmp_path_factory.mktemp("kill")
+    synthesize(folder / "images", scale=0.3)
+    deliver(open_store(str(folder / "store")), folder / "images")
+    return folder / "store"
+
+
+def start(
+    step: str, store: Path, name: str = "killed", config: str = CONFIG
+) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "tasks", step, "--run", f"{store}/runs/{name}"]
+    return subprocess.Popen(
+        [*argv, "--config", config],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def complete(step: str, store: Path, name: str = "killed", config: str = CONFIG) -> None:
+    process = start(step, store, name, config)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+
+
+def record_of(step: str, store: Path, name: str = "killed") -> Record | None:
+    return open_run(f"{store}/runs/{name}", Retraining()).record(step)
+
+
+def files(store: Path) -> set[str]:
+    return {os.path.join(base, name) for base, _, names in os.walk(store) for name in names}
+
+
+def kill(process: subprocess.Popen[str], when: Callable[[], bool]) -> bool:
+    """Kill it as soon as `when` holds; False if it had ended before."""
+    while process.poll() is None:
+        if when():
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            return process.returncode == -signal.SIGKILL
+        time.sleep(0.001)
+    process.communicate()
+    return False
+
+
+def moments(store: Path) -> Iterator[Callable[[], bool]]:
+    """When to kill: at the first files that an attempt writes, then at a random time."""
+    for written in (1, 2):
+        before = files(store)
+        yield lambda: len(files(store) - before) >= written  # noqa: B023
+    deadline = time.monotonic() + RANDOM.uniform(0.3, 6)
+    yield lambda: time.monotonic() > deadline
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_step_leaves_nothing_that_is_trusted_and_completes_when_run_again(
+    place: Path, step: str
+) -> None:
+    for earlier in STEPS[: STEPS.index(step)]:
+        if record_of(earlier, place) is None:
+            complete(earlier, place)
+
+    if step == "register":
+        kill_between_the_registry_and_the_record(place)
+    for when in moments(place):
+        if record_of(step, place) is None:
+            kill(start(step, place), when)
+        assert_nothing_half_is_trusted(place, step)
+
+    complete(step, place)
+    assert_nothing_half_is_trusted(place, step)
+    record = record_of(step, place)
+    assert record
+    assert record.reason_to_stop is None
+
+
+def kill_between_the_registry_and_the_record(store: Path) -> None:
+    """The worst moment of all: MLflow holds the new version, and no record says so."""
+    killer = (
+        "import os, sys, mlflow, tasks.__main__\n"
+        "mlflow.MlflowClient.set_registered_model_alias = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "tasks.__main__.main(sys.argv[1:])\n"
+    )
+    argv = ["register", "--run", f"{store}/runs/killed", "--config", CONFIG]
+    killed = subprocess.run([sys.executable, "-c", killer, *argv], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert record_of("register", store) is None
+
+
+def assert_nothing_half_is_trusted(store: Path, step: str) -> None:
+    """There is no record, or one of which every byte that it vouches for is there."""
+    run = open_run(f"{store}/runs/killed", Retraining())
+    record = run.record(step)
+    if record:
+        for artifact in artifacts_of(record):
+            run.fetch(artifact)
+    for note in run.store.list("shared/reuse/"):
+        of_step, earlier = note.key.split("/")[2], json.loads(run.store.read(note.key))["run"]
+        assert record_of(of_step, store, earlier) is not None
+    for shared in run.store.list("shared/"):
+        _, kind, name = shared.key.split("/", 2)
+        if kind not in ("reuse", "decoded"):  # those are named after the hash of what they hold
+            assert sha256(run.store.read(shared.key)) == Path(name).stem
+
+
+def content(record: Record | None) -> Any:
+    """What a record says, without what must differ between two runs."""
+    assert record
+    said = record.model_dump(mode="json", exclude={"provenance", "data_docs", "fetched"})
+    return json.loads(re.sub(r"runs/[^/]+/([a-z_]+)/[0-9a-f]{8}/", r"\1/", json.dumps(said)))
+
+
+def test_what_the_killed_run_made_equals_what_an_undisturbed_run_makes(place: Path) -> None:
+    for step in REPEATABLE:
+        if record_of(step, place) is None:
+            complete(step, place)
+    for remembered in ("reuse", "decoded"):
+        shutil.rmtree(place / "shared" / remembered)
+
+    for step in REPEATABLE:
+        complete(step, place, "undisturbed")
+
+        undisturbed = record_of(step, place, "undisturbed")
+        assert undisturbed
+        assert undisturbed.provenance
+        assert undisturbed.provenance.reused_from is None
+        assert content(undisturbed) == content(record_of(step, place))
+
+
+def test_a_second_model_becomes_the_second_version(place: Path) -> None:
+    other = CONFIG.replace('"epochs": 1', '"epochs": 2')
+    for step in STEPS:
+        complete(step, place, "second", other)
+
+    versions = [record_of("register", place, name) for name in ("killed", "second")]
+    assert [each and each.model_dump()["version"] for each in versions] == [1, 2]
