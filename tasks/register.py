@@ -2,8 +2,9 @@
 
 import logging
 
-from tasks.contracts import Evaluated, Registered, Trained, Verdict
+from tasks.contracts import Evaluated, Proportion, Registered, Trained, Verdict
 from tasks.errors import Halt
+from tasks.figures import at_least, at_most, percent
 from tasks.registry import CHALLENGER, MODEL, add_version, find_version, mlflow_client
 from tasks.run import Run
 
@@ -29,8 +30,8 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         "verdict": verdict.decision,
     }
     with mlflow_client(run.store) as client:
-        version = find_version(client, chosen.model.sha256)
-        newly = version is None
+        version, made_by = find_version(client, chosen.model.sha256) or (None, run.uri)
+        newly = made_by == run.uri  # also by an attempt that was killed before its record stood
         if version is None:
             version = add_version(
                 client,
@@ -40,6 +41,7 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
                 description=card,
                 tags=tags,
             )
+        if newly:
             client.set_registered_model_alias(MODEL, CHALLENGER, str(version))
             log.info("%s version %d is the challenger.", MODEL, version)
     return Registered(
@@ -50,6 +52,10 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         model_sha256=chosen.model.sha256,
         card=run.keep("model_card.md", card.encode()),
     )
+
+
+def interval(figure: Proportion) -> str:
+    return f"{at_least(figure.lower, 1)} to {at_most(figure.upper, 1)}"
 
 
 def model_card(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict) -> str:
@@ -64,11 +70,11 @@ place of one. Not for other images, not for lesions outside its classes:
 
 **Melanoma.** At a melanoma probability of {evaluated.threshold:.4f} or more (chosen on
 validation), it found {found.successes} of {found.n} melanoma lesions of the test part (95 %
-interval {found.lower:.1%} to {found.upper:.1%}) and spared {spared.successes} of {spared.n} others
-({spared.lower:.1%} to {spared.upper:.1%}).
+interval {interval(found)}) and rightly left alone {spared.successes} of {spared.n} others
+({interval(spared)}).
 
-**All classes.** Balanced accuracy {evaluated.balanced_accuracy:.1%}, accuracy
-{evaluated.accuracy.estimate or 0:.1%}, over {evaluated.test_images} test images.
+**All classes.** Balanced accuracy {percent(evaluated.balanced_accuracy, 1)}, accuracy
+{percent(evaluated.accuracy.estimate, 1)}, over {evaluated.test_images} test images.
 
 **Gate.** {verdict.decision}. {verdict.reason}
 

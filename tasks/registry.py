@@ -98,26 +98,26 @@ def log_curves(run: Run, recipe: str, epochs: tuple[Epoch, ...], facts: dict[str
         return str(created.info.run_id)
 
 
-def find_version(client: Any, model_sha256: str) -> int | None:
-    """The version that holds this very model, if one was registered before."""
+def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
+    """The version that holds this very model and the run that made it, if there is one."""
     found = client.search_model_versions(
         f"name = '{MODEL}' and tag.model_sha256 = '{model_sha256}'"
     )
-    return max((int(version.version) for version in found), default=None)
+    return max(((int(each.version), str(each.tags.get("run"))) for each in found), default=None)
 
 
 def add_version(
     client: Any, store: Store, *, run_id: str, model: bytes, description: str, tags: dict[str, str]
 ) -> int:
     """Register a ``.keras`` file, byte for byte, as a new version; returns its number."""
-    from mlflow.exceptions import RestException
+    from mlflow.exceptions import MlflowException
 
     run_id = run_id if _exists(client, run_id) else _new_run(client, store)
     with tempfile.TemporaryDirectory() as folder:
         client.log_artifacts(run_id, str(_as_mlflow_model(Path(folder), model)), "model")
     try:
         client.create_registered_model(MODEL, description="Nine-class skin-lesion classifier")
-    except RestException as error:
+    except MlflowException as error:  # of a server or of a database
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/model"

@@ -74,7 +74,10 @@ def record_of(step: str, store: Path, name: str = "killed") -> Record | None:
 
 
 def files(store: Path) -> set[str]:
-    return {os.path.join(base, name) for base, _, names in os.walk(store) for name in names}
+    """Everything that a step may write."""
+    places = [store / ".partial", store / "runs", store / "shared"]
+    walks = [step for place in places for step in os.walk(place)]
+    return {os.path.join(base, name) for base, _, names in walks for name in names}
 
 
 def kill(process: subprocess.Popen[str], when: Callable[[], bool]) -> bool:
@@ -84,7 +87,7 @@ def kill(process: subprocess.Popen[str], when: Callable[[], bool]) -> bool:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             return process.returncode == -signal.SIGKILL
-        time.sleep(0.001)
+        time.sleep(0.003)
     process.communicate()
     return False
 
