@@ -238,25 +238,17 @@ def _range(field: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors of the user's never show a traceback."""
-    from click import ClickException, exceptions
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
     logging.getLogger("tasks").setLevel(logging.INFO)
     quiet_loggers()
     try:
-        app(argv, standalone_mode=False)
+        app(argv)
     except PipelineError as error:
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
-    except ClickException as error:
-        error.show()
-        return BadInput.exit_code
-    except exceptions.Exit as wish:
-        return wish.exit_code
-    except (KeyboardInterrupt, exceptions.Abort):
-        print("\nInterrupted. Nothing half-written counts; run it again to go on.", file=sys.stderr)
-        return 130
+    except SystemExit as wish:  # Typer's own way out; 2 is its code for a wrong command line
+        return BadInput.exit_code if wish.code == 2 else int(wish.code or 0)
     return 0
 
 

@@ -3,6 +3,7 @@
 import logging
 
 from tasks.contracts import Balance, Split
+from tasks.figures import percent
 from tasks.run import Run
 
 log = logging.getLogger(__name__)
@@ -16,11 +17,11 @@ def check_balance(run: Run, split: Split) -> Balance:
     ratio = counts[dominating] / counts[rarest]
     plan = {name: counts[dominating] - count for name, count in counts.items()}
     total = sum(counts.values())
+    most, least = percent(counts[dominating] / total), percent(counts[rarest] / total)
     finding = (
         f"{dominating} dominates the training part with {counts[dominating]} of {total} images "
-        f"({counts[dominating] / total:.0%}); {rarest} has least with {counts[rarest]} "
-        f"({counts[rarest] / total:.0%}): {ratio:.1f} to 1. Always answering {dominating} would "
-        f"score {counts[dominating] / total:.0%} accuracy, which is why recall is judged. "
+        f"({most}); {rarest} has least with {counts[rarest]} ({least}): {ratio:.1f} to 1. Always "
+        f"answering {dominating} would score {most} accuracy, which is why recall is judged. "
         f"{sum(plan.values())} copies would make the classes even."
     )
     log.info(finding)

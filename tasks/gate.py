@@ -7,6 +7,7 @@ if even the upper bound does not; between the two, the test part is too small to
 import logging
 
 from tasks.contracts import Decision, Evaluated, Proportion, Rule, Verdict
+from tasks.figures import at_least, at_most, percent
 from tasks.run import Run
 from tasks.statistics import cases_needed, lower_bound, upper_bound
 
@@ -34,23 +35,18 @@ def judge(name: str, figure: Proportion, minimum: float) -> Rule:
     """One rule: `figure` against `minimum`, both 0 to 1."""
     lower = lower_bound(figure.successes, figure.n)
     upper = upper_bound(figure.successes, figure.n)
-    counted = f"{figure.successes} of {figure.n} lesions"
+    low, high, asked = at_least(lower, 1), at_most(upper, 1), percent(minimum, 1)
+    counted = f"{name}: {figure.successes} of {figure.n} lesions;"
     if lower >= minimum:
         decision: Decision = "pass"
-        reason = (
-            f"{name}: {counted}; with 95 % confidence at least {lower:.1%}, and {minimum:.1%} is "
-            "asked."
-        )
+        reason = f"{counted} with 95 % confidence at least {low}, and {asked} is asked."
     elif upper < minimum:
         decision = "fail"
-        reason = (
-            f"{name}: {counted}; with 95 % confidence at most {upper:.1%}, and {minimum:.1%} is "
-            "asked."
-        )
+        reason = f"{counted} with 95 % confidence at most {high}, and {asked} is asked."
     else:
         decision = "insufficient evidence"
         reason = (
-            f"{name}: {counted}; it may be {lower:.1%} or {upper:.1%}, and {minimum:.1%} is asked. "
+            f"{counted} the true figure may be {low} or {high}, and {asked} is asked. "
             + _what_would_tell(figure, minimum)
         )
     return Rule(
@@ -69,4 +65,6 @@ def _what_would_tell(figure: Proportion, minimum: float) -> str:
     cases = cases_needed(figure.successes, figure.n, minimum)
     if cases is None:
         return "At this rate no number of further lesions would reach it."
-    return f"At this rate, {cases - figure.n} more lesions in the test part would reach it."
+    more = cases - figure.n
+    lesions = "1 more lesion" if more == 1 else f"{more} more lesions"
+    return f"At this rate, {lesions} in the test part would reach it."

@@ -9,7 +9,6 @@ are hostile input: the template escapes all of them.
 import csv
 import io
 import json
-import math
 import posixpath
 from collections import Counter
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from tasks.contracts import (
     Verdict,
 )
 from tasks.errors import BadInput, NotFound
+from tasks.figures import at_least, at_most, duration, percent
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pictures import missed, samples
 from tasks.pipeline import PIPELINE, Step
@@ -124,42 +124,6 @@ def render(run: Run, records: Records) -> str:
     )
 
 
-# Numbers, always written the same way ------------------------------------------------------------
-
-
-def percent(share: float | None, digits: int = 0) -> str:
-    """A share as per cent; 99.6 % never becomes 100 %, and 0.4 % never 0 %."""
-    if share is None or not math.isfinite(share):
-        return "not known"
-    text = f"{100 * share:.{digits}f}"
-    if float(text) not in (0, 100) or 100 * share == float(text):
-        return f"{text}\u00a0%"
-    if digits < 2:
-        return percent(share, digits + 1)
-    return "< 0.01\u00a0%" if share < 0.5 else "> 99.99\u00a0%"
-
-
-def at_least(share: float, digits: int = 0) -> str:
-    """A lower bound, rounded down: it must not claim more than it holds."""
-    return f"{math.floor(100 * share * 10**digits + 1e-9) / 10**digits:.{digits}f}\u00a0%"
-
-
-def at_most(share: float, digits: int = 0) -> str:
-    """An upper bound, rounded up."""
-    return f"{math.ceil(100 * share * 10**digits - 1e-9) / 10**digits:.{digits}f}\u00a0%"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 0.05:
-        return "< 0.1\u00a0s"
-    if seconds < 100:
-        return f"{seconds:.1f}\u00a0s"
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes}\u00a0min {rest:02d}\u00a0s" if minutes < 100 else f"{minutes / 60:.1f}\u00a0h"
-    )
-
-
 # How far the run came ----------------------------------------------------------------------------
 
 
@@ -172,18 +136,21 @@ def how_far(run: Run, records: Records) -> str | None:
     reached = "This run has not completed its first step."
     if done:
         reached = f"This run came as far as {PIPELINE[done - 1].name}, step {done} of 9."
-    return (
-        f"{reached} The step {missing.name} left no record: it is still at work, or it stopped "
-        f"with an error that its log names.{_last_heard(run, missing)}"
-    )
+    stopped = _told(run, missing, "stopped.json", "error")
+    if stopped:
+        return f"{reached} The step {missing.name} stopped. {stopped}"
+    heard = _told(run, missing, "progress.json", "text")
+    last = f" It was last heard of at: {heard}." if heard else ""
+    unknown = f"The step {missing.name} left no record: it is still at work, or was killed."
+    return f"{reached} {unknown}{last}"
 
 
-def _last_heard(run: Run, step: Step) -> str:
+def _told(run: Run, step: Step, filename: str, field: str) -> str | None:
+    """What an unfinished step left in a file of its folder, if anything."""
     try:
-        progress = json.loads(run.store.read(run.key("progress.json", step.name)))
-        return f" It was last heard of at: {progress['text']}."
+        return str(json.loads(run.store.read(run.key(filename, step.name)))[field])
     except (NotFound, ValueError, KeyError, TypeError):
-        return ""
+        return None
 
 
 def _step(run: Run, step: Step, records: Records) -> dict[str, Any]:

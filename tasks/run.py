@@ -16,6 +16,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.config import Retraining
 from tasks.contracts import Artifact, Provenance, Record
-from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound
+from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound, PipelineError
 from tasks.pipeline import PIPELINE, Step, step_named
 from tasks.quiet import imports_muted
 from tasks.storage import Store, open_store, read_many
@@ -184,10 +185,21 @@ def execute(step: Step, run: Run) -> Record:
         _check_same_work(run, step, committed, fingerprint)
         log.info("%s was committed before; nothing to do.", step.name)
     else:
-        committed = _do(step, run, inputs, fingerprint, started)
+        try:
+            committed = _do(step, run, inputs, fingerprint, started)
+        except PipelineError as error:
+            _leave_word(step, run, error)
+            raise
     if committed.reason_to_stop:
         raise Halt(f"{step.name}: {committed.reason_to_stop}")
     return committed
+
+
+def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
+    """Tell the report why there is no record. Nothing relies on it."""
+    word = json.dumps({"error": str(error), "exit_code": error.exit_code}).encode()
+    with suppress(PipelineError):  # the store itself may be what failed
+        run.store.replace(run.key("stopped.json", step.name), word)
 
 
 def _do(

@@ -12,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from tasks.config import Recipe
 from tasks.contracts import Epoch, Oversampled, Split, Trained, TrainedRecipe
+from tasks.figures import percent
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import pixels_of, read_parquet
 from tasks.network import build, shrink, to_bytes
@@ -160,8 +161,8 @@ def finding(recipe: str, epochs: tuple[Epoch, ...], best: int, prior_loss: float
     last, kept = epochs[-1], epochs[best - 1]
     gap = last.accuracy - last.val_accuracy
     figures = (
-        f"after {len(epochs)} epochs accuracy is {last.accuracy:.0%} in training and "
-        f"{last.val_accuracy:.0%} in validation; validation loss is lowest at epoch {best} "
+        f"after {len(epochs)} epochs accuracy is {percent(last.accuracy)} in training and "
+        f"{percent(last.val_accuracy)} in validation; validation loss is lowest at epoch {best} "
         f"({kept.val_loss:.2f}) and ends at {last.val_loss:.2f}"
     )
     if last.loss > (1 - EXPLAINED) * prior_loss:
@@ -176,8 +177,8 @@ def finding(recipe: str, epochs: tuple[Epoch, ...], best: int, prior_loss: float
         )
     if gap > ACCURACY_GAP:
         return (
-            f"{recipe} overfits mildly: {figures}. The gap is {gap:.0%}, but validation loss has "
-            "not risen."
+            f"{recipe} overfits mildly: {figures}. The gap is {percent(gap)}, but validation loss "
+            "has not risen."
         )
     if best == len(epochs):
         return f"{recipe} had not finished learning: {figures}, still falling."

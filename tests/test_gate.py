@@ -74,7 +74,7 @@ def test_insufficient_evidence_says_how_many_more_lesions_would_do() -> None:
     assert needed is not None
     assert lower_bound(int(needed * 15 / 16), needed) >= 0.80
     assert lower_bound(int((needed - 1) * 15 / 16), needed - 1) < 0.80
-    assert "1 more lesions" in judge("melanoma recall", proportion(13, 13), 0.80).reason
+    assert "1 more lesion " in judge("melanoma recall", proportion(13, 13), 0.80).reason
 
 
 def evaluated(found: int, melanomas: int, spared: int, others: int) -> Evaluated:

@@ -35,11 +35,12 @@ from tasks.contracts import (
     Verdict,
 )
 from tasks.errors import BadInput
+from tasks.figures import at_least, at_most, duration, percent
 from tasks.gate import gate, judge
 from tasks.lesions import DIAGNOSES
 from tasks.manifest import table, to_npy, to_parquet
 from tasks.pipeline import PIPELINE
-from tasks.report import Records, at_least, at_most, duration, percent, report
+from tasks.report import Records, report
 from tasks.run import Run, open_run, sha256
 from tasks.statistics import proportion
 
@@ -378,6 +379,15 @@ def test_a_run_that_stopped_says_how_far_it_came_and_what_is_missing(tmp_path, d
     assert f"The step {STEPS[done]} left no record" in text
     assert "last heard of at: epoch 2/20." in text
     assert ("No verdict" in text) == (done <= STEPS.index("gate"))
+
+
+def test_a_run_that_stopped_with_an_error_says_which(tmp_path):
+    run = make_run(tmp_path)
+    word = {"error": "Too little is left to learn from.\n  Expected: <b>more</b>", "exit_code": 64}
+    run.store.replace(run.key("stopped.json", "validate"), json.dumps(word).encode())
+    html = page_of(run, {"ingest": make_records(run)["ingest"]})
+    assert "The step validate stopped. Too little is left to learn from." in text_of(html)
+    assert "<b>more</b>" not in html
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,36 @@
+"""Numbers as people read them, written the same way everywhere."""
+
+import math
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share as per cent; 99.6 % never becomes 100 %, and 0.4 % never 0 %."""
+    if share is None or not math.isfinite(share):
+        return "not known"
+    text = f"{100 * share:.{digits}f}"
+    if float(text) not in (0, 100) or 100 * share == float(text):
+        return f"{text}\u00a0%"
+    if digits < 2:
+        return percent(share, digits + 1)
+    return "< 0.01\u00a0%" if share < 0.5 else "> 99.99\u00a0%"
+
+
+def at_least(share: float, digits: int = 0) -> str:
+    """A lower bound, rounded down: it must not claim more than it holds."""
+    return f"{math.floor(100 * share * 10**digits + 1e-9) / 10**digits:.{digits}f}\u00a0%"
+
+
+def at_most(share: float, digits: int = 0) -> str:
+    """An upper bound, rounded up."""
+    return f"{math.ceil(100 * share * 10**digits - 1e-9) / 10**digits:.{digits}f}\u00a0%"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 0.05:
+        return "< 0.1\u00a0s"
+    if seconds < 100:
+        return f"{seconds:.1f}\u00a0s"
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes}\u00a0min {rest:02d}\u00a0s" if minutes < 100 else f"{minutes / 60:.1f}\u00a0h"
+    )

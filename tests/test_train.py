@@ -1,0 +1,255 @@
+"""train, evaluate, gate and register on a small drawn set, in this process."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from deliveries import do, run_of, table_of
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tasks.contracts import Epoch
+from tasks.deliver import deliver
+from tasks.errors import Halt
+from tasks.evaluate import by_lesion, operating_threshold
+from tasks.images import decode
+from tasks.lesions import MELANOMA
+from tasks.manifest import pixels_of
+from tasks.network import build, from_bytes, shrink, to_bytes
+from tasks.run import Run
+from tasks.storage import open_store
+from tasks.synthesize import synthesize
+from tasks.train import finding
+
+RECIPES = ("baseline", "regularized", "balanced")
+BEFORE_TRAINING = ("ingest", "validate", "split", "check_balance", "oversample")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run, up to the gate, with the lowest bars."""
+    folder = tmp_path_factory.mktemp("train")
+    synthesize(folder / "drawn", scale=0.25)
+    store = open_store(str(folder / "store"))
+    deliver(store, folder / "drawn")
+    run = run_of(
+        store, epochs=3, minimum_groups=4, minimum_recall=0.0, minimum_specificity=0.0, seed=3
+    )
+    do(run, *BEFORE_TRAINING, "train", "evaluate", "gate")
+    return run
+
+
+def record(run: Run, step: str) -> object:
+    found = run.record(step)
+    assert found is not None
+    return found
+
+
+def test_every_recipe_is_trained_with_curves_and_a_finding(run: Run) -> None:
+    trained = record(run, "train")
+    assert [each.recipe for each in trained.recipes] == list(RECIPES)
+    for each in trained.recipes:
+        assert len(each.epochs) == 3
+        assert each.epochs[0].loss > each.epochs[-1].loss
+        losses = [epoch.val_loss for epoch in each.epochs]
+        assert each.best_epoch == 1 + losses.index(min(losses))
+        assert each.recipe in each.finding
+        assert "fit" in each.finding or "finished" in each.finding
+
+
+def test_only_the_balanced_recipe_sees_the_copies(run: Run) -> None:
+    split, oversampled = record(run, "split"), record(run, "oversample")
+    seen = {each.recipe: each.images for each in record(run, "train").recipes}
+    training = sum(split.counts["train"].values())
+    assert seen["baseline"] == seen["regularized"] == training
+    assert seen["balanced"] == sum(oversampled.counts.values()) > training
+
+
+def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
+    split, trained = record(run, "split"), record(run, "train")
+    parts = table_of(run, split.parts)
+    validation = parts[parts["side"] == "validation"]
+    labels = validation["label"].map({name: n for n, name in enumerate(trained.classes)})
+    pixels = shrink(pixels_of(run, validation), run.config.image_size)
+    for each in trained.recipes:
+        answers = from_bytes(run.fetch(each.model)).predict(pixels, verbose=0)
+        loss = -np.log(answers[np.arange(len(labels)), labels.to_numpy(int)]).mean()
+        assert loss == pytest.approx(each.epochs[each.best_epoch - 1].val_loss, abs=1e-3)
+
+
+def test_what_is_served_is_what_was_trained(run: Run) -> None:
+    """A file as a clinician has it, decoded and packed, goes straight into the saved model."""
+    model = from_bytes(run.fetch(record(run, "evaluate").model))
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)).save(
+        buffer, "PNG"
+    )
+    pixels = decode(buffer.getvalue(), packed_px=48, maximum_megapixels=1).pixels
+    answer = model.predict(pixels[None], verbose=0)
+    assert answer.shape == (1, len(record(run, "train").classes))
+    assert answer.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_frozen_test_part_is_scored_whole_and_nothing_else(run: Run) -> None:
+    split, evaluated = record(run, "split"), record(run, "evaluate")
+    predictions = table_of(run, evaluated.predictions)
+    parts = table_of(run, split.parts)
+    test_ids = set(parts.loc[parts["side"] == "test", "image_id"])
+    assert set(predictions["image_id"]) == test_ids
+    assert evaluated.test_images == len(predictions) == sum(map(sum, evaluated.confusion))
+    assert evaluated.sensitivity.n + evaluated.specificity.n == predictions["lesion"].nunique()
+    best = max(evaluated.validation_balanced_accuracy.values())
+    assert evaluated.validation_balanced_accuracy[evaluated.recipe] == best
+
+
+def test_the_threshold_reaches_its_target_on_validation(run: Run) -> None:
+    reached = record(run, "evaluate").validation_sensitivity
+    assert reached.successes / reached.n >= run.config.target_sensitivity
+
+
+def test_the_same_seed_gives_the_same_first_steps(run: Run) -> None:
+    arguments = {"image_size": 32, "classes": 3, "learning_rate": 0.01}
+    one, two, other = (
+        build("balanced", **arguments, seed=seed).get_weights() for seed in (1, 1, 2)
+    )
+    assert all((a == b).all() for a, b in zip(one, two, strict=True))
+    assert any((a != b).any() for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_saved_network_answers_as_before(recipe: str) -> None:
+    model = build(recipe, image_size=32, classes=3, learning_rate=0.01, seed=1)  # type: ignore[arg-type]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 50, 50, 3), np.uint8)
+    again = from_bytes(to_bytes(model))
+    assert again.predict(pixels, verbose=0) == pytest.approx(model.predict(pixels, verbose=0))
+
+
+def test_shrinking_before_training_is_what_the_first_layer_does() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    model = build("baseline", image_size=32, classes=3, learning_rate=0.01, seed=1)
+    small = shrink(pixels, 32)
+    assert small.shape == (3, 32, 32, 3)
+    assert model.predict(small, verbose=0) == pytest.approx(
+        model.predict(pixels, verbose=0), abs=0.01
+    )
+
+
+def test_a_passing_model_is_registered_once_and_unchanged_data_register_nothing(run: Run) -> None:
+    first = do(run, "register")
+    assert (first.version, first.newly) == (1, True)
+    again = Run(run.store, "again", run.config)
+    do(again, *BEFORE_TRAINING, "train", "evaluate", "gate")
+    with pytest.raises(Halt, match="nothing is new"):
+        do(again, "register")
+    assert again.record("train").provenance.reused_from == run.name  # type: ignore[union-attr]
+    assert again.record("register").version == 1  # type: ignore[union-attr]
+
+
+def test_the_registered_version_is_the_model_that_was_judged(run: Run) -> None:
+    from tasks.registry import mlflow_client
+
+    do(run, "register")
+    evaluated = record(run, "evaluate")
+    with mlflow_client(run.store) as client:
+        version = client.get_model_version_by_alias("melanoma_classifier", "challenger")
+        import mlflow.keras
+
+        loaded = mlflow.keras.load_model("models:/melanoma_classifier@challenger")
+    assert version.tags["model_sha256"] == evaluated.model.sha256
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
+    judged = from_bytes(run.fetch(evaluated.model))
+    assert loaded.predict(pixels, verbose=0) == pytest.approx(judged.predict(pixels, verbose=0))
+
+
+def test_a_refused_model_is_not_registered(run: Run) -> None:
+    strict = Run(run.store, "strict", run.config.model_copy(update={"minimum_recall": 0.999}))
+    do(strict, *BEFORE_TRAINING, "train", "evaluate", "gate")
+    with pytest.raises(Halt, match="Nothing is registered"):
+        do(strict, "register")
+    assert strict.record("register") is None
+
+
+def test_a_person_moves_the_champion_and_only_to_the_present_challenger(run: Run) -> None:
+    from tasks.errors import BadInput
+    from tasks.promote import promote
+    from tasks.registry import mlflow_client
+
+    do(run, "register")
+    assert promote(run) == 1
+    with mlflow_client(run.store) as client:
+        champion = client.get_model_version_by_alias("melanoma_classifier", "champion")
+    assert int(champion.version) == 1
+    with pytest.raises(BadInput, match="nothing to promote"):
+        promote(Run(run.store, "strict", run.config))
+
+
+# Rules ------------------------------------------------------------------------------------------
+
+
+def epochs(*figures: tuple[float, float, float, float]) -> tuple[Epoch, ...]:
+    """Loss, accuracy, validation loss, validation accuracy of each."""
+    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+    rest = {"val_balanced_accuracy": 0.5, "seconds": 1.0}
+    return tuple(Epoch(**dict(zip(names, each, strict=True)), **rest) for each in figures)
+
+
+@pytest.mark.parametrize(
+    ("curve", "words"),
+    [
+        ([(2.0, 0.3, 1.9, 0.3), (1.9, 0.3, 1.9, 0.3)], "underfits"),
+        ([(1.0, 0.6, 1.0, 0.6), (0.1, 0.99, 2.0, 0.6)], "overfits:"),
+        ([(1.0, 0.6, 1.0, 0.6), (0.5, 0.9, 1.05, 0.65)], "overfits mildly"),
+        ([(1.0, 0.6, 1.0, 0.6), (0.8, 0.7, 0.9, 0.68)], "had not finished"),
+        ([(1.0, 0.6, 0.8, 0.7), (0.8, 0.7, 0.82, 0.69)], "neither over- nor underfits"),
+    ],
+)
+def test_the_finding_follows_from_the_curve(
+    curve: list[tuple[float, float, float, float]], words: str
+) -> None:
+    losses = [each[2] for each in curve]
+    said = finding("baseline", epochs(*curve), 1 + losses.index(min(losses)), prior_loss=2.0)
+    assert words in said
+
+
+scores = st.lists(st.floats(0, 1), min_size=1, max_size=60)
+
+
+@given(scores, st.floats(0.5, 1.0))
+def test_the_operating_threshold_is_the_highest_that_reaches_the_target(
+    melanomas: list[float], target: float
+) -> None:
+    lesions = pd.DataFrame(
+        {"score": [*melanomas, 0.5], "melanoma": [True] * len(melanomas) + [False]}
+    )
+    threshold = operating_threshold(lesions, target)
+    share = np.mean(np.array(melanomas) >= threshold)
+    assert share >= target - 1e-9
+    higher = [score for score in melanomas if score > threshold]
+    assert not higher or np.mean(np.array(melanomas) >= min(higher)) < target
+
+
+def test_a_lesion_counts_once_by_the_mean_of_its_images() -> None:
+    predictions = pd.DataFrame(
+        {
+            "image_id": ["a", "b", "c"],
+            "lesion": ["L1", "L1", "L2"],
+            "label": [MELANOMA, MELANOMA, "nevus"],
+            MELANOMA: [0.2, 0.6, 0.1],
+        }
+    )
+    lesions = by_lesion(predictions)
+    assert list(lesions["score"]) == pytest.approx([0.4, 0.1])
+    assert list(lesions["melanoma"]) == [True, False]
+    assert list(lesions["image_ids"]) == ["a b", "c"]
+
+
+def test_a_model_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    image = keras.Input((4,))
+    outside = keras.Model(image, keras.layers.Lambda(lambda x: x)(image))
+    with pytest.raises(ValueError, match=r"[Ll]ambda"):
+        from_bytes(to_bytes(outside))
