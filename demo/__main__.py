@@ -20,11 +20,13 @@ from demo import outcome
 from demo.airflow_api import PROMOTION, RETRAINING, Airflow
 from demo.follow import Look, follow
 from demo.place import Place, check_port_is_free, parent_folder, place_from
-from demo.services import Started, end, recorded, wait_until_ready
+from demo.services import Started, end, is_step, processes_of, recorded, wait_until_ready
 from demo.services import start as start_service
 from demo.settings import MARK, environment, services
 from tasks.errors import BadInput, Momentary, PipelineError
 from tasks.storage import open_store
+
+SECONDS_FOR_STEPS_TO_END = 40
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 # Off a terminal there is no width to fit: wide enough that no table breaks its lines.
@@ -194,6 +196,7 @@ def _undo(place: Place, standing: dict[str, Started]) -> None:
         signal.signal(number, signal.SIG_IGN)
     if standing:
         _end_unfinished_runs(standing)
+        _wait_for_steps(place)
     elif ended := end(place.home, MARK):
         console.print(f"\nEnded the {ended} processes that were started.")
 
@@ -206,6 +209,16 @@ def _end_unfinished_runs(standing: dict[str, Started]) -> None:
         with suppress(PipelineError):
             for run_id in Airflow(address, seconds=5).end_runs(RETRAINING):
                 console.print(f"Ended run {run_id}.")
+
+
+def _wait_for_steps(place: Place) -> None:
+    """Return when no step runs any more: Airflow ends them at their next heartbeat."""
+    deadline = time.monotonic() + SECONDS_FOR_STEPS_TO_END
+    while any(is_step(process) for process in processes_of(place.home, MARK)):
+        if time.monotonic() > deadline:
+            console.print("A step still runs; `make stop` ends it.")
+            return
+        time.sleep(0.3)
 
 
 def _forget_earlier_runs(airflow: Airflow) -> None:

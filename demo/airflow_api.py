@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -100,7 +101,7 @@ class Airflow:
         path = f"dags/{dag}/dagRuns/{run_id}/taskInstances"
         return {
             found["task_id"]: Task(
-                found["task_id"], found["state"], found["duration"], found["try_number"]
+                found["task_id"], found["state"], _seconds(found), found["try_number"]
             )
             for found in self.request("GET", path)["task_instances"]
         }
@@ -137,6 +138,12 @@ class Airflow:
                 headers={"Authorization": f"Bearer {token}"},
             )
         return self._client
+
+
+def _seconds(task: dict[str, Any]) -> float | None:
+    if task["state"] != "running" or not task["start_date"]:
+        return None if task["duration"] is None else float(task["duration"])
+    return (datetime.now(UTC) - datetime.fromisoformat(task["start_date"])).total_seconds()
 
 
 def _said(line: Any) -> list[str]:

@@ -35,7 +35,14 @@ def show(store: Store, name: str, config: Retraining, console: Console) -> None:
 
 def _classes(validated: Validated, split: Split | None, evaluated: Evaluated | None) -> Table:
     table = Table("class", title="Classes", title_justify="left", show_edge=False)
-    for title in ("images", "lesions", "train", "validation", "test", "recall on test"):
+    for title in (
+        "images",
+        "lesions",
+        "train",
+        "validation",
+        "test",
+        "recall, most probable class",
+    ):
         table.add_column(title, justify="right")
     for diagnosis, images in validated.classes.items():
         counts = [

@@ -133,6 +133,14 @@ def processes_of(home: Path, mark: str) -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.pid)
 
 
+def is_step(process: psutil.Process) -> bool:
+    """Whether a process is a ``python -m tasks``."""
+    try:
+        return bool(process.cmdline()[1:3] == ["-m", "tasks"])
+    except psutil.Error:
+        return False
+
+
 def end(home: Path, mark: str) -> int:
     """End every process of a demo; returns how many there were.
 

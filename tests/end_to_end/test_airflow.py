@@ -14,7 +14,7 @@ import pytest
 
 from demo.airflow_api import PROMOTION, RETRAINING
 from demo.place import CODE
-from demo.services import processes_of
+from demo.services import is_step, processes_of
 from demo.settings import MARK
 from tasks.config import Retraining
 from tasks.contracts import Registered, Verdict
@@ -223,13 +223,4 @@ def champion(demo: Demo, model: str) -> int | None:
 
 
 def step_processes(demo: Demo) -> list[int]:
-    """Processes of ``python -m tasks`` that belong to the demo."""
-    found = []
-    for process in processes_of(demo.home, MARK):
-        try:
-            argv = process.cmdline()
-        except psutil.Error:
-            continue
-        if argv[1:3] == ["-m", "tasks"]:
-            found.append(process.pid)
-    return found
+    return [process.pid for process in processes_of(demo.home, MARK) if is_step(process)]
