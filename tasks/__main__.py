@@ -122,7 +122,8 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    logging.getLogger().handlers = [RichHandler(console=console, show_path=False)]
+    if console.is_terminal:  # so that lines of the log stand above the bars
+        logging.getLogger().handlers = [RichHandler(console=console, show_path=False)]
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         for step in steps:
             row = bars.add_task("", step=step.name, total=None)

@@ -9,8 +9,31 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import BadInput
+from tasks.lesions import Diagnosis
 
 Recipe = Literal["baseline", "regularized", "balanced"]
+
+Law = Literal[
+    "undecodable",
+    "too_large",
+    "unsafe_name",
+    "schema",
+    "unknown_label",
+    "contradictory_label",
+    "label_disagrees_with_archive",
+    "lesion_under_two_labels",
+    "lesion_of_two_patients",
+    "duplicate_pixels",
+    "delivered_again",
+    "near_duplicate",
+    "delivered_split_leaks",
+    "source_confounded",
+    "class_not_learnable",
+    "metadata_row_without_image",
+    "image_without_metadata",
+    "distribution_shift",
+]
+Resolvable = Literal["contradictory_label", "label_disagrees_with_archive"]
 
 
 class Retraining(BaseModel):
@@ -39,6 +62,32 @@ class Retraining(BaseModel):
         le=500,
         title="Largest image (megapixels)",
         description="Larger images are quarantined, undecoded. Dermatoscopes deliver 0.2 to 50.",
+    )
+    laws_that_fail: tuple[Law, ...] = Field(
+        (),
+        title="Laws that end the run",
+        description="A breach of any of these ends the run, instead of being quarantined or "
+        "reported.",
+    )
+    laws_that_resolve: tuple[Resolvable, ...] = Field(
+        (),
+        title="Laws that the archive resolves",
+        description="Where the archive's ground truth names exactly one class, it replaces the "
+        "label of an image that breaks these; where it does not, the image is quarantined.",
+    )
+    coarse_codes: dict[str, Diagnosis] = Field(
+        {},
+        title="Meaning of coarse codes",
+        description="Codes of the archives that are coarser than the nine classes, and the class "
+        'that each shall mean where no folder says more, such as {"bkl": "pigmented benign '
+        'keratosis"}. Without an entry such images are quarantined by name.',
+    )
+    test_part: Literal["hashed", "delivered"] = Field(
+        "hashed",
+        title="Test part",
+        description="hashed: by lesion, for ever. delivered: the images that came in a folder "
+        "Test, to compare with results published on them; whatever shares a lesion with them "
+        "leaves training.",
     )
     recipes: tuple[Recipe, ...] = Field(
         ("baseline", "regularized", "balanced"),

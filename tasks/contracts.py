@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.config import Recipe, Retraining
+from tasks.config import Law, Recipe, Retraining
 from tasks.lesions import Diagnosis
 
 Side = Literal["train", "validation", "test"]
@@ -90,6 +90,7 @@ class Ingested(Record):
         fetched: Files that had to be fetched in this run; the rest was known by its ETag.
         tables: Metadata tables that were recognized, with the rows of each.
         ignored: Keys under ``raw/`` that are neither an image nor a recognized table.
+        rows_without_image: Image ids in the tables of which no image was delivered; and a few.
         synthetic: True if any file was drawn by ``tasks.synthesize``.
     """
 
@@ -101,7 +102,24 @@ class Ingested(Record):
     fetched: int
     tables: dict[str, int]
     ignored: tuple[str, ...]
+    rows_without_image: int
+    rows_without_image_examples: tuple[str, ...]
     synthetic: bool
+
+
+class Shape(Frozen):
+    """How the accepted data of a run are distributed, for the next run to compare with.
+
+    Attributes:
+        counts: For each of label, source and sex, how many images have each value.
+        quantiles: For each of width, height, red, green, blue and age_years, the 0th to the
+            100th percentile.
+    """
+
+    run: str
+    images: int
+    counts: dict[str, dict[str, int]]
+    quantiles: dict[str, tuple[float, ...]]
 
 
 class Finding(Frozen):
@@ -113,14 +131,16 @@ class Finding(Frozen):
         count: How many image ids, files or classes break it.
         severity: What it means for a model trained on the data.
         consequence: What the pipeline did about it.
+        remark: What more there is to say, in words.
         examples: Up to 10 of what `count` counts.
     """
 
-    law: str
+    law: Law
     description: str
     count: int
     severity: Severity
     consequence: str
+    remark: str
     examples: tuple[str, ...]
 
 
@@ -137,6 +157,7 @@ class Validated(Record):
         expectations: How many there are.
         classes: Accepted images of each learnable class.
         groups: Distinct lesions (as far as known) of each learnable class.
+        relabelled: Files whose label the archive's ground truth replaced.
     """
 
     NOT_CONTENT = ("data_docs",)
@@ -150,6 +171,7 @@ class Validated(Record):
     quarantined: int
     classes: dict[Diagnosis, int]
     groups: dict[Diagnosis, int]
+    relabelled: int
 
 
 class Split(Record):

@@ -5,7 +5,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 # Two images that share any of these show the same thing.
-LINKS = ("image_id", "pixel_hash", "lesion_id", "patient_id")
+LINKS = ("image_id", "pixel_hash", "lesion_id", "patient_id", "near_duplicate")
 
 
 def groups_of(frame: pd.DataFrame) -> pd.Series:
@@ -19,6 +19,8 @@ def groups_of(frame: pd.DataFrame) -> pd.Series:
     """
     rows, columns, width = [], [], 0
     for link in LINKS:
+        if link not in frame:
+            continue
         codes, values = pd.factorize(frame[link])  # missing values get -1 and link nothing
         present = codes >= 0
         rows += list(present.nonzero()[0])

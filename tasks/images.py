@@ -5,9 +5,10 @@ import io
 import warnings
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+THUMBNAIL_PX = 32  # the size that the 64-bit DCT hash is defined on (Zauner 2010, pHash)
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
@@ -23,7 +24,8 @@ class Decoded:
         mode: Pillow's name of the file's colour mode.
         format: Pillow's name of the file's format.
         pixel_hash: SHA-256 over the upright full-size RGB pixels and their size.
-        perceptual_hash: 64-bit DCT hash, as 16 hex digits (Zauner 2010, pHash).
+        thumbnail: uint8 ``(32, 32)``, grey, 0 to 255; what near duplicates are found by.
+        colour: Mean red, green and blue, 0 to 255.
     """
 
     pixels: Pixels
@@ -32,7 +34,8 @@ class Decoded:
     mode: str
     format: str
     pixel_hash: str
-    perceptual_hash: str
+    thumbnail: bytes
+    colour: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,17 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
         return Refused("undecodable", "the content is not that of an image")
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError ...
         return Refused("undecodable", f"{error or type(error).__name__}")
+    packed = pack(rgb, packed_px)
+    grey = rgb.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     return Decoded(
-        pixels=pack(rgb, packed_px),
+        pixels=packed,
         width=rgb.width,
         height=rgb.height,
         mode=mode,
         format=kind,
         pixel_hash=hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest(),
-        perceptual_hash=str(imagehash.phash(rgb)),
+        thumbnail=grey.tobytes(),
+        colour=tuple(float(mean) for mean in packed.mean(axis=(0, 1))),  # type: ignore[arg-type]
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +14,19 @@ from pydantic import BaseModel
 
 from tasks.contracts import Artifact, Ingested
 from tasks.errors import BadInput, NotFound
-from tasks.images import Decoded, decode
+from tasks.images import THUMBNAIL_PX, Decoded, decode
 from tasks.lesions import (
+    ARCHIVE_CODES,
     IMAGE_SUFFIXES,
-    ISIC_2019_CODES,
     SYNTHETIC_PREFIX,
     TABLE_COLUMNS,
+    Diagnosis,
+    archive_says,
     diagnosis_from,
     image_id_from,
     source_from,
 )
+from tasks.likeness import perceptual_hashes, to_hex
 from tasks.manifest import IMAGES_PER_SHARD, read_parquet, table, to_npy, to_parquet
 from tasks.run import Run, code_hash
 from tasks.storage import Entry, read_many
@@ -56,11 +60,13 @@ def ingest(run: Run) -> Ingested:
         run.progress(done, len(new), f"{done} of {len(new)} images decoded")
 
     facts, recognized, unread = _metadata(run, tables)
-    manifest = table([_labelled(row | facts.get(row["image_id"], {})) for row in rows])
+    coarse = run.config.coarse_codes
+    manifest = table([_labelled(row | facts.get(row["image_id"], {}), coarse) for row in rows])
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
     memory = Memory(manifest=artifact, etags={entry.key: entry.etag for entry in images})
     run.store.replace(_memory_key(run), memory.model_dump_json().encode())
     decoded = int(manifest["shard"].notna().sum())
+    unmatched = sorted(facts.keys() - set(manifest["image_id"]))
     log.info(
         "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
         len(manifest), decoded, len(manifest) - decoded, len(new), len(images) - len(new),
@@ -78,6 +84,8 @@ def ingest(run: Run) -> Ingested:
         fetched=len(new),
         tables=recognized,
         ignored=(*ignored, *unread),
+        rows_without_image=len(unmatched),
+        rows_without_image_examples=tuple(unmatched[:10]),
         synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),
     )
 
@@ -100,10 +108,13 @@ def _decode_shard(run: Run, entries: list[Entry]) -> list[Row]:
     if not pixels:
         return [row for row, _ in described]
     shard = run.share("shards", to_npy(np.stack(pixels)), ".npy")
+    planes = np.frombuffer(b"".join(each.thumbnail for _, each in described if each), np.uint8)
+    hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
     index = 0
     for row, decoded in described:
         if decoded:
             row |= {"shard": shard.key, "shard_sha256": shard.sha256, "index": index}
+            row["perceptual_hash"] = hashes[index]
             index += 1
     return [row for row, _ in described]
 
@@ -130,13 +141,19 @@ def _describe(run: Run, entry: Entry, data: bytes) -> tuple[Row, Decoded | None]
     )
     if not isinstance(result, Decoded):
         return row | {"law": result.law, "reason": result.reason}, None
-    facts = ("width", "height", "mode", "format", "pixel_hash", "perceptual_hash")
-    return row | {name: getattr(result, name) for name in facts}, result
+    facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail")
+    colour = dict(zip(("red", "green", "blue"), result.colour, strict=True))
+    return row | {name: getattr(result, name) for name in facts} | colour, result
 
 
-def _labelled(row: Row) -> Row:
-    """The folder names the diagnosis; where it does not, the archive's table may."""
-    label = diagnosis_from(row["folder"]) or diagnosis_from(str(row.get("archive_diagnosis", "")))
+def _labelled(row: Row, coarse_codes: dict[str, Diagnosis]) -> Row:
+    """The folder names the diagnosis; where it does not, the archives' tables may, exactly."""
+    label = diagnosis_from(row["folder"])
+    told = row.get("archive_diagnosis")
+    if label is None and told:
+        said = archive_says(told) or ()
+        meant = [coarse_codes.get(each.split("=", 1)[1]) for each in told.split("|")]
+        label = said[0] if len(said) == 1 else next(filter(None, meant), None)
     return row | {"label": label}
 
 
@@ -171,7 +188,8 @@ def _known_rows(run: Run) -> dict[tuple[str, str], Row]:
     except (BadInput, ValueError) as error:
         log.warning("What earlier runs decoded cannot be used, all is decoded anew: %s", error)
         return {}
-    told = (set(TABLE_COLUMNS) - {"image_id"}) | {"label"}  # told by tables, which may change
+    # Told by tables, which may change from run to run.
+    told = (set(TABLE_COLUMNS) - {"image_id"}) | {"label", "archive_diagnosis", "other_metadata"}
     own = [name for name in manifest.columns if name not in told]
     rows = manifest[own].astype(object).where(manifest[own].notna(), None).to_dict("records")
     return {(row["key"], memory.etags.get(row["key"], "")): cast(Row, row) for row in rows}
@@ -203,9 +221,35 @@ def _metadata(
         recognized[entry.key] = len(rows)
         for row in rows:
             known = facts.setdefault(row.pop("image_id"), {})
+            said = [known.get("archive_diagnosis"), row.pop("archive_diagnosis", None)]
+            if any(said):
+                known["archive_diagnosis"] = "|".join(dict.fromkeys(filter(None, said)))
             for name, value in row.items():
                 known.setdefault(name, value)
     return facts, recognized, tuple(unread)
+
+
+def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | None, list[str]]:
+    """What a table says of the diagnosis, as ``archive=code``, and the columns that say it."""
+    codes = [code for code in ARCHIVE_CODES["ISIC 2019"] if code in frame.columns]
+    levels = [names[f"diagnosis_{level}"] for level in range(1, 6) if f"diagnosis_{level}" in names]
+    if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
+        numbers = frame[codes].apply(pd.to_numeric, errors="coerce").fillna(0.0)
+        return ("ISIC 2019=" + numbers.idxmax(axis=1)).where(numbers.max(axis=1) > 0), codes
+    if levels:  # an export of the ISIC Archive: from general to special
+        path = frame[levels].apply(lambda row: ":".join(row.dropna()), axis=1)
+        return ("ISIC Archive=" + path).where(path != ""), levels
+    for column, archive in (("dx", "HAM10000"), ("diagnosis", "labels")):
+        if column in names:
+            return archive + "=" + frame[names[column]].str.strip(), [names[column]]
+    return None, []
+
+
+def _others(frame: pd.DataFrame) -> pd.Series:
+    """Columns that are not known here, kept as one JSON object per row."""
+    rows = ({n: v for n, v in row.items() if pd.notna(v)} for row in frame.to_dict("records"))
+    told = [json.dumps(row, ensure_ascii=False) if row else None for row in rows]
+    return pd.Series(told, index=frame.index, dtype="str")
 
 
 def _read_table(data: bytes) -> list[Row] | None:
@@ -214,19 +258,20 @@ def _read_table(data: bytes) -> list[Row] | None:
         frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=True)
     except (ValueError, UnicodeDecodeError):
         return None
-    names = {str(name).strip().casefold(): name for name in frame.columns}
+    names = {str(name).strip().casefold(): str(name) for name in frame.columns}
     columns = {
         ours: names[theirs]
         for ours, spellings in TABLE_COLUMNS.items()
         for theirs in spellings
         if theirs in names
     }
-    codes = [code for code in ISIC_2019_CODES if code in frame.columns]
-    if "image_id" not in columns or (len(columns) < 2 and len(codes) < 2):
+    diagnoses, told_by = _diagnoses(frame, names)
+    if "image_id" not in columns or (len(columns) < 2 and diagnoses is None):
         return None
     known = frame[list(columns.values())].set_axis(list(columns), axis=1)
-    if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
-        known["archive_diagnosis"] = frame[codes].astype(float).idxmax(axis=1)
+    if diagnoses is not None:
+        known["archive_diagnosis"] = diagnoses
+    known["other_metadata"] = _others(frame.drop(columns=[*columns.values(), *told_by]))
     known = known.dropna(subset=["image_id"])
     known["image_id"] = known["image_id"].map(image_id_from)
     if "age_years" in known:

@@ -41,8 +41,45 @@ SYNONYMS: dict[str, Diagnosis] = {
     "vasc": "vascular lesion",
 }
 
-# One-hot columns of ISIC 2019's ground truth table.
-ISIC_2019_CODES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
+# What each code of an archive may mean. More than one class: the code is coarser than ours and
+# cannot tell them apart. None: the archive does not say.
+ARCHIVE_CODES: dict[str, dict[str, tuple[Diagnosis, ...]]] = {
+    "HAM10000": {
+        "akiec": ("actinic keratosis", "squamous cell carcinoma"),  # with Bowen's disease
+        "bcc": ("basal cell carcinoma",),
+        "bkl": ("pigmented benign keratosis", "seborrheic keratosis"),
+        "df": ("dermatofibroma",),
+        "mel": ("melanoma",),
+        "nv": ("nevus",),
+        "vasc": ("vascular lesion",),
+    },
+    "ISIC 2019": {
+        "MEL": ("melanoma",),
+        "NV": ("nevus",),
+        "BCC": ("basal cell carcinoma",),
+        "AK": ("actinic keratosis",),
+        "BKL": ("pigmented benign keratosis", "seborrheic keratosis"),
+        "DF": ("dermatofibroma",),
+        "VASC": ("vascular lesion",),
+        "SCC": ("squamous cell carcinoma",),
+        "UNK": (),
+    },
+}
+
+# Terms of the ISIC Archive's diagnosis_1 to diagnosis_5, from general to special, that name one
+# of the nine or something below it. Source: the archive's own library, ImageMarkup/isic-metadata,
+# diagnosis_hierarchical.py.
+ARCHIVE_TERMS: tuple[tuple[str, Diagnosis], ...] = (
+    (r"melanoma( in situ| invasive|, .*)?", "melanoma"),
+    (r"nevus(, .*)?", "nevus"),
+    (r"basal cell carcinoma(, .*)?", "basal cell carcinoma"),
+    (r"squamous cell carcinoma( in situ|, .*)?", "squamous cell carcinoma"),
+    (r"(solar or )?actinic keratosis", "actinic keratosis"),
+    (r"seborrheic keratosis", "seborrheic keratosis"),
+    (r"pigmented benign keratosis", "pigmented benign keratosis"),
+    (r"dermatofibroma", "dermatofibroma"),
+    (r"benign soft tissue proliferations - vascular", "vascular lesion"),
+)
 
 # Manifest column <- the names under which the archives' tables hold it.
 TABLE_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -52,7 +89,6 @@ TABLE_COLUMNS: dict[str, tuple[str, ...]] = {
     "age_years": ("age", "age_approx", "age_approximate"),
     "sex": ("sex", "gender"),
     "site": ("localization", "anatom_site_general", "site"),
-    "archive_diagnosis": ("diagnosis", "dx"),
 }
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -79,13 +115,60 @@ def diagnosis_from(text: str) -> Diagnosis | None:
     return SYNONYMS.get(plain)
 
 
+def meanings(archive: str, code: str) -> tuple[Diagnosis, ...] | None:
+    """The classes that an archive's code or term may mean.
+
+    Returns:
+        One class where it is exact, several where it is coarser than ours, none where it names
+        something outside the nine; None where the archive does not say.
+
+    >>> meanings("HAM10000", "bkl")
+    ('pigmented benign keratosis', 'seborrheic keratosis')
+    >>> meanings("ISIC Archive", "Benign:Benign melanocytic proliferations:Nevus, Spitz")
+    ('nevus',)
+    """
+    codes = ARCHIVE_CODES.get(archive)
+    if codes is not None:
+        return codes.get(code) or None
+    exact = diagnosis_from(code)
+    if exact:
+        return (exact,)
+    if code.strip().casefold() in ARCHIVE_CODES["HAM10000"]:
+        return ARCHIVE_CODES["HAM10000"][code.strip().casefold()]
+    for term in code.casefold().split(":"):
+        for pattern, diagnosis in ARCHIVE_TERMS:
+            if re.fullmatch(pattern, term.strip()):
+                return (diagnosis,)
+    return ()
+
+
+def archive_says(archive_diagnosis: str) -> tuple[Diagnosis, ...] | None:
+    """What all archives together leave possible; None where none of them says anything.
+
+    Args:
+        archive_diagnosis: As in the manifest: ``archive=code``, several joined by ``|``.
+
+    >>> archive_says("HAM10000=akiec|ISIC 2019=AK")
+    ('actinic keratosis',)
+    """
+    said = [meanings(*each.split("=", 1)) for each in archive_diagnosis.split("|") if each]
+    spoken = [set(each) for each in said if each is not None]
+    if not spoken:
+        return None
+    left = set.intersection(*spoken)
+    return tuple(name for name in DIAGNOSES if name in left)
+
+
 def image_id_from(name: str) -> str:
     """The archive's id of an image from its file name.
 
     >>> image_id_from("Train/melanoma/ISIC_0000002_downsampled.jpg")
     'ISIC_0000002'
+    >>> image_id_from("ISIC_0025509(1).jpg")
+    'ISIC_0025509'
     """
     stem = re.sub(r"\.[A-Za-z]+$", "", name.rsplit("/", 1)[-1])
+    stem = re.sub(r"\s*\(\d+\)$", "", stem)  # a second download of the same file: "name(1).jpg"
     return stem.removesuffix("_downsampled")
 
 

@@ -25,7 +25,11 @@ COLUMNS = {
     "mode": "str",  # Pillow's
     "format": "str",
     "pixel_hash": "str",
-    "perceptual_hash": "str",
+    "thumbnail": "object",  # 1,024 bytes: uint8 (32, 32), grey
+    "red": "Float64",  # mean of the packed pixels, 0 to 255
+    "green": "Float64",
+    "blue": "Float64",
+    "perceptual_hash": "str",  # 64 bits, as 16 hexadecimal digits
     "law": "str",  # the law that decoding broke, or missing
     "reason": "str",  # and why
     "shard": "str",  # key of the shard that holds the pixels
@@ -36,7 +40,8 @@ COLUMNS = {
     "age_years": "Float64",
     "sex": "str",
     "site": "str",
-    "archive_diagnosis": "str",  # as the archive's table spells it
+    "archive_diagnosis": "str",  # archive=code, as its table spells it; several joined by |
+    "other_metadata": "str",  # columns of the tables that are not known here, as JSON
 }
 
 

@@ -46,15 +46,15 @@ PIPELINE: tuple[Step, ...] = (
         "Fetches what is new under raw/, decodes it once, packs the pixels, builds the manifest.",
         needs=(),
         gives=contracts.Ingested,
-        config=("packed_size", "maximum_megapixels"),
-        libraries=("pillow", "ImageHash"),
+        config=("packed_size", "maximum_megapixels", "coarse_codes"),
+        libraries=("pillow", "scipy"),
     ),
     Step(
         "validate",
         "Finds what is not true in the data and quarantines it, with a reason for each image.",
         needs=("ingest",),
         gives=contracts.Validated,
-        config=("minimum_groups",),
+        config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part"),
         libraries=("great-expectations",),
     ),
     Step(
@@ -62,7 +62,7 @@ PIPELINE: tuple[Step, ...] = (
         "Puts each lesion, whole, into training, validation or test, for ever.",
         needs=("validate",),
         gives=contracts.Split,
-        config=("validation_share", "test_share"),
+        config=("validation_share", "test_share", "test_part"),
     ),
     Step(
         "check_balance",

@@ -36,6 +36,8 @@ def split(run: Run, validated: Validated) -> Split:
     frame["group"] = groups_of(frame)
     shares = run.config.test_share, run.config.validation_share
     frame["side"] = [side_of(what, *shares) for what in _decided_by(frame)]
+    if run.config.test_part == "delivered":
+        frame["side"] = _as_delivered(frame)
     frame, bridging = _settle(frame)
     counts = {side: _counts(frame[frame["side"] == side]) for side in SIDES}
     groups = {side: int(frame.loc[frame["side"] == side, "group"].nunique()) for side in SIDES}
@@ -71,6 +73,12 @@ def side_of(what: str, test_share: float, validation_share: float) -> Side:
 def _decided_by(frame: pd.DataFrame) -> pd.Series:
     """The coarsest thing known that an image shows: its patient, else its lesion, else itself."""
     return frame["patient_id"].fillna(frame["lesion_id"]).fillna(frame["image_id"])
+
+
+def _as_delivered(frame: pd.DataFrame) -> pd.Series:
+    """The delivered test folder is the test part; what the hash would test is trained on."""
+    delivered = frame["part"].str.casefold() == "test"
+    return frame["side"].where(frame["side"] != "test", "train").mask(delivered, "test")
 
 
 def _settle(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -1,22 +1,27 @@
 """validate: find what is not true in the data, and take it out before anything learns from it.
 
-Table laws (types, ranges, sets) are Great Expectations' to check; its own pages are kept as
-artifacts. Laws between rows (one image under two labels, one image twice) are checked here.
+`tasks.laws` says what true data are; here the policy is applied. Types, ranges and sets are Great
+Expectations' to check; its own pages are kept as artifacts.
 """
 
 import logging
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from tasks.contracts import Artifact, Finding, Ingested, Severity, Validated
-from tasks.errors import BadInput
+from tasks.config import Retraining
+from tasks.contracts import Artifact, Finding, Ingested, Shape, Validated
+from tasks.errors import BadInput, NotFound
 from tasks.groups import groups_of
-from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
+from tasks.images import THUMBNAIL_PX
+from tasks.laws import RULES, Breach, Evidence, Rule, shape_of
+from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
+from tasks.likeness import near_duplicates
 from tasks.manifest import read_parquet, to_parquet
 from tasks.run import Run
 
@@ -25,74 +30,85 @@ log = logging.getLogger(__name__)
 EXAMPLES = 10  # enough to look into a finding; the quarantine table holds all of them
 SMALLEST_PX = 32  # below this a lesion's structures cannot be seen
 LARGEST_PX = 32_768  # beyond any dermatoscope: such a header is broken
+SHAPE_KEY = "shared/accepted/latest.json"  # what the next run compares its data with
 
-
-@dataclass(frozen=True)
-class Breach:
-    """Rows that break one law.
-
-    Attributes:
-        law, description, severity, consequence: As in `Finding`.
-        reasons: Why, for a person; indexed like the manifest, only the rows to quarantine.
-        counterparts: Keys of the rows that contradict them, same index; empty where none.
-        counted: What the finding counts; the quarantined keys if None.
-    """
-
-    law: str
-    description: str
-    severity: Severity
-    consequence: str
-    reasons: pd.Series
-    counterparts: pd.Series | None = None
-    counted: list[str] | None = None
+# Judged on what is accepted, because they ask what a network will learn from. All others are
+# judged on all that was delivered, so that no law's count depends on another law.
+ON_ACCEPTED = ("class_not_learnable", "distribution_shift")
 
 
 def validate(run: Run, ingested: Ingested) -> Validated:
     """Check the manifest and split it into what is accepted and what is quarantined.
 
     Raises:
-        BadInput: So little is left that nothing can be learned: fewer than two classes, or no
-            melanoma.
+        BadInput: A law of `laws_that_fail` is broken; or so little is left that nothing can be
+            learned: fewer than two classes, or no melanoma.
     """
     manifest = read_parquet(run, ingested.manifest)
     docs, met, expectations, unexpected = _great_expectations(run, manifest)
-    quarantine: list[pd.DataFrame] = []
-    findings = []
-    remaining = manifest
-    for check in (
-        _refused_by_decoder,
-        lambda frame: _schema(frame, unexpected),
-        _unknown_label,
-        _contradictory_label,
-        _duplicate_pixels,
-        lambda frame: _class_not_learnable(frame, run.config.minimum_groups),
-    ):
-        for breach in _as_list(check(remaining)):
-            findings.append(_finding(breach, remaining))
-            quarantine.append(_quarantined(breach, remaining))
-            remaining = remaining.drop(index=breach.reasons.index)
-
-    rows = pd.concat(quarantine)
-    _say(manifest, remaining, findings)
+    manifest, pairs = _with_near_duplicates(manifest)
+    delivered = Evidence(
+        frame=manifest,
+        pairs=pairs,
+        unexpected=unexpected,
+        unmatched=(ingested.rows_without_image, ingested.rows_without_image_examples),
+        classes=tuple(_present(manifest)),
+        minimum_groups=run.config.minimum_groups,
+        previous=_previous_shape(run),
+    )
+    breaches = {rule.law: rule.check(delivered) for rule in RULES if rule.law not in ON_ACCEPTED}
+    resolved, relabelled = _resolved(manifest, breaches, run.config)
+    remaining, quarantined, later = _taken_out(replace(delivered, frame=resolved), run.config)
+    findings = tuple(_finding(rule, (breaches | later)[rule.law]) for rule in RULES)
+    _say(manifest, remaining, relabelled, findings)
+    _check_no_law_fails(run.config, findings)
     _check_enough_is_left(run, ingested, remaining, findings)
+    run.store.replace(SHAPE_KEY, shape_of(run.name, remaining).model_dump_json().encode())
     groups = groups_of(remaining)
+    images = remaining["label"].value_counts()
     return Validated(
         accepted=run.keep("accepted.parquet", to_parquet(remaining.reset_index(drop=True))),
-        quarantine=run.keep("quarantine.csv", rows.to_csv(index=False).encode()),
-        findings=tuple(findings),
+        quarantine=run.keep("quarantine.csv", quarantined.to_csv(index=False).encode()),
+        findings=findings,
         data_docs=docs,
         expectations_met=met,
         expectations=expectations,
-        quarantined=len(rows),
-        classes={name: int((remaining["label"] == name).sum()) for name in _present(remaining)},
+        quarantined=len(quarantined),
+        classes={name: int(images[name]) for name in _present(remaining)},
         groups={
             name: int(groups[remaining["label"] == name].nunique()) for name in _present(remaining)
         },
+        relabelled=relabelled,
     )
 
 
-def _as_list(breaches: Breach | list[Breach]) -> list[Breach]:
-    return breaches if isinstance(breaches, list) else [breaches]
+def _with_near_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest with a name for each set of near duplicates, and the pairs, by their keys."""
+    rows = manifest[manifest["thumbnail"].notna()]
+    planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
+    found = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX))
+    keys = rows["key"].to_numpy()
+    first, second = found["first"].to_numpy(int), found["second"].to_numpy(int)
+    pairs = pd.DataFrame({"first": keys[first], "second": keys[second]}, dtype="str")
+    # Each pair is a link; what hangs together by such links has one name.
+    links = pd.concat(
+        [
+            pd.DataFrame({"image_id": ends, "lesion_id": np.arange(len(pairs)).astype(str)})
+            for ends in (pairs["first"], pairs["second"])
+        ]
+    ).astype("str")
+    names = dict(zip(links["image_id"], groups_of(links), strict=True))
+    return manifest.assign(near_duplicate=manifest["key"].map(names).astype("str")), pairs
+
+
+def _previous_shape(run: Run) -> Shape | None:
+    try:
+        return Shape.model_validate_json(run.store.read(SHAPE_KEY))
+    except NotFound:
+        return None
+    except ValueError as error:
+        log.warning("The previous data cannot be compared with: %s", str(error).splitlines()[0])
+        return None
 
 
 def _present(frame: pd.DataFrame) -> list[Diagnosis]:
@@ -100,37 +116,103 @@ def _present(frame: pd.DataFrame) -> list[Diagnosis]:
     return [name for name in DIAGNOSES if name in labels]
 
 
-def _finding(breach: Breach, frame: pd.DataFrame) -> Finding:
-    counted = breach.counted
-    if counted is None:
-        counted = [str(key) for key in frame.loc[breach.reasons.index, "key"]]
+# Policy -----------------------------------------------------------------------------------------
+
+
+def _resolved(
+    manifest: pd.DataFrame, breaches: dict[Any, Breach], config: Retraining
+) -> tuple[pd.DataFrame, int]:
+    """The manifest with the archive's label where it resolves a breach; how many labels changed."""
+    labels = manifest["label"].copy()
+    for law in config.laws_that_resolve:
+        for index in breaches[law].reasons.index:
+            told = manifest.at[index, "archive_diagnosis"]
+            said = archive_says(told) if isinstance(told, str) else None
+            if said and len(said) == 1:
+                labels[index] = said[0]
+    changed = int((labels.fillna("") != manifest["label"].fillna("")).sum())
+    return manifest.assign(label=labels), changed
+
+
+def _taken_out(
+    evidence: Evidence, config: Retraining
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[Any, Breach]]:
+    """Apply the quarantining laws one after the other.
+
+    Returns:
+        The rows that remain, the table of those that do not, and the breaches of the laws that
+        are judged on what remains.
+    """
+    remaining, out, later = evidence.frame, [], {}
+    for rule in RULES:
+        breach = rule.check(replace(evidence, frame=remaining))
+        if rule.law in ON_ACCEPTED:
+            later[rule.law] = breach
+        reasons = breach.reasons if rule.quarantines else breach.reasons.iloc[:0]
+        if config.test_part == "delivered" and rule.law in SPARED_IN_DELIVERED_TEST:
+            parts = remaining.loc[reasons.index, "part"].str.casefold()
+            reasons = reasons[parts != "test"]
+        rows = remaining.loc[reasons.index, ["key", "image_id", "label"]].copy()
+        rows["law"], rows["reason"] = rule.law, reasons
+        rows["counterpart"] = breach.counterparts.reindex(reasons.index).fillna("")
+        out.append(rows)
+        remaining = remaining.drop(index=reasons.index)
+    return remaining, pd.concat(out), later
+
+
+# Results published on the delivered test images were measured with these defects in them, so to be
+# compared with them they stay in; what they contradict leaves training.
+SPARED_IN_DELIVERED_TEST = (
+    "contradictory_label",
+    "label_disagrees_with_archive",
+    "lesion_under_two_labels",
+    "duplicate_pixels",
+    "delivered_again",
+)
+
+
+def _finding(rule: Rule, breach: Breach) -> Finding:
+    count = len(breach.counted) if breach.count is None else breach.count
     return Finding(
-        law=breach.law,
-        description=breach.description,
-        count=len(counted),
-        severity=breach.severity if counted else "information",
-        consequence=breach.consequence if counted else "none: the law holds",
-        examples=tuple(counted[:EXAMPLES]),
+        law=rule.law,
+        description=rule.description,
+        count=count,
+        severity=rule.severity if count else "information",
+        consequence=rule.consequence if count else "none: the law holds",
+        remark=breach.remark,
+        examples=tuple(breach.counted[:EXAMPLES]),
     )
 
 
-def _quarantined(breach: Breach, frame: pd.DataFrame) -> pd.DataFrame:
-    rows = frame.loc[breach.reasons.index, ["key", "image_id", "label"]].copy()
-    rows["law"] = breach.law
-    rows["reason"] = breach.reasons
-    rows["counterpart"] = "" if breach.counterparts is None else breach.counterparts
-    return rows
-
-
-def _say(manifest: pd.DataFrame, remaining: pd.DataFrame, findings: list[Finding]) -> None:
+def _say(
+    manifest: pd.DataFrame, remaining: pd.DataFrame, relabelled: int, findings: tuple[Finding, ...]
+) -> None:
     for finding in findings:
         if finding.count:
-            log.warning("%s: %d. %s", finding.law, finding.count, finding.consequence)
+            level = logging.INFO if finding.severity == "information" else logging.WARNING
+            remark = f" ({finding.remark})" if finding.remark else ""
+            log.log(level, "%s: %d%s. %s.", finding.law, finding.count, remark, finding.consequence)
+    if relabelled:
+        log.warning("%d files got the label of the archive's ground truth.", relabelled)
     log.info("%d of %d files accepted.", len(remaining), len(manifest))
 
 
+def _check_no_law_fails(config: Retraining, findings: tuple[Finding, ...]) -> None:
+    broken = [each for each in findings if each.count and each.law in config.laws_that_fail]
+    if broken:
+        raise BadInput(
+            "The data break a law that ends the run.",
+            expected="; ".join(f"{each.law}: {each.description}" for each in broken),
+            received="; ".join(
+                f"{each.law} {each.count}, such as {', '.join(each.examples[:3])}"
+                for each in broken
+            ),
+            do="correct the delivery, or take the law out of laws_that_fail",
+        )
+
+
 def _check_enough_is_left(
-    run: Run, ingested: Ingested, remaining: pd.DataFrame, findings: list[Finding]
+    run: Run, ingested: Ingested, remaining: pd.DataFrame, findings: tuple[Finding, ...]
 ) -> None:
     classes = _present(remaining)
     if len(classes) >= 2 and MELANOMA in classes:
@@ -143,101 +225,6 @@ def _check_enough_is_left(
         received=f"{ingested.files} files, of which {len(remaining)} could be accepted, of "
         f"{', '.join(classes) or 'no class'} ({why})",
         do="deliver more images in folders named after their diagnosis, or lower minimum_groups",
-    )
-
-
-# Laws -------------------------------------------------------------------------------------------
-
-
-def _refused_by_decoder(frame: pd.DataFrame) -> list[Breach]:
-    texts = {
-        "undecodable": "Every file can be decoded to pixels. Counts files.",
-        "too_large": "No file is larger than maximum_megapixels. Counts files.",
-        "unsafe_name": "No file's name leaves its folder. Counts files.",
-    }
-    return [
-        Breach(law, text, "error", "quarantined", frame.loc[frame["law"] == law, "reason"])
-        for law, text in texts.items()
-    ]
-
-
-def _schema(frame: pd.DataFrame, unexpected: dict[str, str]) -> Breach:
-    reasons = frame["key"].map(unexpected).dropna()
-    return Breach(
-        "schema",
-        "Every row of the manifest meets the Great Expectations suite. Counts files.",
-        "error",
-        "quarantined",
-        reasons,
-    )
-
-
-def _unknown_label(frame: pd.DataFrame) -> Breach:
-    unknown = frame[frame["label"].isna()]
-    return Breach(
-        "unknown_label",
-        "Every file lies in a folder named after one of the nine classes, or a table names its "
-        "diagnosis. Counts files.",
-        "error",
-        "quarantined",
-        "the folder " + unknown["folder"].map(repr) + " is none of the nine classes",
-    )
-
-
-def _contradictory_label(frame: pd.DataFrame) -> Breach:
-    """The same image id, or the same pixels, under two labels."""
-    reasons = pd.Series(index=frame.index, dtype="str")
-    counterparts = pd.Series("", index=frame.index, dtype="str")
-    for same, words in (("image_id", "image id"), ("pixel_hash", "pixels")):
-        labels = frame.groupby(same)["label"].transform("nunique")
-        for _, rows in frame[(labels > 1) & reasons.isna()].groupby(same):
-            names = ", ".join(sorted(rows["label"].unique()))
-            reasons[rows.index] = f"the same {words} stand under {names}"
-            for index in rows.index:
-                counterparts[index] = " ".join(rows["key"].drop(index=index))
-    broken = reasons.dropna()
-    return Breach(
-        "contradictory_label",
-        "No image, by its id or its pixels, stands under two labels. Counts distinct image ids.",
-        "error",
-        "all files of these images quarantined: which label is true cannot be known",
-        broken,
-        counterparts[broken.index],
-        sorted(frame.loc[broken.index, "image_id"].unique()),
-    )
-
-
-def _duplicate_pixels(frame: pd.DataFrame) -> Breach:
-    """All but the first file of each set of identical pixels."""
-    ordered = frame.sort_values("key")
-    first = ordered.groupby("pixel_hash")["key"].transform("first")
-    extra = ordered[ordered["key"] != first].index.sort_values()
-    kept = first[extra]
-    return Breach(
-        "duplicate_pixels",
-        "No two files hold the same pixels. Counts files beyond the first.",
-        "warning",
-        "the first by name kept, the others quarantined",
-        "the same pixels as " + kept,
-        kept,
-    )
-
-
-def _class_not_learnable(frame: pd.DataFrame, minimum: int) -> Breach:
-    groups = groups_of(frame)
-    lesions = groups.groupby(frame["label"]).nunique()
-    scarce = {str(name): int(count) for name, count in lesions.items() if count < minimum}
-    rows = frame[frame["label"].isin(list(scarce))]
-    left = rows["label"].map(scarce).astype("str")
-    return Breach(
-        "class_not_learnable",
-        f"Every class that was delivered has at least {minimum} distinct lesions left. Counts "
-        "classes.",
-        "warning",
-        "left out of training and of the model's answers: "
-        + ", ".join(f"{name} ({count} left)" for name, count in scarce.items()),
-        "only " + left + f" lesions of this class are left, fewer than {minimum}",
-        counted=sorted(scarce),
     )
 
 

@@ -1,0 +1,457 @@
+"""The laws that true data obey, each a check that finds what breaks it.
+
+A check takes the evidence and returns a `Breach`: which rows break the law, why, and what the
+finding counts. It decides nothing; `tasks.validate` applies the policy. A table tool cannot check
+these, because each compares rows with other rows, with the archive or with the pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2_contingency, ks_2samp
+
+from tasks.config import Law
+from tasks.contracts import Severity, Shape
+from tasks.figures import percent
+from tasks.groups import groups_of
+from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
+
+# A source that tells a class apart this well (sensitivity + specificity - 1, Youden 1950) is a
+# shortcut that a network will take.
+CONFOUNDED = 0.5
+# A shift counts if chance does not explain it and it is not negligible: Cohen's small effect for
+# Cramer's V (1988, w = 0.1), and the same for the largest gap between two distributions.
+SHIFT_CHANCE = 0.001
+SHIFT_EFFECT = 0.1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks look at.
+
+    Attributes:
+        frame: Rows of the manifest that are still in question.
+        pairs: Near duplicates, as keys ``first`` and ``second``.
+        unexpected: For each key that broke the Great Expectations suite, how.
+        unmatched: How many image ids in the tables have no image, and a few of them.
+        classes: Labels that were delivered, whatever is left of them.
+        minimum_groups: Fewest lesions of a learnable class.
+        previous: Shape of the data that the previous run accepted, if there was one.
+    """
+
+    frame: pd.DataFrame
+    pairs: pd.DataFrame
+    unexpected: dict[str, str]
+    unmatched: tuple[int, tuple[str, ...]]
+    classes: tuple[str, ...]
+    minimum_groups: int
+    previous: Shape | None
+
+
+@dataclass(frozen=True)
+class Breach:
+    """What breaks one law.
+
+    Attributes:
+        reasons: Why, for a person; indexed by the rows of the frame that break it.
+        counterparts: Keys of the files that each of them contradicts; same index, or empty.
+        counted: What the finding counts, see the law's description.
+        remark: What more there is to say.
+        count: Of what is counted, if `counted` holds only a few of them.
+    """
+
+    reasons: pd.Series
+    counterparts: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
+    counted: list[str] = field(default_factory=list)
+    remark: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One law.
+
+    Attributes:
+        law: Its name.
+        description: What it demands, and what its finding counts.
+        severity: What a breach means for a model trained on the data.
+        quarantines: Whether rows that break it are taken out, or only reported.
+        consequence: What the pipeline does about a breach.
+    """
+
+    law: Law
+    description: str
+    severity: Severity
+    quarantines: bool
+    consequence: str
+    check: Callable[[Evidence], Breach]
+
+
+def _breach(frame: pd.DataFrame, broken: pd.Series, reason: "str | pd.Series") -> Breach:
+    """All rows where `broken` is true, counted as files."""
+    reasons = pd.Series(reason, index=frame.index, dtype="str")[broken.fillna(False).astype(bool)]
+    return Breach(reasons, counted=[str(key) for key in frame.loc[reasons.index, "key"]])
+
+
+def _refused(law: Law) -> Callable[[Evidence], Breach]:
+    def check(evidence: Evidence) -> Breach:
+        frame = evidence.frame
+        return _breach(frame, frame["law"] == law, frame["reason"])
+
+    return check
+
+
+def schema(evidence: Evidence) -> Breach:
+    reasons = evidence.frame["key"].map(evidence.unexpected)
+    return _breach(evidence.frame, reasons.notna(), reasons)
+
+
+def unknown_label(evidence: Evidence) -> Breach:
+    frame = evidence.frame
+    folders = "the folder " + frame["folder"].map(repr) + " is none of the nine classes"
+    told = frame["archive_diagnosis"].dropna()
+    coarse = told.map(lambda text: " or ".join(archive_says(text) or ("no class of ours",)))
+    said = " and the archive says " + told + ", which may be " + coarse
+    return _breach(frame, frame["label"].isna(), folders + said.reindex(frame.index).fillna(""))
+
+
+def contradictory_label(evidence: Evidence) -> Breach:
+    """The same image, by its id or by its pixels, under two labels."""
+    frame = evidence.frame
+    reasons, counterparts = _conflicts(frame, ("image_id", "image id"), ("pixel_hash", "pixels"))
+    ids = sorted(frame.loc[reasons.index, "image_id"].unique())
+    return Breach(reasons, counterparts, ids)
+
+
+def lesion_under_two_labels(evidence: Evidence) -> Breach:
+    frame = evidence.frame
+    reasons, counterparts = _conflicts(frame, ("lesion_id", "lesion"))
+    return Breach(reasons, counterparts, sorted(frame.loc[reasons.index, "lesion_id"].unique()))
+
+
+def _conflicts(frame: pd.DataFrame, *same: tuple[str, str]) -> tuple[pd.Series, pd.Series]:
+    """Rows that share a value of a column but not the label, and whom each of them contradicts."""
+    reasons = pd.Series(index=frame.index, dtype="str")
+    counterparts = pd.Series("", index=frame.index, dtype="str")
+    for column, words in same:
+        labels = frame.groupby(column)["label"].transform("nunique")
+        for _, rows in frame[(labels > 1) & reasons.isna()].groupby(column):
+            names = ", ".join(sorted(rows["label"].dropna().unique()))
+            reasons[rows.index] = f"the same {words} under {names}"
+            for index, label in rows["label"].items():
+                counterparts.at[index] = " ".join(rows.loc[rows["label"] != label, "key"])
+    broken = reasons.dropna()
+    return broken, counterparts[broken.index]
+
+
+def label_disagrees_with_archive(evidence: Evidence) -> Breach:
+    """The label is none of the classes that the archives' codes leave possible."""
+    frame = evidence.frame[evidence.frame["label"].notna()]
+    said = frame["archive_diagnosis"].dropna().map(archive_says).dropna()
+    wrong = said[[frame.at[index, "label"] not in what for index, what in said.items()]]
+    told = frame.loc[wrong.index, "archive_diagnosis"]
+    reasons = "labelled " + frame.loc[wrong.index, "label"] + ", but the archive says " + told
+    return Breach(
+        reasons.astype("str"), counted=[str(key) for key in frame.loc[wrong.index, "key"]]
+    )
+
+
+def lesion_of_two_patients(evidence: Evidence) -> Breach:
+    frame = evidence.frame
+    patients = frame.groupby("lesion_id")["patient_id"].transform("nunique")
+    broken = frame[patients > 1]
+    reasons = "the lesion " + broken["lesion_id"] + " is said to be of several patients"
+    return Breach(reasons, counted=sorted(broken["lesion_id"].unique()))
+
+
+def duplicate_pixels(evidence: Evidence) -> Breach:
+    """All but the first file, by name, of each set of identical pixels."""
+    ordered = evidence.frame.sort_values("key")
+    first = ordered.groupby("pixel_hash")["key"].transform("first")
+    extra = ordered[(ordered["key"] != first) & ordered["pixel_hash"].notna()].index.sort_values()
+    kept = first[extra]
+    across = ordered.dropna(subset=["part", "pixel_hash"]).groupby("pixel_hash")["part"].nunique()
+    shared = int((across > 1).sum())
+    return Breach(
+        "the same pixels as " + kept,
+        kept,
+        [str(key) for key in ordered.loc[extra, "key"]],
+        f"{shared} pairs stand in both Train and Test as delivered" if shared else "",
+    )
+
+
+def delivered_again(evidence: Evidence) -> Breach:
+    """All but the largest file of each image id whose files hold different pixels."""
+    frame = evidence.frame[evidence.frame["pixel_hash"].notna()]
+    versions = frame.groupby("image_id")["pixel_hash"].transform("nunique")
+    several = frame[versions > 1].assign(size=frame["width"] * frame["height"])
+    ordered = several.sort_values(["size", "key"], ascending=[False, True])
+    kept = ordered.groupby("image_id")["key"].transform("first")
+    extra = ordered[ordered["key"] != kept].index.sort_values()
+    return Breach(
+        "the same image as " + kept[extra],
+        kept[extra],
+        sorted(ordered["image_id"].unique()),
+    )
+
+
+def near_duplicate(evidence: Evidence) -> Breach:
+    """Pairs that are neither the same pixels nor the same image id, but show the same picture."""
+    frame = evidence.frame.set_index("key")
+    pairs = evidence.pairs[
+        evidence.pairs["first"].isin(frame.index) & evidence.pairs["second"].isin(frame.index)
+    ]
+    keys = pairs["first"].to_numpy(), pairs["second"].to_numpy()
+    one, two = frame.loc[keys[0]], frame.loc[keys[1]]
+    new = one["pixel_hash"].to_numpy() != two["pixel_hash"].to_numpy()
+    new &= one["image_id"].to_numpy() != two["image_id"].to_numpy()
+    pairs, one, two = pairs[new], one[new], two[new]
+    lesions = one["lesion_id"].to_numpy(), two["lesion_id"].to_numpy()
+    known = pd.notna(lesions[0]) & pd.notna(lesions[1])
+    same = int((lesions[0][known] == lesions[1][known]).sum())
+    remark = f"of the {int(known.sum())} pairs whose lesions are known, {same} are of one lesion"
+    told = [f"{a} ~ {b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
+    return Breach(pd.Series(dtype="str"), counted=told, remark=remark if told else "")
+
+
+def delivered_split_leaks(evidence: Evidence) -> Breach:
+    """Images of the delivered test part that share an image, lesion or picture with Train."""
+    frame = evidence.frame
+    parts = frame["part"].str.casefold()
+    test, train = frame[parts == "test"], frame[parts == "train"]
+    leaks = pd.Series(False, index=test.index)
+    for link in ("image_id", "pixel_hash", "lesion_id"):
+        leaks |= test[link].isin(train[link].dropna())
+    exact = int(leaks.sum())
+    for here, there in (("first", "second"), ("second", "first")):
+        near = evidence.pairs.loc[evidence.pairs[there].isin(train["key"]), here]
+        leaks |= test["key"].isin(near)
+    remark = f"of {len(test)} test images; {exact} share an image or lesion, the others a picture"
+    return Breach(pd.Series(dtype="str"), counted=list(test.loc[leaks, "image_id"]), remark=remark)
+
+
+def source_confounded(evidence: Evidence) -> Breach:
+    """Classes that their source alone tells from all others."""
+    frame = evidence.frame.dropna(subset=["label"])
+    rules = {name: source_rule(frame, name) for name in DIAGNOSES if (frame["label"] == name).any()}
+    counted = [
+        f"{name}: {words}" for name, (words, found, spared) in rules.items()
+        if found + spared - 1 >= CONFOUNDED
+    ]  # fmt: skip
+    remark = ""
+    if MELANOMA in rules:
+        words, found, spared = rules[MELANOMA]
+        remark = (
+            f"for melanoma the best rule that looks at the source alone is '{words}': sensitivity "
+            f"{percent(found, 1)}, specificity {percent(spared, 1)}"
+        )
+    return Breach(pd.Series(dtype="str"), counted=counted, remark=remark)
+
+
+def source_rule(frame: pd.DataFrame, name: Diagnosis) -> tuple[str, float, float]:
+    """The best rule of the kind "it comes from one of these sources".
+
+    Returns:
+        The rule in words, its sensitivity and its specificity, 0 to 1.
+    """
+    is_it = frame["label"] == name
+    table = pd.crosstab(frame["source"], is_it).reindex(columns=[False, True], fill_value=0)
+    if len(table) < 2 or not table[True].sum() or not table[False].sum():
+        return "no rule: all images are of one source", 0.0, 1.0
+    shares = table / table.sum()
+    # By Neyman and Pearson the best rules take the sources in the order of this ratio.
+    order = (shares[True] / shares[False].clip(lower=1e-12)).sort_values(ascending=False).index
+    gains = (shares.loc[order, True] - shares.loc[order, False]).cumsum().to_numpy()
+    taken = list(order[: int(np.argmax(gains[:-1])) + 1])
+    left = [source for source in order if source not in taken]
+    words = " or ".join(taken) if len(taken) <= len(left) else "not " + " or ".join(left)
+    found = float(shares.loc[taken, True].sum())
+    return words, found, float(1 - shares.loc[taken, False].sum())
+
+
+def class_not_learnable(evidence: Evidence) -> Breach:
+    frame = evidence.frame
+    lesions = groups_of(frame).groupby(frame["label"]).nunique()
+    left_of = {name: int(lesions.get(name, 0)) for name in evidence.classes}
+    scarce = {name: count for name, count in left_of.items() if count < evidence.minimum_groups}
+    rows = frame[frame["label"].isin(list(scarce))]
+    left = rows["label"].map(scarce).astype("str")
+    return Breach(
+        "only " + left + f" lesions of this class are left, fewer than {evidence.minimum_groups}",
+        counted=sorted(scarce),
+        remark=", ".join(f"{name} has {count} lesions left" for name, count in scarce.items()),
+    )
+
+
+def metadata_row_without_image(evidence: Evidence) -> Breach:
+    count, some = evidence.unmatched
+    return Breach(pd.Series(dtype="str"), counted=list(some), count=count)
+
+
+def image_without_metadata(evidence: Evidence) -> Breach:
+    frame = evidence.frame
+    told = ["lesion_id", "patient_id", "age_years", "sex", "site", "archive_diagnosis"]
+    silent = frame[frame[told].isna().all(axis=1)]
+    return Breach(pd.Series(dtype="str"), counted=sorted(silent["image_id"].unique()))
+
+
+# Shift against the previous run -----------------------------------------------------------------
+
+
+def shape_of(run: str, frame: pd.DataFrame) -> Shape:
+    """What `distribution_shift` remembers of the data that a run accepted."""
+    quantiles = np.linspace(0, 1, 101)
+    numbers = ("width", "height", "red", "green", "blue", "age_years")
+    known = {name: frame[name].dropna().astype(float) for name in numbers}
+    return Shape(
+        run=run,
+        images=len(frame),
+        counts={
+            name: {str(value): int(count) for value, count in frame[name].value_counts().items()}
+            for name in ("label", "source", "sex")
+        },
+        quantiles={
+            name: tuple(float(q) for q in values.quantile(quantiles))
+            for name, values in known.items()
+            if len(values)
+        },
+    )
+
+
+def distribution_shift(evidence: Evidence) -> Breach:
+    """Figures that differ from the previous accepted data by more than chance, and by enough."""
+    before = evidence.previous
+    if before is None:
+        return Breach(pd.Series(dtype="str"), remark="there is no earlier run to compare with")
+    now = shape_of("", evidence.frame)
+    counted = []
+    for name, old in before.counts.items():
+        values = sorted({*old, *now.counts[name]})
+        counts = np.array(
+            [[each.get(value, 0) for value in values] for each in (old, now.counts[name])]
+        )
+        if len(values) < 2 or not counts.sum(axis=1).all():
+            continue
+        chance = float(chi2_contingency(counts).pvalue)
+        effect = float(np.sqrt(chi2_contingency(counts).statistic / counts.sum()))  # Cramer's V
+        if chance < SHIFT_CHANCE and effect >= SHIFT_EFFECT:
+            counted.append(f"{name} (Cramer's V {effect:.2f}, p {chance:.1g})")
+    for name, past in before.quantiles.items():
+        if name not in now.quantiles:
+            continue
+        gap = ks_2samp(past, now.quantiles[name]).statistic
+        # Two-sample Kolmogorov-Smirnov, asymptotic, with the sizes behind the quantiles.
+        n = before.images * now.images / (before.images + now.images)
+        chance = float(min(1.0, 2 * np.exp(-2 * n * gap**2)))
+        if chance < SHIFT_CHANCE and gap >= SHIFT_EFFECT:
+            counted.append(f"{name} (largest gap {gap:.2f}, p {chance:.1g})")
+    return Breach(pd.Series(dtype="str"), counted=counted, remark=f"compared with run {before.run}")
+
+
+# The table --------------------------------------------------------------------------------------
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "undecodable",
+        "Every file can be decoded to pixels. Counts files.",
+        "error", True, "quarantined", _refused("undecodable"),
+    ),
+    Rule(
+        "too_large",
+        "No file is larger than maximum_megapixels. Counts files.",
+        "error", True, "quarantined", _refused("too_large"),
+    ),
+    Rule(
+        "unsafe_name",
+        "No file's name leaves its folder. Counts files.",
+        "error", True, "quarantined", _refused("unsafe_name"),
+    ),
+    Rule(
+        "schema",
+        "Every row of the manifest meets the Great Expectations suite. Counts files.",
+        "error", True, "quarantined", schema,
+    ),
+    Rule(
+        "unknown_label",
+        "Every file lies in a folder named after one of the nine classes, or a table names its "
+        "diagnosis exactly. Counts files.",
+        "error", True, "quarantined", unknown_label,
+    ),
+    Rule(
+        "contradictory_label",
+        "No image, by its id or its pixels, stands under two labels. Counts distinct image ids.",
+        "error", True, "all files of these images quarantined: which label is true cannot be known",
+        contradictory_label,
+    ),
+    Rule(
+        "label_disagrees_with_archive",
+        "No label is ruled out by the archive's own diagnosis, read through its coarser codes. "
+        "Counts files.",
+        "error", True, "quarantined", label_disagrees_with_archive,
+    ),
+    Rule(
+        "lesion_under_two_labels",
+        "No lesion stands under two labels. Counts lesions.",
+        "error", True, "all files of these lesions quarantined", lesion_under_two_labels,
+    ),
+    Rule(
+        "lesion_of_two_patients",
+        "No lesion is said to be of two patients. Counts lesions.",
+        "error", True, "all files of these lesions quarantined", lesion_of_two_patients,
+    ),
+    Rule(
+        "duplicate_pixels",
+        "No two files hold the same pixels. Counts files beyond the first.",
+        "warning", True, "the first by name kept, the others quarantined", duplicate_pixels,
+    ),
+    Rule(
+        "delivered_again",
+        "No image id is delivered twice, with other pixels. Counts distinct image ids.",
+        "warning", True, "the largest kept, the others quarantined", delivered_again,
+    ),
+    Rule(
+        "near_duplicate",
+        "No two files show the same picture, turned, mirrored, recompressed or recoloured. Counts "
+        "pairs of files.",
+        "warning", False, "kept, together on one side of the split", near_duplicate,
+    ),
+    Rule(
+        "delivered_split_leaks",
+        "No image of the delivered Test folder shares an image, a lesion or a near duplicate with "
+        "the delivered Train folder. Counts test images.",
+        "error", False, "the delivered parts are not used: the split is made anew, by lesion",
+        delivered_split_leaks,
+    ),
+    Rule(
+        "source_confounded",
+        "No class can be told from the others by its source alone. Counts classes.",
+        "warning", False, "kept; figures within one source must be read beside the overall ones",
+        source_confounded,
+    ),
+    Rule(
+        "class_not_learnable",
+        "Every class that was delivered has at least minimum_groups distinct lesions left. Counts "
+        "classes.",
+        "warning", True, "left out of training and of the model's answers", class_not_learnable,
+    ),
+    Rule(
+        "metadata_row_without_image",
+        "Every row of a metadata table has its image. Counts image ids.",
+        "information", False, "these rows are not used", metadata_row_without_image,
+    ),
+    Rule(
+        "image_without_metadata",
+        "Every image has a row in a metadata table. Counts image ids.",
+        "information", False, "kept; which of them show the same lesion cannot be known",
+        image_without_metadata,
+    ),
+    Rule(
+        "distribution_shift",
+        "Classes, sources, sizes, colours, age and sex are distributed as in the previous accepted "
+        "data. Counts figures that are not.",
+        "warning", False, "kept; the cause should be known before the model is trusted",
+        distribution_shift,
+    ),
+)  # fmt: skip
