@@ -231,7 +231,11 @@ def config_command(
 
 def _range(field: dict[str, Any]) -> str:
     if "items" in field:
-        return ", ".join(field["items"]["enum"])
+        return "any of " + ", ".join(field["items"]["enum"])
+    if "enum" in field:
+        return " or ".join(field["enum"])
+    if field["type"] == "object":
+        return "names and " + ", ".join(field["additionalProperties"]["enum"])
     low = field.get("minimum", f"above {field.get('exclusiveMinimum')}")
     high = field.get("maximum", f"below {field.get('exclusiveMaximum')}")
     return f"{low} to {high}"

@@ -159,7 +159,7 @@ def label_disagrees_with_archive(evidence: Evidence) -> Breach:
 
 
 def lesion_of_two_patients(evidence: Evidence) -> Breach:
-    frame = evidence.frame
+    frame = evidence.frame.dropna(subset=["lesion_id", "patient_id"])
     patients = frame.groupby("lesion_id")["patient_id"].transform("nunique")
     broken = frame[patients > 1]
     reasons = "the lesion " + broken["lesion_id"] + " is said to be of several patients"
@@ -186,7 +186,7 @@ def delivered_again(evidence: Evidence) -> Breach:
     """All but the largest file of each image id whose files hold different pixels."""
     frame = evidence.frame[evidence.frame["pixel_hash"].notna()]
     versions = frame.groupby("image_id")["pixel_hash"].transform("nunique")
-    several = frame[versions > 1].assign(size=frame["width"] * frame["height"])
+    several = frame.assign(size=frame["width"] * frame["height"])[versions > 1]
     ordered = several.sort_values(["size", "key"], ascending=[False, True])
     kept = ordered.groupby("image_id")["key"].transform("first")
     extra = ordered[ordered["key"] != kept].index.sort_values()

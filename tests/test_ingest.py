@@ -93,7 +93,7 @@ def test_metadata_is_joined_from_the_archives_own_tables(store: Store) -> None:
     assert manifest.loc["ISIC_0000001", ["lesion_id", "site"]].tolist() == ["HAM_1", "ear"]
     assert manifest.loc["ISIC_0000001", "age_years"] == 80
     assert manifest.loc["ISIC_0000002", ["lesion_id", "sex"]].tolist() == ["L2", "female"]
-    assert manifest.loc["ISIC_0000003", "archive_diagnosis"] == "BKL"
+    assert manifest.loc["ISIC_0000003", "archive_diagnosis"] == "ISIC 2019=BKL"
     assert sorted(record.ignored) == ["raw/metadata/broken.csv", "raw/metadata/prices.csv"]
 
 

@@ -70,6 +70,8 @@ def make_records(run: Run, *, found: int = 30, image_prefix: str = "ISIC_") -> d
             fetched=68,
             tables={"raw/metadata/labels.csv": 70},
             ignored=("raw/readme.txt",),
+            rows_without_image=0,
+            rows_without_image_examples=(),
             synthetic=image_prefix.startswith("SYNTHETIC"),
         ),
         "validate": _validated(run, parts),
@@ -129,7 +131,7 @@ def _validated(run: Run, parts: pd.DataFrame) -> Validated:
     quarantine = "key,image_id,label,law,reason,counterpart\n" + "".join(
         f"raw/{n}.jpg,{n},nevus,contradictory_label,the same image id twice,\n" for n in range(5)
     )
-    finding = {"severity": "error", "consequence": "quarantined"}
+    finding = {"severity": "error", "consequence": "quarantined", "remark": "as 2 of 3 know"}
     return Validated(
         accepted=run.keep("accepted.parquet", to_parquet(parts)),
         quarantine=run.keep("quarantine.csv", quarantine.encode()),
@@ -149,6 +151,7 @@ def _validated(run: Run, parts: pd.DataFrame) -> Validated:
         quarantined=5,
         classes=dict.fromkeys(DIAGNOSES, PER_CLASS),
         groups=dict.fromkeys(DIAGNOSES, PER_CLASS),
+        relabelled=0,
     )
 
 
@@ -432,11 +435,12 @@ def test_hostile_text_is_shown_not_run(tmp_path):
     run = make_run(tmp_path)
     records = make_records(run, image_prefix=HOSTILE)
     finding = Finding(
-        law=HOSTILE,
+        law="schema",
         description=HOSTILE,
         count=1,
         severity="error",
         consequence=HOSTILE,
+        remark=HOSTILE,
         examples=(f'"><img src=x onerror=alert(1)>{HOSTILE}',),
     )
     rows = f"key,image_id,label,law,reason,counterpart\n{HOSTILE},a,b,{HOSTILE},{HOSTILE},\n"

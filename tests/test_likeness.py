@@ -1,0 +1,58 @@
+"""Near duplicates: what is one picture is found, in any turn; what is two is not."""
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from tasks.likeness import near_duplicates, perceptual_hashes, to_hex
+
+
+def planes(n: int, seed: int = 0) -> np.ndarray:
+    """Smooth random pictures, uint8 (n, 32, 32)."""
+    noise = gaussian_filter(np.random.default_rng(seed).normal(size=(n, 32, 32)), (0, 3, 3))
+    low, high = noise.min(axis=(1, 2), keepdims=True), noise.max(axis=(1, 2), keepdims=True)
+    return np.asarray((noise - low) / (high - low) * 255, np.uint8)
+
+
+def test_the_hash_is_the_one_that_the_field_uses() -> None:
+    pictures = planes(30)
+    ours = to_hex(perceptual_hashes(pictures))
+    theirs = [str(imagehash.phash(Image.fromarray(picture))) for picture in pictures]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_picture_is_found_in_each_turn_and_reflection(turn: int) -> None:
+    pictures = planes(200)
+    turned = np.rot90(pictures[17], turn % 4)
+    if turn >= 4:
+        turned = turned[:, ::-1]
+    pairs = near_duplicates(np.concatenate([pictures, turned[None]]))
+    assert pairs[["first", "second"]].to_numpy().tolist() == [[17, 200]]
+    assert pairs["correlation"].iloc[0] == pytest.approx(1, abs=1e-4)
+
+
+def test_different_pictures_are_no_pair() -> None:
+    assert len(near_duplicates(planes(1000))) == 0
+
+
+@given(st.integers(0, 3), st.floats(0.8, 1.2), st.integers(-20, 20))
+def test_light_and_contrast_do_not_hide_a_duplicate(turn: int, gain: float, offset: int) -> None:
+    pictures = planes(40, seed=turn)
+    changed = np.clip(np.rot90(pictures[5], turn) * gain + offset, 0, 255).astype(np.uint8)
+    pairs = near_duplicates(np.concatenate([pictures, changed[None]]))
+    assert [5, 40] in pairs[["first", "second"]].to_numpy().tolist()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_few_pictures_are_no_special_case(n: int) -> None:
+    assert len(near_duplicates(planes(2)[:n])) == 0
+
+
+def test_flat_pictures_are_not_all_each_others_duplicates() -> None:
+    flat = np.full((50, 32, 32), 128, np.uint8)
+    assert len(near_duplicates(flat)) == 0
