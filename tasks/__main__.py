@@ -102,7 +102,8 @@ def run_all(
         )
     if images:
         deliver(opened, images, metadata)
-    console = Console(stderr=True)
+    # Off a terminal there is no width to fit: wide enough that no path breaks.
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     states: dict[str, str] = {}
     try:
         _all_steps(run, steps, console, states)

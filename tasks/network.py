@@ -79,7 +79,8 @@ BATCH_NORM_MOMENTUM = 0.9
 def _balanced(x: Any, seed: int) -> Any:
     for index, count in enumerate((32, 64, 128)):
         x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x))
+        # After pooling, where a quarter of the values is left to normalize.
+        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(layers.MaxPooling2D()(x))
         x = layers.Dropout(0.25, seed=seed + 3 + index)(x)
     x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
     return layers.Dropout(0.5, seed=seed + 6)(

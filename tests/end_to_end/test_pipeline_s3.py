@@ -107,4 +107,5 @@ def test_what_is_wrong_with_a_server_is_told_without_a_traceback(
     nobody = f"http://127.0.0.1:{free_port()}"
     assert_told_plainly(ingest(store_uri, AWS_ENDPOINT_URL=nobody), 75, nobody)
     assert_told_plainly(ingest(store_uri, AWS_ENDPOINT_URL="nonsense"), 64, "nonsense", *plain)
-    assert list(open_store(store_uri).list("")) == []
+    left = [entry.key for entry in open_store(store_uri).list("")]
+    assert left in ([], ["runs/first/ingest/stopped.json"])  # at most the word why it stopped
