@@ -89,6 +89,27 @@ class Retraining(BaseModel):
         "Test, to compare with results published on them; whatever shares a lesion with them "
         "leaves training.",
     )
+    balance_policy: Literal["max", "median", "fixed", "none"] = Field(
+        "max",
+        title="Oversampling",
+        description="How many training images each class shall have with its copies: as many as "
+        "the largest class, as the median class, as balance_target says, or no copies at all.",
+    )
+    balance_target: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        title="Images of each class",
+        description="Of each class in training, with its copies, if balance_policy is fixed.",
+    )
+    copies_per_image: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        title="Most copies of one image",
+        description="A class of few images stays small rather than being the same few images over "
+        "and over: two images copied 200 times teach nothing.",
+    )
     recipes: tuple[Recipe, ...] = Field(
         ("baseline", "regularized", "balanced"),
         min_length=1,

@@ -196,14 +196,19 @@ class Balance(Record):
     Attributes:
         counts: Training images of each class.
         imbalance_ratio: Images of the dominating class for each image of the rarest.
-        plan: Copies to draw for each class so that all reach the dominating one.
+        target: Images that each class shall have with its copies; 0 if no copies are wanted.
+        plan: Copies to draw for each class.
+        capped: Classes whose copies are fewer than the target asks, because no image is copied
+            more often than `copies_per_image`.
     """
 
     counts: dict[Diagnosis, int]
     rarest: Diagnosis
     dominating: Diagnosis
     imbalance_ratio: float
+    target: int
     plan: dict[Diagnosis, int]
+    capped: tuple[Diagnosis, ...]
     finding: str
 
 
@@ -211,7 +216,9 @@ class Oversampled(Record):
     """Augmentor's copies of training images.
 
     Attributes:
-        copies: Parquet with columns ``source_key``, ``label``, ``group``, ``shard``, ``index``.
+        copies: Parquet, one row per copy: ``source_key``, ``source_id``, ``copy`` (its number
+            among the copies of its source), ``operations``, ``label``, ``group``, ``shard``,
+            ``shard_sha256``, ``index``.
         shards: ``.npy`` files, uint8 ``(n, packed_px, packed_px, 3)``, RGB, 0 to 255.
         counts: Images of each class, originals and copies together.
     """

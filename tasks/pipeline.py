@@ -69,6 +69,7 @@ PIPELINE: tuple[Step, ...] = (
         "Measures how uneven the classes of the training part are and plans copies.",
         needs=("split",),
         gives=contracts.Balance,
+        config=("balance_policy", "balance_target", "copies_per_image"),
     ),
     Step(
         "oversample",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from deliveries import do, put_lesions, run_of, table_of
 
+from tasks.contracts import Artifact, Split
 from tasks.manifest import pixels_of
 from tasks.run import Run
 from tasks.storage import open_store
@@ -98,10 +99,64 @@ def test_even_classes_need_no_copies(tmp_path: Path) -> None:
         rarest="melanoma",
         dominating="nevus",
         imbalance_ratio=1,
+        target=20,
         plan={"melanoma": 0, "nevus": 0},
+        capped=(),
         finding="",
     )
     record = oversample(Run(run.store, run.name, run.config, "oversample"), split, even)
     assert isinstance(record, Oversampled)
     assert record.shards == ()
     assert len(table_of(run, record.copies)) == 0
+
+
+# Policies ----------------------------------------------------------------------------------------
+
+COUNTS = {"melanoma": 100, "nevus": 300, "dermatofibroma": 2}
+
+
+@pytest.mark.parametrize(
+    ("policy", "config", "plan"),
+    [
+        ("max", {}, {"melanoma": 200, "nevus": 0, "dermatofibroma": 40}),
+        ("max", {"copies_per_image": 1000}, {"melanoma": 200, "nevus": 0, "dermatofibroma": 298}),
+        ("median", {}, {"melanoma": 0, "nevus": 0, "dermatofibroma": 40}),
+        ("fixed", {"balance_target": 400}, {"melanoma": 300, "nevus": 100, "dermatofibroma": 40}),
+        ("fixed", {"balance_target": 1}, {"melanoma": 0, "nevus": 0, "dermatofibroma": 0}),
+        ("none", {}, {"melanoma": 0, "nevus": 0, "dermatofibroma": 0}),
+    ],
+)
+def test_the_plan_follows_the_policy(
+    tmp_path: Path, policy: str, config: dict[str, int], plan: dict[str, int]
+) -> None:
+    from tasks.check_balance import check_balance
+
+    run = run_of(open_store(str(tmp_path)), balance_policy=policy, **config)
+    balance = check_balance(run, split_of(COUNTS))
+    assert balance.plan == plan
+    for name, copies in plan.items():
+        assert copies <= run.config.copies_per_image * COUNTS[name]
+    assert balance.capped == (("dermatofibroma",) if plan["dermatofibroma"] == 40 else ())
+    assert ("balance suffices" in balance.finding) == (config == {"balance_target": 1})
+    assert ("No copies are wanted" in balance.finding) == (policy == "none")
+
+
+def split_of(counts: dict[str, int]) -> Split:
+    artifact = Artifact(key="k", sha256="0" * 64, size_bytes=0)
+    return Split(parts=artifact, counts={"train": counts}, groups={"train": 402}, bridging=0)
+
+
+def test_processes_draw_the_same_copies_as_one_process() -> None:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from tasks.oversample import draw
+
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 48, 48, 3), np.uint8)
+    seeds = [str(number) for number in range(150)]
+    alone, operations = draw(pixels, seeds)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        together, same_operations = draw(pixels, seeds, processes.map)
+    assert (alone == together).all()
+    assert operations == same_operations
+    assert {"RotateRange", "Flip", "ZoomGroundTruth", "Zoom"} & set(" ".join(operations).split())
