@@ -116,7 +116,6 @@ class Shape(Frozen):
             100th percentile.
     """
 
-    run: str
     images: int
     counts: dict[str, dict[str, int]]
     quantiles: dict[str, tuple[float, ...]]
@@ -158,9 +157,11 @@ class Validated(Record):
         classes: Accepted images of each learnable class.
         groups: Distinct lesions (as far as known) of each learnable class.
         relabelled: Files whose label the archive's ground truth replaced.
+        shape: How the accepted images are distributed.
     """
 
-    NOT_CONTENT = ("data_docs",)
+    # The findings compare with earlier runs; what is learned from does not depend on them.
+    NOT_CONTENT = ("data_docs", "findings")
 
     accepted: Artifact
     quarantine: Artifact
@@ -172,6 +173,7 @@ class Validated(Record):
     classes: dict[Diagnosis, int]
     groups: dict[Diagnosis, int]
     relabelled: int
+    shape: Shape
 
 
 class Split(Record):

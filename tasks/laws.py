@@ -38,7 +38,7 @@ class Evidence:
         unmatched: How many image ids in the tables have no image, and a few of them.
         classes: Labels that were delivered, whatever is left of them.
         minimum_groups: Fewest lesions of a learnable class.
-        previous: Shape of the data that the previous run accepted, if there was one.
+        previous: The run whose data were accepted last, and their shape, if there was one.
     """
 
     frame: pd.DataFrame
@@ -47,7 +47,7 @@ class Evidence:
     unmatched: tuple[int, tuple[str, ...]]
     classes: tuple[str, ...]
     minimum_groups: int
-    previous: Shape | None
+    previous: tuple[str, Shape] | None
 
 
 @dataclass(frozen=True)
@@ -300,13 +300,12 @@ def image_without_metadata(evidence: Evidence) -> Breach:
 # Shift against the previous run -----------------------------------------------------------------
 
 
-def shape_of(run: str, frame: pd.DataFrame) -> Shape:
+def shape_of(frame: pd.DataFrame) -> Shape:
     """What `distribution_shift` remembers of the data that a run accepted."""
     quantiles = np.linspace(0, 1, 101)
     numbers = ("width", "height", "red", "green", "blue", "age_years")
     known = {name: frame[name].dropna().astype(float) for name in numbers}
     return Shape(
-        run=run,
         images=len(frame),
         counts={
             name: {str(value): int(count) for value, count in frame[name].value_counts().items()}
@@ -322,10 +321,10 @@ def shape_of(run: str, frame: pd.DataFrame) -> Shape:
 
 def distribution_shift(evidence: Evidence) -> Breach:
     """Figures that differ from the previous accepted data by more than chance, and by enough."""
-    before = evidence.previous
-    if before is None:
+    if evidence.previous is None:
         return Breach(pd.Series(dtype="str"), remark="there is no earlier run to compare with")
-    now = shape_of("", evidence.frame)
+    run, before = evidence.previous
+    now = shape_of(evidence.frame)
     counted = []
     for name, old in before.counts.items():
         values = sorted({*old, *now.counts[name]})
@@ -347,7 +346,7 @@ def distribution_shift(evidence: Evidence) -> Breach:
         chance = float(min(1.0, 2 * np.exp(-2 * n * gap**2)))
         if chance < SHIFT_CHANCE and gap >= SHIFT_EFFECT:
             counted.append(f"{name} (largest gap {gap:.2f}, p {chance:.1g})")
-    return Breach(pd.Series(dtype="str"), counted=counted, remark=f"compared with run {before.run}")
+    return Breach(pd.Series(dtype="str"), counted=counted, remark=f"compared with run {run}")
 
 
 # The table --------------------------------------------------------------------------------------

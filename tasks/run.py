@@ -126,6 +126,18 @@ class Run:
         return read_record(self.store, self.name, step)
 
 
+def latest_record(run: Run, step: str) -> Record | None:
+    """The record of a step that any run of this store committed last, or None."""
+    try:
+        name = json.loads(run.store.read(_latest_key(step)))["run"]
+        return read_record(run.store, str(name), step)
+    except NotFound:
+        return None
+    except (BadInput, ValueError, KeyError, TypeError) as error:
+        log.warning("The latest record of %s cannot be used: %s", step, error)
+        return None
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -245,6 +257,7 @@ def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
         _check_same_work(run, step, winner, fingerprint)
         log.warning("%s: another attempt committed first; its record stands.", step.name)
         return winner
+    run.store.replace(_latest_key(step.name), json.dumps({"run": run.name}).encode())
     if step.reusable and record.provenance and not record.provenance.reused_from:
         run.store.replace(_reuse_key(step, fingerprint), json.dumps({"run": run.name}).encode())
     return record
@@ -279,6 +292,10 @@ def _check_same_work(run: Run, step: Step, committed: Record, fingerprint: str) 
 
 
 # Reuse ------------------------------------------------------------------------------------------
+
+
+def _latest_key(step: str) -> str:
+    return f"shared/latest/{step}.json"
 
 
 def _reuse_key(step: Step, fingerprint: str) -> str:

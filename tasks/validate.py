@@ -16,21 +16,20 @@ import pandas as pd
 
 from tasks.config import Retraining
 from tasks.contracts import Artifact, Finding, Ingested, Shape, Validated
-from tasks.errors import BadInput, NotFound
+from tasks.errors import BadInput
 from tasks.groups import groups_of
 from tasks.images import THUMBNAIL_PX
 from tasks.laws import RULES, Breach, Evidence, Rule, shape_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
 from tasks.likeness import near_duplicates
 from tasks.manifest import read_parquet, to_parquet
-from tasks.run import Run
+from tasks.run import Run, latest_record
 
 log = logging.getLogger(__name__)
 
 EXAMPLES = 10  # enough to look into a finding; the quarantine table holds all of them
 SMALLEST_PX = 32  # below this a lesion's structures cannot be seen
 LARGEST_PX = 32_768  # beyond any dermatoscope: such a header is broken
-SHAPE_KEY = "shared/accepted/latest.json"  # what the next run compares its data with
 
 # Judged on what is accepted, because they ask what a network will learn from. All others are
 # judged on all that was delivered, so that no law's count depends on another law.
@@ -54,7 +53,7 @@ def validate(run: Run, ingested: Ingested) -> Validated:
         unmatched=(ingested.rows_without_image, ingested.rows_without_image_examples),
         classes=tuple(_present(manifest)),
         minimum_groups=run.config.minimum_groups,
-        previous=_previous_shape(run),
+        previous=_previous(run),
     )
     breaches = {rule.law: rule.check(delivered) for rule in RULES if rule.law not in ON_ACCEPTED}
     resolved, relabelled = _resolved(manifest, breaches, run.config)
@@ -63,7 +62,6 @@ def validate(run: Run, ingested: Ingested) -> Validated:
     _say(manifest, remaining, relabelled, findings)
     _check_no_law_fails(run.config, findings)
     _check_enough_is_left(run, ingested, remaining, findings)
-    run.store.replace(SHAPE_KEY, shape_of(run.name, remaining).model_dump_json().encode())
     groups = groups_of(remaining)
     images = remaining["label"].value_counts()
     return Validated(
@@ -79,6 +77,7 @@ def validate(run: Run, ingested: Ingested) -> Validated:
             name: int(groups[remaining["label"] == name].nunique()) for name in _present(remaining)
         },
         relabelled=relabelled,
+        shape=shape_of(remaining),
     )
 
 
@@ -101,14 +100,12 @@ def _with_near_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     return manifest.assign(near_duplicate=manifest["key"].map(names).astype("str")), pairs
 
 
-def _previous_shape(run: Run) -> Shape | None:
-    try:
-        return Shape.model_validate_json(run.store.read(SHAPE_KEY))
-    except NotFound:
+def _previous(run: Run) -> tuple[str, Shape] | None:
+    """The run whose data were accepted last, and their shape."""
+    record = latest_record(run, "validate")
+    if not isinstance(record, Validated) or not record.provenance:
         return None
-    except ValueError as error:
-        log.warning("The previous data cannot be compared with: %s", str(error).splitlines()[0])
-        return None
+    return record.provenance.run, record.shape
 
 
 def _present(frame: pd.DataFrame) -> list[Diagnosis]:

@@ -28,6 +28,7 @@ from tasks.contracts import (
     Record,
     Registered,
     Rule,
+    Shape,
     Split,
     Trained,
     TrainedRecipe,
@@ -154,6 +155,7 @@ def _validated(run: Run, parts: pd.DataFrame) -> Validated:
         classes=dict.fromkeys(DIAGNOSES, PER_CLASS),
         groups=dict.fromkeys(DIAGNOSES, PER_CLASS),
         relabelled=0,
+        shape=Shape(images=1, counts={}, quantiles={}),
     )
 
 
