@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -224,9 +225,15 @@ def config_command(
     if as_json:
         print(json.dumps(schema, indent=1))
         return
-    table = Table("field", "default", "range", "meaning", show_lines=True)
+    table = Table(box=None, padding=(0, 2, 1, 0), header_style="dim")
+    table.add_column("field and default", no_wrap=True)
+    table.add_column("meaning and range")
     for name, field in schema["properties"].items():
-        table.add_row(name, json.dumps(field["default"]), _range(field), field["description"])
+        default = escape(json.dumps(field["default"]).replace(", ", ",\n "))
+        table.add_row(
+            f"[b]{name}[/]\n[cyan]{default}[/]",
+            f"{escape(field['description'])}\n[dim]{escape(_range(field))}[/]",
+        )
     Console().print(table)
 
 
