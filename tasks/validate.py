@@ -7,6 +7,8 @@ Expectations' to check; its own pages are kept as artifacts.
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,44 @@ def validate(run: Run, ingested: Ingested) -> Validated:
             learned: fewer than two classes, or no melanoma.
     """
     manifest = read_parquet(run, ingested.manifest)
-    docs, met, expectations, unexpected = _great_expectations(run, manifest)
     manifest, pairs = _with_near_duplicates(manifest)
+    with _great_expectations() as (context, pages):
+        results = _manifest_results(context, manifest)
+        findings, remaining, quarantined, relabelled = _judge(
+            run, ingested, manifest, pairs, _unexpected(results)
+        )
+        _show_laws(context, findings)
+        docs = _keep_docs(run, pages)
+    _say(manifest, remaining, relabelled, findings)
+    _check_no_law_fails(run.config, findings)
+    _check_enough_is_left(run, ingested, remaining, findings)
+    groups = groups_of(remaining)
+    images = remaining["label"].value_counts()
+    return Validated(
+        accepted=run.keep("accepted.parquet", to_parquet(remaining.reset_index(drop=True))),
+        quarantine=run.keep("quarantine.csv", quarantined.to_csv(index=False).encode()),
+        findings=findings,
+        data_docs=docs,
+        expectations_met=sum(bool(result.success) for result in results),
+        expectations=len(results),
+        quarantined=len(quarantined),
+        classes={name: int(images[name]) for name in _present(remaining)},
+        groups={
+            name: int(groups[remaining["label"] == name].nunique()) for name in _present(remaining)
+        },
+        relabelled=relabelled,
+        shape=shape_of(remaining),
+    )
+
+
+def _judge(
+    run: Run,
+    ingested: Ingested,
+    manifest: pd.DataFrame,
+    pairs: pd.DataFrame,
+    unexpected: dict[str, str],
+) -> tuple[tuple[Finding, ...], pd.DataFrame, pd.DataFrame, int]:
+    """Every law's finding, the rows that remain, those that do not, and how many labels changed."""
     delivered = Evidence(
         frame=manifest,
         pairs=pairs,
@@ -59,26 +97,7 @@ def validate(run: Run, ingested: Ingested) -> Validated:
     resolved, relabelled = _resolved(manifest, breaches, run.config)
     remaining, quarantined, later = _taken_out(replace(delivered, frame=resolved), run.config)
     findings = tuple(_finding(rule, (breaches | later)[rule.law]) for rule in RULES)
-    _say(manifest, remaining, relabelled, findings)
-    _check_no_law_fails(run.config, findings)
-    _check_enough_is_left(run, ingested, remaining, findings)
-    groups = groups_of(remaining)
-    images = remaining["label"].value_counts()
-    return Validated(
-        accepted=run.keep("accepted.parquet", to_parquet(remaining.reset_index(drop=True))),
-        quarantine=run.keep("quarantine.csv", quarantined.to_csv(index=False).encode()),
-        findings=findings,
-        data_docs=docs,
-        expectations_met=met,
-        expectations=expectations,
-        quarantined=len(quarantined),
-        classes={name: int(images[name]) for name in _present(remaining)},
-        groups={
-            name: int(groups[remaining["label"] == name].nunique()) for name in _present(remaining)
-        },
-        relabelled=relabelled,
-        shape=shape_of(remaining),
-    )
+    return findings, remaining, quarantined, relabelled
 
 
 def _with_near_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -228,46 +247,64 @@ def _check_enough_is_left(
 # Great Expectations -----------------------------------------------------------------------------
 
 
-def _great_expectations(
-    run: Run, manifest: pd.DataFrame
-) -> tuple[tuple[Artifact, ...], int, int, dict[str, str]]:
-    """Validate the decoded rows.
-
-    Returns:
-        The Data Docs (index first), expectations met, expectations in all, and for each key
-        that broke one the reason.
-    """
+@contextmanager
+def _great_expectations() -> Iterator[tuple[Any, Path]]:
+    """A context of the library in a folder of its own, and the folder that its pages go to."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read once, when the library is imported
     import great_expectations as gx
 
-    frame = manifest[manifest["shard"].notna()].astype(object).where(lambda f: f.notna(), None)
     with tempfile.TemporaryDirectory() as folder:
-        context: Any = gx.get_context(mode="file", project_root_dir=folder)
+        context = gx.get_context(mode="file", project_root_dir=folder)
         context.variables.progress_bars = {"globally": False}
-        source = context.data_sources.add_pandas("raw")
-        batch = source.add_dataframe_asset("manifest").add_batch_definition_whole_dataframe("run")
-        suite = context.suites.add(gx.ExpectationSuite("manifest", expectations=_suite()))
-        definition = context.validation_definitions.add(
-            gx.ValidationDefinition(name=run.name, data=batch, suite=suite)
+        yield context, Path(folder, "gx", "uncommitted", "data_docs", "local_site")
+
+
+def _expect(context: Any, name: str, frame: pd.DataFrame, suite: list[Any]) -> list[Any]:
+    """Validate a table, add the outcome to the pages, and return the library's results."""
+    import great_expectations as gx
+
+    source = context.data_sources.add_pandas(f"{name} table")
+    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all rows")
+    expectations = context.suites.add(gx.ExpectationSuite(name, expectations=suite))
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=name, data=batch, suite=expectations)
+    )
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(
+            name=name,
+            validation_definitions=[definition],
+            result_format={
+                "result_format": "COMPLETE",
+                "unexpected_index_column_names": list(frame.columns[:1]),
+            },
+            actions=[gx.checkpoint.UpdateDataDocsAction(name="docs")],
         )
-        checkpoint = context.checkpoints.add(
-            gx.Checkpoint(
-                name="manifest",
-                validation_definitions=[definition],
-                result_format={
-                    "result_format": "COMPLETE",
-                    "unexpected_index_column_names": ["key"],
-                },
-                actions=[gx.checkpoint.UpdateDataDocsAction(name="docs")],
-            )
-        )
-        outcome = checkpoint.run(batch_parameters={"dataframe": frame})
-        results = [result for each in outcome.run_results.values() for result in each.results]
-        site = Path(folder, "gx", "uncommitted", "data_docs", "local_site")
-        docs = _keep_docs(run, site)
+    )
+    outcome = checkpoint.run(batch_parameters={"dataframe": frame})
+    return [result for each in outcome.run_results.values() for result in each.results]
+
+
+def _manifest_results(context: Any, manifest: pd.DataFrame) -> list[Any]:
+    told = manifest[manifest["shard"].notna()].drop(columns="thumbnail")
+    frame = told.astype(object).where(lambda table: table.notna(), None)
+    results = _expect(context, "manifest", frame, _suite())
     met = sum(bool(result.success) for result in results)
     log.info("Great Expectations: %d of %d expectations met.", met, len(results))
-    return docs, met, len(results), _unexpected(results)
+    return results
+
+
+def _show_laws(context: Any, findings: tuple[Finding, ...]) -> None:
+    """The laws beside the table's own expectations: one row of counts, each expected to be 0."""
+    import great_expectations.expectations as expect
+
+    counts = pd.DataFrame([{finding.law: finding.count for finding in findings}])
+    suite = [
+        expect.ExpectColumnMaxToBeBetween(
+            column=finding.law, max_value=0, notes=f"{finding.description} {finding.remark}"
+        )
+        for finding in findings
+    ]
+    _expect(context, "laws", counts, suite)
 
 
 def _suite() -> list[Any]:
