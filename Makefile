@@ -35,7 +35,6 @@ COMPILE := pip compile pyproject.toml --generate-hashes --python-version 3.11 --
 lock: environment
 	@PATH="$(CURDIR)/.venv/bin:$$PATH"; set -ex; \
 	uv $(COMPILE) --all-extras -o $(LOCK); \
-	uv $(COMPILE) --extra data -c $(LOCK) -o locks/data.txt; \
-	uv $(COMPILE) --extra data --extra validate -c $(LOCK) -o locks/validate.txt; \
+	uv $(COMPILE) --extra data --extra validate -c $(LOCK) -o locks/data.txt; \
 	uv $(COMPILE) --extra data --extra train -c $(LOCK) -o locks/train.txt; \
 	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt
