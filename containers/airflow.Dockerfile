@@ -5,11 +5,12 @@
 ARG BASE
 
 FROM ${BASE} AS installer
-COPY locks/uv.txt /locks/
+COPY locks/uv.txt locks/supply.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi && \
     python3 -m venv /uv && \
-    /uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r /locks/uv.txt
+    /uv/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+        -r /locks/uv.txt -r /locks/supply.txt
 COPY containers/install.sh /
 COPY locks/airflow.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
@@ -37,3 +38,7 @@ ENTRYPOINT ["airflow"]
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="melanoma-retraining airflow" \
       org.opencontainers.image.revision="${REVISION}"
+
+# A build output, not an image: what is in it.
+FROM scratch AS airflow-supply
+COPY --from=installer /supply /

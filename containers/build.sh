@@ -1,10 +1,12 @@
 #!/bin/sh
-# Builds the images: melanoma-retraining/data, /train and /airflow.
+# Builds the images melanoma-retraining/data, /train and /airflow, and writes what each holds to
+# build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
 #
-#   containers/build.sh [TARGET ...]
+#   containers/build.sh [IMAGE ...]
 #
 # BASE   the image to build on; without it, one is made by containers/debian.sh, once
-# CA     a file with the certificates to trust while libraries are fetched
+# CA     a file with the certificates to trust while libraries are fetched; without it,
+#        SSL_CERT_FILE, if this machine has one
 # UV     a uv.toml that names an index of the house
 # DOCKER the engine's client
 set -eu
@@ -35,6 +37,7 @@ can_build "$DOCKER" || stop "There is no client of Docker that can build images.
     "  Expected: a running engine, at DOCKER_HOST or its usual socket" \
     "  Do:       start dockerd (systemctl start docker)"
 export DOCKER DOCKER_BUILDKIT=1
+CA=${CA:-${SSL_CERT_FILE:-}}
 
 if [ -z "${BASE:-}" ]; then
     BASE=melanoma-base:bookworm
@@ -42,13 +45,21 @@ if [ -z "${BASE:-}" ]; then
 fi
 
 revision=$(git describe --always --dirty 2>/dev/null || echo unknown)
-for target in ${*:-data train airflow}; do
+base_digest=$("$DOCKER" image inspect --format '{{.Id}}' "$BASE")
+
+build() { # TARGET OPTION ...
+    target=$1
+    shift
     file=containers/steps.Dockerfile
-    [ "$target" != airflow ] || file=containers/airflow.Dockerfile
+    [ "${target%%-*}" != airflow ] || file=containers/airflow.Dockerfile
     "$DOCKER" build --quiet --file "$file" --target "$target" \
         --build-arg BASE="$BASE" --build-arg REVISION="$revision" \
-        ${CA:+--secret id=ca,src="$CA"} ${UV:+--secret id=uv,src="$UV"} \
-        --label org.opencontainers.image.base.digest="$("$DOCKER" image inspect -f '{{.Id}}' "$BASE")" \
-        --tag "melanoma-retraining/$target:latest" . >/dev/null
-    echo "melanoma-retraining/$target"
+        ${CA:+--secret id=ca,src="$CA"} ${UV:+--secret id=uv,src="$UV"} "$@" . >/dev/null
+}
+
+for image in ${*:-data train airflow}; do
+    build "$image" --tag "melanoma-retraining/$image:latest" \
+        --label org.opencontainers.image.base.digest="$base_digest"
+    build "$image-supply" --output type=local,dest="build/$image"
+    echo "melanoma-retraining/$image; what it holds: build/$image/"
 done

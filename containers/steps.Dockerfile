@@ -10,11 +10,12 @@
 ARG BASE
 
 FROM ${BASE} AS installer
-COPY locks/uv.txt /locks/
+COPY locks/uv.txt locks/supply.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi && \
     python3 -m venv /uv && \
-    /uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r /locks/uv.txt
+    /uv/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+        -r /locks/uv.txt -r /locks/supply.txt
 COPY containers/install.sh /
 
 FROM installer AS data-libraries
@@ -56,3 +57,10 @@ COPY --from=code /app /app
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="melanoma-retraining train" \
       org.opencontainers.image.revision="${REVISION}"
+
+# Build outputs, not images: what is in them.
+FROM scratch AS data-supply
+COPY --from=data-libraries /supply /
+
+FROM scratch AS train-supply
+COPY --from=train-libraries /supply /
