@@ -16,7 +16,6 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import DeviceRequest, LogConfig, Mount
-from requests.exceptions import ConnectionError as NoConnection
 
 from dags.runners import SECONDS_TO_END, judge
 
@@ -59,7 +58,9 @@ class Container(DockerOperator):
     def execute(self, context: Context) -> None:
         try:
             exit_code, last_line = self._run_to_its_end()
-        except NoConnection as error:
+        except APIError:
+            raise  # the engine does answer
+        except OSError as error:
             raise AirflowException(
                 f"The Docker engine at {self.docker_url} does not answer: {error}. Without it, "
                 "nobody knows what became of the step; a retry finds out."
@@ -75,13 +76,13 @@ class Container(DockerOperator):
         self.container = self._create(digest)
         name = self.container["Id"]
         try:
-            output = self.cli.attach(name, stdout=True, stderr=True, stream=True)
             try:
                 self.cli.start(name)
             except APIError as error:
                 raise self._not_started(error) from error
             self.log.info("Container %s of image %s", name[:12], digest)
-            lines = fetch_logs(output, self.log)
+            # From the engine's log, not attached: of a short container that would miss lines.
+            lines = fetch_logs(self.cli.logs(name, stream=True, follow=True), self.log)
             exit_code = int(self.cli.wait(name)["StatusCode"])
             if exit_code and self.cli.inspect_container(name)["State"]["OOMKilled"]:
                 raise AirflowException(self._out_of_memory())
@@ -95,7 +96,7 @@ class Container(DockerOperator):
         if self.container is not None:
             name = self.container["Id"]
             self.log.info("Airflow stops this task: ending container %s.", name[:12])
-            with suppress(APIError, NoConnection):
+            with suppress(OSError):
                 self.cli.stop(name, timeout=SECONDS_TO_END)
             self._remove(name)
 
@@ -106,6 +107,7 @@ class Container(DockerOperator):
         return self.cli.create_container(
             image=self.image,
             command=self.command,
+            entrypoint=self.entrypoint,
             user=user,
             environment=environment | {"IMAGE_DIGEST": digest},
             labels={WORK: self._work, OWNER: os.environ.get("AIRFLOW_HOME", "")},
@@ -158,8 +160,9 @@ class Container(DockerOperator):
             self._remove(left["Id"])
 
     def _remove(self, name: str) -> None:
-        # Gone, being removed by another, or an engine that is down: none may hide what happened.
-        with suppress(APIError, NoConnection):
+        # Gone, being removed by another, or an engine that is down (all OSError of the client):
+        # none may hide what happened.
+        with suppress(OSError):
             self.cli.remove_container(name, force=True, v=True)
 
     # The image -----------------------------------------------------------------------------------
@@ -189,10 +192,12 @@ class Container(DockerOperator):
             for line in self.cli.pull(self.image, stream=True, decode=True):
                 if "error" in line:
                     raise AirflowException(problem.format(line["error"]))
-        except NotFound as error:  # also: access denied
-            raise AirflowFailException(problem.format(error.explanation)) from error
         except APIError as error:
-            raise AirflowException(problem.format(error.explanation)) from error
+            said = problem.format(error.explanation)
+            # Access denied is a NotFound too; an unknown tag is, to the engine, its own fault.
+            if isinstance(error, NotFound) or "manifest unknown" in said:
+                raise AirflowFailException(said) from error
+            raise AirflowException(said) from error
 
     # Words ---------------------------------------------------------------------------------------
 
