@@ -6,15 +6,15 @@ ARG BASE
 
 FROM ${BASE} AS installer
 COPY locks/uv.txt locks/supply.txt /locks/
-RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/cache \
     if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi && \
     python3 -m venv /uv && \
-    /uv/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+    /uv/bin/pip install --quiet --cache-dir /cache --disable-pip-version-check --require-hashes \
         -r /locks/uv.txt -r /locks/supply.txt
 COPY containers/install.sh /
 COPY locks/airflow.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
-    --mount=type=cache,target=/root/.cache /install.sh /locks/airflow.txt
+    --mount=type=cache,target=/cache /install.sh /locks/airflow.txt
 
 FROM ${BASE} AS code
 COPY tasks /app/tasks

@@ -9,7 +9,8 @@ if [ -e /run/secrets/ca ]; then
     export SSL_CERT_FILE=/run/secrets/ca
 fi
 /uv/bin/uv venv --quiet --python "$(command -v python3)" /libraries
-VIRTUAL_ENV=/libraries UV_LINK_MODE=copy /uv/bin/uv pip install --quiet --require-hashes -r "$1"
+VIRTUAL_ENV=/libraries UV_CACHE_DIR=/cache UV_LINK_MODE=copy \
+    /uv/bin/uv pip install --quiet --require-hashes -r "$1"
 
 # The libraries' own tests and C++ headers are a fifth of their size, and no step imports them.
 find /libraries/lib -depth -type d \( -name tests -o -name include \) -exec rm -rf {} +

@@ -11,22 +11,22 @@ ARG BASE
 
 FROM ${BASE} AS installer
 COPY locks/uv.txt locks/supply.txt /locks/
-RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/cache \
     if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi && \
     python3 -m venv /uv && \
-    /uv/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+    /uv/bin/pip install --quiet --cache-dir /cache --disable-pip-version-check --require-hashes \
         -r /locks/uv.txt -r /locks/supply.txt
 COPY containers/install.sh /
 
 FROM installer AS data-libraries
 COPY locks/data.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
-    --mount=type=cache,target=/root/.cache /install.sh /locks/data.txt
+    --mount=type=cache,target=/cache /install.sh /locks/data.txt
 
 FROM installer AS train-libraries
 COPY locks/train.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
-    --mount=type=cache,target=/root/.cache /install.sh /locks/train.txt
+    --mount=type=cache,target=/cache /install.sh /locks/train.txt
 
 FROM ${BASE} AS code
 COPY tasks /app/tasks

@@ -102,9 +102,9 @@ def test_a_killed_container_is_not_said_to_be_out_of_memory(
 
 def test_a_full_scratch_is_an_error_of_the_step_and_not_of_the_machine(probe: Probe) -> None:
     code = (
-        "import shutil; free = shutil.disk_usage('/tmp').total\n"
+        "import shutil, tempfile; free = shutil.disk_usage(tempfile.gettempdir()).total\n"
         "try:\n"
-        "    with open('/tmp/big', 'wb') as file:\n"
+        "    with tempfile.TemporaryFile() as file:\n"
         "        for _ in range(free // 2**20 + 1): file.write(bytes(2**20))\n"
         "except OSError as error: print(error.strerror, free // 2**20)"
     )
