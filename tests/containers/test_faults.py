@@ -170,6 +170,25 @@ def test_a_full_disk_of_the_store_is_bad_input(
         subprocess.run(["umount", disk], check=True)
 
 
+def test_training_without_an_mlflow_server_says_which_address_is_missing(
+    engine: Any, images: None
+) -> None:
+    code = (
+        "from pathlib import Path; from tasks.errors import BadInput\n"
+        "from tasks.registry import tracking_uri; from tasks.storage import DirectoryStore\n"
+        "try: tracking_uri(DirectoryStore(Path('store')))\n"
+        "except BadInput as error: print(error.expected)"
+    )
+    train = IMAGE.replace("/data", "/train")
+    run = engine.create_container(train, entrypoint=["python", "-c", code])
+    try:
+        engine.start(run["Id"])
+        assert engine.wait(run["Id"])["StatusCode"] == 0
+        assert b"MLFLOW_TRACKING_URI in the environment" in engine.logs(run["Id"])
+    finally:
+        engine.remove_container(run["Id"], force=True)
+
+
 def test_a_stopped_task_ends_its_training_in_an_orderly_way(
     container: Any,
     engine: Any,
