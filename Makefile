@@ -1,23 +1,28 @@
 # make demo    everything on this machine: Airflow, MLflow, a store, a retraining
 # make stop    end what the demo started
+# make images  the steps and Airflow as container images; RUNNER=docker make demo runs them
 # make test    the environment, the checks and all tests
 # make lock    resolve the libraries anew, after a change in pyproject.toml
 #
 # IMAGES=folder METADATA=folder CONFIG=json AIRFLOW_PORT=8081 MLFLOW_PORT=5001 make demo
+# RUNNER=docker STORE=s3://bucket/prefix AWS_SHARED_CREDENTIALS_FILE=file make demo
 
 PYTHON ?= python3
 LOCK := locks/everything.txt
 # A full copy of the lock, written last: an environment without it, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt
 
-.PHONY: demo stop test environment lock
+.PHONY: demo stop images test environment lock
 
-demo: environment
+demo: environment $(if $(filter docker,$(RUNNER)),images)
 	@.venv/bin/python -m demo start
 
 stop:
 	@if [ -x .venv/bin/python ]; then .venv/bin/python -m demo stop; \
 	else echo "There is no environment, so nothing of the demo can be running."; fi
+
+images:
+	@containers/build.sh
 
 test: environment
 	.venv/bin/ruff check .
@@ -35,7 +40,7 @@ COMPILE := pip compile pyproject.toml --generate-hashes --python-version 3.11 --
 lock: environment
 	@PATH="$(CURDIR)/.venv/bin:$$PATH"; set -ex; \
 	uv $(COMPILE) --all-extras -o $(LOCK); \
-	uv $(COMPILE) --extra data -c $(LOCK) -o locks/data.txt; \
-	uv $(COMPILE) --extra data --extra validate -c $(LOCK) -o locks/validate.txt; \
+	uv $(COMPILE) --extra data --extra validate -c $(LOCK) -o locks/data.txt; \
 	uv $(COMPILE) --extra data --extra train -c $(LOCK) -o locks/train.txt; \
-	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt
+	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt; \
+	uv $(COMPILE) --extra supply -c $(LOCK) -o locks/supply.txt

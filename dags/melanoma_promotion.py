@@ -7,7 +7,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Asset, Context, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from dags.runners import process
+from dags.runners import runner
 from tasks.contracts import Evaluated, Proportion, Registered, Rule, Verdict
 from tasks.storage import open_store
 
@@ -140,7 +140,7 @@ with DAG(
         response_timeout=TIME_TO_DECIDE,
         doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a Reject.",
     )
-    promote = process(
+    promote = runner()(
         "promote",
         "--run",
         "{{ ti.xcom_pull('present_challenger', key='run') }}",

@@ -5,7 +5,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param
 
-from dags.runners import CONFIG, MACROS, RUN, process
+from dags.runners import CONFIG, MACROS, RUN, runner
 from tasks.config import Retraining
 from tasks.pipeline import PIPELINE, Step
 
@@ -50,7 +50,7 @@ def _shown(field: dict[str, Any]) -> dict[str, Any]:
 
 def task(step: Step) -> BaseOperator:
     """The task that does a step."""
-    return process(
+    return runner()(
         step.name,
         *RUN,
         *CONFIG,
@@ -81,7 +81,7 @@ with DAG(
             steps[need] >> steps[row.name]
 
     # A refused model is when the report is needed most: a skipped step does not skip it.
-    steps[PIPELINE[-1].name] >> process(
+    steps[PIPELINE[-1].name] >> runner()(
         "report",
         *RUN,
         trigger_rule="none_failed",

@@ -11,13 +11,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from tasks.contracts import Record
 from tasks.errors import BadInput, Halt
+from tasks.pipeline import PIPELINE, Step
 
 # The address of the run that a DAG run does, and its configuration, as options of a command.
 RUN = ("--run", "{{ address(run_id) }}")
@@ -53,6 +55,28 @@ def address(run_id: str) -> str:
 
 MACROS = {"address": address}
 
+# What a command beside the pipeline gets: the report, for one, reads records and draws.
+BESIDE = Step("", "", needs=(), gives=Record, image="train", memory_mb=2048)
+
+
+def runner() -> Callable[..., BaseOperator]:
+    """The function for the place that MELANOMA_RUNNER names: ``process``, its default, or
+    ``docker``.
+
+    Raises:
+        BadInput: It names another.
+    """
+    places: dict[str, Callable[..., BaseOperator]] = {"process": process, "docker": docker}
+    name = os.environ.get("MELANOMA_RUNNER") or "process"
+    if name not in places:
+        raise BadInput(
+            "There is no such place to run a step in.",
+            expected=" or ".join(places),
+            received=f"MELANOMA_RUNNER={name}",
+            do="set it to one of these for Airflow's processes, and start them again",
+        )
+    return places[name]
+
 
 def process(command: str, *options: str, **settings: Any) -> BaseOperator:
     """A task that runs ``python -m tasks COMMAND OPTIONS`` as a process on Airflow's own machine.
@@ -65,6 +89,33 @@ def process(command: str, *options: str, **settings: Any) -> BaseOperator:
     python = os.environ.get("MELANOMA_PYTHON", sys.executable)
     argv = [python, "-m", "tasks", command, *options]
     return Process(task_id=command, argv=argv, **settings)
+
+
+def docker(command: str, *options: str, **settings: Any) -> BaseOperator:
+    """A task that runs ``python -m tasks COMMAND OPTIONS`` in a container on a Docker engine.
+
+    Takes the same as `process`. The environment of Airflow's processes may hold
+
+    - DOCKER_HOST: the engine; without it, the one of this machine
+    - MELANOMA_IMAGES: name of the images, with ``{image}`` where ``data`` or ``train`` goes
+    - MELANOMA_NETWORK: the engine's network from which the store and MLflow can be reached
+    - MELANOMA_GPUS: how many GPUs a step gets whose machine is ``gpu``; ``all`` or a number
+    """
+    # Airflow's Docker provider takes a second to import, which only those pay who use it.
+    from dags.container import Container
+
+    row = {step.name: step for step in PIPELINE}.get(command, BESIDE)
+    images = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
+    return Container(
+        task_id=command,
+        image=images.replace("{image}", row.image),
+        command=[command, *options],
+        memory_mb=row.memory_mb,
+        cores=row.cpus,
+        gpus=os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else "",
+        network_mode=os.environ.get("MELANOMA_NETWORK") or "bridge",
+        **settings,
+    )
 
 
 class Process(BaseOperator):
@@ -97,7 +148,7 @@ class Process(BaseOperator):
         line = ""
         for line in self._process.stdout or ():
             self.log.info("%s", line.rstrip())
-        _judge(self._process.wait(), line.strip())
+        judge(self._process.wait(), line.strip())
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"run": self._option("--run")}
 
@@ -121,7 +172,7 @@ class Process(BaseOperator):
         return self.argv[list(self.argv).index(name) + 1]
 
 
-def _judge(exit_code: int, last_line: str) -> None:
+def judge(exit_code: int, last_line: str) -> None:
     """Tell Airflow what an exit code means."""
     if exit_code == Halt.exit_code:
         raise AirflowSkipException(last_line or "The step decided that the rest must not run.")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from demo import outcome
+from demo import engine, outcome
 from demo.airflow_api import PROMOTION, RETRAINING, Airflow
 from demo.follow import Look, follow
 from demo.place import Place, check_port_is_free, parent_folder, place_from
@@ -38,10 +38,13 @@ def start() -> None:
     """Start Airflow and MLflow, deliver images, retrain, and say what happened.
 
     The environment may hold IMAGES and METADATA (folders; without them, lesions are drawn), CONFIG
-    (JSON), AIRFLOW_PORT, MLFLOW_PORT and DEMO_HOME.
+    (JSON), AIRFLOW_PORT, MLFLOW_PORT, DEMO_HOME, RUNNER (process or docker) and STORE
+    (s3://bucket/prefix).
     """
     with _explained():
         place = place_from()
+        if place.runner == "docker":
+            place = replace(place, mlflow_host=engine.prepare())
         with _alone(place.home.parent):
             _end_others(place)
             standing = _standing(place)
@@ -62,6 +65,7 @@ def stop() -> None:
         for home in _homes(parent_folder()):
             _end_unfinished_runs(_standing_at(home))
             ended += end(home, MARK)
+            engine.remove_containers(home)
         console.print(f"{ended} processes ended." if ended else "Nothing of the demo is running.")
 
 
@@ -71,6 +75,8 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
     else:
         standing_now = _start_services(place)
     _deliver(place)
+    if place.runner == "docker" and not place.s3:
+        engine.give_to_containers(Path(place.store))
     if not standing:
         for started in standing_now:
             wait_until_ready(started)
@@ -90,10 +96,11 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
 
 
 def _start_services(place: Place) -> list[Started]:
-    check_port_is_free(place.mlflow_port, "MLFLOW_PORT", "MLflow")
+    check_port_is_free(place.mlflow_port, "MLFLOW_PORT", "MLflow", place.mlflow_host)
     check_port_is_free(place.airflow_port, "AIRFLOW_PORT", "Airflow")
-    for folder in ("airflow", "mlflow", "store"):
+    for folder in ("airflow", "mlflow", "run", "store"):
         (place.home / folder).mkdir(parents=True, exist_ok=True)
+    _stands_in(place).write_text(_where(place))
     settings = environment(place)
     console.print("Starting Airflow and MLflow ...")
     first, *others = services(place)
@@ -143,11 +150,30 @@ def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
 def _standing(place: Place) -> dict[str, Started]:
     """The services of this demo, if all of them live; otherwise none, and the rest is ended."""
     standing = _standing_at(place.home)
-    if {service.name for service in services(place)} <= standing.keys():
+    whole = {service.name for service in services(place)} <= standing.keys()
+    if whole and _same_place(place):
         return standing
+    if standing:
+        _end_unfinished_runs(standing)
     if end(place.home, MARK):
-        console.print("A part of the demo had ended; starting all of it anew.")
+        changed = "Another RUNNER or STORE" if whole else "A part of the demo had ended"
+        console.print(f"{changed}; starting all of it anew.")
+    engine.remove_containers(place.home)
     return {}
+
+
+def _same_place(place: Place) -> bool:
+    """Whether the services were started for this runner and this store."""
+    file = _stands_in(place)
+    return file.exists() and file.read_text() == _where(place)
+
+
+def _stands_in(place: Place) -> Path:
+    return place.home / "run" / "place"
+
+
+def _where(place: Place) -> str:
+    return f"{place.runner} {place.store} {place.mlflow_host}"
 
 
 def _standing_at(home: Path) -> dict[str, Started]:
@@ -183,6 +209,7 @@ def _end_others(place: Place) -> None:
         if home != place.home and _standing_at(home):
             _end_unfinished_runs(_standing_at(home))
             end(home, MARK)
+            engine.remove_containers(home)
             console.print(f"Ended the demo in {home}; what it made stays there.")
 
 
@@ -198,6 +225,7 @@ def _undo(place: Place, standing: dict[str, Started]) -> None:
         _end_unfinished_runs(standing)
         _wait_for_steps(place)
     elif ended := end(place.home, MARK):
+        engine.remove_containers(place.home)
         console.print(f"\nEnded the {ended} processes that were started.")
 
 

@@ -32,6 +32,9 @@ class Place:
         images: Folder of delivered images; None for synthetic lesions.
         metadata: Folder of delivered tables, if any.
         config: What the run is started with.
+        runner: Where steps run: ``process`` or ``docker``.
+        s3: Address of a store on S3; None for a directory under `home`.
+        mlflow_host: Address that MLflow listens on; one that containers reach, if there are any.
     """
 
     home: Path
@@ -40,10 +43,13 @@ class Place:
     images: Path | None
     metadata: Path | None
     config: Retraining
+    runner: str = "process"
+    s3: str | None = None
+    mlflow_host: str = "127.0.0.1"
 
     @property
     def store(self) -> str:
-        return str(self.home / "store")
+        return self.s3 or str(self.home / "store")
 
     @property
     def airflow(self) -> str:
@@ -51,7 +57,7 @@ class Place:
 
     @property
     def mlflow(self) -> str:
-        return f"http://127.0.0.1:{self.mlflow_port}"
+        return f"http://{self.mlflow_host}:{self.mlflow_port}"
 
 
 def parent_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -63,8 +69,8 @@ def place_from(environment: Mapping[str, str] = os.environ) -> Place:
     """Read what a person asked for.
 
     Args:
-        environment: IMAGES, METADATA (folders), CONFIG (JSON), AIRFLOW_PORT, MLFLOW_PORT and
-            DEMO_HOME, all optional.
+        environment: IMAGES, METADATA (folders), CONFIG (JSON), AIRFLOW_PORT, MLFLOW_PORT,
+            DEMO_HOME, RUNNER (process or docker) and STORE (s3://bucket/prefix), all optional.
 
     Raises:
         BadInput: A folder does not exist, a port is not one, or the configuration is not valid.
@@ -87,15 +93,17 @@ def place_from(environment: Mapping[str, str] = os.environ) -> Place:
         images=images,
         metadata=metadata,
         config=parse_config(environment.get("CONFIG") or usual),
+        runner=_runner(environment),
+        s3=_s3(environment),
     )
 
 
-def check_port_is_free(port: int, variable: str, service: str) -> None:
-    """Raise `BadInput` if something listens on this port of 127.0.0.1 already."""
+def check_port_is_free(port: int, variable: str, service: str, host: str = "127.0.0.1") -> None:
+    """Raise `BadInput` if something listens on this port already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
             return
         except PermissionError:
             received, do = "the system allows it to the administrator only", "give one above 1023"
@@ -104,7 +112,7 @@ def check_port_is_free(port: int, variable: str, service: str) -> None:
             do = "end that one (`make stop`, if it is a demo of another checkout), or give another"
     raise BadInput(
         f"{service} cannot listen on port {port}.",
-        expected=f"port {port} of 127.0.0.1 to be free",
+        expected=f"port {port} of {host} to be free",
         received=received,
         do=f"{do}: {variable}={port + 1} make demo",
     )
@@ -136,6 +144,30 @@ def _folder(environment: Mapping[str, str], variable: str) -> Path | None:
             do="correct the path; it is relative to the current folder",
         )
     return path
+
+
+def _runner(environment: Mapping[str, str]) -> str:
+    name = environment.get("RUNNER") or "process"
+    if name not in ("process", "docker"):
+        raise BadInput(
+            "RUNNER is no place to run steps in.",
+            expected="process or docker",
+            received=f"RUNNER={name}",
+            do="give one of these, or none",
+        )
+    return name
+
+
+def _s3(environment: Mapping[str, str]) -> str | None:
+    store = environment.get("STORE") or None
+    if store and not store.startswith("s3://"):
+        raise BadInput(
+            "STORE is not on S3.",
+            expected="s3://bucket/prefix, or none for a directory of the demo's own",
+            received=f"STORE={store}",
+            do="for a directory elsewhere give DEMO_HOME",
+        )
+    return store
 
 
 def _port(environment: Mapping[str, str], variable: str, usual: int) -> int:

@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 
+from demo.engine import NETWORK
 from demo.place import CODE, Place
 from demo.services import Service
 
@@ -64,7 +65,8 @@ def airflow_settings(place: Place) -> dict[str, str]:
 
 def environment(place: Place) -> dict[str, str]:
     """The environment of every service, and so of every step."""
-    loopback = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+    local = ("127.0.0.1", "localhost", place.mlflow_host)
+    loopback = ",".join(filter(None, (os.environ.get("NO_PROXY"), *local)))
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -78,6 +80,8 @@ def environment(place: Place) -> dict[str, str]:
         MARK: str(place.home),
         "PYTHONPATH": str(CODE),
         "MELANOMA_STORE": place.store,
+        "MELANOMA_RUNNER": place.runner,
+        "MELANOMA_NETWORK": os.environ.get("MELANOMA_NETWORK") or NETWORK,
         "MLFLOW_TRACKING_URI": place.mlflow,
         "NO_PROXY": loopback,  # a proxy of the house cannot reach this machine's own ports
         "no_proxy": loopback,
@@ -111,7 +115,7 @@ def _mlflow(place: Place) -> tuple[str, ...]:
     home = place.home / "mlflow"
     return (
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--host", "127.0.0.1", "--port", str(place.mlflow_port), "--workers", "1"),
+        *("--host", place.mlflow_host, "--port", str(place.mlflow_port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
         *("--artifacts-destination", str(home / "artifacts")),
     )

@@ -7,10 +7,12 @@ input, 75 a fault of the moment, 99 the rest must not run; see ``tasks.errors``.
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +24,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from tasks.config import Retraining, parse_config
-from tasks.errors import BadInput, Halt, PipelineError
+from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.pipeline import PIPELINE, Step
 from tasks.quiet import quiet_loggers
 from tasks.run import Progress, Run, execute, open_run, steps_until
@@ -265,5 +267,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End this process in an orderly way: temporary files go, and whoever sent the signal may
+    try again. Nothing is half committed, because a record is written last."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(f"Stopped by {signal.Signals(number).name} before it was done.", file=sys.stderr)
+    # No library catches a SystemExit as it might an Exception.
+    raise SystemExit(Momentary.exit_code)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

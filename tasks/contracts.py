@@ -43,6 +43,7 @@ class Provenance(Frozen):
     seconds: float = Field(description="Wall time of the step, without interpreter start-up.")
     peak_memory_bytes: int
     machine: str
+    image: str | None = Field(None, description="Digest of the container image, if it ran in one.")
 
 
 class Record(Frozen):

@@ -11,6 +11,7 @@ from tasks import contracts
 from tasks.errors import BadInput
 
 Machine = Literal["small", "large", "gpu"]
+Libraries = Literal["data", "train"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Step:
         config: Fields of the configuration that its result depends on.
         libraries: Distributions whose version its result depends on.
         machine: Where it wants to run.
-        memory_mb: Most memory that it may take.
+        image: Set of libraries that it imports, and so the container image that it runs in.
+        memory_mb: Most memory that it may take, in MiB.
+        cpus: Most processor cores that it may keep busy; a smaller machine gives what it has.
         reusable: Whether an earlier result may stand for a new one.
     """
 
@@ -36,7 +39,9 @@ class Step:
     config: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     machine: Machine = "small"
+    image: Libraries = "data"
     memory_mb: int = 2048
+    cpus: int = 2
     reusable: bool = True
 
 
@@ -87,7 +92,9 @@ PIPELINE: tuple[Step, ...] = (
         config=("image_size", "recipes", "epochs", "batch_size", "learning_rate", "seed"),
         libraries=("keras",),
         machine="gpu",
+        image="train",
         memory_mb=8192,
+        cpus=8,
     ),
     Step(
         "evaluate",
@@ -97,7 +104,9 @@ PIPELINE: tuple[Step, ...] = (
         config=("target_sensitivity",),
         libraries=("keras", "scikit-learn"),
         machine="large",
+        image="train",
         memory_mb=4096,
+        cpus=4,
     ),
     Step(
         "gate",
@@ -113,6 +122,8 @@ PIPELINE: tuple[Step, ...] = (
         needs=("train", "evaluate", "gate"),
         gives=contracts.Registered,
         machine="large",
+        image="train",
+        memory_mb=4096,
         reusable=False,  # whether the version stands is for the registry to say, each time
     ),
 )

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,20 @@ def tracking_uri(store: Store) -> str:
     """Address of MLflow: MLFLOW_TRACKING_URI, or a database beside a store in a directory.
 
     Raises:
-        BadInput: The store is not a directory and MLFLOW_TRACKING_URI is not set.
+        BadInput: MLFLOW_TRACKING_URI is not set, and the store is not a directory or the libraries
+            here cannot open a database.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI")
     if given:
         return given
-    if isinstance(store, DirectoryStore):
+    # A container carries MLflow's client only, which cannot open a database.
+    if isinstance(store, DirectoryStore) and find_spec("sqlalchemy"):
         return f"sqlite:///{store.root}/mlflow.db"
     raise BadInput(
         "There is no MLflow to register models with.",
         expected="MLFLOW_TRACKING_URI in the environment, such as http://127.0.0.1:5000",
-        received=f"none, and {store.uri} is no directory that could hold a database",
+        received=f"none, and {store.uri} cannot stand in for it: it is no directory, or the "
+        "libraries here cannot open a database",
         do="start `mlflow server` and set MLFLOW_TRACKING_URI to its address",
     )
 

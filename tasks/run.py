@@ -240,6 +240,7 @@ def _do(
             seconds=round(time.monotonic() - started, 3),
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             machine=f"{platform.machine()}, {os.cpu_count()} cores, {socket.gethostname()}",
+            image=os.environ.get("IMAGE_DIGEST"),  # set by whoever started the container
         )
     )
     return _commit(step, run, record, fingerprint)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.config import Retraining, parse_config
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Momentary
 from tasks.pipeline import PIPELINE
 from tasks.storage import open_store
 
@@ -38,6 +39,23 @@ def test_a_step_is_one_argv_and_commits_its_record(store: str) -> None:
         done = tasks(step, "--run", f"{store}/runs/one", "--config", config)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "60 files under raw/: 60 decoded" in tasks_log(store)
+
+
+def test_a_step_that_is_told_to_stop_may_be_tried_again(tmp_path: Path) -> None:
+    # Drawing images is the longest that needs nothing before it.
+    drawing = ["synthesize", "--to", str(tmp_path / "images"), "--scale", "20"]
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "tasks", *drawing], stderr=subprocess.PIPE, text=True
+    )
+    while not any(tmp_path.rglob("*.jpg")):
+        assert begun.poll() is None
+        time.sleep(0.05)
+    begun.terminate()
+    _, said = begun.communicate(timeout=30)
+
+    assert begun.returncode == Momentary.exit_code
+    assert "Stopped by SIGTERM" in said
+    assert "Traceback" not in said
 
 
 def tasks_log(store: str) -> str:

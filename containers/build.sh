@@ -1,0 +1,65 @@
+#!/bin/sh
+# Builds the images melanoma-retraining/data, /train and /airflow, and writes what each holds to
+# build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
+#
+#   containers/build.sh [IMAGE ...]
+#
+# BASE   the image to build on; without it, one is made by containers/debian.sh, once
+# CA     a file with the certificates to trust while libraries are fetched; without it,
+#        SSL_CERT_FILE, if this machine has one
+# UV     a uv.toml that names an index of the house
+# DOCKER the engine's client
+set -eu
+cd "$(dirname "$0")/.."
+
+stop() {
+    printf '%s\n' "$@" >&2
+    exit 64
+}
+
+can_build() { # the client of an old engine builds by itself, a newer one with its plugin buildx
+    command -v "$1" >/dev/null || return 1
+    case $("$1" --version) in
+    *' '1[0-9].* | *' '20.*) ;;
+    *) "$1" buildx version >/dev/null 2>&1 ;;
+    esac
+}
+
+if [ -z "${DOCKER:-}" ]; then
+    for DOCKER in docker /usr/bin/docker; do
+        if can_build "$DOCKER"; then break; fi
+    done
+fi
+can_build "$DOCKER" || stop "There is no client of Docker that can build images." \
+    "  Expected: docker with its plugin buildx, or Debian's docker.io" \
+    "  Do:       apt-get install docker.io, or give DOCKER=/path/to/docker"
+"$DOCKER" info >/dev/null 2>&1 || stop "No Docker engine answers." \
+    "  Expected: a running engine, at DOCKER_HOST or its usual socket" \
+    "  Do:       start dockerd (systemctl start docker)"
+export DOCKER DOCKER_BUILDKIT=1
+CA=${CA:-${SSL_CERT_FILE:-}}
+
+if [ -z "${BASE:-}" ]; then
+    BASE=melanoma-base:bookworm
+    "$DOCKER" image inspect "$BASE" >/dev/null 2>&1 || containers/debian.sh "$BASE"
+fi
+
+revision=$(git describe --always --dirty 2>/dev/null || echo unknown)
+base_digest=$("$DOCKER" image inspect --format '{{.Id}}' "$BASE")
+
+build() { # TARGET OPTION ...
+    target=$1
+    shift
+    file=containers/steps.Dockerfile
+    [ "${target%%-*}" != airflow ] || file=containers/airflow.Dockerfile
+    "$DOCKER" build --quiet --file "$file" --target "$target" \
+        --build-arg BASE="$BASE" --build-arg REVISION="$revision" \
+        ${CA:+--secret id=ca,src="$CA"} ${UV:+--secret id=uv,src="$UV"} "$@" . >/dev/null
+}
+
+for image in ${*:-data train airflow}; do
+    build "$image" --tag "melanoma-retraining/$image:latest" \
+        --label org.opencontainers.image.base.digest="$base_digest"
+    build "$image-supply" --output type=local,dest="build/$image"
+    echo "melanoma-retraining/$image; what it holds: build/$image/"
+done

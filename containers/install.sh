@@ -1,0 +1,25 @@
+#!/bin/sh
+# Inside a build: the libraries of a lock into /libraries, every file checked against its hash, and
+# lists of what an image holds into /supply.
+#   install.sh LOCK
+# Trusts the certificates of the build secret `ca`, where there is one.
+set -eu
+mkdir -p /supply
+if [ -e /run/secrets/ca ]; then
+    export SSL_CERT_FILE=/run/secrets/ca
+fi
+/uv/bin/uv venv --quiet --python "$(command -v python3)" /libraries
+VIRTUAL_ENV=/libraries UV_CACHE_DIR=/cache UV_LINK_MODE=copy \
+    /uv/bin/uv pip install --quiet --require-hashes -r "$1"
+
+# The libraries' own tests and C++ headers are a fifth of their size, and no step imports them.
+find /libraries/lib -depth -type d \( -name tests -o -name include \) -exec rm -rf {} +
+# Compiled here, once: a container that cannot write would compile at every start.
+/libraries/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /libraries/lib ||
+    true # some libraries carry files for other versions of Python
+
+/uv/bin/cyclonedx-py environment --output-reproducible --output-file /supply/sbom.cdx.json \
+    /libraries/bin/python
+/uv/bin/pip-licenses --python /libraries/bin/python --format markdown --with-urls \
+    --output-file /supply/licences.md >/dev/null
+dpkg-query --show --showformat '${Package} ${Version}\n' >/supply/debian.txt

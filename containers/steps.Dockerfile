@@ -1,0 +1,66 @@
+# The steps as images, one target for each set of libraries:
+#
+#   data    ingest, validate, split, check_balance, oversample, gate: no TensorFlow
+#   train   train, evaluate, register, report, promote: TensorFlow for the CPU
+#
+# `make images` builds them. BASE is an image with Python 3.11, its module venv and certificates:
+# one made by containers/debian.sh, or python:3.11-slim by its digest. Build secrets, both optional
+# and in no layer afterwards: `ca`, certificates to trust while libraries are fetched, and `uv`, a
+# uv.toml that names an index of the house.
+ARG BASE
+
+FROM ${BASE} AS installer
+COPY locks/uv.txt locks/supply.txt /locks/
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/cache \
+    if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi && \
+    python3 -m venv /uv && \
+    /uv/bin/pip install --quiet --cache-dir /cache --disable-pip-version-check --require-hashes \
+        -r /locks/uv.txt -r /locks/supply.txt
+COPY containers/install.sh /
+
+FROM installer AS data-libraries
+COPY locks/data.txt /locks/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
+    --mount=type=cache,target=/cache /install.sh /locks/data.txt
+
+FROM installer AS train-libraries
+COPY locks/train.txt /locks/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
+    --mount=type=cache,target=/cache /install.sh /locks/train.txt
+
+FROM ${BASE} AS code
+COPY tasks /app/tasks
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app/tasks
+
+# What all steps share. Nothing here can write but to /tmp, a file system in memory that the runner
+# gives; so HOME and every cache lie there.
+FROM ${BASE} AS step
+ENV PATH=/libraries/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    NO_COLOR=1
+WORKDIR /app
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "tasks"]
+
+FROM step AS data
+COPY --from=data-libraries /libraries /libraries
+COPY --from=code /app /app
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="melanoma-retraining data" \
+      org.opencontainers.image.revision="${REVISION}"
+
+FROM step AS train
+COPY --from=train-libraries /libraries /libraries
+COPY --from=code /app /app
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="melanoma-retraining train" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# Build outputs, not images: what is in them.
+FROM scratch AS data-supply
+COPY --from=data-libraries /supply /
+
+FROM scratch AS train-supply
+COPY --from=train-libraries /supply /

@@ -1,0 +1,203 @@
+"""What an image holds, and what it does not."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.containers.running import ROOT
+
+IMAGES = ("data", "train", "airflow")
+# Megabytes of 10^6 bytes, unpacked.
+LIMITS = {"data": 700, "train": 2000, "airflow": 600}
+LARGEST_TEXT = 2_000_000  # bytes; what is larger is compiled
+PRIVATE_KEY = re.compile(rb"-----BEGIN (?:RSA |EC |OPENSSH |)PRIVATE KEY-----\s+[A-Za-z0-9+/=]{40}")
+TOOLS = ("pip", "pip3", "uv", "gcc", "cc", "make", "apt", "apt-get", "git", "curl", "wget")
+
+each_image = pytest.mark.parametrize("image", IMAGES)
+
+
+def name_of(image: str) -> str:
+    return f"melanoma-retraining/{image}:latest"
+
+
+def files_in_layers(client: str, image: str, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file of every layer, also those that a later layer hides; then the configuration."""
+    archive = folder / f"{image.replace('/', '-').replace(':', '-')}.tar"
+    subprocess.run([client, "save", "--output", str(archive), image], check=True)
+    with tarfile.open(archive) as outer:
+        for member in outer:
+            content = outer.extractfile(member)
+            if content is None:
+                continue
+            if not member.name.endswith("layer.tar"):
+                yield member.name, content.read()
+                continue
+            with tarfile.open(fileobj=content, mode="r|") as layer:
+                for file in layer:
+                    if file.isfile() and (data := layer.extractfile(file)):
+                        yield file.name, data.read()
+    archive.unlink()
+
+
+@pytest.fixture(scope="module")
+def client(images: None) -> str:
+    """The client of Docker that Debian's engine comes with builds by itself."""
+    return "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
+
+
+@each_image
+def test_an_image_is_within_its_size(engine: Any, images: None, image: str) -> None:
+    size = engine.inspect_image(name_of(image))["Size"] / 1e6
+
+    assert size < LIMITS[image]
+
+
+@each_image
+def test_an_image_runs_as_an_ordinary_user_and_says_what_it_was_made_of(
+    engine: Any, images: None, image: str
+) -> None:
+    config = engine.inspect_image(name_of(image))["Config"]
+
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == (
+        ["airflow"] if image == "airflow" else ["python", "-m", "tasks"]
+    )
+    assert config["Labels"]["org.opencontainers.image.revision"]
+    assert config["Labels"]["org.opencontainers.image.base.digest"].startswith("sha256:")
+    assert not [name for name in config["Env"] if re.search("SECRET|TOKEN|PASSWORD|CERT", name)]
+
+
+@each_image
+def test_an_image_holds_no_tool_to_build_or_fetch_with(
+    engine: Any, images: None, image: str
+) -> None:
+    code = f"import shutil; print([tool for tool in {TOOLS} if shutil.which(tool)])"
+
+    assert run_python(engine, image, code) == "[]"
+
+
+@each_image
+def test_tensorflow_is_where_it_is_needed_only(engine: Any, images: None, image: str) -> None:
+    code = "from importlib.util import find_spec; print(bool(find_spec('tensorflow')))"
+
+    assert run_python(engine, image, code) == str(image == "train")
+
+
+def test_airflows_image_reads_the_dags(engine: Any, images: None) -> None:
+    code = (
+        "import dags.melanoma_retraining as a, dags.melanoma_promotion as b, sys;"
+        "print(sorted({type(task).__name__ for task in vars(a)['steps'].values()}))"
+    )
+    environment = {"MELANOMA_RUNNER": "docker", "AIRFLOW_HOME": "/dev/shm"}
+
+    assert run_python(engine, "airflow", code, environment).endswith("['Container']")
+
+
+def run_python(
+    engine: Any, image: str, code: str, environment: dict[str, str] | None = None
+) -> str:
+    """The standard output of code that runs in an image as locked as a step."""
+    host = engine.create_host_config(network_mode="none", read_only=True, tmpfs={"/tmp": ""})
+    made = engine.create_container(
+        name_of(image),
+        entrypoint=["python", "-c", code],
+        host_config=host,
+        environment=environment,
+    )
+    try:
+        engine.start(made["Id"])
+        code = engine.wait(made["Id"])["StatusCode"]
+        said = engine.logs(made["Id"], stdout=True, stderr=False).decode().strip()
+        assert code == 0, engine.logs(made["Id"]).decode()
+        return str(said)
+    finally:
+        engine.remove_container(made["Id"], force=True)
+
+
+@each_image
+def test_no_layer_holds_a_key_or_credentials(client: str, tmp_path: Path, image: str) -> None:
+    named, keys = [], []
+    for name, data in files_in_layers(client, name_of(image), tmp_path):
+        if re.search(r"(^|/)(run/secrets/.|uv\.toml$|pip\.conf$|\.netrc$|\.aws/|\.docker/)", name):
+            named.append(name)
+        if len(data) < LARGEST_TEXT and PRIVATE_KEY.search(data):
+            keys.append(name)
+
+    assert (named, keys) == ([], [])
+
+
+def test_what_a_build_is_told_in_secret_is_in_no_layer(client: str, tmp_path: Path) -> None:
+    canary = "canary-4f1c62a5d0b94e7f"
+    given = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+    for name, text in (("ca", Path(given).read_text()), ("uv", "")):
+        (tmp_path / name).write_text(f"# {canary}\n{text}")
+    built = subprocess.run(
+        [
+            *(client, "build", "--quiet", "--no-cache", "--target", "data", "."),
+            *("--file", "containers/steps.Dockerfile", "--tag", "melanoma-secret:latest"),
+            *("--build-arg", f"BASE={os.environ.get('BASE', 'melanoma-base:bookworm')}"),
+            *("--secret", f"id=ca,src={tmp_path}/ca", "--secret", f"id=uv,src={tmp_path}/uv"),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"DOCKER_BUILDKIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    try:
+        files = dict(files_in_layers(client, "melanoma-secret:latest", tmp_path))
+        assert not [name for name, data in files.items() if canary.encode() in data]
+        assert "app/tasks/__main__.py" in files  # so that an empty scan is no proof
+    finally:
+        subprocess.run([client, "rmi", "melanoma-secret:latest"], check=True, capture_output=True)
+
+
+def test_a_change_in_tasks_makes_one_layer_anew(client: str, engine: Any, tmp_path: Path) -> None:
+    for part in ("tasks", "containers", "locks", ".dockerignore"):
+        source = ROOT / part
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
+    with (tmp_path / "tasks" / "gate.py").open("a") as file:
+        file.write("\n# changed\n")
+    subprocess.run(
+        [
+            *(client, "build", "--quiet", "--target", "train", "--tag", "melanoma-changed:latest"),
+            *("--file", "containers/steps.Dockerfile", "."),
+            *("--build-arg", f"BASE={os.environ.get('BASE', 'melanoma-base:bookworm')}"),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"DOCKER_BUILDKIT": "1"},
+        check=True,
+        capture_output=True,
+    )
+    before = engine.inspect_image(name_of("train"))["RootFS"]["Layers"]
+    after = engine.inspect_image("melanoma-changed:latest")["RootFS"]["Layers"]
+    engine.remove_image("melanoma-changed:latest", force=True)
+
+    assert (before[:-1], before[-1] != after[-1]) == (after[:-1], True)
+
+
+@each_image
+def test_what_an_image_holds_is_listed_as_its_lock_says(images: None, image: str) -> None:
+    folder = ROOT / "build" / image
+    listed = json.loads((folder / "sbom.cdx.json").read_text())
+    lock = (ROOT / "locks" / f"{image}.txt").read_text()
+    pins = dict(re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", lock))
+
+    assert listed["bomFormat"] == "CycloneDX"
+    held = {plain(part["name"]): part["version"] for part in listed["components"]}
+    assert held == {plain(name): version for name, version in pins.items()}
+    licences = (folder / "licences.md").read_text()
+    assert len(licences.splitlines()) >= len(pins)
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).casefold()
