@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tasks.config import Retraining
 from tasks.contracts import Evaluated, Ingested, Registered, Split, Validated, Verdict
+from tasks.figures import at_least, at_most
 from tasks.lesions import MELANOMA
 from tasks.run import Run, read_record
 from tasks.storage import Store
@@ -78,8 +79,8 @@ def _model(
         table.add_row("recipe", f"{evaluated.recipe}, chosen on validation")
         table.add_row(
             f"{MELANOMA} recall",
-            f"{found.successes} of {found.n} lesions; 95 % interval {found.lower:.1%} "
-            f"to {found.upper:.1%}",
+            f"{found.successes} of {found.n} lesions; 95 % interval {at_least(found.lower, 1)} "
+            f"to {at_most(found.upper, 1)}",
         )
         table.add_row("test images", str(evaluated.test_images))
     if verdict:
