@@ -31,7 +31,7 @@ Array = np.ndarray[Any, Any]
 
 COPIES_PER_TASK = 64  # some tenths of a second of work: little to send, and all cores stay busy
 # Fewer copies are drawn sooner in this process than others start.
-COPIES_WORTH_PROCESSES = 512
+COPIES_WORTH_PROCESSES = 4096
 
 
 def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
