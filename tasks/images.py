@@ -76,6 +76,7 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError ...
         return Refused("undecodable", f"{error or type(error).__name__}")
     packed = pack(rgb, packed_px)
+    red, green, blue = packed.mean(axis=(0, 1))
     grey = rgb.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     return Decoded(
         pixels=packed,
@@ -85,7 +86,7 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
         format=kind,
         pixel_hash=hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest(),
         thumbnail=grey.tobytes(),
-        colour=tuple(float(mean) for mean in packed.mean(axis=(0, 1))),  # type: ignore[arg-type]
+        colour=(float(red), float(green), float(blue)),
     )
 
 

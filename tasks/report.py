@@ -71,6 +71,7 @@ def report(run: Run) -> str:
     Raises:
         BadInput: There is no such run in the store.
     """
+    # The table of steps, not the type checker, knows which record each step gives.
     records = Records(**{step.name: run.record(step.name) for step in PIPELINE})  # type: ignore[arg-type]
     if not any(map(records.of, PIPELINE)) and not any(run.store.list(f"runs/{run.name}/")):
         raise BadInput(
