@@ -88,7 +88,7 @@ def report(run: Run) -> str:
 def render(run: Run, records: Records) -> str:
     """The page, as HTML."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
