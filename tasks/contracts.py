@@ -177,19 +177,43 @@ class Validated(Record):
     shape: Shape
 
 
+class Stratum(Frozen):
+    """The groups of one class or one source, over the sides.
+
+    Attributes:
+        by: What kind of stratum it is.
+        groups: Groups on each side.
+        chance: How often a split by hash is at least as far from the configured shares (exact
+            binomial, two-sided, Bonferroni over test and validation); None if the test part is a
+            delivered one.
+    """
+
+    by: Literal["class", "source"]
+    name: str
+    groups: dict[Side, int]
+    chance: float | None
+
+
 class Split(Record):
     """The three parts.
 
     Attributes:
-        parts: Parquet, the accepted rows with ``group`` and ``side``.
+        parts: Parquet, the accepted rows with ``group``, ``decided_by`` and ``side``.
+        proof: CSV, what it takes to recompute that no group straddles; see `tasks.sides.flaw_in`.
+        left_out: CSV, the images that left because their group reaches a more protected side: key,
+            image_id, label, side (that they left), reason, counterpart.
         counts: Images of each class on each side.
         groups: Groups on each side.
-        bridging: Images taken out of training because their group reaches another side.
+        strata: How evenly each class and each source is spread.
+        bridging: Rows of `left_out`.
     """
 
     parts: Artifact
+    proof: Artifact
+    left_out: Artifact
     counts: dict[Side, dict[Diagnosis, int]]
     groups: dict[Side, int]
+    strata: tuple[Stratum, ...]
     bridging: int
 
 

@@ -1,29 +1,44 @@
 """split: each group of images, whole, on one side, for ever.
 
-The side of an image is decided by a keyed hash of the patient, lesion or image that it shows,
-and by nothing else: neither the other images nor the order in which they arrived. So adding data
-never moves anything. What a hash cannot know, that two of them are the same after all, is settled
-in favour of the frozen parts: the training images of such a group leave training.
+`tasks.sides` says which side an image stands on. What that cannot know, that two images on two
+sides are the same after all, is settled here in favour of the frozen parts: the training images of
+such a group leave training, each with a reason.
 """
 
-import hashlib
 import logging
 
 import pandas as pd
 
 from tasks.contracts import Side, Split, Validated
 from tasks.errors import BadInput
-from tasks.groups import groups_of
+from tasks.figures import percent
+from tasks.groups import LINKS, groups_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
 from tasks.manifest import read_parquet, to_parquet
 from tasks.run import Run
+from tasks.sides import (
+    PROTECTED,
+    SIDES,
+    append_to_register,
+    decided_by,
+    proof_of,
+    read_register,
+    side_of,
+    strata_of,
+)
 
 log = logging.getLogger(__name__)
 
-# Part of what a "side" means: another key would be another split, and would put images that
-# earlier models learned from into the test part. It never changes.
-KEY = b"melanoma-retraining split, 2026"
-SIDES: tuple[Side, ...] = ("train", "validation", "test")
+# A class or source this unevenly spread is worth a word. Chance alone does so once in 1,000
+# times; more often would cry wolf over the dozen strata of every run.
+UNEVEN = 0.001
+WORDS = {
+    "image_id": "it is the same image as",
+    "pixel_hash": "it has the same pixels as",
+    "lesion_id": "it shows the same lesion as",
+    "patient_id": "it shows the same patient as",
+    "near_duplicate": "it is a near duplicate of",
+}
 
 
 def split(run: Run, validated: Validated) -> Split:
@@ -31,48 +46,60 @@ def split(run: Run, validated: Validated) -> Split:
 
     Raises:
         BadInput: A class has no training image, or melanoma is missing from validation or test.
+        Corrupt: The register of earlier sides is damaged.
     """
-    frame = read_parquet(run, validated.accepted)
-    frame["group"] = groups_of(frame)
-    shares = run.config.test_share, run.config.validation_share
-    frame["side"] = [side_of(what, *shares) for what in _decided_by(frame)]
-    if run.config.test_part == "delivered":
-        frame["side"] = _as_delivered(frame)
-    frame, bridging = _settle(frame)
+    accepted = read_parquet(run, validated.accepted)
+    frame = accepted.assign(group=groups_of(accepted))
+    frame, left = _decide(run, frame)
     counts = {side: _counts(frame[frame["side"] == side]) for side in SIDES}
     groups = {side: int(frame.loc[frame["side"] == side, "group"].nunique()) for side in SIDES}
     _check_every_part_serves(counts)
+    shares = run.config.test_share, run.config.validation_share
+    strata = strata_of(frame, shares if run.config.test_part == "hashed" else None)
     log.info(
         "%s. %d groups, none on two sides; %d images left out because their group reaches "
         "another side.",
         ", ".join(f"{side}: {sum(counts[side].values())} images" for side in SIDES),
         sum(groups.values()),
-        bridging,
+        len(left),
     )
+    for each in strata:
+        if each.chance is not None and each.chance < UNEVEN:
+            total = sum(each.groups.values())
+            log.warning(
+                "The %s %s is spread unevenly: %s of its %d groups are in the test part.",
+                each.by, each.name, percent(each.groups["test"] / total), total,
+            )  # fmt: skip
     return Split(
         parts=run.keep("parts.parquet", to_parquet(frame)),
+        proof=run.keep("proof.csv", proof_of(frame)),
+        left_out=run.keep("left_out.csv", left.to_csv(index=False).encode()),
         counts=counts,
         groups=groups,
-        bridging=bridging,
+        strata=strata,
+        bridging=len(left),
     )
 
 
-def side_of(what: str, test_share: float, validation_share: float) -> Side:
-    """The side of whatever `what` names, uniformly at random but always the same.
+def _decide(run: Run, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give each row its side, settle what bridges sides, and note by what it was decided."""
+    while True:
+        register, entries = read_register(run.store)
+        settled, left = _settle(_with_sides(run, frame, register))
+        decided = settled.set_index("image_id")["decided_by"]
+        new = decided[~decided.index.isin(list(register))]
+        # Another run may have split other images in between: then what it noted stands.
+        if new.empty or append_to_register(run.store, new, entries + 1):
+            return settled, left
 
-    The first 64 bits of BLAKE2b, keyed, as a number in [0, 1): test below `test_share`, then
-    validation, then training. So a larger test share only adds to the test part.
-    """
-    digest = hashlib.blake2b(what.encode(), key=KEY, digest_size=8).digest()
-    position = int.from_bytes(digest) / 2**64
-    if position < test_share:
-        return "test"
-    return "validation" if position < test_share + validation_share else "train"
 
-
-def _decided_by(frame: pd.DataFrame) -> pd.Series:
-    """The coarsest thing known that an image shows: its patient, else its lesion, else itself."""
-    return frame["patient_id"].fillna(frame["lesion_id"]).fillna(frame["image_id"])
+def _with_sides(run: Run, frame: pd.DataFrame, register: dict[str, str]) -> pd.DataFrame:
+    shares = run.config.test_share, run.config.validation_share
+    frame = frame.assign(decided_by=decided_by(frame, register))
+    frame["side"] = [side_of(what, *shares) for what in frame["decided_by"]]
+    if run.config.test_part == "delivered":
+        frame["side"] = _as_delivered(frame)
+    return frame
 
 
 def _as_delivered(frame: pd.DataFrame) -> pd.Series:
@@ -81,11 +108,35 @@ def _as_delivered(frame: pd.DataFrame) -> pd.Series:
     return frame["side"].where(frame["side"] != "test", "train").mask(delivered, "test")
 
 
-def _settle(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Where a group stands on several sides, keep only its most protected side."""
-    rank = frame["side"].map({"test": 0, "validation": 1, "train": 2})
+def _settle(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Where a group stands on several sides, keep only its most protected side.
+
+    Returns:
+        The rows that stay, and a table of those that leave: key, image_id, label, side,
+        reason, counterpart.
+    """
+    rank = frame["side"].map(PROTECTED)
     stays = rank == rank.groupby(frame["group"]).transform("min")
-    return frame[stays].reset_index(drop=True), int((~stays).sum())
+    left = frame.loc[~stays, ["key", "image_id", "label", "side"]].copy()
+    kept = frame[stays]
+    told = [_bridge(row, kept) for _, row in frame[~stays].iterrows()]
+    left["reason"] = pd.Series([reason for reason, _ in told], left.index, "str")
+    left["counterpart"] = pd.Series([key for _, key in told], left.index, "str")
+    return kept.reset_index(drop=True), left.reset_index(drop=True)
+
+
+def _bridge(row: pd.Series, kept: pd.DataFrame) -> tuple[str, str]:
+    """Why a row leaves, and the key of an image on the other side that it belongs to."""
+    others = kept[kept["group"] == row["group"]].sort_values("key")
+    for link in LINKS:
+        same = others[others[link] == row[link]] if link in others else others.iloc[:0]
+        if len(same):
+            words = WORDS[link]
+            break
+    else:
+        same, words = others, "it belongs, through other images, to the group of"
+    other = same.iloc[0]
+    return f"{words} {other['image_id']} on the {other['side']} side", str(other["key"])
 
 
 def _counts(frame: pd.DataFrame) -> dict[Diagnosis, int]:

@@ -143,7 +143,15 @@ def test_the_plan_follows_the_policy(
 
 def split_of(counts: dict[str, int]) -> Split:
     artifact = Artifact(key="k", sha256="0" * 64, size_bytes=0)
-    return Split(parts=artifact, counts={"train": counts}, groups={"train": 402}, bridging=0)
+    return Split(
+        parts=artifact,
+        proof=artifact,
+        left_out=artifact,
+        counts={"train": counts},
+        groups={"train": 402},
+        strata=(),
+        bridging=0,
+    )
 
 
 def test_processes_draw_the_same_copies_as_one_process() -> None:

@@ -78,8 +78,11 @@ def make_records(run: Run, *, found: int = 30, image_prefix: str = "ISIC_") -> d
         "validate": _validated(run, parts),
         "split": Split(
             parts=run.keep("parts.parquet", to_parquet(parts)),
+            proof=run.keep("proof.csv", b"key\n"),
+            left_out=run.keep("left_out.csv", b"key\n"),
             counts={"train": counts, "validation": counts, "test": counts},
             groups={"train": 50, "validation": 8, "test": 9},
+            strata=(),
             bridging=2,
         ),
         "check_balance": Balance(

@@ -1,17 +1,31 @@
 """split: no group straddles, nothing ever moves, the order of arrival never matters."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from deliveries import do, put_lesions, run_of, table_of
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
-from tasks.errors import BadInput
+from tasks.contracts import Split
+from tasks.errors import BadInput, Corrupt
 from tasks.groups import LINKS, groups_of
-from tasks.split import _decided_by, _settle, side_of
+from tasks.manifest import read_parquet
+from tasks.run import Run
+from tasks.sides import (
+    append_to_register,
+    decided_by,
+    entry_key,
+    flaw_in,
+    read_register,
+    side_of,
+    strata_of,
+)
+from tasks.split import _settle
 from tasks.storage import Store, open_store
 
 few = st.one_of(st.none(), st.integers(0, 8).map(str))
@@ -22,13 +36,28 @@ images = st.lists(
 
 def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows of a manifest; each image has an id of its own."""
-    named = [row | {"image_id": f"I{number:03d}"} for number, row in enumerate(rows)]
-    return pd.DataFrame(named, columns=list(LINKS)).astype("str")
+    names = [f"I{number:03d}" for number in range(len(rows))]
+    named = [
+        row | {"image_id": name, "key": f"raw/{name}", "label": "nevus"}
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return pd.DataFrame(named, columns=[*LINKS, "key", "label"]).astype("str")
 
 
-def sides(frame: pd.DataFrame) -> pd.DataFrame:
-    frame = frame.assign(group=groups_of(frame))
-    return frame.assign(side=[side_of(what, 0.3, 0.3) for what in _decided_by(frame)])
+def sides(frame: pd.DataFrame, register: dict[str, str] | None = None) -> pd.DataFrame:
+    frame = frame.assign(group=groups_of(frame), decided_by=decided_by(frame, register or {}))
+    return frame.assign(side=[side_of(what, 0.3, 0.3) for what in frame["decided_by"]])
+
+
+def split_in_turn(deliveries: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """What stays after each delivery, when each run notes what decided its images."""
+    register: dict[str, str] = {}
+    stayed = []
+    for frame in deliveries:
+        settled, _ = _settle(sides(frame, register))
+        register = settled.set_index("image_id")["decided_by"].to_dict() | register
+        stayed.append(settled)
+    return stayed
 
 
 @given(images)
@@ -69,8 +98,60 @@ def test_what_leaves_because_of_a_bridge_is_never_a_test_image(rows: list[dict[s
     frame = sides(frame_of(rows))
     settled, left = _settle(frame)
     gone = frame[~frame["image_id"].isin(settled["image_id"])]
-    assert len(gone) == left
+    assert sorted(gone["image_id"]) == sorted(left["image_id"])
     assert "test" not in set(gone["side"])
+    counterparts = left.merge(settled, left_on="counterpart", right_on="key")
+    assert len(counterparts) == len(left)  # each of them names an image that stays
+    assert left["reason"].str.endswith(" side").all()
+
+
+@settings(max_examples=30)
+@given(images, st.data())
+def test_a_table_that_comes_later_than_its_images_moves_none(
+    rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """What an image shows becomes known bit by bit: its lesion, its patient, both or neither."""
+    whole = frame_of(rows)
+    known_at = {
+        link: data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)))
+        for link in ("lesion_id", "patient_id")
+    }
+    arrives_at = data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)))
+    deliveries = []
+    for turn in range(4):
+        frame = whole.copy()
+        for link, when in known_at.items():
+            frame[link] = frame[link].where(pd.Series(when, dtype=int) <= turn)
+        deliveries.append(frame[pd.Series(arrives_at, dtype=int) <= turn].astype("str"))
+    seen: dict[str, str] = {}
+    for settled in split_in_turn(deliveries):
+        now = dict(zip(settled["image_id"], settled["side"], strict=True))
+        assert all(now[image] == seen[image] for image in now.keys() & seen.keys())
+        assert (settled.groupby("group")["side"].nunique() <= 1).all()
+        seen |= now
+
+
+@settings(max_examples=30)
+@given(images, st.data())
+def test_where_tables_come_with_their_images_the_register_changes_nothing(
+    rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """So the order of arrival never matters, also to a store that remembers."""
+    whole = frame_of(rows)
+    order = data.draw(st.permutations(range(len(rows))))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=3)))
+    turns = [whole.loc[sorted(order[:cut])] for cut in (*cuts, len(rows))]
+    assert split_in_turn(turns)[-1].equals(_settle(sides(whole))[0])
+
+
+def test_without_the_register_a_late_table_would_move_images() -> None:
+    """The law above can fail: this is what it guards against."""
+    before = frame_of([{}] * 40)
+    after = frame_of([{"lesion_id": f"L{number}"} for number in range(40)])
+    moved = sides(before)["side"] != sides(after)["side"]
+    assert moved.any()
+    register = dict(zip(before["image_id"], before["image_id"], strict=True))
+    assert (sides(after, register)["side"] == sides(before)["side"]).all()
 
 
 @given(images, st.randoms())
@@ -101,6 +182,20 @@ def test_the_side_of_a_lesion_is_the_one_it_had_when_this_was_written() -> None:
     sides_then = "train validation validation test validation train train test test validation"
     sides_now = [side_of(f"ISIC_{number:07d}", 0.2, 0.15) for number in range(10)]
     assert sides_now == sides_then.split()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6), st.sampled_from([100, 300, 1000]), st.floats(0.1, 0.4))
+def test_each_class_and_source_has_its_share_within_what_chance_allows(
+    prefix: int, groups: int, share: float
+) -> None:
+    """Exact binomial bounds, passed by chance once in a million: plus or minus 19 points for 100
+    groups and 6 for 1,000 at a test share of 20 %."""
+    for stratum in ("melanoma", "HAM10000"):
+        names = [f"{prefix} {stratum} {number}" for number in range(groups)]
+        found = sum(side_of(name, share, 0.15) == "test" for name in names)
+        low, high = binom.interval(1 - 1e-6, groups, share)
+        assert low <= found <= high
 
 
 @pytest.fixture
@@ -141,3 +236,127 @@ def test_parts_that_cannot_serve_are_refused(tmp_path: Path) -> None:
         do(run_of(store), "ingest", "validate", "split")
     assert "melanoma" in told.value.received
     assert run_of(store).record("split") is None
+
+
+def late_table(shelf: Store) -> tuple[pd.DataFrame, Run, Split]:
+    """Sides before, and the run and record after a table says that pairs of melanomas are one."""
+    first = run_of(shelf, "first")
+    before = table_of(first, do(first, "ingest", "validate", "split").parts)
+    rows = "".join(f"ISIC_{number:07d},L{number // 2}\n" for number in range(100, 160))
+    shelf.create("raw/m/labels.csv", f"image_id,lesion_id\n{rows}".encode())
+    second = run_of(shelf, "second")
+    return before, second, do(second, "ingest", "validate", "split")
+
+
+def test_a_lesion_that_becomes_known_late_moves_no_image_and_leaves_no_lesion_on_two_sides(
+    shelf: Store,
+) -> None:
+    before, run, record = late_table(shelf)
+    after = table_of(run, record.parts)
+    both = before.merge(after, on="key")
+    assert (both["side_x"] == both["side_y"]).all()
+    assert (after.dropna(subset=["lesion_id"]).groupby("lesion_id")["side"].nunique() == 1).all()
+    left = table_of(run, record.left_out)
+    assert len(left) == record.bridging == 120 - len(after) > 0
+    assert "test" not in set(left["side"])
+    assert left["reason"].str.contains("it shows the same lesion as ISIC_").all()
+    assert left["counterpart"].isin(after["key"]).all()
+
+
+def test_the_register_says_by_what_each_image_was_first_decided(shelf: Store) -> None:
+    before, _, _ = late_table(shelf)
+    register, entries = read_register(shelf)
+    assert entries == 1  # the second run had nothing new to note
+    assert register == {name: name for name in before["image_id"]}
+
+
+def test_a_run_that_was_slower_splits_again_by_what_the_faster_one_noted(store: Store) -> None:
+    first = pd.Series({"A": "A", "B": "B"})
+    assert append_to_register(store, first, 1)
+    assert not append_to_register(store, pd.Series({"A": "lesion"}), 1)
+    assert append_to_register(store, pd.Series({"A": "lesion", "C": "C"}), 2)
+    assert read_register(store) == ({"A": "A", "B": "B", "C": "C"}, 2)
+
+
+@pytest.mark.parametrize("damage", ["gap", "bytes", "columns"])
+def test_a_damaged_register_stops_the_split(store: Store, damage: str) -> None:
+    append_to_register(store, pd.Series({"A": "A"}), 1)
+    if damage == "gap":
+        append_to_register(store, pd.Series({"B": "B"}), 3)
+    elif damage == "bytes":
+        store.create(entry_key(2), b"PAR1")
+    else:
+        store.create(entry_key(2), pd.DataFrame({"image_id": ["A"]}).to_parquet())
+    with pytest.raises(Corrupt, match="register of the sides is damaged"):
+        read_register(store)
+
+
+def read_proof(run: Run, record: Split) -> pd.DataFrame:
+    return pd.read_csv(
+        io.BytesIO(run.fetch(record.proof)), dtype=str, keep_default_na=False, na_values=[""]
+    )
+
+
+@given(st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_anybody_can_recompute_the_split_and_any_row_put_elsewhere_is_seen(
+    whole_split: tuple[Run, Split], data: st.DataObject
+) -> None:
+    run, record = whole_split
+    proof = read_proof(run, record)
+    shares = run.config.test_share, run.config.validation_share
+    assert flaw_in(proof, shares) is None
+    assert len(proof) == len(read_parquet(run, record.parts))
+    row = data.draw(st.sampled_from(range(len(proof))))
+    old = proof.at[row, "side"]
+    proof.at[row, "side"] = data.draw(
+        st.sampled_from([side for side in ("train", "validation", "test") if side != old])
+    )
+    told = str(flaw_in(proof, shares))
+    assert proof.at[row, "key"] in told or proof.at[row, "group"] in told
+
+
+def test_a_group_on_two_sides_is_seen_also_where_no_hash_decided(
+    whole_split: tuple[Run, Split],
+) -> None:
+    run, record = whole_split
+    proof = read_proof(run, record)
+    assert flaw_in(proof, None) is None
+    lesion = proof[proof["lesion_id"] == "L20"].index
+    proof.loc[lesion, "side"] = ["train", "test", *["train"] * (len(lesion) - 2)]
+    assert "stands on several sides" in str(flaw_in(proof, None))
+    proof.at[lesion[0], "group"] = "another"
+    assert "is not in the group" in str(flaw_in(proof, None))
+
+
+@pytest.fixture(scope="module")
+def whole_split(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Split]:
+    store = open_store(str(tmp_path_factory.mktemp("split") / "store"))
+    put_lesions(store, "melanoma", range(100, 160))
+    put_lesions(store, "nevus", range(200, 260))
+    rows = "".join(f"ISIC_{number:07d},L{number // 5}\n" for number in range(100, 160))
+    store.create("raw/m/labels.csv", f"image_id,lesion_id\n{rows}".encode())
+    run = run_of(store)
+    return run, do(run, "ingest", "validate", "split")
+
+
+def test_how_each_class_and_source_lies_over_the_sides_is_on_record(
+    whole_split: tuple[Run, Split],
+) -> None:
+    run, record = whole_split
+    parts = table_of(run, record.parts)
+    by_class = {each.name: each for each in record.strata if each.by == "class"}
+    assert sum(by_class["melanoma"].groups.values()) == 12
+    for side, count in by_class["nevus"].groups.items():
+        of_side = parts[(parts["side"] == side) & (parts["label"] == "nevus")]
+        assert count == of_side["group"].nunique()
+    assert [each.name for each in record.strata if each.by == "source"] == ["ISIC, not HAM10000"]
+    assert all(0 < each.chance <= 1 for each in record.strata if each.chance is not None)
+
+
+def test_a_stratum_that_no_hash_would_give_is_told() -> None:
+    rows = [(f"G{number}", "nevus", "unknown", "train") for number in range(100)]
+    frame = pd.DataFrame(rows, columns=["group", "label", "source", "side"])
+    uneven = strata_of(frame, (0.2, 0.15))
+    assert all(each.chance is not None and each.chance < 1e-6 for each in uneven)
+    assert [each.chance for each in strata_of(frame, None)] == [None, None]
