@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tasks.config import Retraining, parse_config
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
-from tasks.pipeline import PIPELINE, Step
+from tasks.pipeline import PIPELINE, Step, part_named
 from tasks.quiet import quiet_loggers
 from tasks.run import Progress, Run, execute, open_run, steps_until
 from tasks.storage import open_store
@@ -62,11 +62,26 @@ ConfigJson = Annotated[
 ]
 
 
+PartName = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        help="Do one part only, such as 2-of-4 or the name of a recipe, and commit it. Without it "
+        "the step does the parts that are missing, and joins all.",
+    ),
+]
+
+
 def _step_command(step: Step) -> Callable[..., None]:
     def command(run: RunUri, config: ConfigJson = "{}") -> None:
         execute(step, open_run(run, parse_config(config), step=step.name))
 
-    return command
+    def command_of_parts(run: RunUri, config: ConfigJson = "{}", part: PartName = None) -> None:
+        parsed = parse_config(config)
+        row = part_named(step, part, parsed) if part else step
+        execute(row, open_run(run, parsed, step=row.name))
+
+    return command_of_parts if step.division else command
 
 
 for _step in PIPELINE:

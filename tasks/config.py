@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks.errors import BadInput
 from tasks.lesions import Diagnosis
+from tasks.parts import BUCKETS
 
 Recipe = Literal["baseline", "regularized", "balanced"]
 
@@ -55,6 +56,14 @@ class Retraining(BaseModel):
         title="Packed size (px)",
         description="Side of the square that ingest decodes each image to, once, in pixels. "
         "At least the image size.",
+    )
+    parts: int = Field(
+        1,
+        ge=1,
+        le=BUCKETS,
+        title="Parts",
+        description="Into how many parts the files are dealt out, for as many machines to decode "
+        "and compare side by side. The result does not depend on it.",
     )
     maximum_megapixels: int = Field(
         64,

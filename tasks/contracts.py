@@ -38,9 +38,13 @@ class Provenance(Frozen):
     code: str = Field(description="SHA-256 over the source of the step and all it imports.")
     fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
     inputs: dict[str, str] = Field(description="Content hash of each record that was read.")
+    parts: dict[str, str] = Field({}, description="Content hash of the record of each part.")
     reused_from: str | None = Field(description="The run that did the work, if not this one.")
     committed_at: str = Field(description="UTC, ISO 8601.")
-    seconds: float = Field(description="Wall time of the step, without interpreter start-up.")
+    seconds: float = Field(
+        description="Wall time of the step, without interpreter start-up, and without parts that "
+        "were done before it began."
+    )
     peak_memory_bytes: int
     machine: str
     image: str | None = Field(None, description="Digest of the container image, if it ran in one.")
@@ -77,6 +81,21 @@ def _placeless(value: Any) -> Any:
         place = {"key"} if value.keys() == Artifact.model_fields.keys() else set()
         return {name: _placeless(part) for name, part in value.items() if name not in place}
     return [_placeless(part) for part in value] if isinstance(value, list) else value
+
+
+class IngestedPart(Record):
+    """The files of one part, decoded.
+
+    Attributes:
+        rows: Parquet, one row per image file of this part: what `tasks.manifest.COLUMNS` says of
+            it, but for what tables tell.
+        shards: ``.npy`` files, as in `Ingested`.
+        fetched: Files that had to be fetched.
+    """
+
+    rows: Artifact
+    shards: tuple[Artifact, ...]
+    fetched: int
 
 
 class Ingested(Record):
@@ -142,6 +161,19 @@ class Finding(Frozen):
     consequence: str
     remark: str
     examples: tuple[str, ...]
+
+
+class ValidatedPart(Record):
+    """The near duplicates of one part's images among all images.
+
+    Attributes:
+        pairs: Parquet, one row per pair: ``first`` and ``second`` (keys), ``distance``,
+            ``correlation``; see `tasks.likeness.near_duplicates`.
+        compared: Images of this part.
+    """
+
+    pairs: Artifact
+    compared: int
 
 
 class Validated(Record):
@@ -284,6 +316,13 @@ class TrainedRecipe(Frozen):
     best_epoch: int
     finding: str
     mlflow_run: str
+
+
+class TrainedPart(Record):
+    """One recipe, trained. `classes` is the order of the network's outputs."""
+
+    classes: tuple[Diagnosis, ...]
+    trained: TrainedRecipe
 
 
 class Trained(Record):

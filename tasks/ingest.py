@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from tasks.contracts import Artifact, Ingested
+from tasks.contracts import Artifact, Ingested, IngestedPart
 from tasks.errors import BadInput, NotFound
 from tasks.images import THUMBNAIL_PX, Decoded, decode
 from tasks.lesions import (
@@ -28,6 +29,7 @@ from tasks.lesions import (
 )
 from tasks.likeness import perceptual_hashes, to_hex
 from tasks.manifest import IMAGES_PER_SHARD, read_parquet, table, to_npy, to_parquet
+from tasks.parts import Part, bucket_of
 from tasks.run import Run, code_hash
 from tasks.storage import Entry, read_many
 
@@ -36,13 +38,41 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
-def ingest(run: Run) -> Ingested:
-    """List ``raw/``, fetch and decode what no earlier run has seen, and describe every file.
+def ingest_part(run: Run, part: Part) -> IngestedPart:
+    """Fetch and decode what no earlier run has seen of one part of the files."""
+    images, _, _ = _sort_out(run.delivered())
+    mine = [entry for entry in images if part.holds(entry.key)]
+    known = _known_rows(run)
+    rows = [known[entry.key, entry.etag] for entry in mine if (entry.key, entry.etag) in known]
+    new = [entry for entry in mine if (entry.key, entry.etag) not in known]
+    done = 0
+    for pack in _packs(new):
+        rows += _decode_shard(run, pack)
+        done += len(pack)
+        run.progress(done, len(new), f"{done} of {len(new)} images decoded")
+    frame = table(rows)
+    return IngestedPart(
+        rows=run.keep("rows.parquet", to_parquet(frame)), shards=_shards(frame), fetched=len(new)
+    )
+
+
+def _packs(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """What to pack together: files of one bucket, so that the packs do not depend on the parts."""
+    buckets: dict[int, list[Entry]] = {}
+    for entry in entries:
+        buckets.setdefault(bucket_of(entry.key), []).append(entry)
+    for _, bucket in sorted(buckets.items()):
+        for start in range(0, len(bucket), IMAGES_PER_SHARD):
+            yield bucket[start : start + IMAGES_PER_SHARD]
+
+
+def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
+    """Join the parts, and describe every file by what the delivered tables say of it.
 
     Raises:
         BadInput: There is no image under ``raw/``.
     """
-    images, tables, ignored = _sort_out(list(run.store.list("raw/")))
+    images, tables, ignored = _sort_out(run.delivered())
     if not images:
         raise BadInput(
             "There is nothing to learn from.",
@@ -51,14 +81,8 @@ def ingest(run: Run) -> Ingested:
             received=f"{len(tables)} tables, {len(ignored)} other files and no image",
             do="deliver images: python -m tasks deliver --store STORE --images DIR",
         )
-    known = _known_rows(run)
-    rows = [known[entry.key, entry.etag] for entry in images if (entry.key, entry.etag) in known]
-    new = [entry for entry in images if (entry.key, entry.etag) not in known]
-    for start in range(0, len(new), IMAGES_PER_SHARD):
-        rows += _decode_shard(run, new[start : start + IMAGES_PER_SHARD])
-        done = min(start + IMAGES_PER_SHARD, len(new))
-        run.progress(done, len(new), f"{done} of {len(new)} images decoded")
-
+    rows = [row for part in parts for row in _rows_of(read_parquet(run, part.rows))]
+    fetched = sum(part.fetched for part in parts)
     facts, recognized, unread = _metadata(run, tables)
     coarse = run.config.coarse_codes
     manifest = table([_labelled(row | facts.get(row["image_id"], {}), coarse) for row in rows])
@@ -69,7 +93,7 @@ def ingest(run: Run) -> Ingested:
     unmatched = sorted(facts.keys() - set(manifest["image_id"]))
     log.info(
         "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
-        len(manifest), decoded, len(manifest) - decoded, len(new), len(images) - len(new),
+        len(manifest), decoded, len(manifest) - decoded, fetched, len(images) - fetched,
     )  # fmt: skip
     for name, count in recognized.items():
         log.info("Table %s speaks of %d images.", name, count)
@@ -81,7 +105,7 @@ def ingest(run: Run) -> Ingested:
         packed_px=run.config.packed_size,
         files=len(manifest),
         decoded=decoded,
-        fetched=len(new),
+        fetched=fetched,
         tables=recognized,
         ignored=(*ignored, *unread),
         rows_without_image=len(unmatched),
@@ -188,11 +212,15 @@ def _known_rows(run: Run) -> dict[tuple[str, str], Row]:
     except (BadInput, ValueError) as error:
         log.warning("What earlier runs decoded cannot be used, all is decoded anew: %s", error)
         return {}
-    # Told by tables, which may change from run to run.
+    return {(row["key"], memory.etags.get(row["key"], "")): row for row in _rows_of(manifest)}
+
+
+def _rows_of(manifest: pd.DataFrame) -> list[Row]:
+    """The rows, without what is told by tables, which may change from run to run."""
     told = (set(TABLE_COLUMNS) - {"image_id"}) | {"label", "archive_diagnosis", "other_metadata"}
     own = [name for name in manifest.columns if name not in told]
     rows = manifest[own].astype(object).where(manifest[own].notna(), None).to_dict("records")
-    return {(row["key"], memory.etags.get(row["key"], "")): cast(Row, row) for row in rows}
+    return [cast(Row, row) for row in rows]
 
 
 def _shards(manifest: pd.DataFrame) -> tuple[Artifact, ...]:

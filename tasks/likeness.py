@@ -48,11 +48,14 @@ def to_hex(bits: Array) -> list[str]:
     return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 
-def near_duplicates(thumbnails: Array) -> pd.DataFrame:
+def near_duplicates(thumbnails: Array, of: Array | None = None) -> pd.DataFrame:
     """Pairs of near duplicates.
 
     Args:
         thumbnails: uint8 ``(n, 32, 32)``, grey.
+        of: bool ``(n,)``; which to compare with all others. All, if left out. If several calls
+            together compare each, they find together what one call for all finds; `joined` puts
+            it together.
 
     Returns:
         One row per pair: ``first`` < ``second`` (positions in `thumbnails`), ``distance`` (bits
@@ -65,12 +68,13 @@ def near_duplicates(thumbnails: Array) -> pd.DataFrame:
     lowest = _low_frequencies(thumbnails)
     plain = _bits(lowest)
     normal = _normalized(thumbnails)
+    chosen = np.arange(len(thumbnails)) if of is None else np.flatnonzero(of)
     found = []
     for turn, (mirrored, turned) in enumerate(
         zip(_turns(lowest, frequencies=True), _turns(thumbnails), strict=True)
     ):
         other = _bits(mirrored)
-        first, second = _candidates(plain, other, turn == 0)
+        first, second = _candidates(plain, other, chosen, turn == 0)
         distance = np.count_nonzero(plain[first] != other[second], axis=1)
         close = distance <= MAXIMUM_DISTANCE
         first, second, distance = first[close], second[close], distance[close]
@@ -81,8 +85,18 @@ def near_duplicates(thumbnails: Array) -> pd.DataFrame:
     pairs = pd.concat(found, ignore_index=True)
     ends = np.sort(pairs[["first", "second"]].to_numpy(int), axis=1)
     pairs["first"], pairs["second"] = ends[:, 0], ends[:, 1]
-    best = pairs.sort_values("correlation", ascending=False)
-    return best.drop_duplicates(["first", "second"]).sort_values(["first", "second"])[columns]
+    return joined([pairs])[columns]
+
+
+def joined(pairs: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of pairs as one, in the order of ``first`` and ``second``.
+
+    A pair may have been found at several turns, also from either end; the best of them stands.
+    """
+    best = pd.concat(pairs, ignore_index=True).sort_values("correlation", ascending=False)
+    return best.drop_duplicates(["first", "second"]).sort_values(
+        ["first", "second"], ignore_index=True
+    )
 
 
 def _low_frequencies(thumbnails: Array) -> Array:
@@ -116,24 +130,26 @@ def _normalized(planes: Array, rows: Array | None = None) -> Array:
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
 
 
-def _candidates(plain: Array, other: Array, symmetric: bool) -> tuple[Array, Array]:
-    """Positions (in `plain`, in `other`) that agree in at least one band."""
+def _candidates(plain: Array, other: Array, chosen: Array, symmetric: bool) -> tuple[Array, Array]:
+    """Positions (in `plain`, of those chosen; in `other`) that agree in at least one band."""
     keys = []
     for band in BANDS:
         weights = 1 << np.arange(len(band))
-        left, right = plain[:, band] @ weights, other[:, band] @ weights
-        keys.append(_meetings(left, right, len(plain)))
+        left, right = plain[chosen][:, band] @ weights, other[:, band] @ weights
+        keys.append(_meetings(chosen, left, right))
     first, second = np.divmod(np.unique(np.concatenate(keys)), len(plain))
     wanted = first < second if symmetric else first != second
     return first[wanted], second[wanted]
 
 
-def _meetings(left: Array, right: Array, n: int) -> Array:
-    """``i * n + j`` for all i, j with ``left[i] == right[j]``, without comparing all."""
+def _meetings(places: Array, left: Array, right: Array) -> Array:
+    """``places[i] * len(right) + j`` for all i, j with ``left[i] == right[j]``, without comparing
+    all."""
     order = np.argsort(right, kind="stable")
     start = np.searchsorted(right[order], left, "left")
     counts = np.searchsorted(right[order], left, "right") - start
     counts = np.where(counts <= LARGEST_BUCKET, counts, 0)
-    i = np.repeat(np.arange(n), counts)
+    i = np.repeat(places, counts)
+    starts = np.repeat(start, counts)
     within = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.asarray(i * n + order[np.repeat(start, counts) + within])
+    return np.asarray(i * len(right) + order[starts + within])

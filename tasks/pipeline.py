@@ -4,14 +4,33 @@ The command line, the Airflow DAG and the reuse of earlier work all read this ta
 of a step has the step's name and holds one function of that name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks import contracts
+from tasks.config import Retraining
 from tasks.errors import BadInput
+from tasks.parts import Part
 
 Machine = Literal["small", "large", "gpu"]
 Libraries = Literal["data", "train"]
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the work of a step divides into parts that machines can do side by side.
+
+    The module of the step holds one more function, of the step's name and ``_part``. It takes what
+    the step takes and the part: a `Part` of the files, or one of the names. The step itself takes
+    the records of all parts, and joins them.
+
+    Attributes:
+        over: Field of the configuration that says into which parts: how many, or their names.
+        gives: Type of the record of a part.
+    """
+
+    over: Literal["parts", "recipes"]
+    gives: type[contracts.Record]
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,8 @@ class Step:
         memory_mb: Most memory that it may take, in MiB.
         cpus: Most processor cores that it may keep busy; a smaller machine gives what it has.
         reusable: Whether an earlier result may stand for a new one.
+        division: How its work divides, if it does.
+        part: The part that this row is of; None for a whole step, as all rows of the table are.
     """
 
     name: str
@@ -43,6 +64,8 @@ class Step:
     memory_mb: int = 2048
     cpus: int = 2
     reusable: bool = True
+    division: Division | None = None
+    part: Part | str | None = None
 
 
 PIPELINE: tuple[Step, ...] = (
@@ -53,6 +76,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=contracts.Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("pillow", "scipy"),
+        division=Division("parts", contracts.IngestedPart),
     ),
     Step(
         "validate",
@@ -61,6 +85,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=contracts.Validated,
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part"),
         libraries=("great-expectations",),
+        division=Division("parts", contracts.ValidatedPart),
     ),
     Step(
         "split",
@@ -95,6 +120,7 @@ PIPELINE: tuple[Step, ...] = (
         image="train",
         memory_mb=8192,
         cpus=8,
+        division=Division("recipes", contracts.TrainedPart),
     ),
     Step(
         "evaluate",
@@ -130,13 +156,51 @@ PIPELINE: tuple[Step, ...] = (
 
 
 def step_named(name: str) -> Step:
-    """The row of a step. Raises `BadInput` for an unknown name."""
+    """The row of a step, ``ingest``, or of a part of one, ``ingest/2-of-4``.
+
+    Raises:
+        BadInput: There is no such step, or it does not divide.
+    """
+    whole, _, part = name.partition("/")
     for step in PIPELINE:
-        if step.name == name:
+        if step.name == whole and not part:
             return step
+        if step.name == whole and step.division:
+            return _part(step, Part.named(part) or part)
     raise BadInput(
         "There is no such step.",
         expected=", ".join(step.name for step in PIPELINE),
         received=repr(name),
         do="name one of these",
     )
+
+
+def parts_of(step: Step, config: Retraining) -> tuple[Step, ...]:
+    """The rows of a step's parts under a configuration; none for a step that does not divide."""
+    if step.division is None or step.part:
+        return ()
+    over = getattr(config, step.division.over)
+    if isinstance(over, int):
+        return tuple(_part(step, Part(number, over)) for number in range(1, over + 1))
+    return tuple(_part(step, name) for name in over)
+
+
+def part_named(step: Step, name: str, config: Retraining) -> Step:
+    """The row of one part. Raises `BadInput` if the step has no such part."""
+    parts = parts_of(step, config)
+    for part in parts:
+        if str(part.part) == name:
+            return part
+    raise BadInput(
+        f"{step.name} has no such part.",
+        expected=" or ".join(str(part.part) for part in parts) or "no part: it does not divide",
+        received=repr(name),
+        do=f"name one of these, or change {step.division.over} in --config"
+        if step.division
+        else "leave --part out",
+    )
+
+
+def _part(step: Step, part: Part | str) -> Step:
+    assert step.division
+    return replace(step, name=f"{step.name}/{part}", gives=step.division.gives, part=part)

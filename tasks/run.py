@@ -17,21 +17,23 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
 from tasks.config import Retraining
 from tasks.contracts import Artifact, Provenance, Record
 from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound, PipelineError
-from tasks.pipeline import PIPELINE, Step, step_named
+from tasks.lesions import IMAGE_SUFFIXES
+from tasks.parts import Part
+from tasks.pipeline import PIPELINE, Step, parts_of, step_named
 from tasks.quiet import imports_muted
-from tasks.storage import Store, open_store, read_many
+from tasks.storage import Entry, Store, open_store, read_many
 
 log = logging.getLogger("tasks")
 
@@ -56,7 +58,8 @@ class Run:
         store: The store.
         name: Name of the run, ``runs/<name>/`` in the store.
         config: The run's configuration.
-        step: The step that this object was made for; its artifacts go to its folder.
+        step: The step that this object was made for, or the part of one, such as
+            ``ingest/2-of-4``; its artifacts go to its folder.
         watch: Called with each `Progress`, in the process of the step.
         attempt: Folder of this attempt's artifacts. Two attempts at one step may overlap (a
             worker that was given up for lost goes on); neither may overwrite what the record of
@@ -114,6 +117,23 @@ class Run:
                 do="find out who changed it; then start a new run",
             )
         return data
+
+    def delivered(self) -> list[Entry]:
+        """What lay under ``raw/`` when this run first looked and found an image.
+
+        It is written down then, so that all parts of a step, however late each begins or begins
+        again, speak of the same files. What is delivered meanwhile is for the next run.
+        """
+        key = f"runs/{self.name}/raw.json"
+        with suppress(NotFound):
+            return [Entry(**entry) for entry in json.loads(self.store.read(key))]
+        found = list(self.store.list("raw/"))
+        if any(entry.key.casefold().endswith(IMAGE_SUFFIXES) for entry in found):
+            try:
+                self.store.create(key, json.dumps([asdict(entry) for entry in found]).encode())
+            except AlreadyExists:
+                return self.delivered()
+        return found
 
     def progress(self, done: int, total: int, text: str) -> None:
         """Tell whoever watches, here and from afar, how far this step is."""
@@ -190,6 +210,7 @@ def execute(step: Step, run: Run) -> Record:
         Halt: The step decided that the steps after it must not run.
     """
     started = time.monotonic()
+    run = _narrowed(step, run)
     inputs = {need: _needed(run, need, step.name) for need in step.needs}
     fingerprint = _fingerprint(step, run, inputs)
     committed = run.record(step.name)
@@ -207,6 +228,14 @@ def execute(step: Step, run: Run) -> Record:
     return committed
 
 
+def _narrowed(step: Step, run: Run) -> Run:
+    """The part that has a name sees no other name, and so cannot depend on one."""
+    if step.division is None or not isinstance(step.part, str):
+        return run
+    only: dict[str, Any] = {step.division.over: (step.part,)}
+    return replace(run, config=run.config.model_copy(update=only))
+
+
 def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
     """Tell the report why there is no record. Nothing relies on it."""
     word = json.dumps({"error": str(error), "exit_code": error.exit_code}).encode()
@@ -217,24 +246,24 @@ def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
 def _do(
     step: Step, run: Run, inputs: dict[str, Record], fingerprint: str, started: float
 ) -> Record:
-    reused, earlier = _reusable(step, run, fingerprint)
-    if earlier:
-        record = earlier
+    reused, record = _reusable(step, run, fingerprint)
+    parts: dict[str, Record] = {}
+    if record:
         log.info(
             "%s: nothing it depends on has changed; reused the work of run %s.", step.name, reused
         )
     else:
-        with imports_muted():
-            module = import_module(f"tasks.{step.name}")
-        record = getattr(module, step.name)(run, *inputs.values())
+        parts = _parts(step, run)
+        record = _call(step, run, inputs, tuple(parts.values()))
     record = record.with_provenance(
         Provenance(
             step=step.name,
             run=run.name,
             config=run.config,
-            code=code_hash(step.name),
+            code=code_hash(_module(step)),
             fingerprint=fingerprint,
             inputs={name: record.content_hash for name, record in inputs.items()},
+            parts={name: record.content_hash for name, record in parts.items()},
             reused_from=reused,
             committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 3),
@@ -244,6 +273,35 @@ def _do(
         )
     )
     return _commit(step, run, record, fingerprint)
+
+
+def _module(step: Step) -> str:
+    return step.name.partition("/")[0]
+
+
+def _call(step: Step, run: Run, inputs: dict[str, Record], parts: tuple[Record, ...]) -> Record:
+    with imports_muted():
+        module = import_module(f"tasks.{_module(step)}")
+    if step.part:
+        made = getattr(module, f"{_module(step)}_part")(run, *inputs.values(), step.part)
+    elif step.division:
+        made = getattr(module, step.name)(run, *inputs.values(), parts)
+    else:
+        made = getattr(module, step.name)(run, *inputs.values())
+    return cast(Record, made)
+
+
+def _parts(step: Step, run: Run) -> dict[str, Record]:
+    """The records of a step's parts, by their names; what no machine has done yet is done here."""
+    rows = parts_of(step, run.config)
+    records = {}
+    for before, row in enumerate(rows):
+
+        def watch(now: Progress, before: int = before) -> None:
+            run.progress(before * now.total + now.done, len(rows) * now.total, now.text)
+
+        records[str(row.part)] = execute(row, replace(run, step=row.name, watch=watch))
+    return records
 
 
 def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
@@ -258,7 +316,8 @@ def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
         _check_same_work(run, step, winner, fingerprint)
         log.warning("%s: another attempt committed first; its record stands.", step.name)
         return winner
-    run.store.replace(_latest_key(step.name), json.dumps({"run": run.name}).encode())
+    if not step.part:
+        run.store.replace(_latest_key(step.name), json.dumps({"run": run.name}).encode())
     if step.reusable and record.provenance and not record.provenance.reused_from:
         run.store.replace(_reuse_key(step, fingerprint), json.dumps({"run": run.name}).encode())
     return record
@@ -287,7 +346,7 @@ def _check_same_work(run: Run, step: Step, committed: Record, fingerprint: str) 
             f"Run {run.name} already holds {step.name}, made from something else.",
             expected="the same configuration, code and inputs as when it was committed",
             received="changed since: "
-            + (", ".join(changed) or "the code, a library, raw/ or an earlier record"),
+            + (", ".join(changed) or "the code, a library or an earlier record"),
             do="start a new run: a committed record is never rewritten",
         )
 
@@ -342,7 +401,7 @@ def artifacts_of(value: Any) -> Iterator[Artifact]:
 def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
     parts: dict[str, Any] = {
         "step": step.name,
-        "code": code_hash(step.name),
+        "code": code_hash(_module(step)),
         "libraries": {name: metadata.version(name) for name in step.libraries},
         "config": {
             name: value
@@ -352,7 +411,11 @@ def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
         "inputs": {name: record.content_hash for name, record in inputs.items()},
     }
     if not step.needs:
-        parts["raw"] = [(entry.key, entry.etag) for entry in run.store.list("raw/")]
+        parts["raw"] = [
+            (entry.key, entry.etag)
+            for entry in run.delivered()
+            if not isinstance(step.part, Part) or step.part.holds(entry.key)
+        ]
     return sha256(json.dumps(parts, sort_keys=True).encode())
 
 

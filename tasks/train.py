@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
 from tasks.config import Recipe
-from tasks.contracts import Epoch, Oversampled, Split, Trained, TrainedRecipe
+from tasks.contracts import Epoch, Oversampled, Split, Trained, TrainedPart, TrainedRecipe
 from tasks.figures import percent
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import pixels_of, read_parquet
@@ -31,8 +31,8 @@ LOSS_RISE = 1.10
 EXPLAINED = 0.25
 
 
-def train(run: Run, split: Split, oversampled: Oversampled) -> Trained:
-    """Train the configured recipes, one after the other.
+def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe) -> TrainedPart:
+    """Train one recipe.
 
     Raises:
         Momentary: MLflow cannot be reached; found out before training, not after.
@@ -43,14 +43,19 @@ def train(run: Run, split: Split, oversampled: Oversampled) -> Trained:
     classes = tuple(name for name in DIAGNOSES if name in set(parts["label"]))
     training = _load(run, parts[parts["side"] == "train"], classes)
     validation = _load(run, parts[parts["side"] == "validation"], classes)
-    recipes = []
-    for recipe in run.config.recipes:
-        shown = training
-        if recipe == "balanced":
-            copies = _load(run, read_parquet(run, oversampled.copies), classes)
-            shown = tuple(np.concatenate(pair) for pair in zip(training, copies, strict=True))
-        recipes.append(_train_one(run, recipe, shown, validation, classes))
-    return Trained(classes=classes, recipes=tuple(recipes))
+    if recipe == "balanced":
+        copies = _load(run, read_parquet(run, oversampled.copies), classes)
+        training = tuple(np.concatenate(pair) for pair in zip(training, copies, strict=True))
+    return TrainedPart(
+        classes=classes, trained=_train_one(run, recipe, training, validation, classes)
+    )
+
+
+def train(
+    run: Run, split: Split, oversampled: Oversampled, parts: tuple[TrainedPart, ...]
+) -> Trained:
+    """Gather the trained recipes, in the order in which the configuration names them."""
+    return Trained(classes=parts[0].classes, recipes=tuple(part.trained for part in parts))
 
 
 def _load(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> tuple[Array, ...]:
@@ -139,8 +144,7 @@ class _Watcher(keras.callbacks.Callback):
             f"{now.val_balanced_accuracy:.3f}"
         )
         log.info(text)
-        before = config.recipes.index(self.recipe) * config.epochs
-        self.run.progress(before + number, config.epochs * len(config.recipes), text)
+        self.run.progress(number, config.epochs, text)
 
 
 def _entropy(labels: Array) -> float:

@@ -17,20 +17,22 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Retraining
-from tasks.contracts import Artifact, Finding, Ingested, Shape, Validated
+from tasks.contracts import Artifact, Finding, Ingested, Shape, Validated, ValidatedPart
 from tasks.errors import BadInput
 from tasks.groups import groups_of
 from tasks.images import THUMBNAIL_PX
 from tasks.laws import RULES, Breach, Evidence, Rule, shape_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
-from tasks.likeness import near_duplicates
+from tasks.likeness import joined, near_duplicates
 from tasks.manifest import read_parquet, to_parquet
+from tasks.parts import Part
 from tasks.run import Run, latest_record
 
 log = logging.getLogger(__name__)
 
 EXAMPLES = 10  # enough to look into a finding; the quarantine table holds all of them
 SMALLEST_PX = 32  # below this a lesion's structures cannot be seen
+PAIR = ["first", "second"]
 LARGEST_PX = 32_768  # beyond any dermatoscope: such a header is broken
 
 # Judged on what is accepted, because they ask what a network will learn from. All others are
@@ -38,7 +40,23 @@ LARGEST_PX = 32_768  # beyond any dermatoscope: such a header is broken
 ON_ACCEPTED = ("class_not_learnable", "distribution_shift")
 
 
-def validate(run: Run, ingested: Ingested) -> Validated:
+def validate_part(run: Run, ingested: Ingested, part: Part) -> ValidatedPart:
+    """Find the near duplicates of one part's images among all images."""
+    manifest = read_parquet(run, ingested.manifest)
+    rows = manifest[manifest["thumbnail"].notna()]
+    planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
+    mine = rows["key"].map(part.holds).to_numpy(bool)
+    found = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), mine)
+    keys = rows["key"].to_numpy()
+    named = found.assign(
+        **{end: pd.Series(keys[found[end].to_numpy(int)], dtype="str") for end in PAIR}
+    )
+    return ValidatedPart(
+        pairs=run.keep("pairs.parquet", to_parquet(named)), compared=int(mine.sum())
+    )
+
+
+def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> Validated:
     """Check the manifest and split it into what is accepted and what is quarantined.
 
     Raises:
@@ -46,7 +64,8 @@ def validate(run: Run, ingested: Ingested) -> Validated:
             learned: fewer than two classes, or no melanoma.
     """
     manifest = read_parquet(run, ingested.manifest)
-    manifest, pairs = _with_near_duplicates(manifest)
+    pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
+    manifest = _with_near_duplicates(manifest, pairs)
     with _great_expectations() as (context, pages):
         results = _manifest_results(context, manifest)
         findings, remaining, quarantined, relabelled = _judge(
@@ -100,14 +119,8 @@ def _judge(
     return findings, remaining, quarantined, relabelled
 
 
-def _with_near_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The manifest with a name for each set of near duplicates, and the pairs, by their keys."""
-    rows = manifest[manifest["thumbnail"].notna()]
-    planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
-    found = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX))
-    keys = rows["key"].to_numpy()
-    first, second = found["first"].to_numpy(int), found["second"].to_numpy(int)
-    pairs = pd.DataFrame({"first": keys[first], "second": keys[second]}, dtype="str")
+def _with_near_duplicates(manifest: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The manifest with a name for each set of near duplicates."""
     # Each pair is a link; what hangs together by such links has one name.
     links = pd.concat(
         [
@@ -116,7 +129,7 @@ def _with_near_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
         ]
     ).astype("str")
     names = dict(zip(links["image_id"], groups_of(links), strict=True))
-    return manifest.assign(near_duplicate=manifest["key"].map(names).astype("str")), pairs
+    return manifest.assign(near_duplicate=manifest["key"].map(names).astype("str"))
 
 
 def _previous(run: Run) -> tuple[str, Shape] | None:

@@ -16,6 +16,7 @@ from tasks.run import _imports as own_imports
 
 ROOT = Path(__file__).parents[2]
 STEPS = [step.name for step in PIPELINE]
+DIVIDED = [step for step in PIPELINE if step.division]
 COMMANDS = ["__main__", "deliver", "promote", "report", "synthesize"]
 MODULES = sorted(path.stem for path in (ROOT / "tasks").glob("*.py"))
 HEAVY = ("numpy", "pandas", "boto3", "keras", "tensorflow", "great_expectations", "mlflow")
@@ -133,15 +134,52 @@ def functions_of(module: str) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in tree_of(module).body if isinstance(node, ast.FunctionDef)}
 
 
+def takes(function: ast.FunctionDef) -> list[str]:
+    return [ast.unparse(each.annotation) for each in function.args.args if each.annotation]
+
+
+def gives(function: ast.FunctionDef) -> str:
+    return ast.unparse(function.returns or ast.Constant(None))
+
+
 @each_step
 def test_a_step_is_a_function_from_the_records_it_needs_to_the_record_it_gives(step: Step) -> None:
     function = functions_of(step.name)[step.name]
-    takes = [ast.unparse(each.annotation) for each in function.args.args if each.annotation]
     expected = [step_named(need).gives.__name__ for need in step.needs]
+    if step.division:
+        expected.append(f"tuple[{step.division.gives.__name__}, ...]")
 
-    assert takes == ["Run", *expected]
-    assert ast.unparse(function.returns or ast.Constant(None)) == step.gives.__name__
+    assert takes(function) == ["Run", *expected]
+    assert gives(function) == step.gives.__name__
     assert ast.get_docstring(function)
+
+
+@pytest.mark.parametrize("step", DIVIDED, ids=lambda step: str(step.name))
+def test_a_part_is_a_function_from_what_its_step_takes_and_the_part(step: Step) -> None:
+    function = functions_of(step.name)[f"{step.name}_part"]
+    division = step.division
+    assert division
+    part = {"parts": "Part", "recipes": "Recipe"}[division.over]
+
+    assert takes(function) == [
+        "Run",
+        *(step_named(need).gives.__name__ for need in step.needs),
+        part,
+    ]
+    assert gives(function) == division.gives.__name__
+    assert ast.get_docstring(function)
+
+
+@pytest.mark.parametrize("step", PIPELINE, ids=STEPS)
+def test_only_a_step_that_divides_has_a_function_for_its_parts(step: Step) -> None:
+    assert (f"{step.name}_part" in functions_of(step.name)) == bool(step.division)
+
+
+@pytest.mark.parametrize("step", DIVIDED, ids=lambda step: str(step.name))
+def test_the_result_depends_on_the_names_of_the_parts_but_not_on_their_number(step: Step) -> None:
+    assert step.division
+    assert ("recipes" in step.config) == (step.division.over == "recipes")
+    assert "parts" not in step.config
 
 
 def fields_read(module: str) -> set[str]:
@@ -176,7 +214,7 @@ def test_a_step_reads_no_field_that_reuse_does_not_know_of(step: Step) -> None:
 
 
 def test_reading_a_field_is_seen_however_it_is_reached() -> None:
-    assert fields_read("train") >= {"epochs", "image_size", "recipes"}
+    assert fields_read("train") >= {"epochs", "image_size", "learning_rate"}
     assert "tasks.network" in {f"tasks.{name}" for name in all_it_imports("train")}
 
 
@@ -184,8 +222,9 @@ def test_reading_a_field_is_seen_however_it_is_reached() -> None:
 def test_a_step_depends_on_no_field_that_it_does_not_read(step: Step) -> None:
     """Else a change of that field would throw work away."""
     read = set().union(*(fields_read(name) for name in all_it_imports(step.name)))
+    divided_over = {step.division.over} if step.division else set()  # read by `tasks.run`
 
-    assert set(step.config) <= read
+    assert set(step.config) <= read | divided_over
 
 
 # What no file may hold --------------------------------------------------------------------------
