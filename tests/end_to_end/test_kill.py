@@ -144,7 +144,8 @@ def assert_nothing_half_is_trusted(store: Path, step: str) -> None:
         for artifact in artifacts_of(record):
             run.fetch(artifact)
     for note in run.store.list("shared/reuse/"):
-        of_step, earlier = note.key.split("/")[2], json.loads(run.store.read(note.key))["run"]
+        of_step = note.key.removeprefix("shared/reuse/").rpartition("/")[0]
+        earlier = json.loads(run.store.read(note.key))["run"]
         assert record_of(of_step, store, earlier) is not None
     for shared in run.store.list("shared/"):
         _, kind, name = shared.key.split("/", 2)
