@@ -144,6 +144,13 @@ class Retraining(BaseModel):
         title="Learning rate",
         description="Step size of Adam. Its authors' default is 0.001.",
     )
+    checkpoint_minutes: float = Field(
+        5.0,
+        ge=0,
+        le=60,
+        title="Minutes between checkpoints",
+        description="At most so much training is lost to a kill. 0: after each step of training.",
+    )
     validation_share: float = Field(
         0.15,
         ge=0.05,

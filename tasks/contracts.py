@@ -288,13 +288,18 @@ class Oversampled(Record):
 
 
 class Epoch(Frozen):
-    """Figures at the end of one pass over the training part. Losses are cross-entropies in nats."""
+    """Figures at the end of one pass over the training part. Losses are cross-entropies in nats.
+
+    Attributes:
+        val_recall: Of each class, in the order of the outputs; None for one with no image there.
+    """
 
     loss: float
     accuracy: float
     val_loss: float
     val_accuracy: float
     val_balanced_accuracy: float
+    val_recall: tuple[float | None, ...] = ()
     seconds: float
 
 

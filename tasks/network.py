@@ -5,9 +5,12 @@ three networks that the public notebooks on the nine-class set walk through, aft
 own tutorial "Image classification".
 """
 
+import io
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import keras
 import numpy as np
@@ -30,6 +33,7 @@ def build(
         learning_rate: Of Adam.
         seed: Of weights, dropout and augmentation.
     """
+    keras.utils.clear_session()  # else the names of layers tell what was built before
     keras.utils.set_random_seed(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     x = layers.Resizing(image_size, image_size, antialias=True)(image)
@@ -112,11 +116,25 @@ def shrink(pixels: Array, image_size: int) -> Array:
 
 
 def to_bytes(model: keras.Model) -> bytes:
-    """The model as a ``.keras`` file."""
+    """The model as a ``.keras`` file, without its optimizer: equal models, equal bytes."""
+    bare = keras.Model.from_config(model.get_config())
+    bare.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
-        model.save(path)
-        return path.read_bytes()
+        bare.save(path)
+        return _timeless(path)
+
+
+def _timeless(path: Path) -> bytes:
+    """A ``.keras`` file, which is a zip, without the time of day."""
+    file = io.BytesIO()
+    with ZipFile(path) as source, ZipFile(file, "w") as target:
+        for name in sorted(source.namelist()):
+            data = source.read(name)
+            if name == "metadata.json":
+                data = json.dumps(json.loads(data) | {"date_saved": "1980-01-01@00:00:00"}).encode()
+            target.writestr(ZipInfo(name), data)  # ZipInfo's own date is 1980
+    return file.getvalue()
 
 
 def from_bytes(data: bytes) -> keras.Model:

@@ -114,7 +114,10 @@ PIPELINE: tuple[Step, ...] = (
         "Trains each recipe, keeps its curves and says whether it over- or underfits.",
         needs=("split", "oversample"),
         gives=contracts.Trained,
-        config=("image_size", "recipes", "epochs", "batch_size", "learning_rate", "seed"),
+        config=(
+            *("image_size", "recipes", "epochs", "batch_size", "learning_rate", "seed"),
+            "checkpoint_minutes",  # changes no result, but is read
+        ),
         libraries=("keras",),
         machine="gpu",
         image="train",

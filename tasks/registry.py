@@ -77,7 +77,13 @@ def experiment_id(client: Any, store: Store) -> str:
     return str(client.create_experiment(EXPERIMENT, artifact_location=place))
 
 
-def log_curves(run: Run, recipe: str, epochs: tuple[Epoch, ...], facts: dict[str, str]) -> str:
+def log_curves(
+    run: Run,
+    recipe: str,
+    classes: tuple[str, ...],
+    epochs: tuple[Epoch, ...],
+    facts: dict[str, str],
+) -> str:
     """Log one trained recipe with its curves and `facts`; returns the id of the MLflow run."""
     from mlflow.entities import Metric, Param, RunTag
 
@@ -89,7 +95,7 @@ def log_curves(run: Run, recipe: str, epochs: tuple[Epoch, ...], facts: dict[str
         metrics = [
             Metric(name, value, now_ms, step)
             for step, epoch in enumerate(epochs, start=1)
-            for name, value in epoch.model_dump().items()
+            for name, value in _figures(epoch, classes).items()
         ]
         config = run.config.model_dump(mode="json") | {"recipe": recipe}
         client.log_batch(
@@ -100,6 +106,12 @@ def log_curves(run: Run, recipe: str, epochs: tuple[Epoch, ...], facts: dict[str
         )
         client.set_terminated(created.info.run_id)
         return str(created.info.run_id)
+
+
+def _figures(epoch: Epoch, classes: tuple[str, ...]) -> dict[str, float]:
+    figures = epoch.model_dump(exclude={"val_recall"})
+    recalls = zip(classes, epoch.val_recall, strict=True)
+    return figures | {f"val_recall/{name}": each for name, each in recalls if each is not None}
 
 
 def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:

@@ -37,6 +37,8 @@ from tasks.storage import Entry, Store, open_store, read_many
 
 log = logging.getLogger("tasks")
 
+CHECKPOINTS = "checkpoints"  # folder of a step's, or a part's, that its record makes superfluous
+
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -316,11 +318,21 @@ def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
         _check_same_work(run, step, winner, fingerprint)
         log.warning("%s: another attempt committed first; its record stands.", step.name)
         return winner
+    _sweep(step, run)
     if not step.part:
         run.store.replace(_latest_key(step.name), json.dumps({"run": run.name}).encode())
     if step.reusable and record.provenance and not record.provenance.reused_from:
         run.store.replace(_reuse_key(step, fingerprint), json.dumps({"run": run.name}).encode())
     return record
+
+
+def _sweep(step: Step, run: Run) -> None:
+    """Delete the checkpoints of what is committed. That they stay does no harm."""
+    try:
+        for entry in list(run.store.list(run.key(f"{CHECKPOINTS}/", step.name))):
+            run.store.delete(entry.key)
+    except PipelineError as error:
+        log.warning("%s: its checkpoints stay behind: %s", step.name, error)
 
 
 def _needed(run: Run, need: str, step: str) -> Record:

@@ -8,6 +8,8 @@ Two kinds of write, both all-or-nothing:
 - ``replace`` overwrites. Only artifacts that a record will vouch for by their SHA-256, and
   progress, are replaced.
 
+Only checkpoints are ever deleted.
+
 Addresses and credentials of an S3 server come from the environment, under the names that every
 AWS tool reads: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
 """
@@ -77,6 +79,10 @@ class Store(Protocol):
 
     def replace(self, key: str, data: bytes) -> None:
         """Write an object, whole or not at all, over whatever stood there."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no fault."""
         ...
 
 
@@ -206,6 +212,14 @@ class DirectoryStore:
         with self._partial(key, data) as partial:
             os.replace(partial, self._key_path(key))
 
+    def delete(self, key: str) -> None:
+        try:
+            self._key_path(key).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return  # a part of the key is a file: there is nothing below it
+        except OSError as error:
+            raise self._explained(error, key) from error
+
     @contextmanager
     def _partial(self, key: str, data: bytes) -> Iterator[str]:
         """A complete temporary file on the same file system, gone afterwards."""
@@ -332,6 +346,10 @@ class S3Store:
     def replace(self, key: str, data: bytes) -> None:
         with self._explained(key):
             self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+
+    def delete(self, key: str) -> None:
+        with self._explained(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:

@@ -1,23 +1,24 @@
 """train: each recipe on the training part, watched on the validation part."""
 
+import json
 import logging
 import math
-import time
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
-from sklearn.metrics import balanced_accuracy_score
 
+from tasks.checkpoints import Checkpoints
 from tasks.config import Recipe
-from tasks.contracts import Epoch, Oversampled, Split, Trained, TrainedPart, TrainedRecipe
+from tasks.contracts import Epoch, Oversampled, Record, Split, Trained, TrainedPart, TrainedRecipe
 from tasks.figures import percent
+from tasks.fitting import Examples, Plan, fit
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import pixels_of, read_parquet
 from tasks.network import build, shrink, to_bytes
 from tasks.registry import log_curves, mlflow_client
-from tasks.run import Run
+from tasks.run import CHECKPOINTS, Run, code_hash, sha256
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,11 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
     validation = _load(run, parts[parts["side"] == "validation"], classes)
     if recipe == "balanced":
         copies = _load(run, read_parquet(run, oversampled.copies), classes)
-        training = tuple(np.concatenate(pair) for pair in zip(training, copies, strict=True))
+        images, labels = (np.concatenate(pair) for pair in zip(training, copies, strict=True))
+        training = images, labels
     return TrainedPart(
-        classes=classes, trained=_train_one(run, recipe, training, validation, classes)
+        classes=classes,
+        trained=_train_one(run, recipe, training, validation, classes, (split, oversampled)),
     )
 
 
@@ -58,7 +61,7 @@ def train(
     return Trained(classes=parts[0].classes, recipes=tuple(part.trained for part in parts))
 
 
-def _load(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> tuple[Array, ...]:
+def _load(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Examples:
     """Pixels, uint8 ``(n, image_size, image_size, 3)``, and classes, int ``(n,)``."""
     labels = rows["label"].map({name: index for index, name in enumerate(classes)})
     return shrink(pixels_of(run, rows), run.config.image_size), labels.to_numpy(int)
@@ -67,9 +70,10 @@ def _load(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> tuple
 def _train_one(
     run: Run,
     recipe: Recipe,
-    training: tuple[Array, ...],
-    validation: tuple[Array, ...],
+    training: Examples,
+    validation: Examples,
     classes: tuple[Diagnosis, ...],
+    records: tuple[Record, ...],
 ) -> TrainedRecipe:
     config = run.config
     model = build(
@@ -79,17 +83,16 @@ def _train_one(
         learning_rate=config.learning_rate,
         seed=config.seed,
     )
-    watcher = _Watcher(run, recipe, validation)
-    model.fit(
-        *training,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        callbacks=[watcher],
-        verbose=0,
+    plan = Plan(epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+    fitted = fit(
+        model,
+        training,
+        validation,
+        plan,
+        checkpoints=_checkpoints(run, recipe, records),
+        watch=lambda epochs: _tell(run, recipe, epochs),
     )
-    model.set_weights(watcher.best_weights)
-    epochs = tuple(watcher.epochs)
-    best = 1 + int(np.argmin([epoch.val_loss for epoch in epochs]))
+    epochs, best = fitted.epochs, fitted.best_epoch
     said = finding(recipe, epochs, best, _entropy(training[1]))
     log.info(said)
     artifact = run.keep(f"{recipe}.keras", to_bytes(model))
@@ -102,49 +105,33 @@ def _train_one(
         epochs=epochs,
         best_epoch=best,
         finding=said,
-        mlflow_run=log_curves(run, recipe, epochs, facts),
+        mlflow_run=log_curves(run, recipe, classes, epochs, facts),
     )
 
 
-class _Watcher(keras.callbacks.Callback):
-    """Scores validation after each epoch and keeps the weights with the lowest loss there."""
+def _checkpoints(run: Run, recipe: Recipe, records: tuple[Record, ...]) -> Checkpoints:
+    """The checkpoints of this very work: all that the trained weights depend on is in their keys'
+    hash."""
+    chosen = ("image_size", "epochs", "batch_size", "learning_rate", "seed")
+    parts = {
+        "recipe": recipe,
+        "data": [record.content_hash for record in records],
+        "code": code_hash("train"),
+        "keras": [keras.__version__, keras.backend.backend()],
+        "config": run.config.model_dump(mode="json", include=set(chosen)),
+    }
+    work = sha256(json.dumps(parts, sort_keys=True).encode())
+    return Checkpoints(run.store, run.key(f"{CHECKPOINTS}/{work}"), run.config.checkpoint_minutes)
 
-    def __init__(self, run: Run, recipe: Recipe, validation: tuple[Array, ...]) -> None:
-        super().__init__()
-        self.run, self.recipe, (self.pixels, self.labels) = run, recipe, validation
-        self.epochs: list[Epoch] = []
-        self.best_weights: list[Array] = []
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        probabilities = self.model.predict(self.pixels, batch_size=256, verbose=0)
-        answers = probabilities.argmax(axis=1)
-        of_truth = probabilities[np.arange(len(self.labels)), self.labels]
-        now = Epoch(
-            loss=logs["loss"],
-            accuracy=logs["accuracy"],
-            val_loss=float(-np.log(np.clip(of_truth, 1e-7, 1)).mean()),
-            val_accuracy=float((answers == self.labels).mean()),
-            val_balanced_accuracy=float(balanced_accuracy_score(self.labels, answers)),
-            seconds=time.monotonic() - self.started,
-        )
-        if not self.epochs or now.val_loss < min(past.val_loss for past in self.epochs):
-            self.best_weights = self.model.get_weights()
-        self.epochs.append(now)
-        self._tell(epoch + 1, now)
-
-    def _tell(self, number: int, now: Epoch) -> None:
-        config = self.run.config
-        text = (
-            f"{self.recipe}: epoch {number}/{config.epochs}, loss {now.loss:.3f}, "
-            f"validation loss {now.val_loss:.3f}, balanced accuracy "
-            f"{now.val_balanced_accuracy:.3f}"
-        )
-        log.info(text)
-        self.run.progress(number, config.epochs, text)
+def _tell(run: Run, recipe: Recipe, epochs: tuple[Epoch, ...]) -> None:
+    now = epochs[-1]
+    text = (
+        f"{recipe}: epoch {len(epochs)}/{run.config.epochs}, loss {now.loss:.3f}, "
+        f"validation loss {now.val_loss:.3f}, balanced accuracy {now.val_balanced_accuracy:.3f}"
+    )
+    log.info(text)
+    run.progress(len(epochs), run.config.epochs, text)
 
 
 def _entropy(labels: Array) -> float:

@@ -1,0 +1,380 @@
+"""Fitting one network, so that a kill at any moment changes nothing but the time it takes.
+
+Whatever is random is a function of the seed and of how far the work is: the order of the images
+of an epoch is drawn from (seed, epoch), and the generators of dropout and augmentation are
+variables of the model, which a checkpoint holds. Only Keras's own interface is used, so that it
+runs on each of its backends.
+"""
+
+import io
+import json
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+
+from tasks.checkpoints import Checkpoints
+from tasks.contracts import Epoch
+from tasks.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+Examples = tuple[Any, Array]  # what indexes like an array, first axis n; int classes ``(n,)``
+
+# Variables under this path are data that lie on the device, the same in every attempt.
+DATA = "data/"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to fit.
+
+    Attributes:
+        epochs: Passes over the training examples.
+        batch_size: Examples in one step of the optimizer.
+        seed: Of the order of the examples.
+        phases: What is done to the model before the epoch of this number (from 0): it may freeze
+            layers and must compile. A model without phases is compiled already.
+        draw: The examples of an epoch, as indices in their order, from a generator of its own;
+            all of them, shuffled, if None.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    phases: Mapping[int, Callable[[keras.Model], None]] = field(default_factory=dict)
+    draw: Callable[[np.random.Generator], Array] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The curves, and the epoch (from 1) of the lowest validation loss, whose weights the model
+    holds."""
+
+    epochs: tuple[Epoch, ...]
+    best_epoch: int
+
+
+def fit(
+    model: keras.Model,
+    training: Examples,
+    validation: Examples,
+    plan: Plan,
+    *,
+    checkpoints: Checkpoints | None = None,
+    watch: Callable[[tuple[Epoch, ...]], None] = lambda epochs: None,
+) -> Fitted:
+    """Fit a network that gives class probabilities, from its newest whole checkpoint on.
+
+    Args:
+        model: Compiled, with the metric ``accuracy``, or compiled by the first phase. It ends with
+            the weights of the epoch of the lowest validation loss; where the optimizer averages
+            weights (EMA), with their averages.
+        training: Inputs ``(n, ...)`` and classes, int ``(n,)``.
+        validation: The same, to be scored after each epoch.
+        plan: How.
+        checkpoints: Where they are kept; None for work that is begun anew after a kill.
+        watch: Called after each epoch with all epochs so far.
+
+    Raises:
+        BadInput: The loss is no longer a number.
+        SystemExit: SIGTERM came; a checkpoint was written first.
+    """
+    with _sigterm_noted() as noted:
+        fitting = _Fitting(model, training, validation, plan, checkpoints, watch, noted)
+        with suppress(_Stopped):
+            return fitting.run()
+    log.info("Stopped in epoch %d.", len(fitting.epochs) + 1)
+    signal.raise_signal(signal.SIGTERM)  # to whoever had the word before
+    raise SystemExit(128 + signal.SIGTERM)  # it was ignored there
+
+
+class _Stopped(Exception):
+    """SIGTERM was noted, and the step of the optimizer that it came in has ended."""
+
+
+@contextmanager
+def _sigterm_noted() -> Iterator[list[int]]:
+    """A list that is no longer empty once SIGTERM came, instead of what SIGTERM does otherwise."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Batches(keras.utils.PyDataset):
+    """Batches of examples, in the order of `indices`."""
+
+    def __init__(self, examples: Examples, indices: Array, batch_size: int) -> None:
+        super().__init__()
+        self.examples, self.indices, self.batch_size = examples, indices, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.indices) / self.batch_size)
+
+    def __getitem__(self, number: int) -> tuple[Array, Array]:
+        chosen = self.indices[number * self.batch_size : (number + 1) * self.batch_size]
+        inputs, labels = self.examples
+        return inputs[chosen], labels[chosen]
+
+
+class _Fitting(keras.callbacks.Callback):
+    """The work, and how far it is."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        training: Examples,
+        validation: Examples,
+        plan: Plan,
+        checkpoints: Checkpoints | None,
+        watch: Callable[[tuple[Epoch, ...]], None],
+        noted: list[int],
+    ) -> None:
+        super().__init__()
+        self.set_model(model)
+        self.training, self.validation = training, validation
+        self.plan, self.checkpoints, self.watch, self.noted = plan, checkpoints, watch, noted
+        self.epochs: list[Epoch] = []
+        self.best: list[Array] = []  # values of self._variables
+        self.phase = -1
+        self.learned = 0  # examples, in all epochs
+        self.saved_at = time.monotonic()
+        self._begin_epoch()
+
+    def run(self) -> Fitted:
+        self._resume()
+        while len(self.epochs) < self.plan.epochs:
+            self._enter_phase()
+            self._pass()
+            self.epochs.append(self._judge())
+            self._begin_epoch()
+            self.watch(tuple(self.epochs))
+            self._look_up(due=len(self.epochs) == self.plan.epochs)
+        _assign(self._variables, self.best)
+        losses = [epoch.val_loss for epoch in self.epochs]
+        return Fitted(tuple(self.epochs), 1 + int(np.argmin(losses)))
+
+    # One epoch -----------------------------------------------------------------------------------
+
+    def _begin_epoch(self) -> None:
+        self.since = time.monotonic()
+        self.images = 0  # of this epoch, that were learned from
+        self.sums = {"loss": 0.0, "accuracy": 0.0, "seconds": 0.0}
+
+    def _enter_phase(self) -> None:
+        due = max((first for first in self.plan.phases if first <= len(self.epochs)), default=-1)
+        if due != self.phase:
+            self.plan.phases[due](self.model)
+            self.phase = due
+
+    def _order(self) -> Array:
+        generator = np.random.default_rng([self.plan.seed, len(self.epochs)])
+        if self.plan.draw:
+            return self.plan.draw(generator)
+        return generator.permutation(len(self.training[1]))
+
+    def _pass(self) -> None:
+        """Learn from what this epoch has not learned from yet."""
+        order = self._order()
+        self.images_before, self.size = self.images, len(order)
+        if self.images == self.size:
+            return  # a kill came while validation was scored
+        batches = _Batches(self.training, order[self.images :], self.plan.batch_size)
+        self.model.fit(batches, callbacks=[self], verbose=0, shuffle=False)
+        # Keras ends a fit with the averaged weights; learning goes on with those before.
+        _assign(self.model.trainable_variables, self.unaveraged)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        # So that the figures after it are of this step alone: their sums outlive a kill bit for
+        # bit, and a loss that is not a number is seen in its own step.
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = min(self.images_before + (batch + 1) * self.plan.batch_size, self.size)
+        new, self.images = now - self.images, now
+        self.learned += new
+        for name in ("loss", "accuracy"):
+            self.sums[name] += float(logs[name]) * new
+        if not math.isfinite(self.sums["loss"]):
+            raise self._diverged(f"a loss of {float(logs['loss'])}")
+        self._look_up()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.unaveraged = _values(self.model.trainable_variables)
+
+    def _judge(self) -> Epoch:
+        """Score validation; keep the weights if they are the best so far."""
+        inputs, labels = self.validation
+        try:
+            with self._averaged():
+                answers = self.model.predict(inputs, batch_size=256, callbacks=[self], verbose=0)
+                if not np.isfinite(answers).all():
+                    raise self._diverged("answers that are not numbers")
+                loss = cross_entropy(answers, labels)
+                if all(loss < earlier.val_loss for earlier in self.epochs):
+                    self.best = _values(self._variables)
+        except _Stopped:
+            self._save()
+            raise
+        self._count_time()
+        return self._figures(answers, labels, loss)
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.noted:
+            raise _Stopped
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averages of the weights in their place, where the optimizer keeps averages."""
+        kept = _values(self.model.trainable_variables)
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        try:
+            yield
+        finally:
+            _assign(self.model.trainable_variables, kept)
+
+    def _figures(self, answers: Array, labels: Array, loss: float) -> Epoch:
+        right = answers.argmax(axis=1) == labels
+        recalls = [
+            float(right[labels == number].mean()) if (labels == number).any() else None
+            for number in range(answers.shape[1])
+        ]
+        return Epoch(
+            loss=self.sums["loss"] / self.images,
+            accuracy=self.sums["accuracy"] / self.images,
+            val_loss=loss,
+            val_accuracy=float(right.mean()),
+            val_balanced_accuracy=float(np.mean([each for each in recalls if each is not None])),
+            val_recall=tuple(recalls),
+            seconds=self.sums["seconds"],
+        )
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.sums["seconds"] += now - self.since
+        self.since = now
+
+    def _diverged(self, received: str) -> BadInput:
+        step = math.ceil(self.images / self.plan.batch_size)
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        return BadInput(
+            "Training has diverged.",
+            expected="a finite loss",
+            received=f"{received} in epoch {len(self.epochs) + 1}, step {step}, at a learning "
+            f"rate of {rate:.3g}",
+            do="lower learning_rate; a retry would end in the same place",
+        )
+
+    # Checkpoints ---------------------------------------------------------------------------------
+
+    def _look_up(self, *, due: bool = False) -> None:
+        """Between two steps: keep a checkpoint if it is time, and stop if that is wanted."""
+        kept = self.checkpoints
+        if kept and time.monotonic() - self.saved_at >= 60 * kept.minutes:
+            due = True
+        if due or self.noted:
+            self._save()
+        if self.noted:
+            raise _Stopped
+
+    def _save(self) -> None:
+        """Keep a checkpoint of this moment, which lies between two steps."""
+        if self.checkpoints:
+            self._count_time()
+            # More images, or as many and one more epoch: each later state has a higher number.
+            self.checkpoints.save(self.learned + len(self.epochs), self._packed())
+            self.saved_at = time.monotonic()
+
+    def _packed(self) -> bytes:
+        """An ``.npz`` file: ``about`` (JSON, as bytes), and the arrays in their order."""
+        about = {
+            "epochs": [epoch.model_dump() for epoch in self.epochs],
+            "phase": self.phase,
+            "learned": self.learned,
+            "images": self.images,
+            "sums": self.sums,
+        }
+        arrays = {
+            f"{kind}/{number}": value
+            for kind, values in self._arrays().items()
+            for number, value in enumerate(values)
+        }
+        file = io.BytesIO()
+        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        np.savez(file, allow_pickle=False, about=text, **arrays)
+        return file.getvalue()
+
+    def _arrays(self) -> dict[str, list[Array]]:
+        return {
+            "model": _values(self._variables),
+            "optimizer": _values(self.model.optimizer.variables),
+            "best": self.best,
+        }
+
+    def _resume(self) -> None:
+        """Go back to the newest checkpoint that is whole and fits this model."""
+        for data in self.checkpoints.newest_first() if self.checkpoints else ():
+            try:
+                self._unpack(data)
+            except (ValueError, KeyError, OSError, BadZipFile) as error:
+                log.warning("A checkpoint is refused: %s", error)
+                continue
+            log.info("Resumed in epoch %d, after %d images.", len(self.epochs) + 1, self.images)
+            return
+
+    def _unpack(self, data: bytes) -> None:
+        """Take the place that a checkpoint describes; wholly, or not at all with a ValueError."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes())
+            arrays: dict[str, list[Array]] = {"model": [], "optimizer": [], "best": []}
+            for name in file.files[1:]:
+                arrays[name.partition("/")[0]].append(file[name])
+        epochs = [Epoch.model_validate(each) for each in about["epochs"]]
+        if about["phase"] != self.phase:
+            self.plan.phases[about["phase"]](self.model)
+            self.phase = about["phase"]
+        self.model.optimizer.build(self.model.trainable_variables)
+        optimizer = self.model.optimizer.variables
+        wanted = [each.shape for each in (*self._variables, *optimizer)]
+        if wanted != [each.shape for each in (*arrays["model"], *arrays["optimizer"])]:
+            raise ValueError("its arrays are not those of this network")
+        _assign(self._variables, arrays["model"])
+        _assign(optimizer, arrays["optimizer"])
+        self.best, self.epochs = arrays["best"], epochs
+        self.learned, self.images, self.sums = about["learned"], about["images"], about["sums"]
+
+    @property
+    def _variables(self) -> list[Any]:
+        """Weights, running averages of batch normalization, states of random generators."""
+        return [each for each in self.model.variables if not each.path.startswith(DATA)]
+
+
+def cross_entropy(probabilities: Array, labels: Array) -> float:
+    """Mean cross-entropy, in nats, of probabilities ``(n, classes)`` with int classes ``(n,)``."""
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(of_truth, 1e-7, 1)).mean())
+
+
+def _values(variables: list[Any]) -> list[Array]:
+    return [np.array(keras.ops.convert_to_numpy(each)) for each in variables]
+
+
+def _assign(variables: list[Any], values: list[Array]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
