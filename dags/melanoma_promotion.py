@@ -58,6 +58,8 @@ def evidence(run: str) -> str:
     assert isinstance(registered, Registered)
     assert isinstance(evaluated, Evaluated)
     assert isinstance(verdict, Verdict)
+    figures = evaluated.figures
+    missed = ", ".join(" ".join(each.image_ids) for each in evaluated.missed)
     return "\n".join(
         [
             f"**Model** {registered.name}, version {registered.version}; "
@@ -65,15 +67,19 @@ def evidence(run: str) -> str:
             "",
             "| on the frozen test part | found | of | 95 % interval |",
             "|---|---|---|---|",
-            f"| Melanoma sensitivity (lesions) | {_row(evaluated.sensitivity)} |",
-            f"| Specificity (lesions) | {_row(evaluated.specificity)} |",
-            f"| Accuracy ({evaluated.test_images} images) | {_row(evaluated.accuracy)} |",
+            f"| Melanoma sensitivity (lesions) | {_row(figures.sensitivity)} |",
+            f"| Specificity (lesions) | {_row(figures.specificity)} |",
+            f"| Accuracy (lesions) | {_row(figures.accuracy)} |",
             "",
-            f"**Gate: {verdict.decision}.** {verdict.reason}",
+            f"**Gate: {verdict.decision}.** Policy {verdict.policy.name}, version "
+            f"{verdict.policy.version}. {verdict.reason}",
             "",
             *(f"- {_sentence(rule)}" for rule in verdict.rules),
             "",
-            f"Missed melanomas: {', '.join(evaluated.missed) or 'none'}.",
+            *(f"**Warning.** {warning}" for warning in verdict.warnings),
+            "",
+            f"Missed melanomas: {missed or 'none'}.",
+            *_against_champion(evaluated),
             "",
             f"Report: `{run}/report.html`",
         ]
@@ -98,6 +104,15 @@ def _record(run: str, step: str) -> Any:
 def _row(found: Proportion) -> str:
     estimate = "-" if found.estimate is None else f"{found.estimate:.1%}"
     return f"{estimate} | {found.n} | {found.lower:.1%} to {found.upper:.1%}"
+
+
+def _against_champion(evaluated: Evaluated) -> list[str]:
+    """The melanomas that the present champion finds and this model misses."""
+    champion = evaluated.champion
+    if champion is None or champion.comparison is None:
+        return []
+    lost = ", ".join(champion.comparison.lost) or "none"
+    return ["", f"Found by the champion (version {champion.version}) and missed here: {lost}."]
 
 
 def _sentence(rule: Rule) -> str:

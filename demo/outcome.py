@@ -50,8 +50,8 @@ def _classes(validated: Validated, split: Split | None, evaluated: Evaluated | N
             str(split.counts[side].get(diagnosis, 0)) if split else ""
             for side in ("train", "validation", "test")
         ]
-        recall = evaluated.recall.get(diagnosis) if evaluated else None
-        known = f"{recall.successes}/{recall.n}" if recall else ""
+        judged = evaluated.figures.per_class.get(diagnosis) if evaluated else None
+        known = f"{judged.recall.successes}/{judged.recall.n}" if judged else ""
         table.add_row(diagnosis, str(images), str(validated.groups[diagnosis]), *counts, known)
     return table
 
@@ -75,14 +75,14 @@ def _model(
 ) -> Table:
     table = Table(title="Model", title_justify="left", show_header=False, show_edge=False)
     if evaluated:
-        found = evaluated.sensitivity
+        found = evaluated.figures.sensitivity
         table.add_row("recipe", f"{evaluated.recipe}, chosen on validation")
         table.add_row(
-            f"{MELANOMA} recall",
+            f"{MELANOMA} sensitivity",
             f"{found.successes} of {found.n} lesions; 95 % interval {at_least(found.lower, 1)} "
             f"to {at_most(found.upper, 1)}",
         )
-        table.add_row("test images", str(evaluated.test_images))
+        table.add_row("test images", str(evaluated.figures.images))
     if verdict:
         table.add_row("verdict", f"[bold]{verdict.decision}[/]: {verdict.reason}")
     table.add_row("model", _version(registered, verdict))

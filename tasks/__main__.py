@@ -260,7 +260,8 @@ def _range(field: dict[str, Any]) -> str:
     if "enum" in field:
         return " or ".join(field["enum"])
     if field["type"] == "object":
-        return "names and " + ", ".join(field["additionalProperties"]["enum"])
+        each = field["additionalProperties"]
+        return "names and " + (", ".join(each["enum"]) if "enum" in each else _range(each))
     low = field.get("minimum", f"above {field.get('exclusiveMinimum')}")
     high = field.get("maximum", f"below {field.get('exclusiveMaximum')}")
     return f"{low} to {high}"

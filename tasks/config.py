@@ -4,7 +4,7 @@ The Airflow trigger form, the command line's ``--config`` and the record of each
 made from this one class, so a field added here appears in all three.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +13,8 @@ from tasks.lesions import Diagnosis
 from tasks.parts import BUCKETS
 
 Recipe = Literal["baseline", "regularized", "balanced"]
+
+PolicyName = Literal["melanoma", "synthetic", "smoke"]  # the files of tasks/policies
 
 Law = Literal[
     "undecodable",
@@ -180,21 +182,18 @@ class Retraining(BaseModel):
         title="Target sensitivity for melanoma",
         description="The operating threshold is the highest that reaches this on validation data.",
     )
-    minimum_recall: float = Field(
-        0.80,
-        ge=0.0,
-        lt=1.0,
-        title="Minimum recall for melanoma",
-        description="The gate passes only if the exact one-sided 95 % lower bound of melanoma "
-        "recall on the test part reaches this.",
+    prevalence: dict[Diagnosis, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        {"melanoma": 0.05},
+        title="Prevalence where the model is used",
+        description="Share of each class among the lesions that a clinician will show the model; "
+        "it sets the positive predictive values. The default is an assumption, not a measurement: "
+        "state your own. A class that is not named gets no predictive value.",
     )
-    minimum_specificity: float = Field(
-        0.20,
-        ge=0.0,
-        lt=1.0,
-        title="Minimum specificity for melanoma",
-        description="The gate passes only if the exact one-sided 95 % lower bound of specificity "
-        "reaches this: a model that calls everything melanoma must not pass.",
+    policy: PolicyName = Field(
+        "melanoma",
+        title="Policy of the gate",
+        description="The change control plan in tasks/policies whose rules a model must meet. "
+        "synthetic and smoke are for drawn lesions; no model of real ones passes under them.",
     )
     seed: int = Field(
         20,

@@ -347,23 +347,227 @@ class Proportion(Frozen):
     upper: float
 
 
+class Estimate(Frozen):
+    """A figure that is no simple proportion, with its two-sided 95 % interval.
+
+    Attributes:
+        value: None where the data cannot say: no lesion of a kind, for example.
+        lower, upper: None where there is no value, or one lesion of a kind only.
+        n: Lesions that it was counted on.
+        method: How the interval was made.
+    """
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+    n: int
+    method: str
+
+
+class ClassFigures(Frozen):
+    """One class against all others, by the most probable class of a lesion.
+
+    Attributes:
+        recall: Lesions of the class that were called it (sensitivity).
+        specificity: Other lesions that were not.
+        prevalence: Share of the class where the model will be used, as configured; None if it is
+            not stated.
+        ppv: Of those called the class, how many are it, at that prevalence; None without one.
+        auc: Its probability, lesions of the class against all others.
+    """
+
+    recall: Proportion
+    specificity: Proportion
+    prevalence: float | None
+    ppv: Estimate | None
+    auc: Estimate
+
+
+class CalibrationBin(Frozen):
+    """Lesions of similar melanoma probability: the mean of it, and how many are melanoma."""
+
+    predicted: float
+    observed: Proportion
+
+
+class Calibration(Frozen):
+    """Whether a melanoma probability of 30 % means 3 of 10 lesions.
+
+    Attributes:
+        expected_error: Expected calibration error over `bins`, 0 to 1. It is never 0, not even
+            for a perfect model: with few lesions a bin is off by chance.
+        brier: Mean squared distance of the probability from the truth, 0 to 1.
+        bins: The reliability curve; bins of equally many lesions.
+    """
+
+    expected_error: Estimate
+    brier: Estimate
+    bins: tuple[CalibrationBin, ...]
+
+
+class WithinSource(Frozen):
+    """Melanoma against nevus among the lesions of one archive: the archive cannot give it away."""
+
+    source: str
+    melanomas: int
+    nevi: int
+    auc: Estimate
+
+
+Trait = Literal["source", "age", "sex", "site", "skin tone (estimate)", "sharpness"]
+
+
+class Subgroup(Frozen):
+    """The lesions that share a trait.
+
+    Attributes:
+        trait: By what they are grouped.
+        value: What they share.
+        sufficient: False where there are fewer melanomas or other lesions than a figure needs;
+            its figures are then too uncertain to be shown as such.
+    """
+
+    trait: Trait
+    value: str
+    lesions: int
+    sensitivity: Proportion
+    specificity: Proportion
+    auc: Estimate
+    sufficient: bool
+
+
+class Figures(Frozen):
+    """What a model does on a set of labelled images.
+
+    All count lesions, each once, by the mean of its images' probabilities, because the images of
+    one lesion are not independent; two figures by image are there to compare with others' results.
+
+    Attributes:
+        images: How many there are.
+        lesions: How many they show.
+        classes: Order of `confusion`.
+        threshold: Melanoma probability at or above which a lesion is called melanoma.
+        sensitivity: Melanoma lesions that are called melanoma, at the threshold.
+        specificity: Other lesions that are not.
+        prevalence: Share of melanomas where the model will be used, as configured.
+        ppv: Of the lesions called melanoma, how many are, at that prevalence; None without one.
+        auc: Melanoma lesions against all others.
+        partial_auc: The part of it where sensitivity is above 80 %: 0 to 0.2, and 0.02 for a
+            model that knows nothing.
+        accuracy: Of the most probable class.
+        balanced_accuracy: Mean recall over the classes that occur.
+        accuracy_of_images: The same, by image.
+        balanced_accuracy_of_images: The same, by image.
+        per_class: Of each class.
+        confusion: Rows: true class; columns: most probable class; lesions.
+        calibration: Of the melanoma probability.
+        within_source: For each archive that holds melanomas and nevi.
+        subgroups: For each trait that is known.
+    """
+
+    images: int
+    lesions: int
+    classes: tuple[Diagnosis, ...]
+    threshold: float
+    sensitivity: Proportion
+    specificity: Proportion
+    prevalence: float | None
+    ppv: Estimate | None
+    auc: Estimate
+    partial_auc: Estimate
+    accuracy: Proportion
+    balanced_accuracy: Estimate
+    accuracy_of_images: Estimate
+    balanced_accuracy_of_images: Estimate
+    per_class: dict[Diagnosis, ClassFigures]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration
+    within_source: tuple[WithinSource, ...]
+    subgroups: tuple[Subgroup, ...]
+
+
+class MissedMelanoma(Frozen):
+    """A melanoma lesion that fell below the threshold.
+
+    Attributes:
+        image_ids: Its images.
+        probability: Of melanoma, the mean of its images.
+        by_champion: Whether the champion misses it too; None if there is none to ask.
+        saliency: PNG: its first image, and beside it where covering the image lowers (blue) or
+            raises (red) the melanoma probability; None beyond the first few.
+    """
+
+    image_ids: tuple[str, ...]
+    probability: float
+    by_champion: bool | None
+    saliency: Artifact | None
+
+
+class Comparison(Frozen):
+    """The champion on the same lesions, each model at its own threshold.
+
+    Attributes:
+        threshold: The champion's.
+        sensitivity: The champion's.
+        specificity: The champion's.
+        auc: The champion's.
+        both_found: Melanoma lesions that both find.
+        champion_only: Melanoma lesions that the champion finds and the challenger misses.
+        challenger_only: Melanoma lesions that the challenger finds and the champion misses.
+        neither_found: Melanoma lesions that both miss.
+        auc_difference: Challenger's less champion's.
+        lost: Image ids of each lesion of `champion_only`, with blanks between.
+    """
+
+    threshold: float
+    sensitivity: Proportion
+    specificity: Proportion
+    auc: Estimate
+    both_found: int
+    champion_only: int
+    challenger_only: int
+    neither_found: int
+    auc_difference: Estimate
+    lost: tuple[str, ...]
+
+
+class Champion(Frozen):
+    """The model in use when this one was evaluated.
+
+    Attributes:
+        version: Its number in the registry.
+        run: Address of the run that made it.
+        model_sha256: Of its ``.keras`` file.
+        classes: That it knows.
+        learned_from: Images of the test part that it was trained or tuned on, so that the
+            comparison favours it; None if that is not known.
+        problem: Why it could not be compared with; then `comparison` is None.
+    """
+
+    version: int
+    run: str
+    model_sha256: str
+    classes: tuple[str, ...]
+    learned_from: int | None
+    problem: str | None
+    comparison: Comparison | None
+
+
 class Evaluated(Record):
     """The chosen recipe on the frozen test part.
 
     Attributes:
         recipe: Chosen by balanced accuracy on validation.
-        threshold: Melanoma probability at or above which an image is called melanoma; from
-            validation.
-        validation_balanced_accuracy: Of each recipe; mean recall over the classes.
-        accuracy: Of the most probable class, over test images.
-        recall: Of each class, most probable class, over test images.
-        confusion: Rows: true class; columns: most probable class; test images.
-        sensitivity: Melanoma lesions at or above `threshold`, by the mean of their images'
-            probabilities. One lesion counts once: its images are not independent.
-        specificity: Other lesions below `threshold`.
-        auc: Melanoma lesions against all others; None if either is absent.
-        missed: Image ids of the melanoma lesions that fell below the threshold.
-        predictions: Parquet: image_id, group, label, one probability column per class.
+        threshold: Melanoma probability at or above which a lesion is called melanoma: the highest
+            that reaches the target sensitivity on validation.
+        validation_sensitivity: What it reaches there.
+        validation_balanced_accuracy: Of each recipe.
+        test_part: SHA-256 over what the test part holds: images and labels.
+        figures: On the test part.
+        missed: The melanomas that fell below the threshold, the least probable first.
+        champion: The model in use, on the same lesions; None if there is none.
+        predictions: Parquet: image_id, lesion, group, label, source, age_years, sex, site,
+            skin_tone, sharpness, a probability for each class, and the champion's of melanoma.
     """
 
     recipe: Recipe
@@ -372,15 +576,10 @@ class Evaluated(Record):
     threshold: float
     validation_sensitivity: Proportion
     validation_balanced_accuracy: dict[Recipe, float]
-    test_images: int
-    accuracy: Proportion
-    balanced_accuracy: float
-    recall: dict[Diagnosis, Proportion]
-    confusion: tuple[tuple[int, ...], ...]
-    sensitivity: Proportion
-    specificity: Proportion
-    auc: float | None
-    missed: tuple[str, ...]
+    test_part: str
+    figures: Figures
+    missed: tuple[MissedMelanoma, ...]
+    champion: Champion | None
     predictions: Artifact
 
 
@@ -388,24 +587,62 @@ Decision = Literal["pass", "fail", "insufficient evidence"]
 
 
 class Rule(Frozen):
-    """One rule of the gate. `lower` and `upper` are exact one-sided 95 % bounds."""
+    """One rule of the gate.
+
+    Attributes:
+        name: Of the rule, and what it is about.
+        figure: What was measured; None if it could not be.
+        lower: Lower bound of it, by `method`; None if there is none.
+        upper: Upper bound of it.
+        threshold: What is asked; None for a rule that only looks.
+        asks: Whether the figure shall be at least or at most the threshold.
+        successes: Of a proportion, what was counted.
+        n: Lesions that it was counted on.
+        decision: "not applicable" neither passes nor refuses.
+        reason: In words.
+        method: How figure and bounds were made.
+        more_needed: About how many more lesions would settle it at the same rate; None if the
+            rule is settled, or no number would.
+    """
 
     name: str
-    successes: int
+    figure: float | None
+    lower: float | None
+    upper: float | None
+    threshold: float | None
+    asks: Literal["at least", "at most"]
+    successes: int | None
     n: int
-    lower: float
-    upper: float
-    minimum: float
-    decision: Decision
+    decision: Decision | Literal["not applicable"]
     reason: str
+    method: str
+    more_needed: int | None
+
+
+class PolicyReference(Frozen):
+    """The policy that judged: a file of ``tasks/policies/``, by its bytes."""
+
+    name: str
+    version: int
+    sha256: str
 
 
 class Verdict(Record):
-    """Whether this model may become a challenger."""
+    """Whether this model may become a challenger.
+
+    Attributes:
+        warnings: What a person must know who relies on the verdict.
+        leaks: Groups of images that stand on more than one side of the split.
+        earlier_evaluations: Other models that were judged on at least half of these test images.
+    """
 
     decision: Decision
     rules: tuple[Rule, ...]
     reason: str
+    warnings: tuple[str, ...]
+    policy: PolicyReference
+    leaks: int
+    earlier_evaluations: int
 
 
 class Registered(Record):

@@ -2,76 +2,114 @@
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from tasks.config import Recipe
-from tasks.contracts import Evaluated, Split, Trained, TrainedRecipe
-from tasks.lesions import MELANOMA
+from tasks.champion import COLUMN, against, ask_champion
+from tasks.contracts import Evaluated, Figures, MissedMelanoma, Split, Trained, TrainedRecipe
+from tasks.ledger import enter_evaluation, hash_of_test_part
+from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet, to_parquet
 from tasks.network import from_bytes
-from tasks.run import Run
+from tasks.registry import Version
+from tasks.run import Run, sha256
+from tasks.saliency import drawn, occlusion
+from tasks.scoring import balanced_accuracy, by_lesion, described, figures
 from tasks.statistics import proportion
 
 log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
+MAPS = 12  # saliency maps: each takes some eighty predictions
+
 
 def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
-    """Choose on validation, judge on test."""
+    """Choose on validation, judge on test, beside the champion.
+
+    Raises:
+        Momentary: MLflow cannot say who the champion is.
+    """
     parts = read_parquet(run, split.parts)
     validation = parts[parts["side"] == "validation"].reset_index(drop=True)
     test = parts[parts["side"] == "test"].reset_index(drop=True)
-    labels = list(trained.classes)
+    classes = trained.classes
 
-    scored = {each.recipe: _predict(run, each, validation, labels) for each in trained.recipes}
-    balanced = {recipe: _balanced_accuracy(table, labels) for recipe, table in scored.items()}
-    best = max(balanced, key=lambda recipe: balanced[recipe])
-    chosen = next(each for each in trained.recipes if each.recipe == best)
-    validation_lesions = by_lesion(scored[best])
-    threshold = operating_threshold(validation_lesions, run.config.target_sensitivity)
+    chosen, tuned, balanced = _choose(run, trained, validation)
+    lesions = by_lesion(tuned, classes)
+    threshold = operating_threshold(lesions, run.config.target_sensitivity)
+    reached = lesions.loc[lesions["label"] == MELANOMA, MELANOMA] >= threshold
     log.info(
         "Validation chooses %s (balanced accuracy %s) and a threshold of %.4f for melanoma.",
-        best,
+        chosen.recipe,
         ", ".join(f"{recipe} {value:.3f}" for recipe, value in balanced.items()),
         threshold,
     )
-    predictions = _predict(run, chosen, test, labels)
-    evaluated = _judge(run, chosen, predictions, validation_lesions, threshold, balanced, labels)
-    found, spared = evaluated.sensitivity, evaluated.specificity
-    log.info(
-        "Test: of %d melanoma lesions it found %d; of %d other lesions it called %d melanoma. "
-        "Accuracy %.3f over %d images, balanced accuracy %.3f.",
-        found.n, found.successes, spared.n, spared.n - spared.successes,
-        evaluated.accuracy.estimate or 0, evaluated.test_images, evaluated.balanced_accuracy,
-    )  # fmt: skip
-    return evaluated
+    enter_evaluation(run, test, chosen.model.sha256)
+    model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
+    predictions = _predicted(model, test, pixels, classes)
+    version, answers = ask_champion(run, pixels)
+    asked = not isinstance(answers, str)
+    if asked:
+        predictions[COLUMN] = answers
+    judged = by_lesion(predictions, (*classes, COLUMN) if asked else classes)
+    problem = "" if asked else str(answers)
+    champion = against(run, version, problem, judged, threshold, test) if version else None
+    found = figures(predictions, classes, threshold, run.config.prevalence)
+    _tell(found)
+    images = dict(zip(test["image_id"], pixels, strict=True))
+
+    def melanoma(shown: Array) -> Array:
+        answers = model.predict(shown, batch_size=64, verbose=0)
+        return np.asarray(answers[:, classes.index(MELANOMA)])
+
+    return Evaluated(
+        recipe=chosen.recipe,
+        model=chosen.model,
+        classes=classes,
+        threshold=threshold,
+        validation_sensitivity=proportion(int(reached.sum()), len(reached)),
+        validation_balanced_accuracy=balanced,
+        test_part=hash_of_test_part(test),
+        figures=found,
+        missed=_missed(run, melanoma, judged, threshold, images, version if asked else None),
+        champion=champion,
+        predictions=run.keep("predictions.parquet", to_parquet(predictions)),
+    )
 
 
-def _predict(
-    run: Run, trained: TrainedRecipe, rows: pd.DataFrame, labels: list[Any]
+def _choose(
+    run: Run, trained: Trained, validation: pd.DataFrame
+) -> tuple[TrainedRecipe, pd.DataFrame, dict[Any, float]]:
+    """The recipe with the best balanced accuracy on validation, its predictions there, and the
+    balanced accuracy of each."""
+    pixels = pixels_of(run, validation)
+    scored = {
+        each.recipe: _predicted(
+            from_bytes(run.fetch(each.model)), validation, pixels, trained.classes
+        )
+        for each in trained.recipes
+    }
+    balanced = {
+        recipe: balanced_accuracy(table, trained.classes) for recipe, table in scored.items()
+    }
+    best = max(balanced, key=lambda recipe: balanced[recipe])
+    chosen = next(each for each in trained.recipes if each.recipe == best)
+    return chosen, scored[best], balanced
+
+
+def _predicted(
+    model: keras.Model, rows: pd.DataFrame, pixels: Array, classes: tuple[Diagnosis, ...]
 ) -> pd.DataFrame:
-    """One row per image: image_id, lesion, group, label, source, and a column per class."""
-    model = from_bytes(run.fetch(trained.model))
-    probabilities = model.predict(pixels_of(run, rows), batch_size=64, verbose=0)
-    table = rows[["image_id", "group", "label", "source"]].copy()
-    table["lesion"] = rows["lesion_id"].fillna(rows["image_id"])
-    return pd.concat([table, pd.DataFrame(probabilities, columns=labels)], axis=1)
-
-
-def by_lesion(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row per lesion: ``melanoma`` (bool, the truth), ``score`` (mean probability, 0 to 1).
-
-    Images of one lesion are not independent, so that a lesion counts once.
-    """
-    truth = (predictions["label"] == MELANOMA).rename("melanoma")
-    grouped = predictions.groupby([predictions["lesion"], truth], sort=True)
-    table = grouped.agg(score=(MELANOMA, "mean"), image_ids=("image_id", " ".join))
-    return table.reset_index()
+    """What `tasks.scoring` calls predictions."""
+    probabilities = model.predict(pixels, batch_size=64, verbose=0)
+    return described(rows, pixels).assign(
+        **dict(zip(classes, np.asarray(probabilities, float).T, strict=True))
+    )
 
 
 def operating_threshold(lesions: pd.DataFrame, target_sensitivity: float) -> float:
@@ -81,55 +119,54 @@ def operating_threshold(lesions: pd.DataFrame, target_sensitivity: float) -> flo
         lesions: As `by_lesion` gives them, with at least one melanoma.
         target_sensitivity: 0 to 1.
     """
-    scores = np.sort(lesions.loc[lesions["melanoma"], "score"].to_numpy())[::-1]
+    scores = np.sort(lesions.loc[lesions["label"] == MELANOMA, MELANOMA].to_numpy())[::-1]
     needed = max(1, math.ceil(target_sensitivity * len(scores) - 1e-9))
     return float(scores[needed - 1])
 
 
-def _balanced_accuracy(predictions: pd.DataFrame, labels: list[Any]) -> float:
-    """Mean recall over the classes that occur."""
-    answers = predictions[labels].idxmax(axis=1)
-    hits = answers == predictions["label"]
-    return float(hits.groupby(predictions["label"]).mean().mean())
-
-
-def _judge(
+def _missed(
     run: Run,
-    chosen: TrainedRecipe,
-    predictions: pd.DataFrame,
-    validation_lesions: pd.DataFrame,
+    score: Callable[[Array], Array],
+    lesions: pd.DataFrame,
     threshold: float,
-    balanced: dict[Recipe, float],
-    labels: list[Any],
-) -> Evaluated:
-    answers, truth = predictions[labels].idxmax(axis=1), predictions["label"]
-    lesions = by_lesion(predictions)
-    melanoma, called = lesions["melanoma"], lesions["score"] >= threshold
-    tuned = validation_lesions[validation_lesions["melanoma"]]["score"] >= threshold
-    both = 0 < melanoma.sum() < len(lesions)
-    return Evaluated(
-        recipe=chosen.recipe,
-        model=chosen.model,
-        classes=tuple(labels),
-        threshold=threshold,
-        validation_sensitivity=proportion(int(tuned.sum()), len(tuned)),
-        validation_balanced_accuracy=balanced,
-        test_images=len(predictions),
-        accuracy=proportion(int((answers == truth).sum()), len(truth)),
-        balanced_accuracy=_balanced_accuracy(predictions, labels),
-        recall={
-            name: proportion(
-                int(((answers == name) & (truth == name)).sum()), int((truth == name).sum())
+    images: dict[str, Array],
+    champion: Version | None,
+) -> tuple[MissedMelanoma, ...]:
+    """The melanomas below the threshold, the least probable first, with saliency maps of some.
+
+    Args:
+        run: Keeps the maps.
+        score: From images to their melanoma probabilities.
+        lesions: As `by_lesion` gives them.
+        threshold: Of melanoma probability.
+        images: Pixels by image id.
+        champion: The model in use, if it was asked.
+    """
+    missed = lesions[(lesions["label"] == MELANOMA) & (lesions[MELANOMA] < threshold)]
+    found = []
+    for number, row in enumerate(missed.sort_values(MELANOMA).to_dict("records")):
+        ids = tuple(str(row["image_ids"]).split(" "))
+        saliency = None
+        if number < MAPS:
+            image = images[ids[0]]
+            name = f"saliency/{sha256(ids[0].encode())[:16]}.png"  # an id is no safe file name
+            saliency = run.keep(name, drawn(image, occlusion(score, image)))
+        found.append(
+            MissedMelanoma(
+                image_ids=ids,
+                probability=float(row[MELANOMA]),
+                by_champion=row[COLUMN] < champion.threshold if champion else None,
+                saliency=saliency,
             )
-            for name in labels
-        },
-        confusion=tuple(
-            tuple(int(count) for count in row)
-            for row in confusion_matrix(truth, answers, labels=labels)
-        ),
-        sensitivity=proportion(int((called & melanoma).sum()), int(melanoma.sum())),
-        specificity=proportion(int((~called & ~melanoma).sum()), int((~melanoma).sum())),
-        auc=float(roc_auc_score(melanoma, lesions["score"])) if both else None,
-        missed=tuple(lesions.loc[melanoma & ~called, "image_ids"]),
-        predictions=run.keep("predictions.parquet", to_parquet(predictions)),
-    )
+        )
+    return tuple(found)
+
+
+def _tell(found: Figures) -> None:
+    melanoma, others = found.sensitivity, found.specificity
+    log.info(
+        "Test: of %d melanoma lesions it found %d; of %d other lesions it called %d melanoma. "
+        "Accuracy %.3f over %d lesions, balanced accuracy %.3f.",
+        melanoma.n, melanoma.successes, others.n, others.n - others.successes,
+        found.accuracy.estimate or 0, found.lesions, found.balanced_accuracy.value or 0,
+    )  # fmt: skip

@@ -1,70 +1,61 @@
-"""gate: whether this model may become a challenger. It believes bounds, not points.
+"""gate: whether this model may become a challenger, by the rules of a policy.
 
-A rule passes if the exact one-sided 95 % lower bound of its figure reaches the minimum; it fails
-if even the upper bound does not; between the two, the test part is too small to tell.
+It believes bounds, not points, and may answer "insufficient evidence". The rules are in
+`tasks.rules`, what is asked in ``tasks/policies/``.
 """
 
 import logging
 
-from tasks.contracts import Decision, Evaluated, Proportion, Rule, Verdict
-from tasks.figures import at_least, at_most, percent
+from tasks.contracts import Evaluated, Rule, Split, Verdict
+from tasks.groups import straddling
+from tasks.ledger import earlier_evaluations, hash_of_test_part
+from tasks.lesions import source_from
+from tasks.manifest import read_parquet
+from tasks.policy import parse_policy, policy_bytes, reference
+from tasks.rules import Case, decide, judge, warnings_of
 from tasks.run import Run
-from tasks.statistics import cases_needed, lower_bound, upper_bound
 
 log = logging.getLogger(__name__)
 
 
-def gate(run: Run, evaluated: Evaluated) -> Verdict:
-    """Judge melanoma recall, and specificity, so that calling everything melanoma cannot pass."""
-    rules = (
-        judge("melanoma recall", evaluated.sensitivity, run.config.minimum_recall),
-        judge("melanoma specificity", evaluated.specificity, run.config.minimum_specificity),
+def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
+    """Judge what was measured by the configured policy.
+
+    Raises:
+        BadInput: There is no such policy, or it cannot be read.
+    """
+    data = policy_bytes(run.config.policy)
+    policy = parse_policy(data, run.config.policy)
+    parts = read_parquet(run, split.parts)
+    test = parts[parts["side"] == "test"]
+    case = Case(
+        evaluated=evaluated,
+        leaks=len(straddling(parts)),
+        same_test_part=hash_of_test_part(test) == evaluated.test_part,
+        earlier_evaluations=earlier_evaluations(run, test, evaluated.model.sha256),
+        synthetic=bool(parts["image_id"].map(source_from).eq("SYNTHETIC").all()),
     )
-    decisions = [rule.decision for rule in rules]
-    decision: Decision = "pass"
-    if "fail" in decisions:
-        decision = "fail"
-    elif "insufficient evidence" in decisions:
-        decision = "insufficient evidence"
-    reason = " ".join(rule.reason for rule in rules if decision in (rule.decision, "pass"))
-    log.info("Verdict: %s. %s", decision, reason)
-    return Verdict(decision=decision, rules=rules, reason=reason)
-
-
-def judge(name: str, figure: Proportion, minimum: float) -> Rule:
-    """One rule: `figure` against `minimum`, both 0 to 1."""
-    lower = lower_bound(figure.successes, figure.n)
-    upper = upper_bound(figure.successes, figure.n)
-    low, high, asked = at_least(lower, 1), at_most(upper, 1), percent(minimum, 1)
-    counted = f"{name}: {figure.successes} of {figure.n} lesions;"
-    if lower >= minimum:
-        decision: Decision = "pass"
-        reason = f"{counted} with 95 % confidence at least {low}, and {asked} is asked."
-    elif upper < minimum:
-        decision = "fail"
-        reason = f"{counted} with 95 % confidence at most {high}, and {asked} is asked."
-    else:
-        decision = "insufficient evidence"
-        reason = (
-            f"{counted} the true figure may be {low} or {high}, and {asked} is asked. "
-            + _what_would_tell(figure, minimum)
-        )
-    return Rule(
-        name=name,
-        successes=figure.successes,
-        n=figure.n,
-        lower=lower,
-        upper=upper,
-        minimum=minimum,
-        decision=decision,
-        reason=reason,
+    rules = judge(policy, case)
+    verdict = Verdict(
+        decision=decide(rules),
+        rules=rules,
+        reason=told(rules),
+        warnings=warnings_of(policy, case),
+        policy=reference(policy, data),
+        leaks=case.leaks,
+        earlier_evaluations=case.earlier_evaluations,
     )
+    log.info("Verdict: %s. %s", verdict.decision, verdict.reason)
+    for warning in verdict.warnings:
+        log.warning("%s", warning)
+    return verdict
 
 
-def _what_would_tell(figure: Proportion, minimum: float) -> str:
-    cases = cases_needed(figure.successes, figure.n, minimum)
-    if cases is None:
-        return "At this rate no number of further lesions would reach it."
-    more = cases - figure.n
-    lesions = "1 more lesion" if more == 1 else f"{more} more lesions"
-    return f"At this rate, {lesions} in the test part would reach it."
+def told(rules: tuple[Rule, ...]) -> str:
+    """Why, in words: the rules that decided, or that all hold."""
+    decision = decide(rules)
+    if decision == "pass":
+        passed = [rule for rule in rules if rule.decision == "pass"]
+        first = next((rule for rule in passed if rule.successes is not None), passed[0])
+        return f"All {len(passed)} rules that apply hold; {first.reason}"
+    return " ".join(rule.reason for rule in rules if rule.decision == decision)

@@ -34,3 +34,13 @@ def groups_of(frame: pd.DataFrame) -> pd.Series:
     _, component = connected_components(graph, directed=False)
     members = pd.Series(component[: len(frame)], index=frame.index)
     return frame["image_id"].groupby(members).transform("min").astype("str")
+
+
+def straddling(parts: pd.DataFrame) -> list[str]:
+    """The groups that stand on more than one side, found anew from what the images share.
+
+    Args:
+        parts: Rows of the manifest with ``side``; a column ``group`` is not believed.
+    """
+    sides = parts["side"].groupby(groups_of(parts)).nunique()
+    return sorted(str(group) for group in sides[sides > 1].index)

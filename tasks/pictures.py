@@ -42,9 +42,9 @@ def samples(run: Run, source: Artifact) -> dict[Diagnosis, list[Picture]]:
     }
 
 
-def missed(run: Run, source: Artifact, lesions: Sequence[str]) -> list[Picture]:
-    """One picture of each lesion, at most 24; a lesion is its image ids, with blanks between."""
-    first = [lesion.split(" ")[0] for lesion in lesions[:MISSED_SHOWN]]
+def missed(run: Run, source: Artifact, image_ids: Sequence[str]) -> list[Picture]:
+    """One picture of each lesion, at most 24, by its first image's id."""
+    first = image_ids[:MISSED_SHOWN]
     rows = _shown(run, source)
     return _thumbnails(run, rows[rows["image_id"].isin(first)].drop_duplicates("image_id"))
 

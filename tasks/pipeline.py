@@ -44,6 +44,8 @@ class Step:
         gives: Type of the record it returns.
         config: Fields of the configuration that its result depends on.
         libraries: Distributions whose version its result depends on.
+        outside: Modules of ``tasks/`` whose function `outside_state` says what else its result
+            depends on: the champion in the registry, for one.
         machine: Where it wants to run.
         image: Set of libraries that it imports, and so the container image that it runs in.
         memory_mb: Most memory that it may take, in MiB.
@@ -59,6 +61,7 @@ class Step:
     gives: type[contracts.Record]
     config: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
     machine: Machine = "small"
     image: Libraries = "data"
     memory_mb: int = 2048
@@ -130,8 +133,9 @@ PIPELINE: tuple[Step, ...] = (
         "Chooses recipe and threshold on validation, then scores the frozen test part once.",
         needs=("split", "train"),
         gives=contracts.Evaluated,
-        config=("target_sensitivity",),
-        libraries=("keras", "scikit-learn"),
+        config=("target_sensitivity", "prevalence"),
+        libraries=("keras", "scikit-learn", "scipy"),
+        outside=("registry",),
         machine="large",
         image="train",
         memory_mb=4096,
@@ -139,11 +143,13 @@ PIPELINE: tuple[Step, ...] = (
     ),
     Step(
         "gate",
-        "Judges melanoma recall by its lower bound: pass, fail or insufficient evidence.",
-        needs=("evaluate",),
+        "Judges the figures by a policy's rules, by their bounds: pass, fail or insufficient "
+        "evidence.",
+        needs=("split", "evaluate"),
         gives=contracts.Verdict,
-        config=("minimum_recall", "minimum_specificity"),
+        config=("policy",),
         libraries=("scipy",),
+        outside=("policy", "ledger"),
     ),
     Step(
         "register",

@@ -1,5 +1,6 @@
 """register: an MLflow model version with the alias challenger, if the gate passed."""
 
+import json
 import logging
 
 from tasks.contracts import Evaluated, Proportion, Registered, Trained, Verdict
@@ -27,6 +28,7 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         "recipe": chosen.recipe,
         "model_sha256": chosen.model.sha256,
         "threshold": repr(evaluated.threshold),
+        "classes": json.dumps(evaluated.classes),
         "verdict": verdict.decision,
     }
     with mlflow_client(run.store) as client:
@@ -60,7 +62,8 @@ def interval(figure: Proportion) -> str:
 
 def model_card(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict) -> str:
     """What a person must know before they use the model, in Markdown."""
-    found, spared = evaluated.sensitivity, evaluated.specificity
+    figures = evaluated.figures
+    found, spared = figures.sensitivity, figures.specificity
     chosen = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
     return f"""# {MODEL}, trained by run {run.name}
 
@@ -73,10 +76,11 @@ validation), it found {found.successes} of {found.n} melanoma lesions of the tes
 interval {interval(found)}) and rightly left alone {spared.successes} of {spared.n} others
 ({interval(spared)}).
 
-**All classes.** Balanced accuracy {percent(evaluated.balanced_accuracy, 1)}, accuracy
-{percent(evaluated.accuracy.estimate, 1)}, over {evaluated.test_images} test images.
+**All classes.** Balanced accuracy {percent(figures.balanced_accuracy.value, 1)}, accuracy
+{percent(figures.accuracy.estimate, 1)}, over {figures.lesions} test lesions.
 
-**Gate.** {verdict.decision}. {verdict.reason}
+**Gate.** {verdict.decision}, by policy {verdict.policy.name} version {verdict.policy.version}.
+{verdict.reason}
 
 **Training.** Recipe {chosen.recipe}, {chosen.parameters:,} parameters, {chosen.images} images,
 epoch {chosen.best_epoch} of {len(chosen.epochs)}. {chosen.finding}

@@ -1,17 +1,19 @@
 """MLflow, as far as the pipeline uses it: runs with curves, model versions, aliases."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tasks.contracts import Epoch
-from tasks.errors import BadInput, Momentary
+from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.quiet import imports_muted
-from tasks.run import Run
+from tasks.run import Run, sha256
 from tasks.storage import DirectoryStore, Store
 
 EXPERIMENT = "melanoma_retraining"
@@ -141,6 +143,88 @@ def add_version(
         MODEL, source, run_id=run_id, tags=tags, description=description
     )
     return int(version.version)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version, as its tags describe it.
+
+    Attributes:
+        run: Address of the run that made it.
+        threshold: Melanoma probability at or above which it calls a lesion melanoma.
+        classes: Order of its outputs.
+        source: Where MLflow keeps it.
+    """
+
+    number: int
+    run: str
+    model_sha256: str
+    threshold: float
+    classes: tuple[str, ...]
+    source: str
+
+
+def champion(client: Any) -> Version | None:
+    """The version with the alias champion, or None.
+
+    Raises:
+        BadInput: It lacks the tags that `register` writes.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_model_version_by_alias(MODEL, CHAMPION)
+    except MlflowException as error:
+        # There is no such model yet, or it has no such alias.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    try:
+        return Version(
+            number=int(found.version),
+            run=str(found.tags["run"]),
+            model_sha256=str(found.tags["model_sha256"]),
+            threshold=float(found.tags["threshold"]),
+            classes=tuple(json.loads(found.tags["classes"])),
+            source=str(found.source),
+        )
+    except (KeyError, ValueError) as error:
+        raise BadInput(
+            f"The champion, version {found.version} of {MODEL}, cannot be compared with.",
+            expected="the tags run, model_sha256, threshold and classes, as register writes them",
+            received=f"{type(error).__name__}: {error}; tags {', '.join(sorted(found.tags))}",
+            do="promote a version that this program registered, or remove the alias champion",
+        ) from error
+
+
+def model_bytes(version: Version) -> bytes:
+    """The ``.keras`` file of a version, inside `mlflow_client`.
+
+    Raises:
+        Corrupt: It is not the file that was registered.
+    """
+    import mlflow.artifacts
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"{version.source}/data/model.keras", dst_path=folder
+        )
+        data = Path(path).read_bytes()
+    if sha256(data) != version.model_sha256:
+        raise Corrupt(
+            f"Version {version.number} of {MODEL} is not the model that was registered.",
+            expected=f"SHA-256 {version.model_sha256}",
+            received=f"SHA-256 {sha256(data)}",
+            do="find out who changed MLflow's artifact",
+        )
+    return data
+
+
+def outside_state(run: Run) -> str:
+    """Which version is the champion, as far as reuse is concerned; empty if there is none."""
+    with mlflow_client(run.store) as client:
+        version = champion(client)
+    return f"{version.number} {version.model_sha256}" if version else ""
 
 
 def _exists(client: Any, run_id: str) -> bool:

@@ -121,6 +121,7 @@ def render(run: Run, records: Records) -> str:
         config=_config(records),
         defaults=Retraining(),
         melanoma=MELANOMA,
+        asked={rule.name: rule.threshold for rule in records.gate.rules} if records.gate else {},
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -197,7 +198,9 @@ def _pictures(run: Run, records: Records) -> dict[str, Any]:
     try:
         found["classes"] = samples(run, source)
         if records.evaluate:
-            found["missed"] = missed(run, source, records.evaluate.missed)
+            found["missed"] = missed(
+                run, source, [each.image_ids[0] for each in records.evaluate.missed]
+            )
     except BadInput as error:  # the page is made all the same, and says what it lacks
         found["problem"] = f"{error.problem} Received: {error.received}"
     return found
@@ -260,7 +263,7 @@ def _confusion(evaluated: Evaluated) -> list[dict[str, Any]]:
             "name": name,
             "cells": [(count, count / max(1, sum(counts))) for count in counts],
             "total": sum(counts),
-            "recall": evaluated.recall.get(name),
+            "recall": evaluated.figures.per_class[name].recall,
         }
-        for name, counts in zip(evaluated.classes, evaluated.confusion, strict=True)
+        for name, counts in zip(evaluated.classes, evaluated.figures.confusion, strict=True)
     ]

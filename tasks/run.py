@@ -422,6 +422,8 @@ def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
         },
         "inputs": {name: record.content_hash for name, record in inputs.items()},
     }
+    if step.outside:
+        parts["outside"] = outside_states(step, run)
     if not step.needs:
         parts["raw"] = [
             (entry.key, entry.etag)
@@ -429,6 +431,13 @@ def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
             if not isinstance(step.part, Part) or step.part.holds(entry.key)
         ]
     return sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def outside_states(step: Step, run: Run) -> dict[str, str]:
+    """What a step depends on that is neither a record nor configuration, such as the champion."""
+    with imports_muted():
+        modules = {name: import_module(f"tasks.{name}") for name in step.outside}
+    return {name: str(module.outside_state(run)) for name, module in modules.items()}
 
 
 @lru_cache

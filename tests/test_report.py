@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import evaluated_of, figures_of
 
+from tasks import gate
 from tasks.charts import curves
 from tasks.config import Retraining
 from tasks.contracts import (
@@ -23,6 +25,7 @@ from tasks.contracts import (
     Evaluated,
     Finding,
     Ingested,
+    MissedMelanoma,
     Oversampled,
     Provenance,
     Record,
@@ -37,11 +40,12 @@ from tasks.contracts import (
 )
 from tasks.errors import BadInput
 from tasks.figures import at_least, at_most, duration, percent
-from tasks.gate import gate, judge
 from tasks.lesions import DIAGNOSES
 from tasks.manifest import table, to_npy, to_parquet
 from tasks.pipeline import PIPELINE
+from tasks.policy import EXACT, Sensitivity, parse_policy, policy_bytes, reference
 from tasks.report import Records, report
+from tasks.rules import Case, decide, judge, judge_proportion
 from tasks.run import Run, open_run, sha256
 from tasks.statistics import proportion
 
@@ -60,7 +64,7 @@ def make_records(run: Run, *, found: int = 30, image_prefix: str = "ISIC_") -> d
     parts, shard = _images(run, image_prefix)
     counts = dict.fromkeys(DIAGNOSES, PER_CLASS)
     evaluated = _evaluated(run, found, str(parts["image_id"].iloc[0]))
-    verdict = gate(run, evaluated)
+    verdict = _verdict(run, evaluated)
     records: dict[str, Record] = {
         "ingest": Ingested(
             manifest=run.keep("manifest.parquet", to_parquet(parts.drop(columns=["side"]))),
@@ -197,25 +201,52 @@ def _trained(model: Artifact, epochs: tuple[Epoch, ...] = _epochs(3)) -> Trained
 
 def _evaluated(run: Run, found: int, missed_image: str) -> Evaluated:
     model = run.keep("model.keras", b"model")
-    return Evaluated(
+    own = figures_of(30, 32, 70, 91, DIAGNOSES)
+    recalled = {
+        name: each.model_copy(update={"recall": proportion(5, PER_CLASS)})
+        for name, each in own.per_class.items()
+    }
+    figures = own.model_copy(
+        update={
+            "sensitivity": proportion(found, 32),
+            "per_class": recalled,
+            "confusion": tuple(
+                tuple(5 if i == j else 2 if j == (i + 1) % 9 else 0 for j in range(9))
+                for i in range(9)
+            ),
+        }
+    )
+    missed = ((missed_image,), ("ISIC_9999998", "ISIC_9999999"))[: 32 - found]
+    return evaluated_of(
+        figures,
         recipe="balanced",
         model=model,
-        classes=DIAGNOSES,
-        threshold=0.31,
         validation_sensitivity=proportion(20, 21),
         validation_balanced_accuracy={"baseline": 0.51, "balanced": 0.62},
-        test_images=63,
-        accuracy=proportion(40, 63),
-        balanced_accuracy=0.6,
-        recall={name: proportion(5, PER_CLASS) for name in DIAGNOSES},
-        confusion=tuple(
-            tuple(5 if i == j else 2 if j == (i + 1) % 9 else 0 for j in range(9)) for i in range(9)
+        missed=tuple(
+            MissedMelanoma(image_ids=ids, probability=0.1, by_champion=None, saliency=None)
+            for ids in missed
         ),
-        sensitivity=proportion(found, 32),
-        specificity=proportion(70, 91),
-        auc=0.93,
-        missed=(missed_image, "ISIC_9999998 ISIC_9999999")[: 32 - found],
         predictions=model,
+    )
+
+
+def _verdict(run: Run, evaluated: Evaluated) -> Verdict:
+    """What the gate says of these figures, had it a split to look at."""
+    policy = parse_policy(policy_bytes("synthetic"), "synthetic")
+    case = Case(
+        evaluated=evaluated, leaks=0, same_test_part=True, earlier_evaluations=0, synthetic=True
+    )
+    asked = Sensitivity(rule="sensitivity", at_least=0.80, method=EXACT, why="as for patients")
+    rules = judge(policy.model_copy(update={"rules": (asked, policy.rules[2])}), case)
+    return Verdict(
+        decision=decide(rules),
+        rules=rules,
+        reason=gate.told(rules),
+        warnings=(),
+        policy=reference(policy, b""),
+        leaks=0,
+        earlier_evaluations=0,
     )
 
 
@@ -297,7 +328,7 @@ def test_a_failed_run_says_why_and_that_nothing_was_registered(tmp_path):
     run = make_run(tmp_path)
     text = text_of(page_of(run, make_records(run, found=12)))
     assert "Failed" in text
-    assert "Melanoma recall: 12 of 32 lesions; with 95 % confidence at most" in text
+    assert "Melanoma sensitivity: 12 of 32 lesions; with 95 % confidence at most" in text
     assert "Not registered: only a model that passes is." in text
     assert "registerskipped" in text.replace(" ", "")
 
@@ -321,8 +352,9 @@ def test_a_model_that_is_registered_already_is_not_announced_as_new(tmp_path):
 def test_a_run_whose_test_part_holds_no_melanoma_says_so(tmp_path):
     run = make_run(tmp_path)
     records = make_records(run)
-    none = records["evaluate"].model_copy(update={"sensitivity": proportion(0, 0), "auc": None})
-    records |= {"evaluate": none, "gate": gate(run, none)}
+    figures = records["evaluate"].figures.model_copy(update={"sensitivity": proportion(0, 0)})
+    none = records["evaluate"].model_copy(update={"figures": figures})
+    records |= {"evaluate": none, "gate": _verdict(run, none)}
     del records["register"]
     assert "There are no melanoma lesions in the test part." in text_of(page_of(run, records))
 
@@ -497,7 +529,7 @@ def test_a_bound_is_never_rounded_in_the_models_favour(share, digits):
 
 
 def test_a_bound_just_below_what_is_asked_does_not_look_like_it():
-    rule = judge("melanoma recall", proportion(29, 32), 0.80)
+    rule = judge_proportion("melanoma sensitivity", proportion(29, 32), 0.80, EXACT)
     assert rule.lower < 0.80
     assert float(at_least(rule.lower).split("\u00a0")[0]) < 80
 
@@ -547,12 +579,15 @@ def test_the_gate_table_shows_each_rule(tmp_path):
     run = make_run(tmp_path)
     records = make_records(run)
     rule = Rule(
-        name="a rule of its own", successes=1, n=3, lower=0.017, upper=0.9, minimum=0.8,
-        decision="insufficient evidence", reason="",
+        name="a rule of its own", figure=1 / 3, successes=1, n=3, lower=0.017, upper=0.9,
+        threshold=0.8, asks="at least", decision="insufficient evidence", reason="", method="exact",
+        more_needed=None,
     )  # fmt: skip
-    records["gate"] = Verdict(decision="insufficient evidence", rules=(rule,), reason="")
+    records["gate"] = records["gate"].model_copy(update={"rules": (rule,)})
     text = text_of(page_of(run, records))
-    assert "aruleofitsown1of31.7%90.0%80.0%insufficientevidence" in text.replace(" ", "")
+    assert "aruleofitsownexact1of31.7%90.0%atleast80.0%insufficientevidence" in text.replace(
+        " ", ""
+    )
 
 
 def test_a_picture_is_a_small_jpeg(tmp_path):

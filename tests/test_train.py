@@ -35,9 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     synthesize(folder / "drawn", scale=0.25)
     store = open_store(str(folder / "store"))
     deliver(store, folder / "drawn")
-    run = run_of(
-        store, epochs=3, minimum_groups=4, minimum_recall=0.0, minimum_specificity=0.0, seed=3
-    )
+    run = run_of(store, epochs=3, minimum_groups=4, policy="smoke", seed=3)
     do(run, *BEFORE_TRAINING, "train", "evaluate", "gate")
     return run
 
@@ -99,8 +97,11 @@ def test_the_frozen_test_part_is_scored_whole_and_nothing_else(run: Run) -> None
     parts = table_of(run, split.parts)
     test_ids = set(parts.loc[parts["side"] == "test", "image_id"])
     assert set(predictions["image_id"]) == test_ids
-    assert evaluated.test_images == len(predictions) == sum(map(sum, evaluated.confusion))
-    assert evaluated.sensitivity.n + evaluated.specificity.n == predictions["lesion"].nunique()
+    assert evaluated.figures.images == len(predictions)
+    figures = evaluated.figures
+    lesions = predictions["lesion"].nunique()
+    assert figures.sensitivity.n + figures.specificity.n == figures.lesions == lesions
+    assert sum(map(sum, figures.confusion)) == lesions
     best = max(evaluated.validation_balanced_accuracy.values())
     assert evaluated.validation_balanced_accuracy[evaluated.recipe] == best
 
@@ -165,7 +166,7 @@ def test_the_registered_version_is_the_model_that_was_judged(run: Run) -> None:
 
 
 def test_a_refused_model_is_not_registered(run: Run) -> None:
-    strict = Run(run.store, "strict", run.config.model_copy(update={"minimum_recall": 0.999}))
+    strict = Run(run.store, "strict", run.config.model_copy(update={"policy": "melanoma"}))
     do(strict, *BEFORE_TRAINING, "train", "evaluate", "gate")
     with pytest.raises(Halt, match="Nothing is registered"):
         do(strict, "register")

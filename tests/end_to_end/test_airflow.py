@@ -68,7 +68,7 @@ def test_the_form_holds_every_field_with_its_bounds(demo: Demo) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"image_size": "large"}, {"recipes": ["alchemy"]}, {"minimum_recall": 1.0}],
+    [{"epochs": 0}, {"image_size": "large"}, {"recipes": ["alchemy"]}, {"policy": "lenient"}],
 )
 def test_a_value_out_of_its_range_starts_nothing(demo: Demo, wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=next(iter(wrong))):
@@ -107,7 +107,7 @@ def test_an_approved_challenger_becomes_the_champion(demo: Demo) -> None:
 
 def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> None:
     # `make demo` once more: it finds what stands, and reuses what has not changed.
-    again = run_demo("start", demo.environment | {"CONFIG": config(minimum_recall=0.999)})
+    again = run_demo("start", demo.environment | {"CONFIG": config(policy="melanoma")})
     assert again.returncode == 0, again.stdout
     assert "Airflow and MLflow stand" in again.stdout
     assert "nothing was registered" in again.stdout

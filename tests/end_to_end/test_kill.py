@@ -34,8 +34,7 @@ CONFIG = json.dumps(
         "recipes": ["baseline"],
         "epochs": 1,
         "minimum_groups": 3,
-        "minimum_recall": 0,  # so that there is something to register
-        "minimum_specificity": 0,
+        "policy": "smoke",  # so that there is something to register
     }
 )
 RANDOM = random.Random(20)
