@@ -26,6 +26,7 @@ Law = Literal[
     "label_disagrees_with_archive",
     "lesion_under_two_labels",
     "lesion_of_two_patients",
+    "contradictory_metadata",
     "duplicate_pixels",
     "delivered_again",
     "near_duplicate",

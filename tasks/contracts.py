@@ -127,20 +127,6 @@ class Ingested(Record):
     synthetic: bool
 
 
-class Shape(Frozen):
-    """How the accepted data of a run are distributed, for the next run to compare with.
-
-    Attributes:
-        counts: For each of label, source and sex, how many images have each value.
-        quantiles: For each of width, height, red, green, blue and age_years, the 0th to the
-            100th percentile.
-    """
-
-    images: int
-    counts: dict[str, dict[str, int]]
-    quantiles: dict[str, tuple[float, ...]]
-
-
 class Finding(Frozen):
     """One law that the data broke, or kept (count 0).
 
@@ -176,6 +162,47 @@ class ValidatedPart(Record):
     compared: int
 
 
+class Changed(Frozen):
+    """How many break a law now, and how many did in the run before."""
+
+    law: Law
+    before: int
+    now: int
+
+
+class Changes(Frozen):
+    """What is different from the run whose data were accepted before.
+
+    Attributes:
+        since: That run.
+        new_files: Files that it did not know.
+        new_images: Image ids that it did not know.
+        recognized: Image ids of new files that it knew already; the files may hold other pixels.
+        gone_files: Files that it knew and that are not there any more.
+        learnable: Classes that became learnable.
+        not_learnable: Classes that ceased to be.
+        accepted: Accepted images of each class, before and now.
+        findings: Laws whose count is another one.
+        now_quarantined: Files that were accepted before and are quarantined now.
+        now_accepted: Files that were quarantined before and are accepted now.
+        files: CSV: key, image_id, change ("new image", "recognized again", "gone", "quarantined
+            now", "accepted now"), law, reason.
+    """
+
+    since: str
+    new_files: int
+    new_images: int
+    recognized: int
+    gone_files: int
+    learnable: tuple[Diagnosis, ...]
+    not_learnable: tuple[Diagnosis, ...]
+    accepted: dict[Diagnosis, tuple[int, int]]
+    findings: tuple[Changed, ...]
+    now_quarantined: int
+    now_accepted: int
+    files: Artifact
+
+
 class Validated(Record):
     """What may be learned from.
 
@@ -190,11 +217,11 @@ class Validated(Record):
         classes: Accepted images of each learnable class.
         groups: Distinct lesions (as far as known) of each learnable class.
         relabelled: Files whose label the archive's ground truth replaced.
-        shape: How the accepted images are distributed.
+        changes: What is different from the accepted data of the run before, if there was one.
     """
 
     # The findings compare with earlier runs; what is learned from does not depend on them.
-    NOT_CONTENT = ("data_docs", "findings")
+    NOT_CONTENT = ("data_docs", "findings", "changes")
 
     accepted: Artifact
     quarantine: Artifact
@@ -206,7 +233,7 @@ class Validated(Record):
     classes: dict[Diagnosis, int]
     groups: dict[Diagnosis, int]
     relabelled: int
-    shape: Shape
+    changes: Changes | None
 
 
 class Stratum(Frozen):

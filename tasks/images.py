@@ -62,6 +62,9 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF blocks are not worth a word: pixels count
             with Image.open(io.BytesIO(data)) as image:
+                pictures = getattr(image, "n_frames", 1)
+                if pictures > 1 and image.format != "MPO":  # phones add a small one to each JPEG
+                    return Refused("undecodable", f"the file holds {pictures} pictures, not one")
                 megapixels = image.width * image.height / 1e6
                 if megapixels > maximum_megapixels:
                     return Refused(

@@ -1,10 +1,9 @@
 """ingest: what was delivered, decoded once, as packed pixels and a manifest."""
 
 import hashlib
-import io
-import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -17,7 +16,7 @@ from tasks.contracts import Artifact, Ingested, IngestedPart
 from tasks.errors import BadInput, NotFound
 from tasks.images import THUMBNAIL_PX, Decoded, decode
 from tasks.lesions import (
-    ARCHIVE_CODES,
+    COARSE_CODES,
     IMAGE_SUFFIXES,
     SYNTHETIC_PREFIX,
     TABLE_COLUMNS,
@@ -32,6 +31,7 @@ from tasks.manifest import IMAGES_PER_SHARD, read_parquet, table, to_npy, to_par
 from tasks.parts import Part, bucket_of
 from tasks.run import Run, code_hash
 from tasks.storage import Entry, read_many
+from tasks.tables import join_tables
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,10 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         )
     rows = [row for part in parts for row in _rows_of(read_parquet(run, part.rows))]
     fetched = sum(part.fetched for part in parts)
-    facts, recognized, unread = _metadata(run, tables)
+    contents = read_many(run.store, [entry.key for entry in tables])
+    facts, recognized, unread = join_tables(
+        {entry.key: data for entry, data in zip(tables, contents, strict=True)}
+    )
     coarse = run.config.coarse_codes
     manifest = table([_labelled(row | facts.get(row["image_id"], {}), coarse) for row in rows])
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
@@ -115,10 +118,27 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
 
 
 def _sort_out(entries: list[Entry]) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
-    images = [entry for entry in entries if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
-    tables = [entry for entry in entries if entry.key.casefold().endswith(".csv")]
+    shown = [entry for entry in entries if not _is_litter(entry.key)]
+    images = [entry for entry in shown if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
+    tables = [entry for entry in shown if entry.key.casefold().endswith(".csv")]
     taken = {entry.key for entry in images + tables}
     return images, tables, tuple(entry.key for entry in entries if entry.key not in taken)
+
+
+def _is_litter(key: str) -> bool:
+    """Hidden files and what archivers of macOS leave behind; '..' is none, but a law's matter."""
+    parts = key.split("/")
+    return "__MACOSX" in parts or any(re.match(r"\.(?!\.?$)", part) for part in parts)
+
+
+def _folder_of(parts: list[str]) -> str:
+    """The nearest enclosing folder that names a diagnosis; else the one that the file lies in."""
+    for name in reversed(parts[:-1]):
+        if diagnosis_from(name):
+            return name
+        if name.casefold() in ("train", "test", *COARSE_CODES):
+            break
+    return parts[-2]
 
 
 def _decode_shard(run: Run, entries: list[Entry]) -> list[Row]:
@@ -146,13 +166,12 @@ def _decode_shard(run: Run, entries: list[Entry]) -> list[Row]:
 def _describe(run: Run, entry: Entry, data: bytes) -> tuple[Row, Decoded | None]:
     parts = entry.key.split("/")
     image_id = image_id_from(entry.key)
-    folder = parts[-2]
     row: Row = {
         "key": entry.key,
         "size_bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "image_id": image_id,
-        "folder": folder,
+        "folder": _folder_of(parts),
         "part": next((part for part in parts if part.casefold() in ("train", "test")), None),
         "source": source_from(image_id),
     }
@@ -217,7 +236,9 @@ def _known_rows(run: Run) -> dict[tuple[str, str], Row]:
 
 def _rows_of(manifest: pd.DataFrame) -> list[Row]:
     """The rows, without what is told by tables, which may change from run to run."""
-    told = (set(TABLE_COLUMNS) - {"image_id"}) | {"label", "archive_diagnosis", "other_metadata"}
+    told = (set(TABLE_COLUMNS) - {"image_id"}) | {
+        "label", "archive_diagnosis", "contradiction", "other_metadata",
+    }  # fmt: skip
     own = [name for name in manifest.columns if name not in told]
     rows = manifest[own].astype(object).where(manifest[own].notna(), None).to_dict("records")
     return [cast(Row, row) for row in rows]
@@ -229,82 +250,3 @@ def _shards(manifest: pd.DataFrame) -> tuple[Artifact, ...]:
         Artifact(key=str(key), sha256=str(digest), size_bytes=0)
         for key, digest in sorted(set(zip(packed["shard"], packed["shard_sha256"], strict=True)))
     )
-
-
-# Metadata tables --------------------------------------------------------------------------------
-
-
-def _metadata(
-    run: Run, tables: list[Entry]
-) -> tuple[dict[str, Row], dict[str, int], tuple[str, ...]]:
-    """What the delivered tables say of each image id; which tables spoke; which were not read."""
-    facts: dict[str, Row] = {}
-    recognized: dict[str, int] = {}
-    unread = []
-    for entry, data in zip(tables, read_many(run.store, [t.key for t in tables]), strict=True):
-        rows = _read_table(data)
-        if rows is None:
-            unread.append(entry.key)
-            continue
-        recognized[entry.key] = len(rows)
-        for row in rows:
-            known = facts.setdefault(row.pop("image_id"), {})
-            said = [known.get("archive_diagnosis"), row.pop("archive_diagnosis", None)]
-            if any(said):
-                known["archive_diagnosis"] = "|".join(dict.fromkeys(filter(None, said)))
-            for name, value in row.items():
-                known.setdefault(name, value)
-    return facts, recognized, tuple(unread)
-
-
-def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | None, list[str]]:
-    """What a table says of the diagnosis, as ``archive=code``, and the columns that say it."""
-    codes = [code for code in ARCHIVE_CODES["ISIC 2019"] if code in frame.columns]
-    levels = [names[f"diagnosis_{level}"] for level in range(1, 6) if f"diagnosis_{level}" in names]
-    if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
-        numbers = frame[codes].apply(pd.to_numeric, errors="coerce").fillna(0.0)
-        return ("ISIC 2019=" + numbers.idxmax(axis=1)).where(numbers.max(axis=1) > 0), codes
-    if levels:  # an export of the ISIC Archive: from general to special
-        path = frame[levels].apply(lambda row: ":".join(row.dropna()), axis=1)
-        return ("ISIC Archive=" + path).where(path != ""), levels
-    for column, archive in (("dx", "HAM10000"), ("diagnosis", "labels")):
-        if column in names:
-            return archive + "=" + frame[names[column]].str.strip(), [names[column]]
-    return None, []
-
-
-def _others(frame: pd.DataFrame) -> pd.Series:
-    """Columns that are not known here, kept as one JSON object per row."""
-    rows = ({n: v for n, v in row.items() if pd.notna(v)} for row in frame.to_dict("records"))
-    told = [json.dumps(row, ensure_ascii=False) if row else None for row in rows]
-    return pd.Series(told, index=frame.index, dtype="str")
-
-
-def _read_table(data: bytes) -> list[Row] | None:
-    """Rows of a metadata table, under the manifest's column names; None if it is not one."""
-    try:
-        frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=True)
-    except (ValueError, UnicodeDecodeError):
-        return None
-    names = {str(name).strip().casefold(): str(name) for name in frame.columns}
-    columns = {
-        ours: names[theirs]
-        for ours, spellings in TABLE_COLUMNS.items()
-        for theirs in spellings
-        if theirs in names
-    }
-    diagnoses, told_by = _diagnoses(frame, names)
-    if "image_id" not in columns or (len(columns) < 2 and diagnoses is None):
-        return None
-    known = frame[list(columns.values())].set_axis(list(columns), axis=1)
-    if diagnoses is not None:
-        known["archive_diagnosis"] = diagnoses
-    known["other_metadata"] = _others(frame.drop(columns=[*columns.values(), *told_by]))
-    known = known.dropna(subset=["image_id"])
-    known["image_id"] = known["image_id"].map(image_id_from)
-    if "age_years" in known:
-        known["age_years"] = pd.to_numeric(known["age_years"], errors="coerce")
-    return [
-        {str(name): value for name, value in row.items() if pd.notna(value)}
-        for row in known.to_dict("records")
-    ]

@@ -12,19 +12,24 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
 
+from tasks.changes import Previous
 from tasks.config import Law
-from tasks.contracts import Severity, Shape
+from tasks.contracts import Severity
 from tasks.figures import percent
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
+from tasks.statistics import proportion
 
 # A source that tells a class apart this well (sensitivity + specificity - 1, Youden 1950) is a
 # shortcut that a network will take.
 CONFOUNDED = 0.5
-# A shift counts if chance does not explain it and it is not negligible: Cohen's small effect for
-# Cramer's V (1988, w = 0.1), and the same for the largest gap between two distributions.
+# A shift counts if chance does not explain it and it is not negligible: ten points, by which the
+# share of any set of classes, or of all values up to some value, differs.
 SHIFT_CHANCE = 0.001
 SHIFT_EFFECT = 0.1
+FEWEST_TO_COMPARE = 30  # lesions; the chi-squared distribution does not hold for fewer
+SHIFT_OF_SHARES = ("label", "source", "sex")
+SHIFT_OF_VALUES = ("width", "height", "red", "green", "blue", "age_years")
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Evidence:
         unmatched: How many image ids in the tables have no image, and a few of them.
         classes: Labels that were delivered, whatever is left of them.
         minimum_groups: Fewest lesions of a learnable class.
-        previous: The run whose data were accepted last, and their shape, if there was one.
+        previous: The run whose data were accepted before, if there was one.
     """
 
     frame: pd.DataFrame
@@ -47,7 +52,7 @@ class Evidence:
     unmatched: tuple[int, tuple[str, ...]]
     classes: tuple[str, ...]
     minimum_groups: int
-    previous: tuple[str, Shape] | None
+    previous: Previous | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Breach:
 
     Attributes:
         reasons: Why, for a person; indexed by the rows of the frame that break it.
-        counterparts: Keys of the files that each of them contradicts; same index, or empty.
+        counterparts: Keys of the files that each of them contradicts, with "; " between them; same
+            index, or empty.
         counted: What the finding counts, see the law's description.
         remark: What more there is to say.
         count: Of what is counted, if `counted` holds only a few of them.
@@ -131,17 +137,19 @@ def lesion_under_two_labels(evidence: Evidence) -> Breach:
     return Breach(reasons, counterparts, sorted(frame.loc[reasons.index, "lesion_id"].unique()))
 
 
-def _conflicts(frame: pd.DataFrame, *same: tuple[str, str]) -> tuple[pd.Series, pd.Series]:
-    """Rows that share a value of a column but not the label, and whom each of them contradicts."""
+def _conflicts(
+    frame: pd.DataFrame, *same: tuple[str, str], differ: str = "label"
+) -> tuple[pd.Series, pd.Series]:
+    """Rows that share a value of a column but differ in another, and whom each contradicts."""
     reasons = pd.Series(index=frame.index, dtype="str")
     counterparts = pd.Series("", index=frame.index, dtype="str")
     for column, words in same:
-        labels = frame.groupby(column)["label"].transform("nunique")
-        for _, rows in frame[(labels > 1) & reasons.isna()].groupby(column):
-            names = ", ".join(sorted(rows["label"].dropna().unique()))
+        several = frame.groupby(column)[differ].transform("nunique")
+        for _, rows in frame[(several > 1) & reasons.isna()].groupby(column):
+            names = ", ".join(sorted(rows[differ].dropna().unique()))
             reasons[rows.index] = f"the same {words} under {names}"
-            for index, label in rows["label"].items():
-                counterparts.at[index] = " ".join(rows.loc[rows["label"] != label, "key"])
+            for index, name in rows[differ].items():
+                counterparts.at[index] = "; ".join(rows.loc[rows[differ] != name, "key"])
     broken = reasons.dropna()
     return broken, counterparts[broken.index]
 
@@ -160,10 +168,25 @@ def label_disagrees_with_archive(evidence: Evidence) -> Breach:
 
 def lesion_of_two_patients(evidence: Evidence) -> Breach:
     frame = evidence.frame.dropna(subset=["lesion_id", "patient_id"])
-    patients = frame.groupby("lesion_id")["patient_id"].transform("nunique")
-    broken = frame[patients > 1]
-    reasons = "the lesion " + broken["lesion_id"] + " is said to be of several patients"
-    return Breach(reasons, counted=sorted(broken["lesion_id"].unique()))
+    reasons, counterparts = _conflicts(frame, ("lesion_id", "lesion"), differ="patient_id")
+    return Breach(reasons, counterparts, sorted(frame.loc[reasons.index, "lesion_id"].unique()))
+
+
+def contradictory_metadata(evidence: Evidence) -> Breach:
+    """Tables that say different things of one image. Whose lesion it shows must be sure; where
+    only age or sex are in doubt, it is reported and kept."""
+    frame = evidence.frame[evidence.frame["contradiction"].notna()]
+    doubtful = frame[frame["contradiction"].str.contains(r"lesion_id|patient_id")]
+    return Breach(
+        "the tables contradict each other: " + doubtful["contradiction"],
+        counted=sorted(frame["image_id"].unique()),
+        remark="; ".join(
+            f"{image_id}: {what}"
+            for image_id, what in sorted(
+                set(zip(frame["image_id"], frame["contradiction"], strict=True))
+            )[:3]
+        ),
+    )
 
 
 def duplicate_pixels(evidence: Evidence) -> Breach:
@@ -208,12 +231,33 @@ def near_duplicate(evidence: Evidence) -> Breach:
     new = one["pixel_hash"].to_numpy() != two["pixel_hash"].to_numpy()
     new &= one["image_id"].to_numpy() != two["image_id"].to_numpy()
     pairs, one, two = pairs[new], one[new], two[new]
+    told = [f"{a} ~ {b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
+    remark = _precision(one, two) + _between_labels(one, two) if told else ""
+    return Breach(pd.Series(dtype="str"), counted=told, remark=remark)
+
+
+def _precision(one: pd.DataFrame, two: pd.DataFrame) -> str:
+    """How many of the pairs are of one lesion, as far as that is known, in words."""
     lesions = one["lesion_id"].to_numpy(), two["lesion_id"].to_numpy()
     known = pd.notna(lesions[0]) & pd.notna(lesions[1])
-    same = int((lesions[0][known] == lesions[1][known]).sum())
-    remark = f"of the {int(known.sum())} pairs whose lesions are known, {same} are of one lesion"
-    told = [f"{a} ~ {b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
-    return Breach(pd.Series(dtype="str"), counted=told, remark=remark if told else "")
+    same = proportion(int((lesions[0][known] == lesions[1][known]).sum()), int(known.sum()))
+    if not same.n:
+        return "of no pair are both lesions known, so the precision of the search cannot be told"
+    return (
+        f"of the {same.n} pairs whose lesions are known, {same.successes} are of one lesion: a "
+        f"precision between {percent(same.lower)} and {percent(same.upper)} (exact 95 % interval)"
+        + ("; too few pairs to say more" if same.n < FEWEST_TO_COMPARE else "")
+    )
+
+
+def _between_labels(one: pd.DataFrame, two: pd.DataFrame) -> str:
+    """How many of the pairs stand under two labels, in words."""
+    labels = one["label"].to_numpy(), two["label"].to_numpy()
+    differ = pd.notna(labels[0]) & pd.notna(labels[1]) & (labels[0] != labels[1])
+    if not differ.any():
+        return ""
+    first = f"{one['image_id'].iloc[differ.argmax()]} and {two['image_id'].iloc[differ.argmax()]}"
+    return f"; {int(differ.sum())} pairs stand under two labels and should be looked at, as {first}"
 
 
 def delivered_split_leaks(evidence: Evidence) -> Breach:
@@ -300,53 +344,58 @@ def image_without_metadata(evidence: Evidence) -> Breach:
 # Shift against the previous run -----------------------------------------------------------------
 
 
-def shape_of(frame: pd.DataFrame) -> Shape:
-    """What `distribution_shift` remembers of the data that a run accepted."""
-    quantiles = np.linspace(0, 1, 101)
-    numbers = ("width", "height", "red", "green", "blue", "age_years")
-    known = {name: frame[name].dropna().astype(float) for name in numbers}
-    return Shape(
-        images=len(frame),
-        counts={
-            name: {str(value): int(count) for value, count in frame[name].value_counts().items()}
-            for name in ("label", "source", "sex")
-        },
-        quantiles={
-            name: tuple(float(q) for q in values.quantile(quantiles))
-            for name, values in known.items()
-            if len(values)
-        },
-    )
-
-
 def distribution_shift(evidence: Evidence) -> Breach:
-    """Figures that differ from the previous accepted data by more than chance, and by enough."""
-    if evidence.previous is None:
+    """Figures in which the new files differ from the accepted data of the run before by more than
+    chance, and by enough to matter.
+
+    Each lesion counts once, because its images are not independent. Shares are compared by
+    Pearson's chi-squared test and their total variation distance, values by the two-sample
+    Kolmogorov-Smirnov test and its statistic; both distances are a difference of probabilities,
+    0 to 1, whatever the sizes. So a large delivery alarms no sooner than a small one.
+    """
+    previous = evidence.previous
+    if previous is None:
         return Breach(pd.Series(dtype="str"), remark="there is no earlier run to compare with")
-    run, before = evidence.previous
-    now = shape_of(evidence.frame)
-    counted = []
-    for name, old in before.counts.items():
-        values = sorted({*old, *now.counts[name]})
-        counts = np.array(
-            [[each.get(value, 0) for value in values] for each in (old, now.counts[name])]
+    new = _one_per_lesion(evidence.frame[~evidence.frame["key"].isin(previous.ids.index)])
+    old = _one_per_lesion(previous.accepted)
+    against = f"of the new files against what run {previous.run} accepted"
+    if len(new) < FEWEST_TO_COMPARE:
+        return Breach(
+            pd.Series(dtype="str"),
+            remark=f"not compared: {len(new)} new lesions, fewer than {FEWEST_TO_COMPARE}",
         )
-        if len(values) < 2 or not counts.sum(axis=1).all():
-            continue
-        chance = float(chi2_contingency(counts).pvalue)
-        effect = float(np.sqrt(chi2_contingency(counts).statistic / counts.sum()))  # Cramer's V
-        if chance < SHIFT_CHANCE and effect >= SHIFT_EFFECT:
-            counted.append(f"{name} (Cramer's V {effect:.2f}, p {chance:.1g})")
-    for name, past in before.quantiles.items():
-        if name not in now.quantiles:
-            continue
-        gap = ks_2samp(past, now.quantiles[name]).statistic
-        # Two-sample Kolmogorov-Smirnov, asymptotic, with the sizes behind the quantiles.
-        n = before.images * now.images / (before.images + now.images)
-        chance = float(min(1.0, 2 * np.exp(-2 * n * gap**2)))
-        if chance < SHIFT_CHANCE and gap >= SHIFT_EFFECT:
-            counted.append(f"{name} (largest gap {gap:.2f}, p {chance:.1g})")
-    return Breach(pd.Series(dtype="str"), counted=counted, remark=f"compared with run {run}")
+    shares = {name: _shares_differ(old[name], new[name]) for name in SHIFT_OF_SHARES}
+    values = {name: _values_differ(old[name], new[name]) for name in SHIFT_OF_VALUES}
+    counted = [
+        f"{name} (difference {effect:.2f}, p {chance:.1g})"
+        for name, (effect, chance) in (shares | values).items()
+        if chance < SHIFT_CHANCE and effect >= SHIFT_EFFECT
+    ]
+    return Breach(pd.Series(dtype="str"), counted=counted, remark=f"{len(new)} lesions {against}")
+
+
+def _one_per_lesion(frame: pd.DataFrame) -> pd.DataFrame:
+    lesions = frame["lesion_id"].fillna(frame["image_id"])
+    return frame[~lesions.duplicated()]
+
+
+def _shares_differ(old: pd.Series, new: pd.Series) -> tuple[float, float]:
+    """Total variation distance of two distributions over names, 0 to 1, and its chance."""
+    table = pd.concat([old.value_counts(), new.value_counts()], axis=1).fillna(0).to_numpy()
+    if len(table) < 2 or (table.sum(axis=0) < FEWEST_TO_COMPARE).any():
+        return 0.0, 1.0
+    shares = table / table.sum(axis=0)
+    effect = float(np.abs(shares[:, 0] - shares[:, 1]).sum() / 2)
+    return effect, float(chi2_contingency(table).pvalue)
+
+
+def _values_differ(old: pd.Series, new: pd.Series) -> tuple[float, float]:
+    """Kolmogorov-Smirnov distance of two samples, 0 to 1, and its chance."""
+    samples = [each.dropna().to_numpy(float) for each in (old, new)]
+    if min(map(len, samples)) < FEWEST_TO_COMPARE:
+        return 0.0, 1.0
+    test = ks_2samp(*samples, method="asymp")
+    return float(test.statistic), float(test.pvalue)
 
 
 # The table --------------------------------------------------------------------------------------
@@ -401,6 +450,13 @@ RULES: tuple[Rule, ...] = (
         "error", True, "all files of these lesions quarantined", lesion_of_two_patients,
     ),
     Rule(
+        "contradictory_metadata",
+        "No two rows of metadata tables contradict each other about the lesion, patient, age or "
+        "sex of an image. Counts distinct image ids.",
+        "warning", True, "images of doubtful lesion or patient quarantined, the others kept",
+        contradictory_metadata,
+    ),
+    Rule(
         "duplicate_pixels",
         "No two files hold the same pixels. Counts files beyond the first.",
         "warning", True, "the first by name kept, the others quarantined", duplicate_pixels,
@@ -448,8 +504,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "distribution_shift",
-        "Classes, sources, sizes, colours, age and sex are distributed as in the previous accepted "
-        "data. Counts figures that are not.",
+        "Classes, sources, sizes, colours, age and sex of the new files are distributed as in the "
+        "data accepted before. Counts figures that are not.",
         "warning", False, "kept; the cause should be known before the model is trusted",
         distribution_shift,
     ),

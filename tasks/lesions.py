@@ -9,6 +9,7 @@ Imaging Collaboration".
 """
 
 import re
+import unicodedata
 from typing import Literal, get_args
 
 Diagnosis = Literal[
@@ -39,6 +40,11 @@ SYNONYMS: dict[str, Diagnosis] = {
     "sk": "seborrheic keratosis",
     "scc": "squamous cell carcinoma",
     "vasc": "vascular lesion",
+    "melanocytic nevi": "nevus",
+    "naevus": "nevus",
+    "nevi": "nevus",
+    "seborrhoeic keratosis": "seborrheic keratosis",
+    "vascular lesions": "vascular lesion",
 }
 
 # What each code of an archive may mean. More than one class: the code is coarser than ours and
@@ -66,6 +72,14 @@ ARCHIVE_CODES: dict[str, dict[str, tuple[Diagnosis, ...]]] = {
     },
 }
 
+# Codes that cannot say which class they mean, as folders may be named after them.
+COARSE_CODES = {
+    code.casefold()
+    for codes in ARCHIVE_CODES.values()
+    for code, classes in codes.items()
+    if len(classes) != 1
+}
+
 # Terms of the ISIC Archive's diagnosis_1 to diagnosis_5, from general to special, that name one
 # of the nine or something below it. Source: the archive's own library, ImageMarkup/isic-metadata,
 # diagnosis_hierarchical.py.
@@ -83,13 +97,17 @@ ARCHIVE_TERMS: tuple[tuple[str, Diagnosis], ...] = (
 
 # Manifest column <- the names under which the archives' tables hold it.
 TABLE_COLUMNS: dict[str, tuple[str, ...]] = {
-    "image_id": ("image_id", "image", "isic_id"),
+    "image_id": ("image_id", "image", "isic_id", "image_name"),
     "lesion_id": ("lesion_id",),
     "patient_id": ("patient_id",),
-    "age_years": ("age", "age_approx", "age_approximate"),
+    "age_years": ("age", "age_approx", "age_approximate", "age_years"),
     "sex": ("sex", "gender"),
-    "site": ("localization", "anatom_site_general", "site"),
+    "site": ("localization", "anatom_site_general", "site", "anatom_site_general_challenge"),
 }
+
+# What tables write where they do not know; pandas itself knows NA, NaN, null and the like.
+UNKNOWN = ("", "-", "?", "unknown", "not known", "unspecified")
+SEXES = {"f": "female", "m": "male"}
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -100,19 +118,24 @@ SYNTHETIC_PREFIX = "SYNTHETIC_"
 Source = Literal["HAM10000", "ISIC, not HAM10000", "SYNTHETIC", "unknown"]
 
 
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_-]+", "", text).casefold()
+
+
+_SPELLINGS = {_plain(name): name for name in DIAGNOSES} | {
+    _plain(spelling): name for spelling, name in SYNONYMS.items()
+}
+
+
 def diagnosis_from(text: str) -> Diagnosis | None:
     """The class that a folder or a table's cell names, or None.
 
-    >>> diagnosis_from("Basal_Cell Carcinoma")
-    'basal cell carcinoma'
+    >>> diagnosis_from("Basal_Cell Carcinoma"), diagnosis_from("BasalCellCarcinoma")
+    ('basal cell carcinoma', 'basal cell carcinoma')
     >>> diagnosis_from("bkl") is None
     True
     """
-    plain = re.sub(r"[\s_-]+", " ", text).strip().casefold()
-    for diagnosis in DIAGNOSES:
-        if plain == diagnosis:
-            return diagnosis
-    return SYNONYMS.get(plain)
+    return _SPELLINGS.get(_plain(text))
 
 
 def meanings(archive: str, code: str) -> tuple[Diagnosis, ...] | None:
@@ -164,12 +187,13 @@ def image_id_from(name: str) -> str:
 
     >>> image_id_from("Train/melanoma/ISIC_0000002_downsampled.jpg")
     'ISIC_0000002'
-    >>> image_id_from("ISIC_0025509(1).jpg")
-    'ISIC_0025509'
+    >>> image_id_from("ISIC_0025509(1).jpg"), image_id_from("isic_0025509 - Copy.JPG")
+    ('ISIC_0025509', 'ISIC_0025509')
     """
-    stem = re.sub(r"\.[A-Za-z]+$", "", name.rsplit("/", 1)[-1])
-    stem = re.sub(r"\s*\(\d+\)$", "", stem)  # a second download of the same file: "name(1).jpg"
-    return stem.removesuffix("_downsampled")
+    stem = re.sub(r"\.[A-Za-z]+$", "", unicodedata.normalize("NFC", name).rsplit("/", 1)[-1])
+    stem = re.sub(r"\s*\(\d+\)$| - copy$", "", stem.strip(), flags=re.IGNORECASE)
+    stem = re.sub(r"_downsampled$", "", stem, flags=re.IGNORECASE)
+    return stem.upper() if re.fullmatch(r"isic_\d{7}", stem, re.IGNORECASE) else stem
 
 
 def source_from(image_id: str) -> Source:

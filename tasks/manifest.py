@@ -41,6 +41,7 @@ COLUMNS = {
     "sex": "str",
     "site": "str",
     "archive_diagnosis": "str",  # archive=code, as its table spells it; several joined by |
+    "contradiction": "str",  # what tables say differently of it, such as "sex male or female"
     "other_metadata": "str",  # columns of the tables that are not known here, as JSON
 }
 

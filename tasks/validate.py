@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.changes import changes_since, previous_of
 from tasks.config import Retraining
-from tasks.contracts import Artifact, Finding, Ingested, Shape, Validated, ValidatedPart
+from tasks.contracts import Artifact, Finding, Ingested, Validated, ValidatedPart
+from tasks.data_docs import index_of, self_contained
 from tasks.errors import BadInput
 from tasks.groups import groups_of
 from tasks.images import THUMBNAIL_PX
-from tasks.laws import RULES, Breach, Evidence, Rule, shape_of
+from tasks.laws import RULES, Breach, Evidence, Rule
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
 from tasks.likeness import joined, near_duplicates
 from tasks.manifest import read_parquet, to_parquet
 from tasks.parts import Part
-from tasks.run import Run, latest_record
+from tasks.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +68,23 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
     manifest = read_parquet(run, ingested.manifest)
     pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
     manifest = _with_near_duplicates(manifest, pairs)
+    before = previous_of(run)
+    delivered = Evidence(
+        frame=manifest,
+        pairs=pairs,
+        unexpected={},
+        unmatched=(ingested.rows_without_image, ingested.rows_without_image_examples),
+        classes=tuple(_present(manifest)),
+        minimum_groups=run.config.minimum_groups,
+        previous=before,
+    )
     with _great_expectations() as (context, pages):
         results = _manifest_results(context, manifest)
         findings, remaining, quarantined, relabelled = _judge(
-            run, ingested, manifest, pairs, _unexpected(results)
+            replace(delivered, unexpected=_unexpected(results)), run.config
         )
-        _show_laws(context, findings)
-        docs = _keep_docs(run, pages)
+        laws = _show_laws(context, findings)
+        docs = _keep_docs(run, pages, {"manifest": results, "laws": laws})
     _say(manifest, remaining, relabelled, findings)
     _check_no_law_fails(run.config, findings)
     _check_enough_is_left(run, ingested, remaining, findings)
@@ -91,30 +103,17 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
             name: int(groups[remaining["label"] == name].nunique()) for name in _present(remaining)
         },
         relabelled=relabelled,
-        shape=shape_of(remaining),
+        changes=changes_since(run, before, remaining, quarantined, findings) if before else None,
     )
 
 
 def _judge(
-    run: Run,
-    ingested: Ingested,
-    manifest: pd.DataFrame,
-    pairs: pd.DataFrame,
-    unexpected: dict[str, str],
+    delivered: Evidence, config: Retraining
 ) -> tuple[tuple[Finding, ...], pd.DataFrame, pd.DataFrame, int]:
     """Every law's finding, the rows that remain, those that do not, and how many labels changed."""
-    delivered = Evidence(
-        frame=manifest,
-        pairs=pairs,
-        unexpected=unexpected,
-        unmatched=(ingested.rows_without_image, ingested.rows_without_image_examples),
-        classes=tuple(_present(manifest)),
-        minimum_groups=run.config.minimum_groups,
-        previous=_previous(run),
-    )
     breaches = {rule.law: rule.check(delivered) for rule in RULES if rule.law not in ON_ACCEPTED}
-    resolved, relabelled = _resolved(manifest, breaches, run.config)
-    remaining, quarantined, later = _taken_out(replace(delivered, frame=resolved), run.config)
+    resolved, relabelled = _resolved(delivered.frame, breaches, config)
+    remaining, quarantined, later = _taken_out(replace(delivered, frame=resolved), config)
     findings = tuple(_finding(rule, (breaches | later)[rule.law]) for rule in RULES)
     return findings, remaining, quarantined, relabelled
 
@@ -130,14 +129,6 @@ def _with_near_duplicates(manifest: pd.DataFrame, pairs: pd.DataFrame) -> pd.Dat
     ).astype("str")
     names = dict(zip(links["image_id"], groups_of(links), strict=True))
     return manifest.assign(near_duplicate=manifest["key"].map(names).astype("str"))
-
-
-def _previous(run: Run) -> tuple[str, Shape] | None:
-    """The run whose data were accepted last, and their shape."""
-    record = latest_record(run, "validate")
-    if not isinstance(record, Validated) or not record.provenance:
-        return None
-    return record.provenance.run, record.shape
 
 
 def _present(frame: pd.DataFrame) -> list[Diagnosis]:
@@ -306,7 +297,7 @@ def _manifest_results(context: Any, manifest: pd.DataFrame) -> list[Any]:
     return results
 
 
-def _show_laws(context: Any, findings: tuple[Finding, ...]) -> None:
+def _show_laws(context: Any, findings: tuple[Finding, ...]) -> list[Any]:
     """The laws beside the table's own expectations: one row of counts, each expected to be 0."""
     import great_expectations.expectations as expect
 
@@ -317,7 +308,7 @@ def _show_laws(context: Any, findings: tuple[Finding, ...]) -> None:
         )
         for finding in findings
     ]
-    _expect(context, "laws", counts, suite)
+    return _expect(context, "laws", counts, suite)
 
 
 def _suite() -> list[Any]:
@@ -361,10 +352,18 @@ def _unexpected(results: list[Any]) -> dict[str, str]:
     return {key: "; ".join(said) for key, said in reasons.items()}
 
 
-def _keep_docs(run: Run, site: Path) -> tuple[Artifact, ...]:
-    pages = sorted(path for path in site.rglob("*") if path.is_file())
-    pages.sort(key=lambda path: path.name != "index.html")
+def _keep_docs(run: Run, site: Path, suites: dict[str, list[Any]]) -> tuple[Artifact, ...]:
+    """The library's pages, each whole in itself; the index first."""
+    pages = sorted(page for page in site.rglob("*.html") if page.name != "index.html")
+    places = [page.relative_to(site).as_posix() for page in pages]
+    held = {
+        name: (sum(bool(result.success) for result in results), len(results))
+        for name, results in suites.items()
+    }
+    texts = [self_contained(page.read_text()) for page in pages]
     return tuple(
-        run.keep(f"data_docs/{page.relative_to(site).as_posix()}", page.read_bytes())
-        for page in pages
+        run.keep(f"data_docs/{place}", text.encode())
+        for place, text in zip(
+            ["index.html", *places], [index_of(held, places), *texts], strict=True
+        )
     )

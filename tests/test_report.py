@@ -31,7 +31,6 @@ from tasks.contracts import (
     Record,
     Registered,
     Rule,
-    Shape,
     Split,
     Trained,
     TrainedRecipe,
@@ -162,7 +161,7 @@ def _validated(run: Run, parts: pd.DataFrame) -> Validated:
         classes=dict.fromkeys(DIAGNOSES, PER_CLASS),
         groups=dict.fromkeys(DIAGNOSES, PER_CLASS),
         relabelled=0,
-        shape=Shape(images=1, counts={}, quantiles={}),
+        changes=None,
     )
 
 

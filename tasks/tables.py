@@ -1,0 +1,156 @@
+"""What the delivered metadata tables say of each image.
+
+A table is recognized by its columns, however they are spelled, separated and encoded: those of
+HAM10000, of ISIC 2019, of an export of the ISIC Archive, or a simple one of one's own. Columns that
+are not known here are kept as they are.
+"""
+
+import io
+import json
+import re
+from typing import Any
+
+import pandas as pd
+
+from tasks.lesions import ARCHIVE_CODES, SEXES, TABLE_COLUMNS, UNKNOWN, image_id_from
+
+Row = dict[str, Any]
+
+# What two tables may not say differently. Sites have other words in each archive.
+CONTRADICTABLE = ("lesion_id", "patient_id", "age_years", "sex")
+SEPARATORS = ",;\t|"
+
+
+def join_tables(tables: dict[str, bytes]) -> tuple[dict[str, Row], dict[str, int], tuple[str, ...]]:
+    """What all tables together say.
+
+    Args:
+        tables: Content of each file, by its key.
+
+    Returns:
+        For each image id, values under the manifest's column names; for each table that was
+        recognized, how many rows it has; the keys of those that were not.
+    """
+    facts: dict[str, Row] = {}
+    recognized: dict[str, int] = {}
+    unread = []
+    for key, data in tables.items():
+        rows = read_table(data)
+        if rows is None:
+            unread.append(key)
+            continue
+        recognized[key] = len(rows)
+        for row in rows:
+            _add(facts.setdefault(row.pop("image_id"), {}), row)
+    for row in facts.values():
+        if "other_metadata" in row:
+            row["other_metadata"] = json.dumps(row["other_metadata"], ensure_ascii=False)
+    return facts, recognized, tuple(unread)
+
+
+def _add(known: Row, row: Row) -> None:
+    """Add what a row says to what is known; the first word stands, a contradiction is noted."""
+    said = [known.get("archive_diagnosis"), row.pop("archive_diagnosis", None)]
+    if any(said):
+        codes = "|".join(filter(None, said)).split("|")
+        known["archive_diagnosis"] = "|".join(dict.fromkeys(codes))
+    for name in CONTRADICTABLE:
+        if known.get(name, row.get(name)) != row.get(name, known.get(name)):
+            notes = known.get("contradiction", "").split("; ")
+            one, other = (f"{v:g}" if isinstance(v, float) else v for v in (known[name], row[name]))
+            note = f"{name.removesuffix('_years')} {one} or {other}"
+            known["contradiction"] = "; ".join(dict.fromkeys(filter(None, [*notes, note])))
+    others = row.pop("other_metadata", {}) | known.get("other_metadata", {})
+    if others:
+        known["other_metadata"] = others
+    for name, value in row.items():
+        known.setdefault(name, value)
+
+
+def read_table(data: bytes) -> list[Row] | None:
+    """Rows of a metadata table, under the manifest's column names; None if it is not one."""
+    frame = _parse(data)
+    if frame is None:
+        return None
+    names = {re.sub(r"[\s-]+", "_", str(name).strip().casefold()): name for name in frame.columns}
+    columns = {
+        ours: names[theirs]
+        for ours, spellings in TABLE_COLUMNS.items()
+        for theirs in reversed(spellings)
+        if theirs in names
+    }
+    diagnoses, told_by = _diagnoses(frame, names)
+    if "image_id" not in columns or (len(columns) < 2 and diagnoses is None):
+        return None
+    known = frame[list(columns.values())].set_axis(list(columns), axis=1)
+    if diagnoses is not None:
+        known["archive_diagnosis"] = diagnoses
+    known["other_metadata"] = _others(frame.drop(columns=[*columns.values(), *told_by]))
+    known = known.dropna(subset=["image_id"])
+    known["image_id"] = known["image_id"].map(image_id_from)
+    _tidy(known)
+    return [
+        {str(name): value for name, value in row.items() if pd.notna(value)}
+        for row in known.to_dict("records")
+    ]
+
+
+def _parse(data: bytes) -> pd.DataFrame | None:
+    """Text of a table, in any usual encoding and with any usual separator; None if it is none."""
+    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1252"):
+        try:
+            text = data.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        return None
+    header = text.partition("\n")[0]
+    separator = max(SEPARATORS, key=header.count)
+    try:
+        return pd.read_csv(io.StringIO(text), dtype=str, sep=separator, skipinitialspace=True)
+    except ValueError:  # pandas' ParserError and EmptyDataError are of this kind
+        return None
+
+
+def _tidy(known: pd.DataFrame) -> None:
+    """Bring ids, ages and sexes into one form, in place; what says nothing becomes missing."""
+    for name in ("lesion_id", "patient_id"):
+        if name in known:
+            text = known[name].str.strip()
+            known[name] = text.mask(text.str.casefold().isin(UNKNOWN))
+    if "age_years" in known:
+        known["age_years"] = pd.to_numeric(
+            known["age_years"].str.replace(",", ".", regex=False), errors="coerce"
+        ).astype(float)
+    if "sex" in known:
+        text = known["sex"].str.strip().str.casefold()
+        known["sex"] = text.replace(SEXES).mask(text.isin(UNKNOWN))
+
+
+def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | None, list[str]]:
+    """What a table says of the diagnosis, as ``archive=code``, and the columns that say it."""
+    codes = [code for code in ARCHIVE_CODES["ISIC 2019"] if code in frame.columns]
+    levels = [names[f"diagnosis_{level}"] for level in range(1, 6) if f"diagnosis_{level}" in names]
+    if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
+        told = pd.Series("", index=frame.index, dtype="str")
+        for code in codes:
+            yes = pd.to_numeric(frame[code], errors="coerce") > 0
+            told = told.mask(yes, told + f"|ISIC 2019={code}")
+        return told.str.removeprefix("|").where(told != ""), codes
+    if levels:  # an export of the ISIC Archive: from general to special
+        path = frame[levels].apply(lambda row: ":".join(row.dropna()), axis=1)
+        return ("ISIC Archive=" + path).where(path != ""), levels
+    for column, archive in (("dx", "HAM10000"), ("diagnosis", "labels")):
+        if column in names:
+            said = frame[names[column]].str.strip()
+            return (archive + "=" + said).mask(said.str.casefold().isin(UNKNOWN)), [names[column]]
+    return None, []
+
+
+def _others(frame: pd.DataFrame) -> pd.Series:
+    """Columns that are not known here, as one dictionary per row."""
+    rows = frame.to_dict("records")
+    told = [{str(n): v for n, v in row.items() if pd.notna(v)} or None for row in rows]
+    return pd.Series(told, index=frame.index, dtype="object")
