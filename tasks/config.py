@@ -12,7 +12,7 @@ from tasks.errors import BadInput
 from tasks.lesions import Diagnosis
 from tasks.parts import BUCKETS
 
-Recipe = Literal["baseline", "regularized", "balanced"]
+Recipe = Literal["baseline", "regularized", "balanced", "best"]
 
 PolicyName = Literal["melanoma", "synthetic", "smoke"]  # the files of tasks/policies
 
@@ -135,7 +135,15 @@ class Retraining(BaseModel):
         ge=1,
         le=500,
         title="Epochs",
-        description="Passes over the training part, for each recipe.",
+        description="Passes over the training part, for each recipe but best.",
+    )
+    best_epochs: int = Field(
+        150,
+        ge=1,
+        le=2000,
+        title="Epochs of best",
+        description="Passes over the training part for the recipe best. Its learning rate falls "
+        "to zero over them: fewer end sooner, more end better.",
     )
     batch_size: int = Field(
         32, ge=4, le=1024, title="Batch size", description="Images in one step of the optimizer."

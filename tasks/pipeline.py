@@ -118,7 +118,15 @@ PIPELINE: tuple[Step, ...] = (
         needs=("split", "oversample"),
         gives=contracts.Trained,
         config=(
-            *("image_size", "recipes", "epochs", "batch_size", "learning_rate", "seed"),
+            *(
+                "image_size",
+                "recipes",
+                "epochs",
+                "best_epochs",
+                "batch_size",
+                "learning_rate",
+                "seed",
+            ),
             "checkpoint_minutes",  # changes no result, but is read
         ),
         libraries=("keras",),

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from tasks.batches import SHOWING, Shown
 from tasks.checkpoints import Checkpoints
 from tasks.config import Recipe
 from tasks.contracts import Epoch, Oversampled, Record, Split, Trained, TrainedPart, TrainedRecipe
@@ -16,7 +17,16 @@ from tasks.figures import percent
 from tasks.fitting import Examples, Plan, fit
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import pixels_of, read_parquet
-from tasks.network import build, shrink, to_bytes
+from tasks.network import (
+    BEST_BATCH,
+    SMOOTHING,
+    annealed,
+    build,
+    residual,
+    served,
+    shrink,
+    to_bytes,
+)
 from tasks.registry import log_curves, mlflow_client
 from tasks.run import CHECKPOINTS, Run, code_hash, sha256
 
@@ -75,22 +85,14 @@ def _train_one(
     classes: tuple[Diagnosis, ...],
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
-    config = run.config
-    model = build(
-        recipe,
-        image_size=config.image_size,
-        classes=len(classes),
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-    )
-    plan = Plan(epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+    model, learner, shown, plan = _learner(run, recipe, training, len(classes))
     fitted = fit(
-        model,
-        training,
+        learner,
+        shown,
         validation,
         plan,
         checkpoints=_checkpoints(run, recipe, records),
-        watch=lambda epochs: _tell(run, recipe, epochs),
+        watch=lambda epochs: _tell(run, recipe, plan, epochs),
     )
     epochs, best = fitted.epochs, fitted.best_epoch
     said = finding(recipe, epochs, best, _entropy(training[1]))
@@ -109,10 +111,50 @@ def _train_one(
     )
 
 
+def _learner(
+    run: Run, recipe: Recipe, training: Examples, classes: int
+) -> tuple[keras.Model, keras.Model, Examples, Plan]:
+    """The model to save, the model to fit (which holds its weights), what to fit it on, and how."""
+    config = run.config
+    if recipe != "best":
+        model = build(
+            recipe,
+            image_size=config.image_size,
+            classes=classes,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+        )
+        plan = Plan(epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+        return model, model, training, plan
+    pixels, labels = training
+    batch = min(BEST_BATCH, len(labels))
+    whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
+    network = residual(classes, config.seed)
+    learner = Shown(
+        network,
+        pixels,
+        labels,
+        classes=classes,
+        side=config.image_size,
+        showing=SHOWING,
+        smoothing=SMOOTHING,
+        seed=config.seed,
+    )
+    learner.compile(annealed(config.best_epochs * whole // batch), jit_compile=False)
+    plan = Plan(
+        epochs=config.best_epochs,
+        batch_size=batch,
+        seed=config.seed,
+        draw=lambda generator: generator.permutation(len(labels))[:whole],
+    )
+    numbers = np.arange(len(labels), dtype=np.int32)
+    return served(network, config.image_size, recipe), learner, (numbers, labels), plan
+
+
 def _checkpoints(run: Run, recipe: Recipe, records: tuple[Record, ...]) -> Checkpoints:
     """The checkpoints of this very work: all that the trained weights depend on is in their keys'
     hash."""
-    chosen = ("image_size", "epochs", "batch_size", "learning_rate", "seed")
+    chosen = ("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed")
     parts = {
         "recipe": recipe,
         "data": [record.content_hash for record in records],
@@ -124,14 +166,14 @@ def _checkpoints(run: Run, recipe: Recipe, records: tuple[Record, ...]) -> Check
     return Checkpoints(run.store, run.key(f"{CHECKPOINTS}/{work}"), run.config.checkpoint_minutes)
 
 
-def _tell(run: Run, recipe: Recipe, epochs: tuple[Epoch, ...]) -> None:
+def _tell(run: Run, recipe: Recipe, plan: Plan, epochs: tuple[Epoch, ...]) -> None:
     now = epochs[-1]
     text = (
-        f"{recipe}: epoch {len(epochs)}/{run.config.epochs}, loss {now.loss:.3f}, "
+        f"{recipe}: epoch {len(epochs)}/{plan.epochs}, loss {now.loss:.3f}, "
         f"validation loss {now.val_loss:.3f}, balanced accuracy {now.val_balanced_accuracy:.3f}"
     )
     log.info(text)
-    run.progress(len(epochs), run.config.epochs, text)
+    run.progress(len(epochs), plan.epochs, text)
 
 
 def _entropy(labels: Array) -> float:

@@ -1,0 +1,221 @@
+"""What a network is shown of its training images: crops, turns, colours, mixtures.
+
+All of it is Keras operations on whole batches, so that it runs where the network runs: the images
+go to the device once, and a step sends only the numbers of the images that it shows.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How far a picture may be changed and still show the same diagnosis.
+
+    Attributes:
+        smallest_area: A crop holds at least this share of the image's area, 0 to 1.
+        stretch: Largest natural logarithm of a crop's aspect ratio, either way.
+        gain: Largest natural logarithm of a factor on one colour channel, either way. It stands
+            for another camera's white balance, which is what tells the sources apart.
+        brightness: The same for all channels at once.
+        contrast: The same for the distance of each value from the image's mean.
+        mixed: Share of the images that are mixed with another (mixup: Zhang et al., "mixup:
+            Beyond empirical risk minimization", ICLR 2018), with a weight drawn evenly from
+            one half to one.
+        patched: Share of the images into which a rectangle of another is laid (CutMix: Yun et
+            al., ICCV 2019), of an area drawn evenly from none to all.
+    """
+
+    smallest_area: float = 0.35
+    stretch: float = 0.2
+    gain: float = 0.1
+    brightness: float = 0.1
+    contrast: float = 0.15
+    mixed: float = 0.0
+    patched: float = 0.0
+
+
+SHOWING = Showing()
+
+
+class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
+    """A network in training: takes numbers of images, and shows them changed at random.
+
+    It is never saved; the network inside it is. Outside training it takes images and gives the
+    network's probabilities.
+
+    Args:
+        network: Takes RGB float ``(n, side, side, 3)``, 0 to 255; gives logits ``(n, classes)``.
+        pixels: uint8 ``(images, packed, packed, 3)``, RGB, 0 to 255. They go to the device once.
+        labels: int ``(images,)``, 0 to classes - 1.
+        classes: Number of classes.
+        side: Pixels of the square that the network is shown.
+        showing: How the images are changed.
+        smoothing: Share of the truth that is spread evenly over all classes, 0 to 1 (label
+            smoothing: Szegedy et al., CVPR 2016).
+        seed: Of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        pixels: Array,
+        labels: Array,
+        *,
+        classes: int,
+        side: int,
+        showing: Showing,
+        smoothing: float,
+        seed: int,
+    ) -> None:
+        super().__init__(name="shown")
+        self.network, self.classes, self.side = network, classes, side
+        self.showing, self.smoothing = showing, smoothing
+        self.random = keras.random.SeedGenerator(seed)
+        self.data = keras.layers.Layer(name="data")  # so that checkpoints know what to leave out
+        self.pixels = self._held("pixels", pixels, "uint8")
+        self.labels = self._held("labels", labels, "int32")
+        self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        # Logit adjustment (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021):
+        # learned on top of the log share of each class, the network itself is left without the
+        # classes' shares, and so aims at balanced accuracy.
+        shares = np.bincount(labels, minlength=classes) / len(labels)
+        self.log_shares = np.log(np.maximum(shares, 1e-9)).astype(np.float32)
+
+    def _held(self, name: str, values: Array, dtype: str) -> Any:
+        variable = self.data.add_weight(
+            shape=values.shape, dtype=dtype, initializer="zeros", trainable=False, name=name
+        )
+        variable.assign(values)
+        return variable
+
+    def call(self, numbers: Any, training: bool = False) -> Any:
+        """In training, logits and truth, ``(n, classes)`` each, of the images of these numbers."""
+        if not training:
+            return ops.softmax(self.network(ops.cast(numbers, "float32"), training=False))
+        images = ops.cast(ops.take(self.pixels, numbers, axis=0), "float32")
+        truth = ops.one_hot(ops.take(self.labels, numbers, axis=0), self.classes)
+        images = crop_and_turn(images, self.side, self.showing, self.random)
+        images = recolour(images, self.showing, self.random)
+        images, truth = mix(images, truth, self.showing, self.random)
+        return self.network(images, training=True), truth
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Mean cross-entropy in nats, with logit adjustment and label smoothing."""
+        logits, truth = y_pred
+        truth = truth * (1 - self.smoothing) + self.smoothing / self.classes
+        answers = ops.log_softmax(logits + self.log_shares, axis=-1)
+        return -ops.mean(ops.sum(truth * answers, axis=-1))
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Accuracy on the images as they were shown; the larger share of a mixture counts."""
+        logits, truth = y_pred
+        self.accuracy.update_state(ops.argmax(truth, axis=-1), logits)
+        return dict(self.get_metrics_result())
+
+
+def crop_and_turn(images: Any, side: int, showing: Showing, random: Any) -> Any:
+    """A random part of each image, stretched to a square, flipped and turned by quarters.
+
+    Each axis is resampled by one matrix product with a triangle filter as wide as a pixel of the
+    coarser grid, as Pillow's and TensorFlow's antialiased bilinear resizing do; crop, flip and
+    scale cost one pass together.
+
+    Args:
+        images: float ``(n, height, width, 3)``.
+        side: Of the result, in pixels.
+        showing: `smallest_area` and `stretch` count.
+        random: A `keras.random.SeedGenerator`.
+
+    Returns:
+        float ``(n, side, side, 3)``.
+    """
+    n, height, width = ops.shape(images)[0], images.shape[1], images.shape[2]
+    area = _evenly(random, (n,), showing.smallest_area, 1.0)
+    aspect = ops.exp(_evenly(random, (n,), -showing.stretch, showing.stretch))
+    tall = ops.minimum(ops.sqrt(area * aspect), 1.0) * height
+    wide = ops.minimum(ops.sqrt(area / aspect), 1.0) * width
+    top = _evenly(random, (n,)) * (height - tall)
+    left = _evenly(random, (n,)) * (width - wide)
+    rows = _resampling(height, side, top, tall, _coin(random, (n,)))
+    columns = _resampling(width, side, left, wide, _coin(random, (n,)))
+    images = ops.einsum("nyh,nhwc->nywc", rows, images)
+    images = ops.einsum("nxw,nywc->nyxc", columns, images)
+    # Flips and a transposition make all eight flips and quarter-turns, evenly.
+    return ops.where(_coin(random, (n, 1, 1, 1)), ops.transpose(images, (0, 2, 1, 3)), images)
+
+
+def _resampling(size: int, side: int, start: Any, length: Any, flipped: Any) -> Any:
+    """Weights ``(n, side, size)`` that make `side` pixels of the part from `start`, `length`
+    long, of a line of `size` pixels."""
+    pixel = ops.arange(side, dtype="float32")[None]
+    pixel = ops.where(flipped[:, None], side - 1 - pixel, pixel)
+    step = length[:, None] / side
+    centre = start[:, None] + (pixel + 0.5) * step - 0.5
+    distance = ops.abs(ops.arange(size, dtype="float32")[None, None] - centre[:, :, None])
+    weights = ops.maximum(1.0 - distance / ops.maximum(step, 1.0)[:, :, None], 0.0)
+    return weights / ops.sum(weights, axis=-1, keepdims=True)
+
+
+def recolour(images: Any, showing: Showing, random: Any) -> Any:
+    """Another white balance, brightness and contrast for each image; float, 0 to 255 and beyond."""
+    n = ops.shape(images)[0]
+    gain = _evenly(random, (n, 1, 1, 3), -showing.gain, showing.gain)
+    bright = _evenly(random, (n, 1, 1, 1), -showing.brightness, showing.brightness)
+    images = images * ops.exp(gain + bright)
+    mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+    contrast = _evenly(random, (n, 1, 1, 1), -showing.contrast, showing.contrast)
+    return (images - mean) * ops.exp(contrast) + mean
+
+
+def mix(images: Any, truth: Any, showing: Showing, random: Any) -> tuple[Any, Any]:
+    """Mix some images, and their truths alike, with the image at the other end of the batch."""
+    n, side = ops.shape(images)[0], images.shape[1]
+    if showing.mixed:
+        drawn = _evenly(random, (n,)) < showing.mixed
+        own = ops.where(drawn, _evenly(random, (n,), 0.5, 1.0), 1.0)
+        images = _blend(images, own[:, None, None, None])
+        truth = _blend(truth, own[:, None])
+    if showing.patched:
+        drawn = ops.cast(_evenly(random, (n,)) < showing.patched, "float32")
+        edge = ops.sqrt(_evenly(random, (n,))) * drawn
+        rows = _stretch_of(random, edge, side)
+        columns = _stretch_of(random, edge, side)
+        other = ops.cast(rows[:, :, None] & columns[:, None, :], "float32")[..., None]
+        images = _blend(images, 1.0 - other)
+        truth = _blend(truth, 1.0 - ops.mean(other, axis=(1, 2)))
+    return images, truth
+
+
+def _blend(values: Any, own: Any) -> Any:
+    return values * own + ops.flip(values, axis=0) * (1.0 - own)
+
+
+def _stretch_of(random: Any, length: Any, side: int) -> Any:
+    """Which of `side` pixels, bool ``(n, side)``, lie in a stretch of this share of them."""
+    start = (_evenly(random, ops.shape(length)) * (1.0 - length))[:, None]
+    place = ((ops.arange(side, dtype="float32") + 0.5) / side)[None]
+    return (place >= start) & (place < start + length[:, None])
+
+
+def _evenly(random: Any, shape: Any, low: float = 0.0, high: float = 1.0) -> Any:
+    return keras.random.uniform(shape, low, high, seed=random)
+
+
+def _coin(random: Any, shape: Any) -> Any:
+    return _evenly(random, shape) < 0.5

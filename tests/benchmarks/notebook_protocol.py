@@ -1,0 +1,303 @@
+"""The public notebooks' protocol beside ours: same images, same machine, same time.
+
+    .venv/bin/python tests/benchmarks/notebook_protocol.py IMAGES METADATA
+        [--network sixty_million|seven_million|tutorial] [--minutes 10] [--seed N] [--config JSON]
+
+Both sides get every delivered image that shares nothing with our lesion-clean test part. The
+notebooks' side does as they do: Augmentor's copies into the training folder, then a random 80/20
+split of that folder, then `fit`. It reports two accuracies of one model: on its own validation
+part, as the notebooks report it, and on the test part, which no image, lesion or copy of its
+training reaches. Our side is the pipeline. Each side has the same wall time for its training.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import Augmentor
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers
+from rich.console import Console
+from rich.table import Table
+from sklearn.metrics import balanced_accuracy_score
+
+from tasks.config import Retraining
+from tasks.contracts import Evaluated, Proportion, Split, Trained
+from tasks.groups import groups_of
+from tasks.lesions import DIAGNOSES
+from tasks.manifest import pixels_of, read_parquet
+from tasks.run import Run, open_run
+from tasks.statistics import proportion
+
+# As the notebooks have them: side of the image, copies of each class, images in a batch, the seed
+# of image_dataset_from_directory, epochs of the model trained on the copies.
+SIDE_PX, COPIES, BATCH, SPLIT_SEED, EPOCHS = 180, 500, 32, 123, 30
+
+
+def sixty_million(classes: int) -> keras.Model:
+    """Keras's own CIFAR-10 example, taken over at 180 px: 60.7 million parameters."""
+    return keras.Sequential(
+        [
+            keras.Input((SIDE_PX, SIDE_PX, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.25),
+            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.25),
+            layers.Flatten(),
+            layers.Dense(512, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(classes, activation="softmax"),
+        ]
+    )
+
+
+def seven_million(classes: int) -> keras.Model:
+    """Three convolutions and one wide layer: 6.6 million parameters."""
+    convolutions = [
+        layer
+        for filters in (32, 64, 128)
+        for layer in (layers.Conv2D(filters, 3, activation="relu"), layers.MaxPooling2D())
+    ]
+    return keras.Sequential(
+        [
+            keras.Input((SIDE_PX, SIDE_PX, 3)),
+            layers.Rescaling(1 / 255),
+            *convolutions,
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(classes, activation="softmax"),
+        ]
+    )
+
+
+def tutorial(classes: int) -> keras.Model:
+    """TensorFlow's tutorial "Image classification": 4.0 million parameters."""
+    convolutions = [
+        layer
+        for filters in (16, 32, 64)
+        for layer in (
+            layers.Conv2D(filters, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+        )
+    ]
+    return keras.Sequential(
+        [
+            keras.Input((SIDE_PX, SIDE_PX, 3)),
+            layers.Rescaling(1 / 255),
+            *convolutions,
+            layers.Dropout(0.2),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(classes, activation="softmax"),
+        ]
+    )
+
+
+NETWORKS = {each.__name__: each for each in (sixty_million, seven_million, tutorial)}
+
+
+class Box(keras.callbacks.Callback):
+    """Ends a training when its time is up, in the middle of an epoch if need be."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.limit, self.steps = seconds, 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.steps += 1
+        self.seconds = time.monotonic() - self.started
+        if self.seconds > self.limit:
+            self.model.stop_training = True
+
+
+def their_folder(run: Run, images: Path, parts: pd.DataFrame, to: Path) -> int:
+    """Every delivered image that shares nothing with the test part, as a folder for each class."""
+    ingested = run.record("ingest")
+    manifest = read_parquet(run, ingested.manifest)  # type: ignore[union-attr]
+    manifest["group"] = groups_of(manifest)
+    tested = set(parts.loc[parts["side"] == "test", "key"])
+    held_back = set(manifest.loc[manifest["key"].isin(tested), "group"])
+    free = manifest[~manifest["group"].isin(held_back) & manifest["label"].notna()]
+    for number, (key, label) in enumerate(zip(free["key"], free["label"], strict=True)):
+        folder = to / label
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two files of one name are two files for the notebooks too.
+        shutil.copyfile(images / key.split("/", 2)[2], folder / f"{number}.jpg")
+    return len(free)
+
+
+def theirs(folder: Path, network: str, seconds: float, seed: int, test: tuple[Any, Any]) -> Any:
+    """Oversample, split at random, train, and judge twice."""
+    random.seed(seed)
+    copies_started = time.monotonic()
+    for diagnosis in sorted(folder.iterdir()):
+        pipeline = Augmentor.Pipeline(str(diagnosis), output_directory="output")
+        pipeline.rotate(probability=0.7, max_left_rotation=10, max_right_rotation=10)
+        pipeline.sample(COPIES)
+        for copy in (diagnosis / "output").iterdir():
+            copy.rename(diagnosis / f"copy {copy.name}")
+        (diagnosis / "output").rmdir()
+    copying = time.monotonic() - copies_started
+    keras.utils.set_random_seed(seed)
+    shown, watched = keras.utils.image_dataset_from_directory(
+        folder,
+        validation_split=0.2,
+        subset="both",
+        seed=SPLIT_SEED,
+        image_size=(SIDE_PX, SIDE_PX),
+        batch_size=BATCH,
+    )
+    names = shown.class_names
+    count = sum(len(labels) for _, labels in shown)
+    model = NETWORKS[network](len(names))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    box = Box(seconds)
+    history = model.fit(
+        shown.cache().shuffle(1000).prefetch(2), epochs=EPOCHS, callbacks=[box], verbose=0
+    )
+    answers = np.concatenate([model.predict(x, verbose=0).argmax(1) for x, _ in watched])
+    truth = np.concatenate([y for _, y in watched])
+    pixels, labels = test
+    answered = np.array(names)[model.predict(pixels, batch_size=64, verbose=0).argmax(1)]
+    return {
+        "parameters": model.count_params(),
+        "copying": copying,
+        "seconds": box.seconds,
+        "epochs": box.steps * BATCH / count,
+        "images_per_second": box.steps * BATCH / box.seconds,
+        "own_protocol": EPOCHS * count / (box.steps * BATCH / box.seconds),
+        "last_loss": history.history["loss"][-1],
+        "claimed": proportion(int((answers == truth).sum()), len(truth)),
+        "honest": proportion(int((answered == labels).sum()), len(labels)),
+        "honest_balanced": balanced_accuracy_score(labels, answered),
+    }
+
+
+def ours(store: str, config: str) -> tuple[Run, Trained, Evaluated]:
+    """The pipeline's own training and evaluation, in a process of its own as Airflow runs it."""
+    run = open_run(f"{store}/runs/duel", Retraining.model_validate_json(config))
+    for step in ("check_balance", "oversample", "train", "evaluate"):
+        subprocess.run(
+            [sys.executable, "-m", "tasks", step, "--run", run.uri, "--config", config], check=True
+        )
+    trained, evaluated = run.record("train"), run.record("evaluate")
+    assert isinstance(trained, Trained)
+    assert isinstance(evaluated, Evaluated)
+    return run, trained, evaluated
+
+
+def until(trained: Trained, evaluated: Evaluated, accuracy: float) -> float | None:
+    """Seconds of training after which our validation accuracy first reached `accuracy`."""
+    recipe = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
+    passed = 0.0
+    for epoch in recipe.epochs:
+        passed += epoch.seconds
+        if epoch.val_accuracy >= accuracy:
+            return passed
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", type=Path)
+    parser.add_argument("metadata", type=Path)
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="sixty_million")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config", default='{"recipes": ["best"]}')
+    parser.add_argument("--json", type=Path, help="Append the figures to this file.")
+    given = parser.parse_args()
+    config = json.dumps(json.loads(given.config) | {"seed": given.seed})
+    with tempfile.TemporaryDirectory() as name:
+        store = f"{name}/store"
+        argv = ["run", "--store", store, "--name", "duel", "--until", "split", "--config", config]
+        delivery = ["--images", str(given.images), "--metadata", str(given.metadata)]
+        subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery], check=True)
+        run = open_run(f"{store}/runs/duel", Retraining.model_validate_json(config))
+        split = run.record("split")
+        assert isinstance(split, Split)
+        parts = read_parquet(run, split.parts)
+        tested = parts[parts["side"] == "test"]
+        folder = Path(name, "notebook")
+        delivered = their_folder(run, given.images, parts, folder)
+        test = pixels_of(run, tested), tested["label"].to_numpy()
+        load = os.getloadavg()[0]
+        theirs_ = theirs(folder, given.network, 60 * given.minutes, given.seed, test)
+        run, trained, evaluated = ours(store, config)
+        told = tell(given, delivered, load, theirs_, trained, evaluated)
+    if given.json:
+        with given.json.open("a") as file:
+            file.write(json.dumps(told) + "\n")
+
+
+def tell(
+    given: Any, delivered: int, load: float, peer: Any, trained: Trained, evaluated: Evaluated
+) -> dict[str, Any]:
+    """Print the table; returns its figures."""
+
+    def shown(figure: Proportion) -> str:
+        return (
+            f"{100 * (figure.estimate or 0):.1f} % ({100 * figure.lower:.1f} to "
+            f"{100 * figure.upper:.1f}, n = {figure.n})"
+        )
+
+    own = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
+    seconds = sum(epoch.seconds for epoch in own.epochs)
+    rate = own.images * len(own.epochs) / seconds
+    honest = peer["honest"].estimate or 0.0
+    reached = until(trained, evaluated, honest)
+    table = Table(
+        title=f"{delivered} images and their copies against {own.images} images; "
+        f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f} at the start, seed "
+        f"{given.seed}, box of {given.minutes:g} minutes",
+    )
+    table.add_column("")
+    table.add_column(f"notebook, {given.network}", justify="right")
+    table.add_column(f"ours, {evaluated.recipe}", justify="right")
+    rows = [
+        ("parameters", f"{peer['parameters']:,}", f"{own.parameters:,}"),
+        ("accuracy as the notebooks report it", shown(peer["claimed"]), "not computed so"),
+        ("accuracy, lesion-clean test part", shown(peer["honest"]), shown(evaluated.accuracy)),
+        (
+            f"balanced accuracy there, {len(evaluated.recall)} of {len(DIAGNOSES)} classes",
+            f"{peer['honest_balanced']:.3f}",
+            f"{float(np.mean([each.estimate for each in evaluated.recall.values()])):.3f}",  # type: ignore[misc]
+        ),
+        ("seconds of training", f"{peer['seconds']:.0f}", f"{seconds:.0f}"),
+        ("epochs", f"{peer['epochs']:.1f} of {EPOCHS}", str(len(own.epochs))),
+        ("images a second", f"{peer['images_per_second']:.0f}", f"{rate:.0f}"),
+        ("its own protocol, hours", f"{peer['own_protocol'] / 3600:.1f}", f"{seconds / 3600:.2f}"),
+        (
+            "seconds to the notebook's honest accuracy, on validation",
+            "",
+            "not reached" if reached is None else f"{reached:.0f}",
+        ),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    return {name: [left, right] for name, left, right in rows} | {"load": load, "seed": given.seed}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What a network is shown of its training images."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
+
+from tasks.batches import Showing, Shown, crop_and_turn, mix, recolour
+
+STILL = Showing(smallest_area=1.0, stretch=0.0, gain=0.0, brightness=0.0, contrast=0.0)
+
+
+def images(n: int, side: int, seed: int = 0) -> np.ndarray:
+    """Smooth random pictures, float32, 0 to 255."""
+    coarse = np.random.default_rng(seed).uniform(0, 255, (n, 5, 5, 3)).astype(np.float32)
+    return ops.convert_to_numpy(ops.image.resize(coarse, (side, side), interpolation="bilinear"))
+
+
+def seeded(seed: int = 0) -> keras.random.SeedGenerator:
+    return keras.random.SeedGenerator(seed)
+
+
+def turned(pictures: np.ndarray) -> list[np.ndarray]:
+    """All eight flips and quarter-turns."""
+    mirrored = pictures[:, :, ::-1]
+    return [np.rot90(each, k, (1, 2)) for each in (pictures, mirrored) for k in range(4)]
+
+
+@settings(deadline=None, max_examples=8)
+@given(side=st.sampled_from([16, 24, 32, 48]), packed=st.sampled_from([32, 40]))
+def test_a_whole_crop_is_keras_own_antialiased_resize_in_one_of_eight_turns(
+    side: int, packed: int
+) -> None:
+    pictures = images(64, packed)
+    made = ops.convert_to_numpy(
+        crop_and_turn(ops.convert_to_tensor(pictures), side, STILL, seeded())
+    )
+    whole = ops.convert_to_numpy(ops.image.resize(pictures, (side, side), antialias=True))
+    away = np.array([np.abs(made - each).max(axis=(1, 2, 3)) for each in turned(whole)])
+    assert away.min(axis=0).max() < 0.02
+    assert len(set(away.argmin(axis=0))) == 8
+
+
+def test_a_crop_holds_no_colour_that_its_image_does_not_hold() -> None:
+    pictures = images(64, 40)
+    showing = Showing(smallest_area=0.2, stretch=0.3, gain=0, brightness=0, contrast=0)
+    made = ops.convert_to_numpy(
+        crop_and_turn(ops.convert_to_tensor(pictures), 24, showing, seeded())
+    )
+    assert (made.min(axis=(1, 2)) >= pictures.min(axis=(1, 2)) - 0.01).all()
+    assert (made.max(axis=(1, 2)) <= pictures.max(axis=(1, 2)) + 0.01).all()
+
+
+def test_crops_differ_between_images_and_between_steps() -> None:
+    same = ops.convert_to_tensor(np.repeat(images(1, 40), 8, axis=0))
+    random = seeded()
+    first = ops.convert_to_numpy(crop_and_turn(same, 24, Showing(), random))
+    second = ops.convert_to_numpy(crop_and_turn(same, 24, Showing(), random))
+    assert len({each.tobytes() for each in (*first, *second)}) == 16
+    again = ops.convert_to_numpy(crop_and_turn(same, 24, Showing(), seeded()))
+    assert (again == first).all()
+
+
+def test_recolouring_stays_within_its_bounds_and_none_changes_nothing() -> None:
+    pictures = images(64, 16)
+    showing = Showing(gain=0.1, brightness=0.2, contrast=0.0)
+    factor = ops.convert_to_numpy(recolour(ops.convert_to_tensor(pictures), showing, seeded()))
+    ratio = np.log(factor / np.maximum(pictures, 1e-3))
+    assert np.abs(ratio).max() <= 0.3001
+    assert np.abs(ratio).max() > 0.15
+    still = ops.convert_to_numpy(recolour(ops.convert_to_tensor(pictures), STILL, seeded()))
+    assert np.abs(still - pictures).max() < 1e-2
+
+
+@pytest.mark.parametrize("showing", [Showing(mixed=0.7), Showing(patched=0.7)])
+def test_a_mixed_truth_has_the_shares_of_the_mixed_image(showing: Showing) -> None:
+    # Every image is of one value, its class's; so an image's mean tells the shares in it.
+    values = np.array([0.0, 100.0] * 32, np.float32)
+    pictures = np.broadcast_to(values[:, None, None, None], (64, 32, 32, 3))
+    truth = np.eye(2, dtype=np.float32)[(values > 0).astype(int)]
+    made, told = mix(
+        ops.convert_to_tensor(pictures), ops.convert_to_tensor(truth), showing, seeded()
+    )
+    made, told = ops.convert_to_numpy(made), ops.convert_to_numpy(told)
+    assert np.abs(made.mean(axis=(1, 2, 3)) / 100 - told[:, 1]).max() < 1e-4
+    assert np.abs(told.sum(axis=1) - 1).max() < 1e-5
+    assert 0 < ((told > 0.01) & (told < 0.99)).any(axis=1).sum() < 64
+
+
+def test_without_mixing_every_image_stays_its_own() -> None:
+    pictures, truth = images(8, 16), np.eye(8, dtype=np.float32)
+    made, told = mix(ops.convert_to_tensor(pictures), ops.convert_to_tensor(truth), STILL, seeded())
+    assert (ops.convert_to_numpy(made) == pictures).all()
+    assert (ops.convert_to_numpy(told) == truth).all()
+
+
+def shown(labels: np.ndarray, smoothing: float = 0.0) -> Shown:
+    image = keras.Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(image))
+    network = keras.Model(image, layers.Dense(3)(x))
+    pixels = images(len(labels), 20).astype(np.uint8)
+    return Shown(
+        network, pixels, labels, classes=3, side=16, showing=STILL, smoothing=smoothing, seed=1
+    )
+
+
+def test_the_loss_is_cross_entropy_with_each_class_weighed_by_its_share() -> None:
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    model = shown(labels)
+    logits = np.zeros((10, 3), np.float32)
+    truth = np.eye(3, dtype=np.float32)[labels]
+    loss = float(ops.convert_to_numpy(model.compute_loss(y_pred=(logits, truth))))
+    shares = np.array([0.6, 0.3, 0.1])
+    assert loss == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-5)
+
+
+def test_smoothing_makes_a_certain_answer_costly() -> None:
+    labels = np.array([0, 1, 2])
+    sure = 50 * np.eye(3, dtype=np.float32)
+    truth = np.eye(3, dtype=np.float32)
+    plain = float(ops.convert_to_numpy(shown(labels).compute_loss(y_pred=(sure, truth))))
+    smooth = float(ops.convert_to_numpy(shown(labels, 0.1).compute_loss(y_pred=(sure, truth))))
+    assert plain < 1e-4
+    assert smooth == pytest.approx(50 * 2 / 3 * 0.1, rel=1e-3)
+
+
+def test_it_learns_from_the_numbers_of_images_alone() -> None:
+    labels = np.arange(48) % 3
+    model = shown(labels)
+    coloured = np.zeros((48, 20, 20, 3), np.uint8)
+    coloured[np.arange(48), :, :, labels] = 200
+    model.pixels.assign(coloured)
+    model.compile(optimizer=keras.optimizers.Adam(0.3))
+    history = model.fit(np.tile(np.arange(48), 10), batch_size=16, epochs=2, verbose=0)
+    assert history.history["loss"][-1] < 0.2
+    answers = model.network.predict(coloured.astype(np.float32), verbose=0).argmax(axis=1)
+    assert (answers == labels).all()
