@@ -233,6 +233,32 @@ def promote_command(run: RunUri) -> None:
     promote(open_run(run, Retraining()))
 
 
+@app.command("verify", rich_help_panel="Beside the pipeline")
+def verify_command(
+    evidence: Annotated[
+        str, typer.Option(help="A bundle: STORE/runs/NAME/evidence, or a copy of it anywhere.")
+    ],
+    sha256: Annotated[
+        str | None,
+        typer.Option(help="Of the bundle's manifest, as the tag evidence_sha256 in MLflow says."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what holds as JSON.")] = False,
+) -> None:
+    """Check the evidence of a run, offline; names the first thing that does not hold."""
+    from tasks.verify import verify
+
+    verified = verify(evidence, sha256)
+    if as_json:
+        print(verified.model_dump_json(indent=1))
+        return
+    for said in verified.held:
+        print(f"Holds: {said}.")
+    print(
+        f"The evidence of run {verified.run} holds: {verified.decision}, model SHA-256 "
+        f"{verified.model_sha256}. Manifest SHA-256 {verified.manifest_sha256}."
+    )
+
+
 @app.command("config", rich_help_panel="Beside the pipeline")
 def config_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON schema.")] = False,

@@ -677,6 +677,7 @@ class Registered(Record):
 
     Attributes:
         newly: False if this very model was registered by an earlier run.
+        evidence: The manifest of this run's evidence, see `tasks.evidence`.
     """
 
     name: str
@@ -684,7 +685,7 @@ class Registered(Record):
     alias: Literal["challenger"]
     newly: bool
     model_sha256: str
-    card: Artifact
+    evidence: Artifact
 
     @property
     def reason_to_stop(self) -> str | None:

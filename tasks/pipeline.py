@@ -161,9 +161,10 @@ PIPELINE: tuple[Step, ...] = (
     ),
     Step(
         "register",
-        "Makes an MLflow model version with the alias challenger, if the gate passed.",
+        "Writes the evidence; makes an MLflow model version, the challenger, if the gate passed.",
         needs=("train", "evaluate", "gate"),
         gives=contracts.Registered,
+        config=("policy",),
         machine="large",
         image="train",
         memory_mb=4096,

@@ -1,11 +1,14 @@
 """promote: a person has decided that the challenger of a run becomes the champion."""
 
 import logging
+from typing import Any
 
 from tasks.contracts import Registered
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Corrupt
+from tasks.evidence import FOLDER
 from tasks.registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.run import Run
+from tasks.verify import verify
 
 log = logging.getLogger(__name__)
 
@@ -13,9 +16,13 @@ log = logging.getLogger(__name__)
 def promote(run: Run) -> int:
     """Move the alias champion to the version that this run registered; returns the version.
 
+    The evidence is verified first.
+
     Raises:
         BadInput: The run registered nothing, or another version has become the challenger
-            since, so that the decision was about a model that is no longer it.
+            since, so that the decision was about a model that is no longer it; or MLflow's tags
+            are not those of the evidence.
+        Corrupt: The evidence does not hold.
         Momentary: MLflow failed.
     """
     registered = run.record("register")
@@ -26,7 +33,9 @@ def promote(run: Run) -> int:
             received="no record of register: the gate did not pass, or the run is unfinished",
             do="promote a run whose gate passed",
         )
+    verify(f"{run.uri}/{FOLDER}", registered.evidence.sha256)
     with mlflow_client(run.store) as client:
+        _check_the_tags(client, registered)
         current = int(client.get_model_version_by_alias(registered.name, CHALLENGER).version)
         if current != registered.version:
             raise BadInput(
@@ -36,5 +45,25 @@ def promote(run: Run) -> int:
                 do="decide about the present challenger",
             )
         client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
+    log.info("The evidence holds: %s/%s.", run.uri, FOLDER)
     log.info("Version %d of %s is the champion.", registered.version, registered.name)
     return registered.version
+
+
+def _check_the_tags(client: Any, registered: Registered) -> None:
+    """The version must be of this model and name this bundle. Another run of the same data may
+    have made it first; then the tags name the bundle of that run, and it is the one to promote."""
+    tags = client.get_model_version(registered.name, str(registered.version)).tags
+    expected = {
+        "model_sha256": registered.model_sha256,
+        "evidence_sha256": registered.evidence.sha256,
+    }
+    found = {name: tags.get(name) for name in expected}
+    if found != expected:
+        raise Corrupt(
+            f"Version {registered.version} of {registered.name} is not of this evidence.",
+            expected=", ".join(f"{name} {value}" for name, value in expected.items()),
+            received=", ".join(f"{name} {value}" for name, value in found.items()),
+            do="promote the run that the version's tag run names; if it is this one, find out who "
+            "changed the tags in MLflow",
+        )

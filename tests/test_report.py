@@ -110,7 +110,7 @@ def make_records(run: Run, *, found: int = 30, image_prefix: str = "ISIC_") -> d
             alias="challenger",
             newly=True,
             model_sha256="0" * 64,
-            card=shard,
+            evidence=shard,
         )
     return {
         name: record.with_provenance(_provenance(run, name)) for name, record in records.items()

@@ -1,0 +1,103 @@
+"""The model card, in Markdown and as a page.
+
+Its headings are those of Mitchell et al., "Model Cards for Model Reporting", FAT* 2019,
+doi:10.1145/3287560.3287596.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+
+from tasks.contracts import Estimate, Proportion, Record
+from tasks.figures import at_least, at_most, percent
+from tasks.lesions import MELANOMA
+from tasks.policy import parse_policy, policy_bytes
+
+PAGES = Path(__file__).parent / "pages"
+
+
+def model_card(run: str, records: dict[str, Record]) -> str:
+    """What a person must know before they use the model, in Markdown.
+
+    Args:
+        run: Name of the run.
+        records: Of every step up to the gate, by its name.
+    """
+    verdict: Any = records["gate"]
+    return (
+        _environment(autoescape=False)
+        .get_template("model_card.md.j2")
+        .render(
+            run=run,
+            melanoma=MELANOMA,
+            ingested=records["ingest"],
+            validated=records["validate"],
+            split=records["split"],
+            trained=records["train"],
+            evaluated=records["evaluate"],
+            verdict=verdict,
+            policy=parse_policy(policy_bytes(verdict.policy.name), verdict.policy.name),
+            chosen=next(
+                each
+                for each in records["train"].recipes  # type: ignore[attr-defined]
+                if each.recipe == records["evaluate"].recipe  # type: ignore[attr-defined]
+            ),
+            config=verdict.provenance.config,
+        )
+    )
+
+
+def card_as_html(markdown: str, run: str) -> str:
+    """The card as one page that refers to nothing outside itself.
+
+    File names and labels of a delivery are hostile input: no HTML, picture or link in the Markdown
+    is made one in the page.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.disable(["image", "link", "autolink", "html_inline", "html_block", "reference"])
+    return (
+        _environment(autoescape=True)
+        .get_template("model_card.html.j2")
+        .render(body=parser.render(markdown), run=run)
+    )
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(PAGES),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=None if autoescape else _in_a_line,
+    )
+    environment.filters |= {"percent": percent, "counted": counted, "measured": measured}
+    return environment
+
+
+def _in_a_line(value: Any) -> Any:
+    """Text of a delivery must not end a table's cell or row, nor begin a tag."""
+    if not isinstance(value, str):
+        return value
+    return " ".join(value.split()).replace("|", "\\|").replace("<", "\\<")
+
+
+def counted(figure: Proportion) -> str:
+    """Successes, n, share and interval of a proportion, in one line."""
+    if not figure.n:
+        return "none in the test part"
+    return (
+        f"{figure.successes} of {figure.n}, {percent(figure.estimate, 1)} "
+        f"({at_least(figure.lower, 1)} to {at_most(figure.upper, 1)})"
+    )
+
+
+def measured(figure: Estimate) -> str:
+    """Value and interval of a figure, in one line."""
+    if figure.value is None:
+        return "cannot be measured here"
+    if figure.lower is None or figure.upper is None:
+        return f"{figure.value:.3f}, no interval: too few lesions"
+    return f"{figure.value:.3f} ({figure.lower:.3f} to {figure.upper:.3f})"
