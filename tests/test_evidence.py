@@ -1,0 +1,319 @@
+"""The evidence: whole, the same each time, and no change of it goes unseen."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from deliveries import do, run_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.__main__ import main
+from tasks.card import card_as_html
+from tasks.contracts import Evaluated, Registered, Verdict
+from tasks.deliver import deliver
+from tasks.environment import distributions, plain
+from tasks.errors import BadInput, Corrupt, Halt
+from tasks.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence
+from tasks.promote import promote
+from tasks.registry import mlflow_client
+from tasks.run import Run, sha256
+from tasks.storage import open_store
+from tasks.synthesize import synthesize
+from tasks.verify import verify
+
+BEFORE = ("ingest", "validate", "split", "check_balance", "oversample", "train", "evaluate", "gate")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A registered run of drawn lesions."""
+    folder = tmp_path_factory.mktemp("evidence")
+    synthesize(folder / "drawn", scale=0.25)
+    store = open_store(str(folder / "store"))
+    deliver(store, folder / "drawn")
+    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
+    do(run, *BEFORE, "register")
+    return run
+
+
+@pytest.fixture(scope="module")
+def sealed(run: Run) -> Path:
+    return Path(run.store.uri, "runs", run.name, "evidence")
+
+
+@pytest.fixture
+def copied(sealed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sealed, tmp_path / "bundle"))
+
+
+def paths(bundle: Path) -> list[str]:
+    found = (path.relative_to(bundle) for path in bundle.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in found)
+
+
+# What it holds ----------------------------------------------------------------------------------
+
+
+def test_the_evidence_of_a_run_holds_also_far_from_its_store(run: Run, copied: Path) -> None:
+    registered = run.record("register")
+    assert isinstance(registered, Registered)
+    verified = verify(str(copied), registered.evidence.sha256)
+
+    assert verified.run == run.name
+    assert verified.decision == "pass"
+    assert verified.model_sha256 == registered.model_sha256
+    assert len(verified.held) == 11
+
+
+def test_a_bundle_holds_what_a_person_needs_to_check_a_model(sealed: Path) -> None:
+    held = set(paths(sealed))
+
+    assert held >= {f"{step}/record.json" for step in BEFORE}
+    assert held >= {
+        *("model_card.md", "model_card.html", "policy.yaml", "environment.json", "lock.txt"),
+        *("sbom.cdx.json", "validate/quarantine.csv", "split/proof.csv", "split/parts.parquet"),
+        *("evaluate/predictions.parquet", "validate/data_docs/index.html", MANIFEST),
+    }
+    assert not [path for path in held if path.endswith((".keras", ".npy"))]
+
+
+def test_the_bill_of_materials_is_cyclonedx_of_what_is_installed(sealed: Path) -> None:
+    listed = json.loads((sealed / "sbom.cdx.json").read_text())
+
+    assert listed["bomFormat"] == "CycloneDX"
+    assert {plain(each["name"]): each["version"] for each in listed["components"]} == (
+        distributions()
+    )
+
+
+def test_two_attempts_gather_the_same_bytes(run: Run, sealed: Path) -> None:
+    """So that neither spoils what the other seals."""
+    again = dict(gathered(run))
+
+    assert sorted([*again, MANIFEST]) == paths(sealed)
+    assert [path for path, data in again.items() if (sealed / path).read_bytes() != data] == []
+
+
+def test_a_bundle_is_sealed_once(run: Run, sealed: Path) -> None:
+    before = {path: (sealed / path).stat().st_mtime_ns for path in paths(sealed)}
+    artifact = keep_evidence(run)
+
+    assert artifact.sha256 == sha256((sealed / MANIFEST).read_bytes())
+    assert {path: (sealed / path).stat().st_mtime_ns for path in paths(sealed)} == before
+
+
+def test_a_refused_model_leaves_evidence_too(run: Run) -> None:
+    refused = Run(run.store, "refused", run.config.model_copy(update={"policy": "melanoma"}))
+    do(refused, *BEFORE)
+    with pytest.raises(Halt, match="evidence is in"):
+        do(refused, "register")
+
+    assert verify(f"{refused.uri}/evidence").decision == "fail"  # drawn lesions, a policy for real
+
+
+def test_the_registered_version_names_its_evidence(run: Run, sealed: Path) -> None:
+    with mlflow_client(run.store) as client:
+        tags = client.get_model_version("melanoma_classifier", "1").tags
+
+    assert tags["evidence"] == str(sealed)
+    assert tags["evidence_sha256"] == sha256((sealed / MANIFEST).read_bytes())
+
+
+def test_a_run_that_is_unfinished_has_no_evidence(run: Run) -> None:
+    with pytest.raises(BadInput, match="no evidence without all records"):
+        keep_evidence(Run(run.store, "unfinished", run.config))
+    with pytest.raises(BadInput, match="no evidence here"):
+        verify(f"{run.store.uri}/runs/unfinished/evidence")
+
+
+# What it catches ---------------------------------------------------------------------------------
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_change_of_any_byte_of_any_file_is_caught(sealed: Path, data: st.DataObject) -> None:
+    path = sealed / data.draw(st.sampled_from(paths(sealed)))
+    true = path.read_bytes()
+    position = data.draw(st.integers(0, len(true)))  # at the end, one more
+    byte = data.draw(st.integers(0, 255))
+    false = true[:position] + bytes([byte]) + true[position + 1 :]
+    if false == true:
+        return
+    path.write_bytes(false)
+    try:
+        with pytest.raises(Corrupt):
+            verify(str(sealed))
+    finally:
+        path.write_bytes(true)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_a_file_that_is_gone_or_new_is_caught(sealed: Path, data: st.DataObject) -> None:
+    there = [path for path in paths(sealed) if path != MANIFEST]
+    path = sealed / data.draw(st.sampled_from(there))
+    kept = path.read_bytes()
+    path.unlink()
+    try:
+        with pytest.raises(Corrupt, match="is missing"):
+            verify(str(sealed))
+    finally:
+        path.write_bytes(kept)
+    name = data.draw(st.text("abcdefgh.", min_size=1, max_size=8).map(lambda text: f"x{text}"))
+    added = path.with_name(name)
+    added.write_bytes(b"")
+    try:
+        with pytest.raises(Corrupt, match="was added"):
+            verify(str(sealed))
+    finally:
+        added.unlink()
+
+
+def reseal(bundle: Path, changes: dict[str, bytes]) -> None:
+    """What a forger does: change files, and make a manifest that fits."""
+    for path, data in changes.items():
+        (bundle / path).write_bytes(data)
+    files = {
+        path: File(sha256=sha256(data), size_bytes=len(data))
+        for path in paths(bundle)
+        if path != MANIFEST
+        for data in [(bundle / path).read_bytes()]
+    }
+    old = Bundle(str(bundle)).manifest
+    (bundle / MANIFEST).write_bytes(
+        Manifest(format=old.format, run=old.run, files=files).sealed().data
+    )
+
+
+def changed_record(bundle: Path, step: str, change: Callable[[Any], None]) -> bytes:
+    content = json.loads((bundle / step / "record.json").read_text())
+    change(content)
+    return json.dumps(content).encode()
+
+
+def test_a_verdict_that_the_figures_do_not_bear_is_caught_though_sealed_anew(copied: Path) -> None:
+    def fail_to_pass(content: Any) -> None:
+        content["decision"] = "fail"
+
+    reseal(copied, {"gate/record.json": changed_record(copied, "gate", fail_to_pass)})
+    with pytest.raises(Corrupt, match="verdict does not follow"):
+        verify(str(copied))
+
+
+def linked_records(bundle: Path, change: dict[str, Callable[[Any], None]]) -> dict[str, bytes]:
+    """Records with changes, and the hashes by which later ones name them brought in line."""
+    changes: dict[str, bytes] = {}
+    gives: dict[str, Any] = {"evaluate": Evaluated, "gate": Verdict}
+    content = json.loads((bundle / "evaluate/record.json").read_text())
+    change["evaluate"](content)
+    changes["evaluate/record.json"] = json.dumps(content).encode()
+    evaluated = gives["evaluate"].model_validate(content)
+    verdict = json.loads((bundle / "gate/record.json").read_text())
+    verdict["provenance"]["inputs"]["evaluate"] = evaluated.content_hash
+    changes["gate/record.json"] = json.dumps(verdict).encode()
+    return changes
+
+
+def test_a_figure_that_the_predictions_do_not_bear_is_caught_though_sealed_anew(
+    copied: Path,
+) -> None:
+    def embellish(content: Any) -> None:
+        content["figures"]["auc"]["value"] = 0.99
+
+    reseal(copied, linked_records(copied, {"evaluate": embellish}))
+    with pytest.raises(Corrupt, match="a figure does not follow from the predictions") as caught:
+        verify(str(copied))
+    assert "auc.value" in caught.value.expected
+
+
+def test_a_record_made_from_another_is_caught(copied: Path) -> None:
+    def embellish(content: Any) -> None:
+        content["figures"]["auc"]["value"] = 0.99
+
+    reseal(copied, {"evaluate/record.json": changed_record(copied, "evaluate", embellish)})
+    with pytest.raises(Corrupt, match="gate was not made from this record of evaluate"):
+        verify(str(copied))
+
+
+def test_a_table_that_its_record_does_not_vouch_for_is_caught(copied: Path) -> None:
+    path = "split/parts.parquet"
+    parts = pd.read_parquet(copied / path)
+    parts.loc[parts["side"] == "train", "side"] = "test"
+    buffer = io.BytesIO()
+    parts.to_parquet(buffer)
+    reseal(copied, {path: buffer.getvalue()})
+    with pytest.raises(Corrupt, match="not what the record of split vouches for"):
+        verify(str(copied))
+
+
+def test_a_bundle_forged_whole_is_not_the_one_that_was_registered(copied: Path) -> None:
+    registered = sha256((copied / MANIFEST).read_bytes())
+    reseal(copied, {"model_card.md": b"The best model ever.\n"})
+    with pytest.raises(Corrupt, match="not the bundle that was registered"):
+        verify(str(copied), registered)
+
+
+def test_nothing_is_promoted_whose_evidence_does_not_hold(run: Run, sealed: Path) -> None:
+    card = sealed / "model_card.md"
+    true = card.read_bytes()
+    card.write_bytes(true + b" ")
+    try:
+        with pytest.raises(Corrupt, match="not the one that was sealed"):
+            promote(run)
+        with mlflow_client(run.store) as client:
+            aliases = client.get_registered_model("melanoma_classifier").aliases
+            assert "champion" not in aliases
+            client.set_model_version_tag("melanoma_classifier", "1", "evidence_sha256", "0" * 64)
+        card.write_bytes(true)
+        with pytest.raises(Corrupt, match="is not of this evidence"):
+            promote(run)
+    finally:
+        card.write_bytes(true)
+        with mlflow_client(run.store) as client:
+            right = sha256((sealed / MANIFEST).read_bytes())
+            client.set_model_version_tag("melanoma_classifier", "1", "evidence_sha256", right)
+    assert promote(run) == 1
+
+
+# For people -------------------------------------------------------------------------------------
+
+
+def test_the_command_line_says_what_holds_and_what_does_not(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "--evidence", str(copied), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["decision"] == "pass"
+    (copied / "policy.yaml").write_text("rules: []")
+    assert main(["verify", "--evidence", str(copied)]) == BadInput.exit_code
+    said = capsys.readouterr().err
+    assert "policy.yaml" in said
+    assert "Traceback" not in said
+
+
+def test_the_card_tells_the_verdict_the_figures_and_the_limits(sealed: Path) -> None:
+    card = (sealed / "model_card.md").read_text()
+
+    for told in ("SYNTHETIC", "Verdict of the gate: pass", "## Limits", "melanoma sensitivity"):
+        assert told in card
+    assert "{{" not in card
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<script>alert(1)</script>", "![x](http://example.com/x.png)", "[x](javascript:alert(1))",
+     "<http://example.com>", "<img src=x onerror=alert(1)>"],
+)  # fmt: skip
+def test_hostile_text_in_a_card_is_shown_and_not_run(hostile: str) -> None:
+    page = card_as_html(f"A lesion of source {hostile}", "first")
+
+    for tag in ("<script", "<img", "<a ", "href"):
+        assert tag not in page
+    assert "default-src 'none'" in page
