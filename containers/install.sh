@@ -23,3 +23,7 @@ find /libraries/lib -depth -type d \( -name tests -o -name include \) -exec rm -
 /uv/bin/pip-licenses --python /libraries/bin/python --format markdown --with-urls \
     --output-file /supply/licences.md >/dev/null
 dpkg-query --show --showformat '${Package} ${Version}\n' >/supply/debian.txt
+
+# For the evidence that register writes: the tool that lists the libraries stays out of the image.
+cp /supply/sbom.cdx.json /libraries/sbom.cdx.json
+cp "$1" /libraries/made-from.txt

@@ -55,6 +55,7 @@ FROM step AS train
 COPY --from=train-libraries /libraries /libraries
 COPY --from=code /app /app
 ARG REVISION=unknown
+ENV REVISION=${REVISION}
 LABEL org.opencontainers.image.title="melanoma-retraining train" \
       org.opencontainers.image.revision="${REVISION}"
 

@@ -82,6 +82,10 @@ def evidence(run: str) -> str:
             *_against_champion(evaluated),
             "",
             f"Report: `{run}/report.html`",
+            "",
+            f"Evidence: `{run}/evidence`, manifest SHA-256 `{registered.evidence.sha256}`. It is "
+            "verified before anything is promoted; to do so now: "
+            f"`python -m tasks verify --evidence {run}/evidence`",
         ]
     )
 
