@@ -76,6 +76,7 @@ def upper_bound(successes: int, n: int, confidence: float = CONFIDENCE) -> float
     return float(test.proportion_ci(confidence, method="exact").high)
 
 
+@cache
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Wilson's two-sided 95 % interval; 0 to 1 for n = 0. Its coverage is 95 % on average."""
     if n == 0:
