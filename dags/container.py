@@ -46,14 +46,17 @@ class Container(DockerOperator):
         memory_mb: Most memory, in MiB; there is no swap beyond it.
         cores: Most processor cores; all that the engine has, if those are fewer.
         gpus: How many GPUs, ``all``, or empty for none.
+        part: The part that a mapped task does, for the templates of its command.
     """
 
     template_fields: Sequence[str] = ("command",)
     template_ext: Sequence[str] = ()  # an argument that ends in ".sh" is no file to read
 
-    def __init__(self, *, memory_mb: int, cores: int, gpus: str = "", **settings: Any) -> None:
+    def __init__(
+        self, *, memory_mb: int, cores: int, gpus: str = "", part: str = "", **settings: Any
+    ) -> None:
         super().__init__(auto_remove="force", mount_tmp_dir=False, **settings)
-        self.memory_mb, self.cores, self.gpus = memory_mb, cores, gpus
+        self.memory_mb, self.cores, self.gpus, self.part = memory_mb, cores, gpus, part
 
     def execute(self, context: Context) -> None:
         try:
@@ -208,7 +211,13 @@ class Container(DockerOperator):
 
     @property
     def _work(self) -> str:
-        return f"{next(iter(self.command or ()))} {self._run_address}"
+        # Parts of one step run side by side; none may take another's container for its own.
+        command = next(iter(self.command or ()))
+        return (
+            f"{command} {self.part} {self._run_address}"
+            if self.part
+            else (f"{command} {self._run_address}")
+        )
 
     def _out_of_memory(self) -> str:
         return (

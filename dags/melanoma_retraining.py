@@ -1,13 +1,22 @@
-"""The retraining, as Airflow sees it: each row of ``tasks.pipeline.PIPELINE`` becomes a task."""
+"""The retraining, as Airflow sees it: each row of ``tasks.pipeline.PIPELINE`` becomes a task, and
+each step whose work divides also a task mapped over its parts."""
 
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    Param,
+    XComArg,
+    task,
+)
 
-from dags.runners import CONFIG, MACROS, RUN, runner
+from dags.runners import CONFIG, MACROS, RUN, Operator, runner
 from tasks.config import Retraining
-from tasks.pipeline import PIPELINE, Step
+from tasks.pipeline import PIPELINE, Step, parts_of
 
 IMAGES_DELIVERED = Asset("images_delivered")
 CHALLENGER_REGISTERED = Asset("challenger_registered")
@@ -24,6 +33,11 @@ Templates* of a task shows the line to type to repeat it by hand. What a step ma
 store under `runs/RUN/STEP/`, with `record.json` written last. A step whose inputs, code and
 configuration are unchanged reuses the earlier result, so that a run on unchanged data ends within
 seconds. A task may be cleared and run again at any time: what was committed stays.
+
+**Three steps divide.** `ingest` and `validate` into as many parts as *Parts* says, `train` into
+its recipes. Each part is a task of its own, run side by side where slots and machines allow, tried
+again alone if it fails; the step then joins what the parts made. A step of one part does it
+itself, and its mapped task is skipped.
 
 **A green run with a skipped `register`** is a refused model: the gate found it too weak, or found
 too little evidence. The log of `gate` says why, and so does the report.
@@ -48,16 +62,40 @@ def _shown(field: dict[str, Any]) -> dict[str, Any]:
     return field | {"examples": field["items"]["enum"], "uniqueItems": True}
 
 
-def task(step: Step) -> BaseOperator:
-    """The task that does a step."""
-    return runner()(
-        step.name,
-        *RUN,
-        *CONFIG,
-        doc_md=f"{step.does}\n\nNeeds: {', '.join(step.needs) or 'raw/'}. "
-        f"Gives: `{step.gives.__name__}` (see `tasks/contracts.py`).",
-        outlets=[CHALLENGER_REGISTERED] if step.name == "register" else [],
+def task_of(step: Step, parts: XComArg | None) -> Operator:
+    """The task that does a step, after those that do its parts, if it divides."""
+    doc = (
+        f"{step.does}\n\nNeeds: {', '.join(step.needs) or 'raw/'}. "
+        f"Gives: `{step.gives.__name__}` (see `tasks/contracts.py`)."
     )
+    settings: dict[str, Any] = {"doc_md": doc}
+    if step.name == "register":
+        settings["outlets"] = [CHALLENGER_REGISTERED]
+    if parts is not None:
+        settings["trigger_rule"] = "none_failed"  # without parts to map over, these are skipped
+    return runner()(step.name, *RUN, *CONFIG, **settings)
+
+
+def names_of_parts(over: str, params: dict[str, Any]) -> list[str]:
+    """The parts of the steps that divide over a field; none if there is only one."""
+    config = Retraining.model_validate({over: params[over]})
+    step = next(row for row in PIPELINE if row.division and row.division.over == over)
+    names = [str(part.part) for part in parts_of(step, config)]
+    return names if len(names) > 1 else []
+
+
+def names_task(over: str) -> XComArg:
+    """The task that says which parts there are: Airflow maps over what a task has returned."""
+
+    @task(
+        task_id=over,
+        doc_md=f"Says into which parts the steps divide, from the field `{over}` of the form.",
+    )
+    def names(**context: Any) -> list[str]:
+        return names_of_parts(over, context["params"])
+
+    said: XComArg = names()
+    return said
 
 
 with DAG(
@@ -74,11 +112,23 @@ with DAG(
     user_defined_macros=MACROS,
     tags=["melanoma", "training"],
 ):
-    steps: dict[str, BaseOperator] = {}
+    names: dict[str, XComArg] = {}
+    steps: dict[str, Operator] = {}
     for row in PIPELINE:
-        steps[row.name] = task(row)
+        parts = None
+        if row.division:
+            over = row.division.over
+            if over not in names:
+                names[over] = names_task(over)
+            parts = names[over]
+        steps[row.name] = task_of(row, parts)
         for need in row.needs:
             steps[need] >> steps[row.name]
+        if parts is not None:
+            mapped = runner()(row.name, *RUN, *CONFIG, parts=parts, doc_md=f"One part. {row.does}")
+            for need in row.needs:
+                steps[need] >> mapped
+            mapped >> steps[row.name]
 
     # A refused model is when the report is needed most: a skipped step does not skip it.
     steps[PIPELINE[-1].name] >> runner()(

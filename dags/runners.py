@@ -14,16 +14,21 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, Context, XComArg
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from tasks.contracts import Record
 from tasks.errors import BadInput, Halt
 from tasks.pipeline import PIPELINE, Step
 
+Operator = BaseOperator | MappedOperator
+
 # The address of the run that a DAG run does, and its configuration, as options of a command.
 RUN = ("--run", "{{ address(run_id) }}")
 CONFIG = ("--config", "{{ params | tojson }}")
+# The part that a mapped task does, as the operator's own attribute holds it.
+PART = ("--part", "{{ task.part }}")
 
 # A step that lost its orchestrator gets this long to end by itself before it is killed.
 SECONDS_TO_END = 20
@@ -59,14 +64,14 @@ MACROS = {"address": address}
 BESIDE = Step("", "", needs=(), gives=Record, image="train", memory_mb=2048)
 
 
-def runner() -> Callable[..., BaseOperator]:
+def runner() -> Callable[..., Operator]:
     """The function for the place that MELANOMA_RUNNER names: ``process``, its default, or
     ``docker``.
 
     Raises:
         BadInput: It names another.
     """
-    places: dict[str, Callable[..., BaseOperator]] = {"process": process, "docker": docker}
+    places: dict[str, Callable[..., Operator]] = {"process": process, "docker": docker}
     name = os.environ.get("MELANOMA_RUNNER") or "process"
     if name not in places:
         raise BadInput(
@@ -78,20 +83,23 @@ def runner() -> Callable[..., BaseOperator]:
     return places[name]
 
 
-def process(command: str, *options: str, **settings: Any) -> BaseOperator:
+def process(command: str, *options: str, parts: XComArg | None = None, **settings: Any) -> Operator:
     """A task that runs ``python -m tasks COMMAND OPTIONS`` as a process on Airflow's own machine.
 
     Args:
         command: A step or another command of ``python -m tasks``; also the name of the task.
         options: The rest of the argv, each a Jinja template.
+        parts: Names of parts, which are known only when the DAG runs: a task for each, with
+            ``--part NAME`` at the end of its argv. The mapped task's name is the command's and
+            ``_part``.
         settings: Whatever else an Airflow task may have.
     """
     python = os.environ.get("MELANOMA_PYTHON", sys.executable)
-    argv = [python, "-m", "tasks", command, *options]
-    return Process(task_id=command, argv=argv, **settings)
+    settings["argv"] = [python, "-m", "tasks", command, *options]
+    return _task(Process, command, "argv", parts, settings)
 
 
-def docker(command: str, *options: str, **settings: Any) -> BaseOperator:
+def docker(command: str, *options: str, parts: XComArg | None = None, **settings: Any) -> Operator:
     """A task that runs ``python -m tasks COMMAND OPTIONS`` in a container on a Docker engine.
 
     Takes the same as `process`. The environment of Airflow's processes may hold
@@ -106,16 +114,31 @@ def docker(command: str, *options: str, **settings: Any) -> BaseOperator:
 
     row = {step.name: step for step in PIPELINE}.get(command, BESIDE)
     images = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
-    return Container(
-        task_id=command,
-        image=images.replace("{image}", row.image),
-        command=[command, *options],
-        memory_mb=row.memory_mb,
-        cores=row.cpus,
-        gpus=os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else "",
-        network_mode=os.environ.get("MELANOMA_NETWORK") or "bridge",
-        **settings,
-    )
+    settings |= {
+        "image": images.replace("{image}", row.image),
+        "command": [command, *options],
+        "memory_mb": row.memory_mb,
+        "cores": row.cpus,
+        "gpus": os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else "",
+        "network_mode": os.environ.get("MELANOMA_NETWORK") or "bridge",
+    }
+    return _task(Container, command, "command", parts, settings)
+
+
+def _task(
+    operator: type[BaseOperator],
+    command: str,
+    argv: str,
+    parts: XComArg | None,
+    settings: dict[str, Any],
+) -> Operator:
+    """A task of an operator, or one mapped over parts; `argv` names the setting that holds it."""
+    if parts is None:
+        return operator(task_id=command, **settings)
+    settings[argv] = [*settings[argv], *PART]
+    return operator.partial(
+        task_id=f"{command}_part", map_index_template="{{ task.part }}", **settings
+    ).expand(part=parts)
 
 
 class Process(BaseOperator):
@@ -123,13 +146,17 @@ class Process(BaseOperator):
 
     The exit code decides: 0 success, 99 skipped, 64 failed without a retry, anything else failed.
     Assets in the task's outlets carry the run's address in the ``extra`` of their event.
+
+    Args:
+        argv: What to run.
+        part: The part that a mapped task does, for the templates of its argv.
     """
 
     template_fields: Sequence[str] = ("argv",)
 
-    def __init__(self, *, argv: Sequence[str], **settings: Any) -> None:
+    def __init__(self, *, argv: Sequence[str], part: str = "", **settings: Any) -> None:
         super().__init__(**settings)
-        self.argv = argv
+        self.argv, self.part = argv, part
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Context) -> None:

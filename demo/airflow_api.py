@@ -16,7 +16,10 @@ SECONDS_TO_PARSE = 90
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a run: its name, state (None before it is scheduled) and seconds of running."""
+    """A task of a run: its name, state (None before it is scheduled) and seconds of running.
+
+    A task that does one part of a step has the name of the part, such as ``ingest/2-of-4``.
+    """
 
     name: str
     state: str | None
@@ -100,16 +103,17 @@ class Airflow:
     def tasks(self, dag: str, run_id: str) -> dict[str, Task]:
         path = f"dags/{dag}/dagRuns/{run_id}/taskInstances"
         return {
-            found["task_id"]: Task(
-                found["task_id"], found["state"], _seconds(found), found["try_number"]
-            )
-            for found in self.request("GET", path)["task_instances"]
+            _name(found): Task(_name(found), found["state"], _seconds(found), found["try_number"])
+            for found in self.request("GET", path, limit=100)["task_instances"]
         }
 
-    def log(self, dag: str, run_id: str, task: str, attempt: int = 1) -> list[str]:
-        """The lines of a task's log."""
+    def log(
+        self, dag: str, run_id: str, task: str, attempt: int = 1, map_index: int = -1
+    ) -> list[str]:
+        """The lines of a task's log; of a mapped task, `map_index` says of which instance."""
         path = f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}"
-        content = self.request("GET", path, full_content="true")["content"]
+        parameters = {"full_content": "true", "map_index": map_index}
+        content = self.request("GET", path, **parameters)["content"]
         return [said for line in content for said in _said(line)]
 
     def end_runs(self, dag: str) -> list[str]:
@@ -138,6 +142,14 @@ class Airflow:
                 headers={"Authorization": f"Bearer {token}"},
             )
         return self._client
+
+
+def _name(task: dict[str, Any]) -> str:
+    if task["map_index"] < 0:
+        return str(task["task_id"])
+    # Before it runs, Airflow has not rendered its name.
+    part = task["rendered_map_index"] or f"part {task['map_index'] + 1}"
+    return f"{task['task_id'].removesuffix('_part')}/{part}"
 
 
 def _seconds(task: dict[str, Any]) -> float | None:

@@ -31,6 +31,15 @@ class Look:
     tasks: dict[str, Task]
     progress: dict[str, Progress]
 
+    @property
+    def names(self) -> list[str]:
+        """The tasks in the order of the table of steps, the parts of each before itself."""
+        return [
+            shown
+            for name in TASKS
+            for shown in (*sorted(x for x in self.tasks if x.startswith(f"{name}/")), name)
+        ]
+
 
 def follow(airflow: Airflow, store: Store, run_id: str, name: str, console: Console) -> Look:
     """Show a run until it has ended; returns its last state.
@@ -59,7 +68,7 @@ def _live(looks: Iterator[Look], console: Console) -> Look:
 def _lines(looks: Iterator[Look], console: Console) -> Look:
     said: dict[str, str | None] = {}
     for look in looks:
-        for name in TASKS:
+        for name in look.names:
             task = look.tasks.get(name)
             state = task.state if task else None
             if task and state in (*WAYS, "skipped", "up_for_retry") and said.get(name) != state:
@@ -106,7 +115,7 @@ def _table(look: Look) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("step", "state", "seconds", "", ""):
         table.add_column(title, justify="right" if title == "seconds" else "left")
-    for name in TASKS:
+    for name in look.names:
         task = look.tasks.get(name)
         state = (task.state if task else None) or "waiting"
         progress = look.progress.get(name)

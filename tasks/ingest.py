@@ -39,10 +39,14 @@ Row = dict[str, Any]
 
 
 def ingest_part(run: Run, part: Part) -> IngestedPart:
-    """Fetch and decode what no earlier run has seen of one part of the files."""
-    images, _, _ = _sort_out(run.delivered())
+    """Fetch and decode what no earlier run has seen of one part of the files.
+
+    Raises:
+        BadInput: There is no image under ``raw/``.
+    """
+    images, _, _ = _delivered(run)
     mine = [entry for entry in images if part.holds(entry.key)]
-    known = _known_rows(run)
+    known = _known_rows(run, part)
     rows = [known[entry.key, entry.etag] for entry in mine if (entry.key, entry.etag) in known]
     new = [entry for entry in mine if (entry.key, entry.etag) not in known]
     done = 0
@@ -72,15 +76,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     Raises:
         BadInput: There is no image under ``raw/``.
     """
-    images, tables, ignored = _sort_out(run.delivered())
-    if not images:
-        raise BadInput(
-            "There is nothing to learn from.",
-            expected=f"images under raw/ in {run.store.uri}, in folders named after their "
-            "diagnosis, such as raw/first/Train/melanoma/ISIC_0000002.jpg",
-            received=f"{len(tables)} tables, {len(ignored)} other files and no image",
-            do="deliver images: python -m tasks deliver --store STORE --images DIR",
-        )
+    images, tables, ignored = _delivered(run)
     rows = [row for part in parts for row in _rows_of(read_parquet(run, part.rows))]
     fetched = sum(part.fetched for part in parts)
     contents = read_many(run.store, [entry.key for entry in tables])
@@ -117,12 +113,23 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     )
 
 
-def _sort_out(entries: list[Entry]) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
+def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
+    """The images, the tables, and the keys of all else."""
+    entries = run.delivered()
     shown = [entry for entry in entries if not _is_litter(entry.key)]
     images = [entry for entry in shown if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
     tables = [entry for entry in shown if entry.key.casefold().endswith(".csv")]
     taken = {entry.key for entry in images + tables}
-    return images, tables, tuple(entry.key for entry in entries if entry.key not in taken)
+    ignored = tuple(entry.key for entry in entries if entry.key not in taken)
+    if not images:
+        raise BadInput(
+            "There is nothing to learn from.",
+            expected=f"images under raw/ in {run.store.uri}, in folders named after their "
+            "diagnosis, such as raw/first/Train/melanoma/ISIC_0000002.jpg",
+            received=f"{len(tables)} tables, {len(ignored)} other files and no image",
+            do="deliver images: python -m tasks deliver --store STORE --images DIR",
+        )
+    return images, tables, ignored
 
 
 def _is_litter(key: str) -> bool:
@@ -220,10 +227,11 @@ def _memory_key(run: Run) -> str:
     )
 
 
-def _known_rows(run: Run) -> dict[tuple[str, str], Row]:
+def _known_rows(run: Run, part: Part) -> dict[tuple[str, str], Row]:
     try:
         memory = Memory.model_validate_json(run.store.read(_memory_key(run)))
         manifest = read_parquet(run, memory.manifest)
+        manifest = manifest[manifest["key"].map(part.holds).astype(bool)]
         for shard in _shards(manifest):
             run.fetch(shard)
     except NotFound:

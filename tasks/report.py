@@ -11,6 +11,7 @@ import io
 import json
 import posixpath
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,11 +149,24 @@ def how_far(run: Run, records: Records) -> str | None:
 
 
 def _told(run: Run, step: Step, filename: str, field: str) -> str | None:
-    """What an unfinished step left in a file of its folder, if anything."""
-    try:
-        return str(json.loads(run.store.read(run.key(filename, step.name)))[field])
-    except (NotFound, ValueError, KeyError, TypeError):
-        return None
+    """What an unfinished step, or else one of its parts, left in a file of its folder, if
+    anything."""
+    folder = run.key("", step.name)
+    parts = (f"{part}/{filename}" for part in _unfinished_parts(run, step))
+    for key in (filename, *parts):
+        with suppress(NotFound, ValueError, KeyError, TypeError):
+            return str(json.loads(run.store.read(folder + key))[field])
+    return None
+
+
+def _unfinished_parts(run: Run, step: Step) -> list[str]:
+    """Names of the parts that began and left no record."""
+    if step.division is None:
+        return []
+    folder = run.key("", step.name)
+    found = [entry.key.removeprefix(folder).split("/") for entry in run.store.list(folder)]
+    begun = {place[0] for place in found if len(place) == 2}
+    return sorted(begun - {place[0] for place in found if place[1:] == ["record.json"]})
 
 
 def _step(run: Run, step: Step, records: Records) -> dict[str, Any]:

@@ -105,6 +105,43 @@ def test_ending_a_task_ends_its_process_and_what_that_started(tmp_path: Path) ->
     assert not any(lives(int(pid)) for pid in pids.read_text().split())
 
 
+def test_a_mapped_task_ends_its_argv_with_the_part_that_it_does(runners: Any) -> None:
+    from airflow.sdk import DAG, XComArg
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+    with DAG("parts", schedule=None):
+        names = XComArg(runners.process("names"))
+        mapped = runners.process("ingest", "--run", "s/runs/a", parts=names)
+        whole = runners.process("ingest", "--run", "s/runs/a")
+    assert isinstance(mapped, MappedOperator)
+    done = mapped.unmap({"part": "2-of-4"})
+    done.render_template_fields({"task": done})
+
+    assert mapped.task_id == "ingest_part"
+    assert list(done.argv[1:]) == ["-m", "tasks", "ingest", "--run", "s/runs/a", "--part", "2-of-4"]
+    assert "--part" not in whole.argv
+
+
+@pytest.mark.parametrize(
+    ("params", "parts", "recipes"),
+    [
+        ({"parts": 1, "recipes": ["balanced"]}, [], []),
+        (
+            {"parts": 3, "recipes": ["balanced", "baseline"]},
+            ["1-of-3", "2-of-3", "3-of-3"],
+            ["balanced", "baseline"],
+        ),
+    ],
+)
+def test_a_step_of_one_part_is_mapped_over_none(
+    runners: Any, params: dict[str, Any], parts: list[str], recipes: list[str]
+) -> None:
+    from dags.melanoma_retraining import names_of_parts
+
+    assert names_of_parts("parts", params) == parts
+    assert names_of_parts("recipes", params) == recipes
+
+
 @pytest.mark.parametrize(
     ("run_id", "name"),
     [

@@ -25,6 +25,7 @@ PASSING = {
     "packed_size": 48,
     "epochs": 2,
     "recipes": ["baseline"],
+    "parts": 4,
     "minimum_groups": 3,
     "policy": "smoke",
 }

@@ -3,9 +3,11 @@
 One Airflow serves all tests, in the order of this file: a person's day with the product.
 """
 
+import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,10 +19,13 @@ from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
 from tasks.config import Retraining
-from tasks.contracts import Registered, Verdict
+from tasks.contracts import Registered, Trained, Verdict
+from tasks.deliver import deliver
 from tasks.errors import BadInput
-from tasks.pipeline import PIPELINE
-from tests.end_to_end.conftest import Demo, free_port, run_demo
+from tasks.pipeline import PIPELINE, step_named
+from tasks.run import execute, open_run
+from tasks.storage import open_store
+from tests.end_to_end.conftest import PASSING, Demo, free_port, run_demo
 
 
 def test_the_demo_says_what_happened_and_where_to_look(demo: Demo) -> None:
@@ -34,8 +39,28 @@ def test_the_demo_says_what_happened_and_where_to_look(demo: Demo) -> None:
 
 
 def test_every_step_of_a_run_commits_its_record(demo: Demo) -> None:
-    assert set(demo.states(demo.first).values()) == {"success"}
+    states = demo.states(demo.first)
+    assert states.pop("train_part") == "skipped"  # one recipe: the step trains it itself
+    assert set(states.values()) == {"success"}
     assert all(demo.record(demo.first, step.name) for step in PIPELINE)
+
+
+def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
+    demo: Demo, tmp_path: Path
+) -> None:
+    parts = {f"{step}/{number}-of-4" for step in ("ingest", "validate") for number in (1, 2, 3, 4)}
+    assert parts <= demo.states(demo.first).keys()
+    deliver(open_store(str(tmp_path)), demo.folder.parent / "delivery")
+    config = Retraining.model_validate(PASSING | {"parts": 1})
+    for name in ("ingest", "validate"):
+        here = execute(step_named(name), open_run(f"{tmp_path}/runs/one", config, step=name))
+        there = demo.record(demo.first, name)
+        assert here.provenance
+        assert there
+        assert there.provenance
+        assert here.provenance.parts.keys() == {"1-of-1"}
+        assert there.provenance.parts.keys() == {f"{number}-of-4" for number in (1, 2, 3, 4)}
+        assert here.content_hash == there.content_hash
 
 
 def test_no_dag_file_fails_to_import(demo: Demo) -> None:
@@ -48,7 +73,15 @@ def test_the_graph_is_the_pipelines_table(demo: Demo) -> None:
     tasks = demo.airflow.request("GET", f"dags/{RETRAINING}/tasks")["tasks"]
     after = {task["task_id"]: set(task["downstream_task_ids"]) for task in tasks}
     for step in PIPELINE:
-        assert {name for name in after if step.name in after[name]} == set(step.needs)
+        before = {name for name in after if step.name in after[name]}
+        if step.division:
+            part = f"{step.name}_part"
+            assert {name for name in after if part in after[name]} == {
+                *step.needs,
+                step.division.over,
+            }
+            before.remove(part)
+        assert before == set(step.needs)
     assert after["register"] == {"report"}
 
 
@@ -114,7 +147,7 @@ def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> Non
     runs = demo.airflow.request("GET", f"dags/{RETRAINING}/dagRuns", order_by="-start_date")
     name = runs["dag_runs"][0]["dag_run_id"]
     states = demo.states(name)
-    assert states.pop("register") == "skipped"
+    assert states.pop("register") == states.pop("train_part") == "skipped"
     assert set(states.values()) == {"success"}
     train = demo.record(name, "train")
     assert train is not None
@@ -122,8 +155,28 @@ def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> Non
     assert train.provenance.reused_from == demo.first
 
 
-def test_a_rejected_challenger_leaves_the_champion_in_place(demo: Demo) -> None:
-    assert demo.retrain("another-seed", seed=7) == "success"
+def test_a_killed_recipe_is_trained_again_alone_and_a_rejected_challenger_changes_nothing(
+    demo: Demo,
+) -> None:
+    both = PASSING | {"recipes": ["baseline", "regularized"], "seed": 7}
+    demo.airflow.trigger(RETRAINING, both, "another-seed")
+    training = "runs/another-seed/train/regularized/progress.json"
+    demo.wait(lambda: bool(list(demo.store.list(training))))  # it has trained for one epoch
+    for process in processes_of(demo.home, MARK):
+        if "--part regularized" in " ".join(process.cmdline()) and is_step(process):
+            process.kill()
+    demo.wait(lambda: demo.airflow.state(RETRAINING, "another-seed") in ("success", "failed"))
+
+    tasks = demo.airflow.tasks(RETRAINING, "another-seed")
+    tries = {name: (tasks[name].state, tasks[name].tries) for name in tasks if "train" in name}
+    assert tries == {
+        "train/baseline": ("success", 1),
+        "train/regularized": ("success", 2),
+        "train": ("success", 1),
+    }
+    trained = demo.record("another-seed", "train")
+    assert isinstance(trained, Trained)
+    assert [each.recipe for each in trained.recipes] == ["baseline", "regularized"]
     registered = demo.record("another-seed", "register")
     assert isinstance(registered, Registered)
     assert demo.answer(demo.waiting_promotion(), "Reject")["promote"] == "skipped"
@@ -132,7 +185,7 @@ def test_a_rejected_challenger_leaves_the_champion_in_place(demo: Demo) -> None:
 
 def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> None:
     # Each value is within its own range, so only the step can tell.
-    assert demo.retrain("bad-input", image_size=96, packed_size=64) == "failed"
+    assert demo.retrain("bad-input", image_size=96, packed_size=64, parts=1) == "failed"
     ingest = demo.airflow.tasks(RETRAINING, "bad-input")["ingest"]
     assert (ingest.state, ingest.tries) == ("failed", 1)
     text = "\n".join(demo.airflow.log(RETRAINING, "bad-input", "ingest"))
@@ -203,11 +256,7 @@ def test_stop_ends_every_process_and_may_be_repeated(demo: Demo) -> None:
 
 
 def config(**changes: Any) -> str:
-    from json import dumps
-
-    from tests.end_to_end.conftest import PASSING
-
-    return dumps(PASSING | changes)
+    return json.dumps(PASSING | changes)
 
 
 def champion(demo: Demo, model: str) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config import Retraining
+from tasks.contracts import Record
 from tasks.pipeline import PIPELINE, Step, step_named
 from tasks.run import _imports as own_imports
 
@@ -170,7 +171,7 @@ def test_a_part_is_a_function_from_what_its_step_takes_and_the_part(step: Step) 
     assert ast.get_docstring(function)
 
 
-@pytest.mark.parametrize("step", PIPELINE, ids=STEPS)
+@each_step
 def test_only_a_step_that_divides_has_a_function_for_its_parts(step: Step) -> None:
     assert (f"{step.name}_part" in functions_of(step.name)) == bool(step.division)
 
@@ -180,6 +181,26 @@ def test_the_result_depends_on_the_names_of_the_parts_but_not_on_their_number(st
     assert step.division
     assert ("recipes" in step.config) == (step.division.over == "recipes")
     assert "parts" not in step.config
+
+
+@pytest.mark.parametrize("step", DIVIDED, ids=lambda step: str(step.name))
+def test_no_step_before_one_that_divides_can_stop_the_rest(step: Step) -> None:
+    """In the DAG a step that divides also runs after tasks that were skipped, as its own are if
+    it has one part. A step that says that the rest must not run would be overheard."""
+    before = PIPELINE[: PIPELINE.index(step)]
+
+    assert all(each.gives.reason_to_stop is Record.reason_to_stop for each in before)
+    assert not any("Halt" in names_imported(each.name) for each in before)
+
+
+def names_imported(module: str) -> set[str]:
+    nodes = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in nodes for alias in node.names}
+
+
+def test_a_step_that_can_stop_the_rest_would_be_found() -> None:
+    assert "Halt" in names_imported("register")
+    assert step_named("register").gives.reason_to_stop is not Record.reason_to_stop
 
 
 def fields_read(module: str) -> set[str]:
