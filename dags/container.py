@@ -213,11 +213,7 @@ class Container(DockerOperator):
     def _work(self) -> str:
         # Parts of one step run side by side; none may take another's container for its own.
         command = next(iter(self.command or ()))
-        return (
-            f"{command} {self.part} {self._run_address}"
-            if self.part
-            else (f"{command} {self._run_address}")
-        )
+        return " ".join(filter(None, (command, self.part, self._run_address)))
 
     def _out_of_memory(self) -> str:
         return (

@@ -52,8 +52,13 @@ def check_run(airflow: Airflow, store: str, engine: Any) -> str:
     tasks = airflow.request("GET", path)["task_instances"]
     shown = json.dumps(tasks)
     for task in tasks:
+        if task["task_id"] in ("parts", "recipes"):  # Airflow asks itself into how many
+            continue
+        if (task["task_id"], task["state"]) == ("train_part", "skipped"):  # one recipe
+            continue
         assert (task["state"], task["operator"]) == ("success", "Container"), task
-        said = "\n".join(airflow.log(RETRAINING, name, task["task_id"]))
+        index = task["map_index"]
+        said = "\n".join(airflow.log(RETRAINING, name, task["task_id"], map_index=index))
         assert "of image sha256:" in said
         shown += said
     ids = [
