@@ -147,9 +147,8 @@ class Airflow:
 def _name(task: dict[str, Any]) -> str:
     if task["map_index"] < 0:
         return str(task["task_id"])
-    # Before it runs, Airflow has not rendered its name.
-    part = task["rendered_map_index"] or f"part {task['map_index'] + 1}"
-    return f"{task['task_id'].removesuffix('_part')}/{part}"
+    # Until it runs, Airflow knows its number only.
+    return f"{task['task_id'].removesuffix('_part')}/{task['rendered_map_index']}"
 
 
 def _seconds(task: dict[str, Any]) -> float | None:

@@ -33,12 +33,11 @@ class Look:
 
     @property
     def names(self) -> list[str]:
-        """The tasks in the order of the table of steps, the parts of each before itself."""
-        return [
-            shown
-            for name in TASKS
-            for shown in (*sorted(x for x in self.tasks if x.startswith(f"{name}/")), name)
-        ]
+        """The tasks in the order of the table of steps, the parts of each before itself. A part
+        that waits has no name yet, only a number, and is left out."""
+        named = sorted(name for name in self.tasks if not name.rpartition("/")[2].isdecimal())
+        parts = {step: [name for name in named if name.startswith(f"{step}/")] for step in TASKS}
+        return [name for step in TASKS for name in (*parts[step], step)]
 
 
 def follow(airflow: Airflow, store: Store, run_id: str, name: str, console: Console) -> Look:
