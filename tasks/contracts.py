@@ -520,8 +520,8 @@ class MissedMelanoma(Frozen):
         image_ids: Its images.
         probability: Of melanoma, the mean of its images.
         by_champion: Whether the champion misses it too; None if there is none to ask.
-        saliency: PNG: its first image, and beside it where covering the image lowers (blue) or
-            raises (red) the melanoma probability; None beyond the first few.
+        saliency: PNG: its first image, and beside it what speaks for melanoma (red) and against
+            it (blue), see `tasks.saliency`; None beyond the first few.
     """
 
     image_ids: tuple[str, ...]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from tasks.champion import COLUMN, against, ask_champion
 from tasks.contracts import Evaluated, Figures, MissedMelanoma, Split, Trained, TrainedRecipe
@@ -63,9 +64,9 @@ def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
     _tell(found)
     images = dict(zip(test["image_id"], pixels, strict=True))
 
-    def melanoma(shown: Array) -> Array:
+    def log_odds(shown: Array) -> Array:
         answers = model.predict(shown, batch_size=64, verbose=0)
-        return np.asarray(answers[:, classes.index(MELANOMA)])
+        return np.asarray(logit(np.clip(answers[:, classes.index(MELANOMA)], 1e-6, 1 - 1e-6)))
 
     return Evaluated(
         recipe=chosen.recipe,
@@ -76,7 +77,7 @@ def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
         validation_balanced_accuracy=balanced,
         test_part=hash_of_test_part(test),
         figures=found,
-        missed=_missed(run, melanoma, judged, threshold, images, version if asked else None),
+        missed=_missed(run, log_odds, judged, threshold, images, version if asked else None),
         champion=champion,
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
     )
@@ -136,7 +137,7 @@ def _missed(
 
     Args:
         run: Keeps the maps.
-        score: From images to their melanoma probabilities.
+        score: From images to the log-odds of melanoma.
         lesions: As `by_lesion` gives them.
         threshold: Of melanoma probability.
         images: Pixels by image id.

@@ -1,8 +1,9 @@
 """Where a network looks: occlusion, by predictions only, so that any Keras backend will do.
 
 Zeiler & Fergus, "Visualizing and understanding convolutional networks", ECCV 2014. A square of
-the image is covered with the image's mean colour; how far the melanoma probability then falls is
-how much of it came from there.
+the image is covered with the image's mean colour; how far the score then falls is how much of it
+came from there. As a score the log-odds of melanoma serve: a missed melanoma's probability is near
+0, and hardly moves where its odds double.
 """
 
 import io
@@ -18,7 +19,7 @@ Array = np.ndarray[Any, Any]
 GRID = 8  # places along each side
 SPREAD = 2  # a cover is this many places wide, so that neighbours overlap
 STRONGEST = 0.8  # opacity of the largest change
-LEAST_SCALE = 0.02  # a probability that hardly moves must not be drawn as if it did
+LEAST_SCALE = 0.7  # of log-odds: what changes the odds by less than two is drawn pale
 LOWERS, RAISES = (33, 102, 172), (178, 24, 43)  # blue and red, told apart by the colour-blind
 
 

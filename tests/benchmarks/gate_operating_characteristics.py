@@ -80,10 +80,9 @@ def draw(path: Path, minimum: float) -> None:
         axis.axvline(minimum, color="white", lw=1.2)
         at = int(np.argmin(np.abs(TRUE - minimum)))
         axis.set_title(f"{n} melanomas", fontsize=11, fontweight="bold", color=INK, pad=20)
-        axis.text(
-            0.5, 1.025, f"true {minimum:.0%}: {ours['pass'][at]:.0%} pass (dashed: {theirs[at]:.0%})",
-            transform=axis.transAxes, ha="center", color=SOFT, fontsize=8.5,
-        )  # fmt: skip
+        told = f"true {minimum:.0%}: {ours['pass'][at]:.0%} pass (dashed: {theirs[at]:.0%})"
+        place = {"transform": axis.transAxes, "ha": "center", "fontsize": 8.5}
+        axis.text(0.5, 1.025, told, color=SOFT, **place)
         axis.set(xlim=(TRUE[0], TRUE[-1]), ylim=(0, 1), xticks=(0.7, 0.8, 0.9))
         axis.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, 0))
         axis.tick_params(colors=SOFT, length=3)
