@@ -431,6 +431,19 @@ def test_a_run_that_stopped_with_an_error_says_which(tmp_path):
     assert "<b>more</b>" not in html
 
 
+def test_a_run_of_which_a_part_stopped_says_why_it_did(tmp_path):
+    run = make_run(tmp_path)
+    for part, word in (("1-of-3", "done since"), ("3-of-3", "the store was full")):
+        told = json.dumps({"error": word, "exit_code": 75}).encode()
+        run.store.replace(run.key("stopped.json", f"validate/{part}"), told)
+    run.store.create(run.key("record.json", "validate/1-of-3"), b"{}")
+
+    text = text_of(page_of(run, {"ingest": make_records(run)["ingest"]}))
+
+    assert "The step validate stopped. the store was full" in text
+    assert "done since" not in text
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Record]]:
     store = tmp_path_factory.mktemp("store")
