@@ -1,4 +1,9 @@
-"""From the bytes of a file to the pixels that everything else sees, or to the reason why not."""
+"""From the bytes of a file to the pixels that everything else sees, or to the reason why not.
+
+A plain JPEG, which is what a dermatoscope delivers, is decoded by libjpeg-turbo through simplejpeg,
+straight into an array: the same pixels as Pillow's, in less time. All else, and every file that
+simplejpeg finds anything unusual in, is Pillow's.
+"""
 
 import hashlib
 import io
@@ -6,9 +11,18 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 THUMBNAIL_PX = 32  # the size that the 64-bit DCT hash is defined on (Zauner 2010, pHash)
+
+# Before Lanczos an image is averaged down to this many times the wanted size, at least. On the 60
+# full-size images at hand the packed pixels then differ by 0.3 levels of 255 in the mean, the
+# perceptual hash by 0.6 bits of 64; the near duplicates of the public sets stay the same 646 pairs.
+REDUCING_GAP = 2.0
+
+# In a file that holds none of these, nothing turns the image, and no second image follows.
+NOT_PLAIN = (b"Exif", b"Orientation", b"MPF")
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
@@ -56,38 +70,78 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
     """
     if not data:
         return Refused("undecodable", "the file is empty")
-    # Pillow's own limit would raise before ours can say which limit it was.
-    Image.MAX_IMAGE_PIXELS = None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF blocks are not worth a word: pixels count
-            with Image.open(io.BytesIO(data)) as image:
-                pictures = getattr(image, "n_frames", 1)
-                if pictures > 1 and image.format != "MPO":  # phones add a small one to each JPEG
-                    return Refused("undecodable", f"the file holds {pictures} pictures, not one")
-                megapixels = image.width * image.height / 1e6
-                if megapixels > maximum_megapixels:
-                    return Refused(
-                        "too_large",
-                        f"{image.width} x {image.height} is {megapixels:.0f} megapixels; "
-                        f"at most {maximum_megapixels} are decoded",
-                    )
-                mode, kind = image.mode, image.format or "?"
-                rgb = to_rgb(ImageOps.exif_transpose(image))
+        return _decoded_plain_jpeg(data, packed_px, maximum_megapixels) or _decoded_any(
+            data, packed_px, maximum_megapixels
+        )
     except UnidentifiedImageError:
         return Refused("undecodable", "the content is not that of an image")
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError ...
         return Refused("undecodable", f"{error or type(error).__name__}")
-    packed = pack(rgb, packed_px)
-    red, green, blue = packed.mean(axis=(0, 1))
-    grey = rgb.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+
+
+def _decoded_plain_jpeg(
+    data: bytes, packed_px: int, maximum_megapixels: int
+) -> Decoded | Refused | None:
+    """A colour JPEG that stands upright and is sound; None for anything else."""
+    if not data.startswith(b"\xff\xd8\xff") or any(mark in data for mark in NOT_PLAIN):
+        return None
+    try:
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
+        if colour not in ("YCbCr", "RGB"):
+            return None
+        if too_large := _too_large(width, height, maximum_megapixels):
+            return too_large
+        # The accurate settings are those that Pillow uses, too.
+        rgb = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
+    except ValueError:  # Pillow is more lenient, and its reasons are better to read
+        return None
+    return _described(Image.fromarray(rgb), rgb, "RGB", "JPEG", packed_px)
+
+
+def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
+    Image.MAX_IMAGE_PIXELS = None  # would raise before `_too_large` can say which limit it was
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd EXIF blocks are not worth a word: pixels count
+        with Image.open(io.BytesIO(data)) as image:
+            pictures = getattr(image, "n_frames", 1)
+            if pictures > 1 and image.format != "MPO":  # phones add a small one to each JPEG
+                return Refused("undecodable", f"the file holds {pictures} pictures, not one")
+            if too_large := _too_large(image.width, image.height, maximum_megapixels):
+                return too_large
+            mode, kind = image.mode, image.format or "?"
+            rgb = to_rgb(ImageOps.exif_transpose(image))
+    return _described(rgb, np.asarray(rgb), mode, kind, packed_px)
+
+
+def _too_large(width: int, height: int, maximum_megapixels: int) -> Refused | None:
+    megapixels = width * height / 1e6
+    if megapixels <= maximum_megapixels:
+        return None
+    return Refused(
+        "too_large",
+        f"{width} x {height} is {megapixels:.0f} megapixels; "
+        f"at most {maximum_megapixels} are decoded",
+    )
+
+
+def _described(rgb: Image.Image, array: Pixels, mode: str, kind: str, packed_px: int) -> Decoded:
+    """`rgb` and `array` are the same pixels."""
+    packed = array if rgb.size == (packed_px, packed_px) else pack(rgb, packed_px)
+    # Row sums first: summing all at once along two axes takes ten times as long.
+    red, green, blue = packed.sum(axis=0, dtype=np.uint32).sum(axis=0) / packed_px**2
+    grey = rgb.convert("L").resize(
+        (THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP
+    )
+    digest = hashlib.sha256(f"{rgb.size}".encode())
+    digest.update(array.data)
     return Decoded(
         pixels=packed,
         width=rgb.width,
         height=rgb.height,
         mode=mode,
         format=kind,
-        pixel_hash=hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest(),
+        pixel_hash=digest.hexdigest(),
         thumbnail=grey.tobytes(),
         colour=(float(red), float(green), float(blue)),
     )
@@ -109,6 +163,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def pack(rgb: Image.Image, packed_px: int) -> Pixels:
     """Squeeze an RGB image into a square of `packed_px`; antialiased (Lanczos)."""
-    if rgb.size != (packed_px, packed_px):
-        rgb = rgb.resize((packed_px, packed_px), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return np.asarray(rgb)
+    return np.asarray(
+        rgb.resize((packed_px, packed_px), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+    )

@@ -1,35 +1,29 @@
 """ingest: what was delivered, decoded once, as packed pixels and a manifest."""
 
-import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from functools import cache, partial
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from pydantic import BaseModel
 
-from tasks.contracts import Artifact, Ingested, IngestedPart
-from tasks.errors import BadInput, NotFound
-from tasks.images import THUMBNAIL_PX, Decoded, decode
+from tasks.contents import FILE_TYPES, describe, known, remember, shards_of
+from tasks.contracts import Ingested, IngestedPart
+from tasks.errors import BadInput
 from tasks.lesions import (
     COARSE_CODES,
     IMAGE_SUFFIXES,
     SYNTHETIC_PREFIX,
-    TABLE_COLUMNS,
     Diagnosis,
     archive_says,
     diagnosis_from,
     image_id_from,
     source_from,
 )
-from tasks.likeness import perceptual_hashes, to_hex
-from tasks.manifest import IMAGES_PER_SHARD, read_parquet, table, to_npy, to_parquet
+from tasks.manifest import COLUMNS, IMAGES_PER_SHARD, read_parquet, table, to_parquet
 from tasks.parts import Part, bucket_of
-from tasks.run import Run, code_hash
+from tasks.run import Run
 from tasks.storage import Entry, read_many
 from tasks.tables import join_tables
 
@@ -45,19 +39,23 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
         BadInput: There is no image under ``raw/``.
     """
     images, _, _ = _delivered(run)
-    mine = [entry for entry in images if part.holds(entry.key)]
-    known = _known_rows(run, part)
-    rows = [known[entry.key, entry.etag] for entry in mine if (entry.key, entry.etag) in known]
-    new = [entry for entry in mine if (entry.key, entry.etag) not in known]
+    memory = known(run)
+    seen, new = memory.of([each for each in images if part.holds(each.key) and _is_safe(each)])
+    frames = [seen.assign(fetched=False)]
     done = 0
     for pack in _packs(new):
-        rows += _decode_shard(run, pack)
+        frames.append(describe(run, pack, memory).assign(fetched=True))
         done += len(pack)
         run.progress(done, len(new), f"{done} of {len(new)} images decoded")
-    frame = table(rows)
+    files = pd.concat(frames).sort_values("key", ignore_index=True)
     return IngestedPart(
-        rows=run.keep("rows.parquet", to_parquet(frame)), shards=_shards(frame), fetched=len(new)
+        rows=run.keep("rows.parquet", to_parquet(files)), shards=shards_of(files), fetched=len(new)
     )
+
+
+def _is_safe(entry: Entry) -> bool:
+    """An S3 key may hold anything; on a disk this one would leave the folder."""
+    return ".." not in entry.key.split("/")
 
 
 def _packs(entries: list[Entry]) -> Iterator[list[Entry]]:
@@ -77,17 +75,16 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         BadInput: There is no image under ``raw/``.
     """
     images, tables, ignored = _delivered(run)
-    rows = [row for part in parts for row in _rows_of(read_parquet(run, part.rows))]
+    files = pd.concat([read_parquet(run, part.rows) for part in parts], ignore_index=True)
+    remember(run, files[files["fetched"]], {entry.key: entry.etag for entry in images})
     fetched = sum(part.fetched for part in parts)
     contents = read_many(run.store, [entry.key for entry in tables])
     facts, recognized, unread = join_tables(
         {entry.key: data for entry, data in zip(tables, contents, strict=True)}
     )
-    coarse = run.config.coarse_codes
-    manifest = table([_labelled(row | facts.get(row["image_id"], {}), coarse) for row in rows])
+    files = pd.concat([files, _unsafe(images)], ignore_index=True)
+    manifest = table(_told_by_tables(_told_by_names(files), facts, run.config.coarse_codes))
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
-    memory = Memory(manifest=artifact, etags={entry.key: entry.etag for entry in images})
-    run.store.replace(_memory_key(run), memory.model_dump_json().encode())
     decoded = int(manifest["shard"].notna().sum())
     unmatched = sorted(facts.keys() - set(manifest["image_id"]))
     log.info(
@@ -100,7 +97,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         log.warning("Ignored %s: neither an image nor a table that is recognized.", key)
     return Ingested(
         manifest=artifact,
-        shards=_shards(manifest),
+        shards=shards_of(manifest),
         packed_px=run.config.packed_size,
         files=len(manifest),
         decoded=decoded,
@@ -138,123 +135,64 @@ def _is_litter(key: str) -> bool:
     return "__MACOSX" in parts or any(re.match(r"\.(?!\.?$)", part) for part in parts)
 
 
-def _folder_of(parts: list[str]) -> str:
-    """The nearest enclosing folder that names a diagnosis; else the one that the file lies in."""
-    for name in reversed(parts[:-1]):
+@cache
+def _named_by(place: str) -> str:
+    """The nearest folder of a path that names a diagnosis; else the last."""
+    folders = place.split("/")
+    for name in reversed(folders):
         if diagnosis_from(name):
             return name
         if name.casefold() in ("train", "test", *COARSE_CODES):
             break
-    return parts[-2]
+    return folders[-1]
 
 
-def _decode_shard(run: Run, entries: list[Entry]) -> list[Row]:
-    """Fetch and decode up to one shard of images; returns their rows."""
-    contents = read_many(run.store, [entry.key for entry in entries])
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow and hashlib release the GIL
-        described = list(
-            threads.map(lambda entry, data: _describe(run, entry, data), entries, contents)
-        )
-    pixels = [decoded.pixels for _, decoded in described if decoded]
-    if not pixels:
-        return [row for row, _ in described]
-    shard = run.share("shards", to_npy(np.stack(pixels)), ".npy")
-    planes = np.frombuffer(b"".join(each.thumbnail for _, each in described if each), np.uint8)
-    hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
-    index = 0
-    for row, decoded in described:
-        if decoded:
-            row |= {"shard": shard.key, "shard_sha256": shard.sha256, "index": index}
-            row["perceptual_hash"] = hashes[index]
-            index += 1
-    return [row for row, _ in described]
+def _unsafe(images: list[Entry]) -> pd.DataFrame:
+    """The files whose names leave their folder; they are not fetched."""
+    found = [each for each in images if not _is_safe(each)]
+    told = {"sha256": "", "law": "unsafe_name", "reason": "the name holds '..'"}
+    rows = [{"key": each.key, "size_bytes": each.size_bytes} | told for each in found]
+    return pd.DataFrame(rows, columns=list(FILE_TYPES)).astype(FILE_TYPES)
 
 
-def _describe(run: Run, entry: Entry, data: bytes) -> tuple[Row, Decoded | None]:
-    parts = entry.key.split("/")
-    image_id = image_id_from(entry.key)
-    row: Row = {
-        "key": entry.key,
-        "size_bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "image_id": image_id,
-        "folder": _folder_of(parts),
-        "part": next((part for part in parts if part.casefold() in ("train", "test")), None),
-        "source": source_from(image_id),
-    }
-    if ".." in parts:  # an S3 key may hold anything; on a disk it would leave the folder
-        return row | {"law": "unsafe_name", "reason": "the name holds '..'"}, None
-    result = decode(
-        data,
-        packed_px=run.config.packed_size,
-        maximum_megapixels=run.config.maximum_megapixels,
+def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
+    """The files with what follows from their keys alone."""
+    parts = [str(key).split("/") for key in files["key"]]
+    ids = [image_id_from(key) for key in files["key"]]
+    return files.assign(
+        image_id=ids,
+        folder=[_named_by("/".join(names[:-1])) for names in parts],
+        part=pd.Series(
+            [
+                next((name for name in names if name.casefold() in ("train", "test")), None)
+                for names in parts
+            ],
+            dtype="str",
+        ),
+        source=[source_from(image_id) for image_id in ids],
     )
-    if not isinstance(result, Decoded):
-        return row | {"law": result.law, "reason": result.reason}, None
-    facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail")
-    colour = dict(zip(("red", "green", "blue"), result.colour, strict=True))
-    return row | {name: getattr(result, name) for name in facts} | colour, result
 
 
-def _labelled(row: Row, coarse_codes: dict[str, Diagnosis]) -> Row:
+def _told_by_tables(
+    files: pd.DataFrame, facts: dict[str, Row], coarse_codes: dict[str, Diagnosis]
+) -> pd.DataFrame:
+    """The files with what the tables say of their images, and with their labels."""
+    names = [name for name in COLUMNS if name not in files and name != "label"]
+    rows = [facts.get(image_id, {}) for image_id in files["image_id"]]
+    told = pd.DataFrame(rows, columns=names)
+    label = cache(partial(_label, coarse_codes=coarse_codes))
+    said = zip(files["folder"], told["archive_diagnosis"].astype(object), strict=True)
+    labels = [label(folder, code if isinstance(code, str) else None) for folder, code in said]
+    return pd.concat([files, told], axis=1).assign(label=pd.Series(labels, dtype="str"))
+
+
+def _label(
+    folder: str, told: str | None, *, coarse_codes: dict[str, Diagnosis]
+) -> Diagnosis | None:
     """The folder names the diagnosis; where it does not, the archives' tables may, exactly."""
-    label = diagnosis_from(row["folder"])
-    told = row.get("archive_diagnosis")
+    label = diagnosis_from(folder)
     if label is None and told:
         said = archive_says(told) or ()
         meant = [coarse_codes.get(each.split("=", 1)[1]) for each in told.split("|")]
         label = said[0] if len(said) == 1 else next(filter(None, meant), None)
-    return row | {"label": label}
-
-
-# What earlier runs have decoded -----------------------------------------------------------------
-
-
-class Memory(BaseModel):
-    """What was decoded, and the ETag that each file had then. ETags stay out of the manifest:
-    the same files have others in another store."""
-
-    manifest: Artifact
-    etags: dict[str, str]
-
-
-def _memory_key(run: Run) -> str:
-    """Pixels packed by other code, or to another size, are not the same pixels."""
-    config = run.config
-    return (
-        f"shared/decoded/{config.packed_size}px-{config.maximum_megapixels}mp-"
-        f"{code_hash('images')[:16]}.json"
-    )
-
-
-def _known_rows(run: Run, part: Part) -> dict[tuple[str, str], Row]:
-    try:
-        memory = Memory.model_validate_json(run.store.read(_memory_key(run)))
-        manifest = read_parquet(run, memory.manifest)
-        manifest = manifest[manifest["key"].map(part.holds).astype(bool)]
-        for shard in _shards(manifest):
-            run.fetch(shard)
-    except NotFound:
-        return {}
-    except (BadInput, ValueError) as error:
-        log.warning("What earlier runs decoded cannot be used, all is decoded anew: %s", error)
-        return {}
-    return {(row["key"], memory.etags.get(row["key"], "")): row for row in _rows_of(manifest)}
-
-
-def _rows_of(manifest: pd.DataFrame) -> list[Row]:
-    """The rows, without what is told by tables, which may change from run to run."""
-    told = (set(TABLE_COLUMNS) - {"image_id"}) | {
-        "label", "archive_diagnosis", "contradiction", "other_metadata",
-    }  # fmt: skip
-    own = [name for name in manifest.columns if name not in told]
-    rows = manifest[own].astype(object).where(manifest[own].notna(), None).to_dict("records")
-    return [cast(Row, row) for row in rows]
-
-
-def _shards(manifest: pd.DataFrame) -> tuple[Artifact, ...]:
-    packed = manifest.dropna(subset=["shard"])
-    return tuple(
-        Artifact(key=str(key), sha256=str(digest), size_bytes=0)
-        for key, digest in sorted(set(zip(packed["shard"], packed["shard_sha256"], strict=True)))
-    )
+    return label

@@ -46,7 +46,7 @@ COLUMNS = {
 }
 
 
-def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def table(rows: list[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     """Rows to a manifest with exactly `COLUMNS`, in the order of their keys."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     return frame.sort_values("key", ignore_index=True)
@@ -58,15 +58,22 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def parquet_of(data: bytes) -> pd.DataFrame:
+    """The table that `to_parquet` made these bytes of."""
+    return pd.read_parquet(io.BytesIO(data))
+
+
 def read_parquet(run: Run, artifact: Artifact) -> pd.DataFrame:
     """Fetch a table that `to_parquet` wrote."""
-    return pd.read_parquet(io.BytesIO(run.fetch(artifact)))
+    return parquet_of(run.fetch(artifact))
 
 
 def to_npy(pixels: "np.ndarray[Any, Any]") -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, pixels, allow_pickle=False)
-    return buffer.getvalue()
+    """What `numpy.save` writes, with one copy of the pixels instead of three."""
+    header = io.BytesIO()
+    form = np.lib.format
+    form.write_array_header_1_0(header, form.header_data_from_array_1_0(pixels))
+    return b"".join((header.getvalue(), np.ascontiguousarray(pixels).data.cast("B")))
 
 
 def pixels_of(run: Run, frame: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.uint8]]":

@@ -78,7 +78,7 @@ PIPELINE: tuple[Step, ...] = (
         needs=(),
         gives=contracts.Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
-        libraries=("pillow", "scipy"),
+        libraries=("pillow", "scipy", "simplejpeg"),
         division=Division("parts", contracts.IngestedPart),
     ),
     Step(

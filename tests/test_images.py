@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.images import Decoded, Refused, decode
+from tasks.images import Decoded, Refused, _decoded_any, _decoded_plain_jpeg, decode
 
 PACKED = 48
 
@@ -93,6 +93,43 @@ def test_the_same_pixels_have_the_same_hash_in_any_lossless_format() -> None:
     other = image.copy()
     other.putpixel((0, 0), (201, 0, 0))
     assert decoded(encoded(other)).pixel_hash != decoded(encoded(image)).pixel_hash
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(48, 48), (96, 64), (33, 47)])
+def test_both_decoders_of_a_jpeg_see_the_same_pixels(
+    size: tuple[int, int], progressive: bool, subsampling: int
+) -> None:
+    options = {"quality": 90, "subsampling": subsampling, "progressive": progressive}
+    data = encoded(noise(*size), "JPEG", **options)
+    plain = _decoded_plain_jpeg(data, PACKED, 64)
+    assert isinstance(plain, Decoded)
+    any_kind = _decoded_any(data, PACKED, 64)
+    assert isinstance(any_kind, Decoded)
+    assert (plain.pixels == any_kind.pixels).all()
+    assert plain.pixel_hash == any_kind.pixel_hash
+    assert (plain.thumbnail, plain.colour) == (any_kind.thumbnail, any_kind.colour)
+    assert (plain.width, plain.height) == (any_kind.width, any_kind.height) == size
+
+
+def test_a_jpeg_that_is_not_plain_is_left_to_pillow() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encoded(noise(48, 48), "JPEG")
+    for data in (
+        encoded(noise(48, 48), "JPEG", exif=exif),
+        encoded(noise(48, 48).convert("L"), "JPEG"),
+        encoded(noise(48, 48).convert("CMYK"), "JPEG"),
+        whole[: len(whole) // 2],
+        encoded(noise(48, 48)),
+    ):
+        assert _decoded_plain_jpeg(data, PACKED, 64) is None
 
 
 @pytest.mark.parametrize(

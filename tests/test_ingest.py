@@ -4,7 +4,9 @@ import pytest
 from conftest import S3Server
 from deliveries import do, picture, put_lesions, run_of, table_of
 
+from tasks import contents, images
 from tasks.errors import BadInput
+from tasks.images import Decoded, Refused
 from tasks.manifest import pixels_of
 from tasks.storage import Store, open_store
 
@@ -63,13 +65,80 @@ def test_an_image_that_was_replaced_is_fetched_again(store: Store) -> None:
 
 def test_a_damaged_memory_of_earlier_runs_is_not_trusted(store: Store) -> None:
     put_lesions(store, "melanoma", range(4))
-    shard = do(run_of(store, "first"), "ingest").shards[0]
-    store.replace(shard.key, b"damaged")
+    before = run_of(store, "first")
+    manifest = table_of(before, do(before, "ingest").manifest)
+    store.replace(manifest["shard"][0], b"damaged")
+    lost = int((manifest["shard"] == manifest["shard"][0]).sum())
     put_lesions(store, "nevus", range(10, 12))
     run = run_of(store, "second")
     record = do(run, "ingest")
-    assert record.fetched == 6
+    assert record.fetched == 2 + lost  # what the other shards hold is still known
     assert pixels_of(run, table_of(run, record.manifest)).shape[0] == 6
+
+
+def test_a_damaged_table_of_what_is_known_is_not_believed(store: Store) -> None:
+    put_lesions(store, "melanoma", range(4))
+    do(run_of(store, "first"), "ingest")
+    (told,) = store.list("shared/decoded/")
+    store.replace(told.key, store.read(told.key)[:-1])
+    put_lesions(store, "nevus", range(10, 12))
+    assert do(run_of(store, "second"), "ingest").fetched == 6
+
+
+def test_a_shard_that_was_only_written_again_is_still_what_it_was(store: Store) -> None:
+    put_lesions(store, "melanoma", range(4))
+    for shard in do(run_of(store, "first"), "ingest").shards:
+        store.replace(shard.key, store.read(shard.key))
+    put_lesions(store, "nevus", range(10, 12))
+    assert do(run_of(store, "second"), "ingest").fetched == 2
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every content that is decoded from now on."""
+    seen: list[bytes] = []
+
+    def decode(data: bytes, **limits: int) -> Decoded | Refused:
+        seen.append(data)
+        return images.decode(data, **limits)
+
+    monkeypatch.setattr(contents, "decode", decode)
+    return seen
+
+
+def test_the_same_bytes_are_decoded_once_whatever_they_are_called(
+    store: Store, decoded: list[bytes]
+) -> None:
+    put_lesions(store, "melanoma", range(3))
+    store.create("raw/first/melanoma/broken.png", b"no image")
+    do(run_of(store, "first"), "ingest")
+    assert len(decoded) == 4
+    for number in range(3):
+        store.create(f"raw/second/Train/nevus/ISIC_{number + 50:07d}.png", picture(number))
+    store.create("raw/second/nevus/broken_too.png", b"no image")
+    store.create("raw/second/nevus/new.png", picture(77))
+    run = run_of(store, "second")
+    record = do(run, "ingest")
+    assert (record.fetched, decoded[4:]) == (5, [picture(77)])
+    manifest = table_of(run, record.manifest).set_index("image_id")
+    for number in range(3):
+        first, again = (manifest.loc[f"ISIC_{n:07d}"] for n in (number, number + 50))
+        assert (first["shard"], first["index"]) == (again["shard"], again["index"])
+        assert (first["label"], again["label"]) == ("melanoma", "nevus")
+    assert manifest.loc["broken_too", "law"] == "undecodable"
+
+
+def test_a_file_that_came_back_is_known_still(store: Store, decoded: list[bytes]) -> None:
+    """What is known is kept for ever, also of what the delivery in between did not hold."""
+    put_lesions(store, "melanoma", range(4))
+    do(run_of(store, "first"), "ingest")
+    key = "raw/first/Train/melanoma/ISIC_0000001.png"
+    store.replace(key, picture(60))
+    do(run_of(store, "second"), "ingest")
+    store.replace(key, picture(1))
+    put_lesions(store, "nevus", range(70, 71))
+    do(run_of(store, "third"), "ingest")
+    assert decoded[4:] == [picture(60), picture(70)]
 
 
 def test_metadata_is_joined_from_the_archives_own_tables(store: Store) -> None:

@@ -1,0 +1,199 @@
+"""Contents: what decoding found in the bytes of a file, found out once and remembered for ever.
+
+A content is known by its SHA-256: the same bytes under another name, or in a later delivery, are
+not decoded again. A file is known by its key and ETag: it is not even fetched again. Each
+retraining that fetched something leaves one more table under ``shared/decoded/``; none is ever
+rewritten, so nothing that ends half-way or side by side can spoil what is known.
+"""
+
+import hashlib
+import logging
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.contracts import Artifact
+from tasks.errors import BadInput
+from tasks.images import THUMBNAIL_PX, Decoded, Refused, decode
+from tasks.likeness import perceptual_hashes, to_hex
+from tasks.manifest import COLUMNS, parquet_of, to_npy, to_parquet
+from tasks.run import Run, code_hash
+from tasks.storage import Entry, read_many
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+FOUND = ("width", "height", "mode", "format", "pixel_hash", "thumbnail", "red", "green", "blue")
+PACKED = ("perceptual_hash", "shard", "shard_sha256", "index")
+# Of one file, and what its bytes alone decide.
+FILE_COLUMNS = ("key", "size_bytes", "sha256", *FOUND, *PACKED, "law", "reason")
+FILE_TYPES = {name: COLUMNS[name] for name in FILE_COLUMNS}
+TYPES = FILE_TYPES | {"etag": "str", "shard_etag": "str"}
+
+# Files that are held in memory, read but not yet decoded.
+AHEAD = 16
+
+
+@dataclass(frozen=True)
+class Known:
+    """The files that earlier runs have decoded.
+
+    Attributes:
+        files: One row per key and ETag: ``etag`` and `FILE_COLUMNS`. Every shard they name is
+            there.
+    """
+
+    files: pd.DataFrame
+
+    @cached_property
+    def _contents(self) -> dict[str, int]:
+        first = self.files.reset_index(drop=True).drop_duplicates("sha256")["sha256"]
+        return dict(zip(first, first.index, strict=True))
+
+    def of(self, entries: list[Entry]) -> tuple[pd.DataFrame, list[Entry]]:
+        """The rows of those files that are known, with `FILE_COLUMNS`, and the other files."""
+        asked = pd.DataFrame({"key": [e.key for e in entries], "etag": [e.etag for e in entries]})
+        files = asked.astype("str").merge(self.files, on=["key", "etag"])
+        told = set(files["key"])
+        return files[list(FILE_COLUMNS)], [entry for entry in entries if entry.key not in told]
+
+    def content(self, sha256: str) -> Row | None:
+        """What is known of these bytes, whatever file held them."""
+        position = self._contents.get(sha256)
+        if position is None:
+            return None
+        row = self.files.iloc[position]
+        return {name: row[name] for name in (*FOUND, *PACKED, "law", "reason")}
+
+
+def known(run: Run) -> Known:
+    """What earlier runs have decoded with this code to this size, as far as it is still there."""
+    tables = []
+    places = [entry.key for entry in run.store.list(f"shared/{_kind(run)}/")]
+    for key, data in zip(places, read_many(run.store, places), strict=True):
+        if hashlib.sha256(data).hexdigest() == key.rpartition("/")[2].removesuffix(".parquet"):
+            tables.append(parquet_of(data))
+        else:
+            log.warning("%s was damaged; what it told is decoded anew.", key)
+    if not tables:
+        return Known(pd.DataFrame({name: [] for name in TYPES}).astype(TYPES))
+    files = pd.concat(tables, ignore_index=True)
+    sound = _sound_shards(run, files)
+    files = files[files["shard"].isna() | files["shard"].isin(sound)]
+    # Which of several tables comes first is chance: their names are hashes.
+    files = files.sort_values(["key", "etag", "shard", "index"], ignore_index=True)
+    return Known(files.drop_duplicates(["key", "etag"], ignore_index=True))
+
+
+def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
+    """Keep what was found, for later runs.
+
+    Args:
+        run: Where to.
+        files: Files that were fetched now, with `FILE_COLUMNS`.
+        etags: The ETag of each key when it was fetched.
+    """
+    if not len(files):
+        return
+    shards = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
+    told = files.assign(etag=files["key"].map(etags), shard_etag=files["shard"].map(shards))
+    told = told.sort_values("key")[list(TYPES)].astype(TYPES)
+    run.share(_kind(run), to_parquet(told), ".parquet")
+
+
+def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
+    """Fetch files, decode the contents that are not known, and pack their pixels into one shard.
+
+    Returns:
+        One row per file, with `FILE_COLUMNS`.
+    """
+    rows: list[Row] = []
+    found: dict[str, Future[Decoded | Refused]] = {}
+    decoding: deque[Future[Decoded | Refused]] = deque()
+    contents = read_many(run.store, [entry.key for entry in entries])
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders and hashlib release the GIL
+        for entry, data in zip(entries, contents, strict=True):
+            digest = hashlib.sha256(data).hexdigest()
+            rows.append({"key": entry.key, "size_bytes": len(data), "sha256": digest})
+            if before := known.content(digest):
+                rows[-1] |= before
+            elif digest not in found:
+                found[digest] = threads.submit(
+                    decode,
+                    data,
+                    packed_px=run.config.packed_size,
+                    maximum_megapixels=run.config.maximum_megapixels,
+                )
+                decoding.append(found[digest])
+                if len(decoding) > AHEAD:
+                    decoding.popleft().result()
+        described = _packed(run, {digest: each.result() for digest, each in found.items()})
+    told = [row | described.get(row["sha256"], {}) for row in rows]
+    return pd.DataFrame(told, columns=list(FILE_COLUMNS)).astype(FILE_TYPES)
+
+
+def _packed(run: Run, found: dict[str, Decoded | Refused]) -> dict[str, Row]:
+    """What decoding found in each content, and where its pixels now lie."""
+    rows: dict[str, Row] = {}
+    decoded = {digest: each for digest, each in found.items() if isinstance(each, Decoded)}
+    for digest, each in found.items():
+        if isinstance(each, Refused):
+            rows[digest] = {"law": each.law, "reason": each.reason}
+    if not decoded:
+        return rows
+    shard = run.share("shards", to_npy(np.stack([e.pixels for e in decoded.values()])), ".npy")
+    planes = np.frombuffer(b"".join(each.thumbnail for each in decoded.values()), np.uint8)
+    hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
+    for index, (digest, each) in enumerate(decoded.items()):
+        facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail")
+        place = (hashes[index], shard.key, shard.sha256, index)
+        rows[digest] = (
+            {name: getattr(each, name) for name in facts}
+            | dict(zip(("red", "green", "blue"), each.colour, strict=True))
+            | dict(zip(PACKED, place, strict=True))
+        )
+    return rows
+
+
+def shards_of(files: pd.DataFrame) -> tuple[Artifact, ...]:
+    """The shards that rows name, each once, in the order of their keys."""
+    places = files[["shard", "shard_sha256"]].dropna().drop_duplicates().sort_values("shard")
+    return tuple(
+        Artifact(key=str(key), sha256=str(digest), size_bytes=0)
+        for key, digest in places.itertuples(index=False)
+    )
+
+
+def _sound_shards(run: Run, files: pd.DataFrame) -> set[str]:
+    """The shards that are what they were.
+
+    As with delivered files, an unchanged ETag is believed; where it changed, the bytes are read.
+    Who reads pixels later compares their SHA-256 in any case.
+    """
+    now = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
+    then = set(zip(files["shard"], files["shard_etag"], strict=True))
+    sound = set()
+    for shard in shards_of(files):
+        if shard.key not in now:
+            continue
+        try:
+            if (shard.key, now[shard.key]) not in then:
+                run.fetch(shard)
+            sound.add(shard.key)
+        except BadInput as error:
+            log.warning("What a shard held is decoded anew: %s", error)
+    return sound
+
+
+def _kind(run: Run) -> str:
+    """Pixels packed by other code, or to another size, are not the same pixels."""
+    config = run.config
+    limits = f"{config.packed_size}px-{config.maximum_megapixels}mp"
+    return f"decoded/{limits}-{code_hash('images')[:16]}"
