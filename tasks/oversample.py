@@ -1,19 +1,20 @@
 """oversample: Augmentor's copies of training images, and of nothing else.
 
 Augmentor's own `sample()` reads and writes image files, draws in threads from one random
-generator, and names files at random. Here its operations are applied to packed pixels, in
-processes, each copy from a seed of its own: the copies are the same bytes on any machine and with
-any number of processes.
+generator, and names files at random. Here its operations are applied to packed pixels, in threads,
+each copy from a seed of its own: the copies are the same bytes on any machine and with any number
+of threads. Nearly all of a copy's time is Pillow's, which does not hold the interpreter meanwhile.
 """
 
 import hashlib
 import logging
 import os
-import random
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.util import find_spec, module_from_spec
+from random import Random
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,6 @@ log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
-COPIES_PER_TASK = 64  # some tenths of a second of work: little to send, and all cores stay busy
-# Fewer copies are drawn sooner in this process than others start.
-COPIES_WORTH_PROCESSES = 4096
-
 
 def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
     """Draw the planned copies, each from one training image, and link it to that image.
@@ -47,14 +44,15 @@ def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
         ignore_index=True,
     )
     copies, shards = [], []
-    with _mapper(len(sources)) as mapper:
+    artists = Artists()
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(sources), IMAGES_PER_SHARD):
             chosen = sources.iloc[start : start + IMAGES_PER_SHARD]
             names = zip(chosen["key"], chosen["copy"], strict=True)
             seeds = [f"{run.config.seed}/{key}/{copy}" for key, copy in names]
-            pixels, operations = draw(pixels_of(run, chosen), seeds, mapper)
+            pixels, applied = draw(pixels_of(run, chosen), seeds, artists, threads.map)
             shards.append(run.share("shards", to_npy(pixels), ".npy"))
-            copies.append(_linked(chosen, operations, shards[-1]))
+            copies.append(_linked(chosen, applied, shards[-1]))
             done = start + len(chosen)
             run.progress(done, len(sources), f"{done} of {len(sources)} copies drawn")
     table = pd.concat(copies, ignore_index=True) if copies else _linked(sources, [], None)
@@ -76,72 +74,66 @@ def _sources(training: pd.DataFrame, label: Diagnosis, count: int, seed: int) ->
     return rows.iloc[np.resize(order, count)].assign(copy=np.arange(count) // max(len(rows), 1))
 
 
-@contextmanager
-def _mapper(copies: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """`map`, in as many processes as there are cores where that is worth their start."""
-    if copies < COPIES_WORTH_PROCESSES:
-        yield map
-        return
-    # Started afresh, not forked: a fork would share this process's threads and locks.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as processes:
-        yield processes.map
-
-
 def draw(
-    pixels: Array, seeds: list[str], mapper: Callable[..., Iterator[Any]] = map
+    pixels: Array, seeds: list[str], artists: "Artists", mapper: Callable[..., Iterator[str]] = map
 ) -> tuple[Array, list[str]]:
     """One altered copy of each image.
 
     Args:
         pixels: uint8 ``(n, side, side, 3)``, RGB.
         seeds: One for each image; the same seed alters the same image in the same way.
-        mapper: Where the work is done.
+        artists: What draws.
+        mapper: Where it draws: here, or in threads.
 
     Returns:
         uint8 ``(n, side, side, 3)``, and the operations that were applied to each, by name.
     """
-    starts = range(0, len(pixels), COPIES_PER_TASK)
-    drawn = list(
-        mapper(
-            _draw_some,
-            [pixels[start : start + COPIES_PER_TASK] for start in starts],
-            [seeds[start : start + COPIES_PER_TASK] for start in starts],
-        )
-    )
-    return np.concatenate([images for images, _ in drawn]), [
-        names for _, operations in drawn for names in operations
+    copies = np.empty_like(pixels)
+    return copies, list(mapper(partial(_draw_one, artists), pixels, seeds, copies))
+
+
+class Artists(local):
+    """Augmentor's operations, for each thread its own, and the generator that they draw from.
+
+    They draw from what their module calls ``random``, a generator that all threads would share, so
+    that a copy would depend on what other threads draw meanwhile. A thread's module of its own,
+    made from the same unchanged source, has a generator of its own.
+    """
+
+    def __init__(self) -> None:
+        spec = find_spec("Augmentor.Operations")
+        assert spec
+        assert spec.loader
+        module: Any = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.generator = module.random = Random()
+        self.operations = operations(module)
+
+
+def operations(module: Any) -> list[Any]:
+    """What happens to a copy, in the classes of ``Augmentor.Operations``.
+
+    A lesion has no upright side, so turns and flips change nothing that a dermatologist would look
+    at; zoom stays small, so that size keeps its meaning.
+    """
+    return [
+        module.Flip(probability=0.5, top_bottom_left_right="LEFT_RIGHT"),
+        module.Flip(probability=0.5, top_bottom_left_right="TOP_BOTTOM"),
+        module.RotateRange(probability=0.7, max_left_rotation=10, max_right_rotation=10),
+        module.Zoom(probability=0.3, min_factor=1.0, max_factor=1.1),
     ]
 
 
-def _draw_some(pixels: Array, seeds: list[str]) -> tuple[Array, list[str]]:
-    operations = _operations()
-    copies, names = np.empty_like(pixels), []
-    for position, (image, seed) in enumerate(zip(pixels, seeds, strict=True)):
-        # Augmentor draws from the process's global generators.
-        digest = hashlib.sha256(seed.encode()).digest()
-        random.seed(digest)
-        np.random.seed(int.from_bytes(digest[:4]))
-        copy, applied = [Image.fromarray(image)], []
-        for operation in operations:
-            if random.uniform(0, 1) < operation.probability:
-                copy = operation.perform_operation(copy)
-                applied.append(type(operation).__name__)
-        copies[position] = np.asarray(copy[0])
-        names.append(" ".join(applied))
-    return copies, names
-
-
-def _operations() -> list[Any]:
-    """What happens to a copy. A lesion has no upright side, so turns and flips change nothing
-    that a dermatologist would look at; zoom stays small, so that size keeps its meaning."""
-    import Augmentor
-
-    pipeline = Augmentor.Pipeline()
-    pipeline.flip_left_right(probability=0.5)
-    pipeline.flip_top_bottom(probability=0.5)
-    pipeline.rotate(probability=0.7, max_left_rotation=10, max_right_rotation=10)
-    pipeline.zoom(probability=0.3, min_factor=1.0, max_factor=1.1)
-    return list(pipeline.operations)
+def _draw_one(artists: Artists, pixels: Array, seed: str, copy: Array) -> str:
+    """Alter one image, ``(side, side, 3)``, into `copy`; returns the names of the operations."""
+    artists.generator.seed(hashlib.sha256(seed.encode()).digest())
+    images, applied = [Image.fromarray(pixels)], []
+    for operation in artists.operations:
+        if artists.generator.uniform(0, 1) < operation.probability:
+            images = operation.perform_operation(images)
+            applied.append(type(operation).__name__)
+    copy[:] = np.asarray(images[0])
+    return " ".join(applied)
 
 
 def _linked(rows: pd.DataFrame, operations: list[str], shard: Artifact | None) -> pd.DataFrame:

@@ -1,13 +1,18 @@
 """check_balance and oversample: the imbalance is measured, and only training is evened out."""
 
+import hashlib
+import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from deliveries import do, put_lesions, run_of, table_of
+from PIL import Image
 
 from tasks.contracts import Artifact, Split
 from tasks.manifest import pixels_of
+from tasks.oversample import Artists, draw, operations
 from tasks.run import Run
 from tasks.storage import open_store
 
@@ -154,17 +159,40 @@ def split_of(counts: dict[str, int]) -> Split:
     )
 
 
-def test_processes_draw_the_same_copies_as_one_process() -> None:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+PIXELS = np.random.default_rng(0).integers(0, 256, (150, 48, 48, 3), np.uint8)
+SEEDS = [str(number) for number in range(150)]
 
-    from tasks.oversample import draw
 
-    pixels = np.random.default_rng(0).integers(0, 256, (150, 48, 48, 3), np.uint8)
-    seeds = [str(number) for number in range(150)]
-    alone, operations = draw(pixels, seeds)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        together, same_operations = draw(pixels, seeds, processes.map)
+@pytest.mark.parametrize("threads", [2, 7])
+def test_any_number_of_threads_draws_the_same_copies(threads: int) -> None:
+    alone, applied = draw(PIXELS, SEEDS, Artists())
+    with ThreadPoolExecutor(threads) as workers:
+        together, applied_together = draw(PIXELS, SEEDS, Artists(), workers.map)
     assert (alone == together).all()
-    assert operations == same_operations
-    assert {"RotateRange", "Flip", "ZoomGroundTruth", "Zoom"} & set(" ".join(operations).split())
+    assert applied == applied_together
+    assert set(" ".join(applied).split()) == {"Flip", "RotateRange", "Zoom"}
+
+
+def test_a_copy_depends_on_its_seed_and_image_alone() -> None:
+    copies, applied = draw(PIXELS, SEEDS, Artists())
+    random.seed(5)  # what other code draws, or how many copies there are, changes nothing
+    few, applied_to_few = draw(PIXELS[[40, 3]], [SEEDS[40], SEEDS[3]], Artists())
+    assert (few == copies[[40, 3]]).all()
+    assert applied_to_few == [applied[40], applied[3]]
+    other, _ = draw(PIXELS, [f"other {seed}" for seed in SEEDS], Artists())
+    assert (other != copies).any(axis=(1, 2, 3)).mean() > 0.8
+
+
+def test_a_copy_is_what_augmentor_makes_of_its_image_with_that_seed() -> None:
+    import Augmentor.Operations
+
+    copies, applied = draw(PIXELS, SEEDS, Artists())
+    for number in range(150):
+        random.seed(hashlib.sha256(SEEDS[number].encode()).digest())
+        images, names = [Image.fromarray(PIXELS[number])], []
+        for operation in operations(Augmentor.Operations):
+            if random.uniform(0, 1) < operation.probability:
+                images = operation.perform_operation(images)
+                names.append(type(operation).__name__)
+        assert (np.asarray(images[0]) == copies[number]).all()
+        assert " ".join(names) == applied[number]

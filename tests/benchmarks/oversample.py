@@ -1,64 +1,90 @@
 """Copies per second, beside Augmentor's own `sample()` with its threads.
 
-    .venv/bin/python tests/benchmarks/oversample.py IMAGES [--copies N] [--seed N]
+    .venv/bin/python -m tests.benchmarks.oversample IMAGES [--copies N] [--rounds N] [--seed N]
 
 Both sides apply the same operations to the same images and keep the copies: Augmentor as files in
-its output folder, ours as one packed shard on the same disk.
+its output folder, ours as one packed shard on the same disk. They take turns; each figure is the
+median over the rounds. Processor time is what a busy machine cannot take away; wall time shows how
+well the threads share two cores.
 """
 
 import argparse
+import contextlib
 import os
+import platform
 import random
+import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import Augmentor
+import Augmentor.Operations
 import numpy as np
 from PIL import Image
 
 from tasks.manifest import to_npy
-from tasks.oversample import _operations, draw
+from tasks.oversample import Artists, draw, operations
 
 
-def theirs(folder: Path, copies: int) -> float:
-    pipeline = Augmentor.Pipeline(str(folder), output_directory="output")
-    for operation in _operations():
+def theirs(folder: Path, copies: int) -> None:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        pipeline = Augmentor.Pipeline(str(folder), output_directory="output")
+    for operation in operations(Augmentor.Operations):
         pipeline.add_operation(operation)
-    started = time.monotonic()
-    pipeline.sample(copies)
-    return time.monotonic() - started
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # its bar
+        pipeline.sample(copies)
 
 
-def ours(pixels: np.ndarray, to: Path) -> float:
-    started = time.monotonic()
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as processes:
-        copies, _ = draw(pixels, [str(number) for number in range(len(pixels))], processes.map)
+def ours(pixels: np.ndarray, to: Path) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        seeds = [str(number) for number in range(len(pixels))]
+        copies, _ = draw(pixels, seeds, Artists(), threads.map)
     to.write_bytes(to_npy(copies))
-    return time.monotonic() - started
+
+
+def timed(work: Callable[[], None]) -> tuple[float, float]:
+    """Wall and processor seconds."""
+    wall, processor = time.monotonic(), time.process_time()
+    work()
+    return time.monotonic() - wall, time.process_time() - processor
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path)
-    parser.add_argument("--copies", type=int, default=2000)
+    parser.add_argument("--copies", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     paths = sorted(given.images.rglob("*.jpg"))
     chosen = random.Random(given.seed).choices(paths, k=given.copies)
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in chosen])
+    peer, own, loads = [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path in set(chosen):
             (folder / path.name).write_bytes(path.read_bytes())
-        peer, own = theirs(folder, given.copies), ours(pixels, folder / "shard.npy")
+        for _ in range(given.rounds):
+            peer.append(timed(lambda: theirs(folder, given.copies)))
+            own.append(timed(lambda: ours(pixels, folder / "shard.npy")))
+            loads.append(os.getloadavg()[0])
     print(
-        f"{given.copies} copies at {pixels.shape[1]} px, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f}: Augmentor's sample() {given.copies / peer:.0f} a second, ours "
-        f"{given.copies / own:.0f} a second, start of the processes included: {peer / own:.1f}x"
+        f"{given.copies} copies at {pixels.shape[1]} px, median of {given.rounds} rounds, "
+        f"{platform.machine()}, {os.cpu_count()} cores, load {min(loads):.1f} to {max(loads):.1f}"
     )
+    for kind, place in (("wall", 0), ("processor", 1)):
+        theirs_ms, ours_ms = (
+            statistics.median(each[place] for each in side) / given.copies * 1e3
+            for side in (peer, own)
+        )
+        ratios = [p[place] / o[place] for p, o in zip(peer, own, strict=True)]
+        print(
+            f"{kind}: Augmentor's sample() {theirs_ms:.2f} ms a copy, ours {ours_ms:.2f}: "
+            f"{statistics.median(ratios):.1f}x ({min(ratios):.1f} to {max(ratios):.1f})"
+        )
 
 
 if __name__ == "__main__":

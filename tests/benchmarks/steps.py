@@ -1,6 +1,6 @@
 """How long the steps take, and how much memory, each in a process of its own as Airflow runs it.
 
-    .venv/bin/python tests/benchmarks/steps.py IMAGES [METADATA] [--config JSON] [--until STEP]
+    .venv/bin/python -m tests.benchmarks.steps IMAGES [METADATA] [--config JSON] [--until STEP]
 
 Runs the steps on a fresh store, then again in a second run on the unchanged data. The peer, in
 the same run: a bare loop that only reads, decodes and hashes the same files. Interpreter and
