@@ -123,12 +123,12 @@ class Retraining(BaseModel):
         "and over: two images copied 200 times teach nothing.",
     )
     recipes: tuple[Recipe, ...] = Field(
-        ("baseline", "regularized", "balanced"),
+        ("baseline", "regularized", "balanced", "best"),
         min_length=1,
         title="Recipes",
         description="Networks to train; validation data chooses one. baseline: plain CNN. "
         "regularized: online augmentation and dropout. balanced: oversampled data, dropout and "
-        "batch normalization.",
+        "batch normalization. best: residual, strongly augmented, aimed at balanced accuracy.",
     )
     epochs: int = Field(
         20,
@@ -138,7 +138,7 @@ class Retraining(BaseModel):
         description="Passes over the training part, for each recipe but best.",
     )
     best_epochs: int = Field(
-        150,
+        100,
         ge=1,
         le=2000,
         title="Epochs of best",
