@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     synthesize(folder / "drawn", scale=0.25)
     store = open_store(str(folder / "store"))
     deliver(store, folder / "drawn")
-    run = run_of(store, epochs=3, best_epochs=3, minimum_groups=4, policy="smoke", seed=3)
+    run = run_of(store, epochs=3, best_epochs=12, minimum_groups=4, policy="smoke", seed=3)
     do(run, *BEFORE_TRAINING, "train", "evaluate", "gate")
     return run
 
@@ -51,7 +51,7 @@ def test_every_recipe_is_trained_with_curves_and_a_finding(run: Run) -> None:
     trained = record(run, "train")
     assert [each.recipe for each in trained.recipes] == list(RECIPES)
     for each in trained.recipes:
-        assert len(each.epochs) == 3
+        assert len(each.epochs) == (12 if each.recipe == "best" else 3)
         assert each.epochs[0].loss > each.epochs[-1].loss
         losses = [epoch.val_loss for epoch in each.epochs]
         assert each.best_epoch == 1 + losses.index(min(losses))
@@ -224,7 +224,7 @@ def test_the_operating_threshold_is_the_highest_that_reaches_the_target(
     melanomas: list[float], target: float
 ) -> None:
     lesions = pd.DataFrame(
-        {"score": [*melanomas, 0.5], "melanoma": [True] * len(melanomas) + [False]}
+        {MELANOMA: [*melanomas, 0.5], "label": [MELANOMA] * len(melanomas) + ["nevus"]}
     )
     threshold = operating_threshold(lesions, target)
     share = np.mean(np.array(melanomas) >= threshold)
@@ -241,10 +241,12 @@ def test_a_lesion_counts_once_by_the_mean_of_its_images() -> None:
             "label": [MELANOMA, MELANOMA, "nevus"],
             MELANOMA: [0.2, 0.6, 0.1],
         }
+        | {trait: [None] * 3 for trait in ("source", "age_years", "sex", "site")}
+        | {measure: [0.5] * 3 for measure in ("skin_tone", "sharpness")}
     )
-    lesions = by_lesion(predictions)
-    assert list(lesions["score"]) == pytest.approx([0.4, 0.1])
-    assert list(lesions["melanoma"]) == [True, False]
+    lesions = by_lesion(predictions, (MELANOMA,))
+    assert list(lesions[MELANOMA]) == pytest.approx([0.4, 0.1])
+    assert list(lesions["label"]) == [MELANOMA, "nevus"]
     assert list(lesions["image_ids"]) == ["a b", "c"]
 
 
