@@ -335,13 +335,20 @@ class TrainedRecipe(Frozen):
 
     Attributes:
         model: A ``.keras`` file: uint8 or float RGB 0 to 255, ``(n, any, any, 3)``, to
-            probabilities ``(n, classes)``. Preprocessing is inside. Weights of `best_epoch`.
+            probabilities ``(n, classes)``. Preprocessing and temperature are inside. Weights of
+            `best_epoch`.
         best_epoch: The epoch with the lowest validation loss, counted from 1.
+        temperature: Fitted on validation; above 1, the network was overconfident.
+        calibration_error: Expected calibration error on validation before and after; after, of the
+            data that the temperature was fitted on, and so somewhat flattering.
         finding: What the curves say about over- and underfit, by rule.
+        mlflow_run: Empty if MLflow did not answer; `register` then makes one.
     """
 
     recipe: Recipe
     model: Artifact
+    temperature: float = 1.0
+    calibration_error: tuple[float, float] | None = None
     parameters: int
     images: int
     epochs: tuple[Epoch, ...]

@@ -6,8 +6,9 @@ import logging
 from tasks.contracts import Evaluated, Registered, Trained, Verdict
 from tasks.errors import Halt
 from tasks.evidence import FOLDER, keep_evidence
-from tasks.registry import CHALLENGER, MODEL, add_version, find_version, mlflow_client
+from tasks.registry import CHALLENGER, MODEL, add_version, find_version, has_run, mlflow_client
 from tasks.run import Run
+from tasks.tracking import Diary
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,9 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
             version = add_version(
                 client,
                 run.store,
-                run_id=chosen.mlflow_run,
+                run_id=chosen.mlflow_run
+                if chosen.mlflow_run and has_run(client, chosen.mlflow_run)
+                else Diary(run, chosen.recipe, trained.classes, "", {}).complete(chosen),
                 model=run.fetch(chosen.model),
                 description=card,
                 tags=tags,

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tasks.contracts import Epoch
 from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.quiet import imports_muted
 from tasks.run import Run, sha256
@@ -79,43 +78,6 @@ def experiment_id(client: Any, store: Store) -> str:
     return str(client.create_experiment(EXPERIMENT, artifact_location=place))
 
 
-def log_curves(
-    run: Run,
-    recipe: str,
-    classes: tuple[str, ...],
-    epochs: tuple[Epoch, ...],
-    facts: dict[str, str],
-) -> str:
-    """Log one trained recipe with its curves and `facts`; returns the id of the MLflow run."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    with mlflow_client(run.store) as client:
-        created = client.create_run(
-            experiment_id(client, run.store), run_name=f"{run.name} {recipe}"
-        )
-        now_ms = int(created.info.start_time)
-        metrics = [
-            Metric(name, value, now_ms, step)
-            for step, epoch in enumerate(epochs, start=1)
-            for name, value in _figures(epoch, classes).items()
-        ]
-        config = run.config.model_dump(mode="json") | {"recipe": recipe}
-        client.log_batch(
-            created.info.run_id,
-            metrics=metrics,
-            params=[Param(name, str(value)) for name, value in config.items()],
-            tags=[RunTag(name, value) for name, value in (facts | {"run": run.uri}).items()],
-        )
-        client.set_terminated(created.info.run_id)
-        return str(created.info.run_id)
-
-
-def _figures(epoch: Epoch, classes: tuple[str, ...]) -> dict[str, float]:
-    figures = epoch.model_dump(exclude={"val_recall"})
-    recalls = zip(classes, epoch.val_recall, strict=True)
-    return figures | {f"val_recall/{name}": each for name, each in recalls if each is not None}
-
-
 def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
     """The version that holds this very model and the run that made it, if there is one."""
     found = client.search_model_versions(
@@ -130,7 +92,6 @@ def add_version(
     """Register a ``.keras`` file, byte for byte, as a new version; returns its number."""
     from mlflow.exceptions import MlflowException
 
-    run_id = run_id if _exists(client, run_id) else _new_run(client, store)
     with tempfile.TemporaryDirectory() as folder:
         client.log_artifacts(run_id, str(_as_mlflow_model(Path(folder), model)), "model")
     try:
@@ -227,18 +188,16 @@ def outside_state(run: Run) -> str:
     return f"{version.number} {version.model_sha256}" if version else ""
 
 
-def _exists(client: Any, run_id: str) -> bool:
+def has_run(client: Any, run_id: str) -> bool:
+    """Whether there is such a run. There may be none: MLflow did not answer when it was to be
+    made, or the work was reused and MLflow's database is younger than it."""
     from mlflow.exceptions import MlflowException
 
     try:
         client.get_run(run_id)
     except MlflowException:
-        return False  # the work was reused, and MLflow's database is younger than it
+        return False
     return True
-
-
-def _new_run(client: Any, store: Store) -> str:
-    return str(client.create_run(experiment_id(client, store)).info.run_id)
 
 
 def _as_mlflow_model(folder: Path, data: bytes) -> Path:

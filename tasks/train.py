@@ -10,6 +10,12 @@ import numpy as np
 import pandas as pd
 
 from tasks.batches import SHOWING, Shown
+from tasks.calibration import (
+    at_temperature,
+    calibrated,
+    calibration_error,
+    fit_temperature,
+)
 from tasks.checkpoints import Checkpoints
 from tasks.config import Recipe
 from tasks.contracts import Epoch, Oversampled, Record, Split, Trained, TrainedPart, TrainedRecipe
@@ -27,8 +33,9 @@ from tasks.network import (
     shrink,
     to_bytes,
 )
-from tasks.registry import log_curves, mlflow_client
+from tasks.registry import mlflow_client
 from tasks.run import CHECKPOINTS, Run, code_hash, sha256
+from tasks.tracking import Diary
 
 log = logging.getLogger(__name__)
 
@@ -86,29 +93,51 @@ def _train_one(
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
     model, learner, shown, plan = _learner(run, recipe, training, len(classes))
-    fitted = fit(
-        learner,
-        shown,
-        validation,
-        plan,
-        checkpoints=_checkpoints(run, recipe, records),
-        watch=lambda epochs: _tell(run, recipe, plan, epochs),
-    )
-    epochs, best = fitted.epochs, fitted.best_epoch
-    said = finding(recipe, epochs, best, _entropy(training[1]))
+    work = _work(run, recipe, records)
+    data = {f"{type(record).__name__.lower()}_sha256": record.content_hash for record in records}
+    diary = Diary(run, recipe, classes, work, data)
+
+    def watch(epochs: tuple[Epoch, ...]) -> None:
+        _tell(run, recipe, plan, epochs)
+        diary.log(epochs)
+
+    with diary.opened():
+        checkpoints = Checkpoints(
+            run.store, run.key(f"{CHECKPOINTS}/{work}"), run.config.checkpoint_minutes
+        )
+        fitted = fit(learner, shown, validation, plan, checkpoints=checkpoints, watch=watch)
+    said = finding(recipe, fitted.epochs, fitted.best_epoch, _entropy(training[1]))
     log.info(said)
-    artifact = run.keep(f"{recipe}.keras", to_bytes(model))
-    facts = {"model_sha256": artifact.sha256, "finding": said, "best_epoch": str(best)}
-    return TrainedRecipe(
+    model, temperature, errors = _calibrated(model, validation)
+    trained = TrainedRecipe(
         recipe=recipe,
-        model=artifact,
+        model=run.keep(f"{recipe}.keras", to_bytes(model)),
+        temperature=temperature,
+        calibration_error=errors,
         parameters=int(model.count_params()),
         images=len(training[1]),
-        epochs=epochs,
-        best_epoch=best,
+        epochs=fitted.epochs,
+        best_epoch=fitted.best_epoch,
         finding=said,
-        mlflow_run=log_curves(run, recipe, classes, epochs, facts),
+        mlflow_run="",
     )
+    return trained.model_copy(update={"mlflow_run": diary.closed(trained)})
+
+
+def _calibrated(
+    model: keras.Model, validation: Examples
+) -> tuple[keras.Model, float, tuple[float, float]]:
+    """The model with its temperature, and its calibration error before and after."""
+    inputs, labels = validation
+    answers = model.predict(inputs, batch_size=64, verbose=0)
+    temperature = fit_temperature(answers, labels)
+    before = calibration_error(answers, labels)
+    after = calibration_error(at_temperature(answers, temperature), labels)
+    log.info(
+        "A temperature of %.2f takes the calibration error on validation from %.3f to %.3f.",
+        temperature, before, after,
+    )  # fmt: skip
+    return calibrated(model, temperature), temperature, (before, after)
 
 
 def _learner(
@@ -151,9 +180,8 @@ def _learner(
     return served(network, config.image_size, recipe), learner, (numbers, labels), plan
 
 
-def _checkpoints(run: Run, recipe: Recipe, records: tuple[Record, ...]) -> Checkpoints:
-    """The checkpoints of this very work: all that the trained weights depend on is in their keys'
-    hash."""
+def _work(run: Run, recipe: Recipe, records: tuple[Record, ...]) -> str:
+    """The hash of all that the trained weights depend on; what a checkpoint belongs to."""
     chosen = ("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed")
     parts = {
         "recipe": recipe,
@@ -162,8 +190,7 @@ def _checkpoints(run: Run, recipe: Recipe, records: tuple[Record, ...]) -> Check
         "keras": [keras.__version__, keras.backend.backend()],
         "config": run.config.model_dump(mode="json", include=set(chosen)),
     }
-    work = sha256(json.dumps(parts, sort_keys=True).encode())
-    return Checkpoints(run.store, run.key(f"{CHECKPOINTS}/{work}"), run.config.checkpoint_minutes)
+    return sha256(json.dumps(parts, sort_keys=True).encode())
 
 
 def _tell(run: Run, recipe: Recipe, plan: Plan, epochs: tuple[Epoch, ...]) -> None:

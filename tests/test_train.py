@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tasks.calibration import at_temperature, calibration_error
 from tasks.contracts import Epoch
 from tasks.deliver import deliver
 from tasks.errors import Halt
 from tasks.evaluate import by_lesion, operating_threshold
+from tasks.fitting import cross_entropy
 from tasks.images import decode
 from tasks.lesions import MELANOMA
 from tasks.manifest import pixels_of
@@ -75,8 +77,29 @@ def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
     pixels = shrink(pixels_of(run, validation), run.config.image_size)
     for each in trained.recipes:
         answers = from_bytes(run.fetch(each.model)).predict(pixels, verbose=0)
-        loss = -np.log(answers[np.arange(len(labels)), labels.to_numpy(int)]).mean()
-        assert loss == pytest.approx(each.epochs[each.best_epoch - 1].val_loss, abs=1e-3)
+        truth = labels.to_numpy(int)
+        before = at_temperature(answers, 1 / each.temperature)
+        best = each.epochs[each.best_epoch - 1]
+        assert cross_entropy(before, truth) == pytest.approx(best.val_loss, abs=1e-3)
+        assert cross_entropy(answers, truth) <= best.val_loss + 1e-6  # what the temperature is for
+        assert each.calibration_error[1] == pytest.approx(
+            calibration_error(answers, truth), abs=1e-3
+        )
+
+
+def test_mlflow_has_the_curves_the_recalls_the_data_and_the_configuration(run: Run) -> None:
+    from tasks.registry import mlflow_client
+
+    trained, split = record(run, "train"), record(run, "split")
+    with mlflow_client(run.store) as client:
+        for each in trained.recipes:
+            logged = client.get_run(each.mlflow_run)
+            assert logged.info.status == "FINISHED"
+            assert logged.data.params["epochs"] == "3"
+            assert logged.data.tags["split_sha256"] == split.content_hash
+            assert logged.data.tags["model_sha256"] == each.model.sha256
+            for name in ("val_loss", f"val_recall/{MELANOMA}"):
+                assert len(client.get_metric_history(each.mlflow_run, name)) == 3
 
 
 def test_what_is_served_is_what_was_trained(run: Run) -> None:
