@@ -39,6 +39,7 @@ class Provenance(Frozen):
     fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
     inputs: dict[str, str] = Field(description="Content hash of each record that was read.")
     parts: dict[str, str] = Field({}, description="Content hash of the record of each part.")
+    outside: dict[str, str] = Field({}, description="What `Step.outside` names, as it was then.")
     reused_from: str | None = Field(description="The run that did the work, if not this one.")
     committed_at: str = Field(description="UTC, ISO 8601.")
     seconds: float = Field(

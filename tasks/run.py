@@ -28,7 +28,15 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.config import Retraining
 from tasks.contracts import Artifact, Provenance, Record
-from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound, PipelineError
+from tasks.errors import (
+    AlreadyExists,
+    BadInput,
+    Corrupt,
+    Halt,
+    Momentary,
+    NotFound,
+    PipelineError,
+)
 from tasks.lesions import IMAGE_SUFFIXES
 from tasks.parts import Part
 from tasks.pipeline import PIPELINE, Step, parts_of, step_named
@@ -214,14 +222,13 @@ def execute(step: Step, run: Run) -> Record:
     started = time.monotonic()
     run = _narrowed(step, run)
     inputs = {need: _needed(run, need, step.name) for need in step.needs}
-    fingerprint = _fingerprint(step, run, inputs)
     committed = run.record(step.name)
     if committed:
-        _check_same_work(run, step, committed, fingerprint)
+        _check_same_work(run, step, committed, inputs)
         log.info("%s was committed before; nothing to do.", step.name)
     else:
         try:
-            committed = _do(step, run, inputs, fingerprint, started)
+            committed = _do(step, run, inputs, started)
         except PipelineError as error:
             _leave_word(step, run, error)
             raise
@@ -245,9 +252,9 @@ def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
         run.store.replace(run.key("stopped.json", step.name), word)
 
 
-def _do(
-    step: Step, run: Run, inputs: dict[str, Record], fingerprint: str, started: float
-) -> Record:
+def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Record:
+    outside = _outside(step, run)
+    fingerprint = _fingerprint(step, run, inputs, outside)
     reused, record = _reusable(step, run, fingerprint)
     parts: dict[str, Record] = {}
     if record:
@@ -257,6 +264,9 @@ def _do(
     else:
         parts = _parts(step, run)
         record = _call(step, run, inputs, tuple(parts.values()))
+        if _outside(step, run) != outside:
+            message = f"{step.name}: {step.outside} changed while it ran"
+            raise Momentary(message)
     record = record.with_provenance(
         Provenance(
             step=step.name,
@@ -266,6 +276,7 @@ def _do(
             fingerprint=fingerprint,
             inputs={name: record.content_hash for name, record in inputs.items()},
             parts={name: record.content_hash for name, record in parts.items()},
+            outside=outside,
             reused_from=reused,
             committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 3),
@@ -274,7 +285,7 @@ def _do(
             image=os.environ.get("IMAGE_DIGEST"),  # set by whoever started the container
         )
     )
-    return _commit(step, run, record, fingerprint)
+    return _commit(step, run, record, inputs)
 
 
 def _module(step: Step) -> str:
@@ -306,7 +317,7 @@ def _parts(step: Step, run: Run) -> dict[str, Record]:
     return records
 
 
-def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
+def _commit(step: Step, run: Run, record: Record, inputs: dict[str, Record]) -> Record:
     key = run.key("record.json", step.name)
     data = record.model_dump_json(indent=1).encode()
     try:
@@ -315,14 +326,15 @@ def _commit(step: Step, run: Run, record: Record, fingerprint: str) -> Record:
         winner = run.record(step.name)
         if winner is None:
             raise
-        _check_same_work(run, step, winner, fingerprint)
+        _check_same_work(run, step, winner, inputs)
         log.warning("%s: another attempt committed first; its record stands.", step.name)
         return winner
     _sweep(step, run)
     if not step.part:
         run.store.replace(_latest_key(step.name), json.dumps({"run": run.name}).encode())
     if step.reusable and record.provenance and not record.provenance.reused_from:
-        run.store.replace(_reuse_key(step, fingerprint), json.dumps({"run": run.name}).encode())
+        key = _reuse_key(step, record.provenance.fingerprint)
+        run.store.replace(key, json.dumps({"run": run.name}).encode())
     return record
 
 
@@ -348,9 +360,10 @@ def _needed(run: Run, need: str, step: str) -> Record:
     return record
 
 
-def _check_same_work(run: Run, step: Step, committed: Record, fingerprint: str) -> None:
+def _check_same_work(run: Run, step: Step, committed: Record, inputs: dict[str, Record]) -> None:
+    """What lies outside, the champion for one, may have changed since: the record stands."""
     then = committed.provenance
-    if then and then.fingerprint != fingerprint:
+    if then and then.fingerprint != _fingerprint(step, run, inputs, then.outside):
         changed = [
             name for name in step.config if getattr(then.config, name) != getattr(run.config, name)
         ]
@@ -410,7 +423,7 @@ def artifacts_of(value: Any) -> Iterator[Artifact]:
             yield from artifacts_of(part)
 
 
-def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
+def _fingerprint(step: Step, run: Run, inputs: dict[str, Record], outside: dict[str, str]) -> str:
     parts: dict[str, Any] = {
         "step": step.name,
         "code": code_hash(_module(step)),
@@ -422,8 +435,8 @@ def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
         },
         "inputs": {name: record.content_hash for name, record in inputs.items()},
     }
-    if step.outside:
-        parts["outside"] = outside_states(step, run)
+    if outside:
+        parts["outside"] = outside
     if not step.needs:
         parts["raw"] = [
             (entry.key, entry.etag)
@@ -433,7 +446,7 @@ def _fingerprint(step: Step, run: Run, inputs: dict[str, Record]) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode())
 
 
-def outside_states(step: Step, run: Run) -> dict[str, str]:
+def _outside(step: Step, run: Run) -> dict[str, str]:
     """What a step depends on that is neither a record nor configuration, such as the champion."""
     with imports_muted():
         modules = {name: import_module(f"tasks.{name}") for name in step.outside}

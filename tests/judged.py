@@ -8,11 +8,14 @@ import pandas as pd
 
 from tasks.contracts import Artifact, Evaluated, Figures
 from tasks.lesions import MELANOMA, Diagnosis
+from tasks.policy import parse_policy, policy_bytes
+from tasks.rules import Case
 from tasks.scoring import figures
 from tasks.statistics import proportion
 
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)
 THRESHOLD = 0.5
+MELANOMA_POLICY = parse_policy(policy_bytes("melanoma"), "melanoma")
 
 
 def predictions(
@@ -78,3 +81,9 @@ def evaluated_of(measured: Figures, **changes: Any) -> Evaluated:
         }
         | changes
     )
+
+
+def case_of(evaluated: Evaluated, **changes: Any) -> Case:
+    """What the rules judge, with nothing wrong but the figures."""
+    usual = {"leaks": 0, "same_test_part": True, "earlier_evaluations": 0, "synthetic": False}
+    return Case(evaluated=evaluated, **(usual | changes))

@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from deliveries import run_of
+from deliveries import do, run_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judged import NOTHING, evaluated_of, figures_of
+from judged import MELANOMA_POLICY, NOTHING, case_of, evaluated_of, figures_of
 
 from tasks.config import PolicyName
 from tasks.contracts import (
@@ -22,7 +22,7 @@ from tasks.contracts import (
     Subgroup,
     Verdict,
 )
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Momentary
 from tasks.gate import gate
 from tasks.ledger import enter_evaluation, hash_of_test_part
 from tasks.manifest import read_parquet, table, to_parquet
@@ -32,15 +32,9 @@ from tasks.run import Run, sha256
 from tasks.statistics import proportion
 from tasks.storage import open_store
 
-MELANOMA_POLICY = parse_policy(policy_bytes("melanoma"), "melanoma")
 RULES = [each.rule for each in MELANOMA_POLICY.rules]
 
 counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
-
-
-def case_of(evaluated: Evaluated, **changes: Any) -> Case:
-    usual = {"leaks": 0, "same_test_part": True, "earlier_evaluations": 0, "synthetic": False}
-    return Case(evaluated=evaluated, **(usual | changes))
 
 
 def good(**changes: Any) -> Evaluated:
@@ -426,7 +420,9 @@ def made(tmp_path: Path, leak: bool = False) -> tuple[Run, Split, Evaluated]:
     ]
     parts = table(rows).assign(side=["train"] * 20 + ["test"] * 20)
     kept = run.keep("parts.parquet", to_parquet(parts))
-    split = Split.model_construct(parts=kept)
+    split = Split(
+        parts=kept, proof=kept, left_out=kept, counts={}, groups={}, strata=(), bridging=0
+    )
     test = parts[parts["side"] == "test"]
     return run, split, good(test_part=hash_of_test_part(test))
 
@@ -461,6 +457,39 @@ def test_each_other_model_that_was_judged_on_these_images_is_counted_once(tmp_pa
     enter_evaluation(run, test.iloc[:11], "c" * 64)  # half of the same images
     enter_evaluation(run, test.iloc[:5], "d" * 64)  # another test part
     assert gate(run, split, evaluated).earlier_evaluations == 3
+
+
+def test_a_verdict_stands_and_is_reused_only_while_the_ledger_stands(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    parts = read_parquet(run, split.parts)
+    for name in ("test", "later", "last"):
+        for step, record in (("split", split), ("evaluate", evaluated)):
+            key = f"runs/{name}/{step}/record.json"
+            run.store.replace(key, record.model_dump_json().encode())
+    first = do(run, "gate")
+    enter_evaluation(run, parts[parts["side"] == "test"], "a" * 64)
+
+    again = do(run, "gate")
+    later = do(replace(run, name="later"), "gate")
+    last = do(replace(run, name="last"), "gate")
+
+    assert again == first
+    assert (first.earlier_evaluations, later.earlier_evaluations) == (0, 1)
+    assert later.provenance.reused_from is None
+    assert last.provenance.reused_from == "later"
+
+
+def test_a_world_that_changes_under_a_step_is_a_fault_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, split, evaluated = made(tmp_path)
+    for step, record in (("split", split), ("evaluate", evaluated)):
+        run.store.replace(run.key("record.json", step), record.model_dump_json().encode())
+    states = iter(["then", "now"])
+    monkeypatch.setattr("tasks.ledger.outside_state", lambda run: next(states))
+    with pytest.raises(Momentary, match="changed while it ran"):
+        do(run, "gate")
+    assert run.record("gate") is None
 
 
 def test_a_rule_survives_json() -> None:
