@@ -265,7 +265,8 @@ def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Reco
         parts = _parts(step, run)
         record = _call(step, run, inputs, tuple(parts.values()))
         if _outside(step, run) != outside:
-            message = f"{step.name}: {step.outside} changed while it ran"
+            changed = " or ".join(step.outside)
+            message = f"{step.name}: what {changed} holds changed while it ran; try again."
             raise Momentary(message)
     record = record.with_provenance(
         Provenance(
