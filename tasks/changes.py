@@ -65,6 +65,7 @@ def changes_since(
     ids = pd.concat([accepted, quarantined]).set_index("key")["image_id"].astype("str")
     files = _files(before, ids, accepted, quarantined)
     counted = files["change"].value_counts()
+    lost = files[files["change"] == "quarantined now"]
     now = accepted["label"].value_counts()
     classes: list[Diagnosis] = [
         name for name in DIAGNOSES if name in now.index or name in before.record.classes
@@ -85,7 +86,11 @@ def changes_since(
             for each in findings
             if past.get(each.law, 0) != each.count
         ),
-        now_quarantined=int(counted.get("quarantined now", 0)),
+        now_quarantined={
+            finding.law: int(count)
+            for finding in findings
+            if (count := (lost["law"] == finding.law).sum())
+        },
         now_accepted=int(counted.get("accepted now", 0)),
         files=run.keep("changes.csv", files.to_csv(index=False).encode()),
     )

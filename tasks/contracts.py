@@ -184,7 +184,7 @@ class Changes(Frozen):
         not_learnable: Classes that ceased to be.
         accepted: Accepted images of each class, before and now.
         findings: Laws whose count is another one.
-        now_quarantined: Files that were accepted before and are quarantined now.
+        now_quarantined: Files that were accepted before and are quarantined now, by law.
         now_accepted: Files that were quarantined before and are accepted now.
         files: CSV: key, image_id, change ("new image", "recognized again", "gone", "quarantined
             now", "accepted now"), law, reason.
@@ -199,7 +199,7 @@ class Changes(Frozen):
     not_learnable: tuple[Diagnosis, ...]
     accepted: dict[Diagnosis, tuple[int, int]]
     findings: tuple[Changed, ...]
-    now_quarantined: int
+    now_quarantined: dict[Law, int]
     now_accepted: int
     files: Artifact
 

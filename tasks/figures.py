@@ -15,6 +15,11 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "< 0.01\u00a0%" if share < 0.5 else "> 99.99\u00a0%"
 
 
+def plural(count: int, noun: str) -> str:
+    """Such as "1 lesion" or "2 lesions"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def at_least(share: float, digits: int = 0) -> str:
     """A lower bound, rounded down: it must not claim more than it holds."""
     return f"{math.floor(100 * share * 10**digits + 1e-9) / 10**digits:.{digits}f}\u00a0%"

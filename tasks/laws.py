@@ -15,7 +15,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from tasks.changes import Previous
 from tasks.config import Law
 from tasks.contracts import Severity
-from tasks.figures import percent
+from tasks.figures import percent, plural
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
 from tasks.statistics import proportion
@@ -201,7 +201,7 @@ def duplicate_pixels(evidence: Evidence) -> Breach:
         "the same pixels as " + kept,
         kept,
         [str(key) for key in ordered.loc[extra, "key"]],
-        f"{shared} pairs stand in both Train and Test as delivered" if shared else "",
+        f"{plural(shared, 'pair')} of them in both Train and Test as delivered" if shared else "",
     )
 
 
@@ -244,7 +244,7 @@ def _precision(one: pd.DataFrame, two: pd.DataFrame) -> str:
     if not same.n:
         return "of no pair are both lesions known, so the precision of the search cannot be told"
     return (
-        f"of the {same.n} pairs whose lesions are known, {same.successes} are of one lesion: a "
+        f"of {plural(same.n, 'pair')} whose lesions are known, {same.successes} of one lesion: a "
         f"precision between {percent(same.lower)} and {percent(same.upper)} (exact 95 % interval)"
         + ("; too few pairs to say more" if same.n < FEWEST_TO_COMPARE else "")
     )
@@ -257,7 +257,8 @@ def _between_labels(one: pd.DataFrame, two: pd.DataFrame) -> str:
     if not differ.any():
         return ""
     first = f"{one['image_id'].iloc[differ.argmax()]} and {two['image_id'].iloc[differ.argmax()]}"
-    return f"; {int(differ.sum())} pairs stand under two labels and should be looked at, as {first}"
+    number = plural(int(differ.sum()), "pair")
+    return f"; {number} under two labels should be looked at, such as {first}"
 
 
 def delivered_split_leaks(evidence: Evidence) -> Breach:
@@ -325,7 +326,9 @@ def class_not_learnable(evidence: Evidence) -> Breach:
     return Breach(
         "only " + left + f" lesions of this class are left, fewer than {evidence.minimum_groups}",
         counted=sorted(scarce),
-        remark=", ".join(f"{name} has {count} lesions left" for name, count in scarce.items()),
+        remark=", ".join(
+            f"{name} has {plural(count, 'lesion')} left" for name, count in scarce.items()
+        ),
     )
 
 
@@ -367,7 +370,7 @@ def distribution_shift(evidence: Evidence) -> Breach:
     shares = {name: _shares_differ(old[name], new[name]) for name in SHIFT_OF_SHARES}
     values = {name: _values_differ(old[name], new[name]) for name in SHIFT_OF_VALUES}
     counted = [
-        f"{name} (difference {effect:.2f}, p {chance:.1g})"
+        f"{name} (difference {effect:.2f}, p {'< 1e-99' if chance < 1e-99 else f'= {chance:.1g}'})"
         for name, (effect, chance) in (shares | values).items()
         if chance < SHIFT_CHANCE and effect >= SHIFT_EFFECT
     ]

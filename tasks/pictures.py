@@ -3,6 +3,7 @@
 import io
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 from PIL import Image
 
 from tasks.contracts import Artifact
+from tasks.errors import BadInput
+from tasks.images import THUMBNAIL_PX
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import pixels_of, read_parquet
 from tasks.run import Run
@@ -17,6 +20,8 @@ from tasks.run import Run
 EACH_CLASS = 5  # pictures of each class: the page stays under 1 MB
 MISSED_SHOWN = 24
 THUMB_PX = 112
+SMALL_PX = 72  # of quarantined images, of which there may be many
+MOST_UNPACKED = 10_000  # images in the shards that are fetched for it: 1 GB at 180 px
 
 
 class Picture(NamedTuple):
@@ -49,6 +54,30 @@ def missed(run: Run, source: Artifact, image_ids: Sequence[str]) -> list[Picture
     return _thumbnails(run, rows[rows["image_id"].isin(first)].drop_duplicates("image_id"))
 
 
+def by_key(run: Run, manifest: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
+    """A ``data:`` address for each of these files that has pixels, by its key.
+
+    In colour while the shards to fetch are few; beyond that, and where a shard is damaged, the
+    grey thumbnail that the manifest itself holds.
+    """
+    seen = manifest[manifest["key"].isin(keys) & manifest["thumbnail"].notna()]
+    pictures = {
+        str(key): _data_address(np.frombuffer(plane, np.uint8).reshape(THUMBNAIL_PX, -1))
+        for key, plane in zip(seen["key"], seen["thumbnail"], strict=True)
+    }
+    often = seen["shard"].value_counts().index
+    unpacked = manifest["shard"].value_counts()[often].cumsum()
+    near = often[unpacked <= MOST_UNPACKED]
+    for _, of_shard in seen[seen["shard"].isin(near)].groupby("shard"):
+        with suppress(BadInput):
+            pixels = pixels_of(run, of_shard)
+            pictures |= {
+                str(key): _data_address(each, SMALL_PX)
+                for key, each in zip(of_shard["key"], pixels, strict=True)
+            }
+    return pictures
+
+
 def _shown(run: Run, source: Artifact) -> pd.DataFrame:
     rows = read_parquet(run, source)
     return rows[rows["shard"].notna() & rows["label"].notna()]
@@ -73,10 +102,10 @@ def _thumbnails(run: Run, rows: pd.DataFrame) -> list[Picture]:
     ]
 
 
-def _data_address(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> str:
-    """uint8 ``(px, px, 3)`` to a small JPEG inside an address."""
+def _data_address(pixels: "np.ndarray[Any, np.dtype[np.uint8]]", side: int = THUMB_PX) -> str:
+    """uint8 ``(px, px, 3)`` or ``(px, px)`` to a small JPEG inside an address."""
     image = Image.fromarray(pixels)
-    image.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()

@@ -6,11 +6,7 @@ stopped early gives a page that says so. File names, labels and every other text
 are hostile input: the template escapes all of them.
 """
 
-import csv
-import io
 import json
-import posixpath
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tasks.audit import GALLERY, audit_of
 from tasks.charts import curves
 from tasks.config import Retraining
 from tasks.contracts import (
@@ -42,7 +39,6 @@ from tasks.pipeline import PIPELINE, Step
 from tasks.run import Run
 from tasks.statistics import lower_bound, upper_bound
 
-EXAMPLES = 3
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 ABBREVIATIONS = {name: code.upper() for code, name in SYNONYMS.items() if " " not in code}
 
@@ -82,12 +78,23 @@ def report(run: Run) -> str:
             do="check the name of the run and the address of the store",
         )
     key = f"runs/{run.name}/report.html"
+    if records.validate:
+        page = render_quarantine(run, records).encode()
+        run.store.replace(f"runs/{run.name}/quarantine.html", page)
     run.store.replace(key, render(run, records).encode())
     return key
 
 
-def render(run: Run, records: Records) -> str:
-    """The page, as HTML."""
+def render_quarantine(run: Run, records: Records) -> str:
+    """The page of every quarantined image, as HTML."""
+    audit = audit_of(run, records.ingest, records.validate, records.split, most=GALLERY)
+    synthetic = bool(records.ingest and records.ingest.synthetic)
+    page = _environment().get_template("quarantine.html.j2")
+    return page.render(run=run, audit=audit, synthetic=synthetic)
+
+
+def _environment() -> Environment:
+    """Of the templates, with the filters that they use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
@@ -107,23 +114,34 @@ def render(run: Run, records: Records) -> str:
         "sentence": lambda text: text[:1].upper() + text[1:],
         "words": lambda name: name.replace("_", " "),
     }
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        records=records,
-        synthetic=bool(records.ingest and records.ingest.synthetic),
-        kind=records.gate.decision.split()[0] if records.gate else "stopped",
-        how_far=how_far(run, records),
-        steps=[_step(run, step, records) for step in PIPELINE],
-        pictures=_pictures(run, records),
-        audit=_audit(run, records),
-        classes=_classes(records),
-        curves=curves(records.train) if records.train else [],
-        confusion=_confusion(records.evaluate) if records.evaluate else [],
-        config=_config(records),
-        defaults=Retraining(),
-        melanoma=MELANOMA,
-        asked={rule.name: rule.threshold for rule in records.gate.rules} if records.gate else {},
-        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return environment
+
+
+def render(run: Run, records: Records) -> str:
+    """The page, as HTML."""
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            records=records,
+            synthetic=bool(records.ingest and records.ingest.synthetic),
+            kind=records.gate.decision.split()[0] if records.gate else "stopped",
+            how_far=how_far(run, records),
+            steps=[_step(run, step, records) for step in PIPELINE],
+            pictures=_pictures(run, records),
+            audit=audit_of(run, records.ingest, records.validate, records.split),
+            classes=_classes(records),
+            curves=curves(records.train) if records.train else [],
+            confusion=_confusion(records.evaluate) if records.evaluate else [],
+            config=_config(records),
+            defaults=Retraining(),
+            melanoma=MELANOMA,
+            asked={rule.name: rule.threshold for rule in records.gate.rules}
+            if records.gate
+            else {},
+            made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
     )
 
 
@@ -218,35 +236,6 @@ def _pictures(run: Run, records: Records) -> dict[str, Any]:
     except BadInput as error:  # the page is made all the same, and says what it lacks
         found["problem"] = f"{error.problem} Received: {error.received}"
     return found
-
-
-def _audit(run: Run, records: Records) -> dict[str, Any]:
-    """The laws that were broken, those that held, and the quarantine by law."""
-    validated = records.validate
-    if validated is None:
-        return {"broken": [], "held": [], "quarantine": [], "docs": None, "problem": None}
-    order = {"error": 0, "warning": 1, "information": 2}
-    broken = sorted(
-        (finding for finding in validated.findings if finding.count),
-        key=lambda finding: (order[finding.severity], -finding.count),
-    )
-    docs = validated.data_docs[0].key if validated.data_docs else None
-    audit: dict[str, Any] = {
-        "broken": broken,
-        "held": [finding.law for finding in validated.findings if not finding.count],
-        "docs": posixpath.relpath(docs, f"runs/{run.name}") if docs else None,
-        "quarantine": [],
-        "problem": None,
-    }
-    try:
-        text = run.fetch(validated.quarantine).decode()
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except BadInput as error:
-        return audit | {"problem": f"{error.problem} Received: {error.received}"}
-    for law, count in Counter(row["law"] for row in rows).most_common():
-        some = [row for row in rows if row["law"] == law][:EXAMPLES]
-        audit["quarantine"].append({"law": law, "count": count, "some": some})
-    return audit
 
 
 def _classes(records: Records) -> list[dict[str, Any]]:

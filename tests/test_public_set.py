@@ -6,7 +6,7 @@ import pytest
 from deliveries import do, table_of
 
 from tasks.config import Retraining
-from tasks.contracts import Split, Validated
+from tasks.contracts import Ingested, Split, Validated
 from tasks.deliver import deliver
 from tasks.run import Run
 from tasks.storage import open_store
@@ -39,7 +39,7 @@ def validated(run: Run) -> Validated:
         ("undecodable", 0, ""),
         ("contradictory_label", 155, ""),
         ("label_disagrees_with_archive", 102, ""),
-        ("duplicate_pixels", 159, "18 pairs stand in both Train and Test"),
+        ("duplicate_pixels", 159, "18 pairs of them in both Train and Test"),
         ("delivered_split_leaks", 44, "of 118 test images"),
         ("source_confounded", 3, "sensitivity 100.0 %, specificity 79.5 %"),
         ("class_not_learnable", 1, "seborrheic keratosis"),
@@ -71,3 +71,46 @@ def test_every_delivered_file_is_accounted_for(run: Run) -> None:
     quarantine = table_of(run, record.quarantine)
     assert quarantine["key"].is_unique
     assert quarantine["reason"].notna().all()
+
+
+@pytest.fixture(scope="module")
+def second(run: Run) -> Run:
+    """The same store after the delivery of ISIC 2017."""
+    if not (DATA / "isic2017").is_dir():
+        pytest.skip("ISIC 2017 is not in ../shared/data/isic2017: it is not ours to ship")
+    deliver(run.store, DATA / "isic2017")
+    again = Run(run.store, "second", Retraining())
+    do(again, "ingest", "validate", "split")
+    return again
+
+
+def test_a_second_delivery_is_ingested_incrementally_and_what_it_changed_is_told(
+    second: Run,
+) -> None:
+    ingested = second.record("ingest")
+    assert isinstance(ingested, Ingested)
+    assert (ingested.files, ingested.fetched) == (4509, 2150)
+    changes = validated(second).changes
+    assert changes is not None
+    assert (changes.since, changes.new_files, changes.recognized) == ("public", 2150, 444)
+    assert changes.learnable == ("seborrheic keratosis",)
+    assert changes.now_quarantined.keys() == {"delivered_again"}
+
+
+def test_a_second_delivery_moves_no_image_to_another_side(run: Run, second: Run) -> None:
+    before, after = (
+        table_of(each, record.parts).drop_duplicates("image_id").set_index("image_id")["side"]
+        for each in (run, second)
+        if isinstance(record := each.record("split"), Split)
+    )
+    both = before.index.intersection(after.index)
+    assert len(both) > 1900
+    assert (before[both] == after[both]).all()
+
+
+def test_the_archive_gives_actinic_keratosis_its_images_back(run: Run) -> None:
+    config = Retraining(laws_that_resolve=("contradictory_label",))
+    resolved = Run(run.store, "resolved", config)
+    do(resolved, "ingest", "validate")
+    gained = validated(resolved).classes["actinic keratosis"]
+    assert gained - validated(run).classes["actinic keratosis"] == 75

@@ -368,7 +368,8 @@ def test_every_section_shows_what_its_record_holds(tmp_path):
         "Ignored: 1 files that are neither image nor known table, such as raw/readme.txt",
         "5 files are quarantined",
         "10 of 11 expectations",
-        "and 2 more, in quarantine.csv",
+        "the same image id twice",
+        "This is the first run whose data were accepted",
         "Laws that held: undecodable.",
         "7 + 13",  # originals and copies
         "2 images were taken out of training",
@@ -475,7 +476,7 @@ def test_a_picture_file_that_is_gone_or_changed_is_said_so_and_the_rest_is_shown
         run.store.replace(artifact.key, b"something else")
     text = text_of(page_of(run, records))
     assert "Pictures are missing here." in text
-    assert "The quarantine table cannot be shown." in text
+    assert "The quarantined images cannot be shown." in text
     assert "Passed" in text
 
 

@@ -114,7 +114,7 @@ def test_a_class_of_too_few_lesions_is_left_out_and_named(shelf: Store) -> None:
     assert count(record, "class_not_learnable") == 1
     assert "vascular lesion" not in record.classes
     finding = next(f for f in record.findings if f.law == "class_not_learnable")
-    assert finding.remark == "vascular lesion has 1 lesions left"
+    assert finding.remark == "vascular lesion has 1 lesion left"
 
 
 def test_many_images_of_one_lesion_do_not_make_a_class_learnable(shelf: Store) -> None:
