@@ -421,6 +421,29 @@ def test_damaged_work_is_done_again_and_the_new_work_is_reused(
     assert do(DRAW, world.run("third")).provenance.reused_from == "second"
 
 
+def test_unchanged_artifacts_are_reused_without_reading_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = do(DRAW, world.run("first"))
+    read: list[str] = []
+    second = world.run("second")
+    inner = type(second.store).read
+    monkeypatch.setattr(
+        type(second.store), "read", lambda store, key: read.append(key) or inner(store, key)
+    )
+
+    assert do(DRAW, second).provenance.reused_from == "first"
+    assert not set(read) & {artifact.key for artifact in artifacts_of(first)}
+
+
+def test_an_artifact_that_was_only_written_again_is_read_and_believed(world: World) -> None:
+    first = do(DRAW, world.run("first"))
+    for artifact in artifacts_of(first):
+        world.store.replace(artifact.key, world.store.read(artifact.key))
+
+    assert do(DRAW, world.run("second")).provenance.reused_from == "first"
+
+
 @pytest.mark.parametrize(
     "pointer",
     [b"", b"[]", b"{}", b'{"run": "absent"}', b'{"run": "../../etc"}', b"null", b"\xff"],
