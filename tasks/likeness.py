@@ -23,9 +23,10 @@ HASH_BITS = 64
 # 0.90 give 84 pairs, of the 11 known 6; and the hash alone is right in 3 of 4 at best.
 MAXIMUM_DISTANCE = 4
 MINIMUM_CORRELATION = 0.96
-# Two hashes that differ in at most 4 bits agree in at least one of 5 bands (pigeonhole). Bands of
-# 13 bits have 8,192 values, so that even 100,000 pictures meet few others in each.
-BANDS = np.array_split(np.arange(HASH_BITS), MAXIMUM_DISTANCE + 1)
+# Of two hashes that differ in at most 4 bits, one of 3 bands differs in at most 1 (pigeonhole). A
+# band of 21 bits has 2 million values, so that few meet by chance; 5 narrow bands that must agree
+# need fewer looks, but among 100,000 pictures every one meets dozens of others in each.
+BANDS = np.array_split(np.arange(HASH_BITS), 3)
 # Pictures that share a band with more others than this are featureless in it; comparing them all
 # would be quadratic. They still meet in the other bands.
 LARGEST_BUCKET = 4096
@@ -131,25 +132,27 @@ def _normalized(planes: Array, rows: Array | None = None) -> Array:
 
 
 def _candidates(plain: Array, other: Array, chosen: Array, symmetric: bool) -> tuple[Array, Array]:
-    """Positions (in `plain`, of those chosen; in `other`) that agree in at least one band."""
+    """Positions (in `plain`, of those chosen; in `other`) that nearly agree in a band."""
     keys = []
     for band in BANDS:
         weights = 1 << np.arange(len(band))
         left, right = plain[chosen][:, band] @ weights, other[:, band] @ weights
-        keys.append(_meetings(chosen, left, right))
+        order = np.argsort(right, kind="stable")
+        values, starts, counts = np.unique(right[order], return_index=True, return_counts=True)
+        counts = np.where(counts <= LARGEST_BUCKET, counts, 0)
+        for flipped in (0, *weights):
+            met = np.searchsorted(values, left ^ flipped)
+            met[met == len(values)] = 0
+            hits = np.flatnonzero(values[met] == left ^ flipped)
+            met = met[hits]
+            keys.append(_meetings(chosen[hits], starts[met], counts[met], order))
     first, second = np.divmod(np.unique(np.concatenate(keys)), len(plain))
     wanted = first < second if symmetric else first != second
     return first[wanted], second[wanted]
 
 
-def _meetings(places: Array, left: Array, right: Array) -> Array:
-    """``places[i] * len(right) + j`` for all i, j with ``left[i] == right[j]``, without comparing
-    all."""
-    order = np.argsort(right, kind="stable")
-    start = np.searchsorted(right[order], left, "left")
-    counts = np.searchsorted(right[order], left, "right") - start
-    counts = np.where(counts <= LARGEST_BUCKET, counts, 0)
+def _meetings(places: Array, starts: Array, counts: Array, order: Array) -> Array:
+    """``places[i] * len(order) + j`` for each i and each j of ``order[starts[i]:][:counts[i]]``."""
     i = np.repeat(places, counts)
-    starts = np.repeat(start, counts)
     within = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.asarray(i * len(right) + order[starts + within])
+    return np.asarray(i * len(order) + order[np.repeat(starts, counts) + within])

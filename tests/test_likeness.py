@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from tasks.likeness import near_duplicates, perceptual_hashes, to_hex
+from tasks.likeness import (
+    HASH_BITS,
+    MAXIMUM_DISTANCE,
+    _candidates,
+    near_duplicates,
+    perceptual_hashes,
+    to_hex,
+)
 
 
 def planes(n: int, seed: int = 0) -> np.ndarray:
@@ -56,3 +63,16 @@ def test_few_pictures_are_no_special_case(n: int) -> None:
 def test_flat_pictures_are_not_all_each_others_duplicates() -> None:
     flat = np.full((50, 32, 32), 128, np.uint8)
     assert len(near_duplicates(flat)) == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, MAXIMUM_DISTANCE))
+def test_no_pair_within_the_distance_is_overlooked(seed: int, distance: int) -> None:
+    random = np.random.default_rng(seed)
+    plain = random.integers(0, 2, (40, HASH_BITS)).astype(bool)
+    other = random.integers(0, 2, (40, HASH_BITS)).astype(bool)
+    other[7] = plain[11]
+    other[7, random.choice(HASH_BITS, distance, replace=False)] ^= True
+    first, second = _candidates(plain, other, np.arange(40), False)
+    near = np.argwhere((plain[:, None] != other[None]).sum(axis=2) <= MAXIMUM_DISTANCE)
+    assert {(11, 7)} <= {tuple(pair) for pair in near}
+    assert {tuple(pair) for pair in near} <= set(zip(first, second, strict=True))
