@@ -41,6 +41,7 @@ lock: environment
 	@PATH="$(CURDIR)/.venv/bin:$$PATH"; set -ex; \
 	uv $(COMPILE) --all-extras -o $(LOCK); \
 	uv $(COMPILE) --extra data --extra validate -c $(LOCK) -o locks/data.txt; \
-	uv $(COMPILE) --extra data --extra train -c $(LOCK) -o locks/train.txt; \
+	uv $(COMPILE) --extra data --extra train --extra tensorflow -c $(LOCK) -o locks/train.txt; \
+	uv $(COMPILE) --extra data --extra train --group gpu -c $(LOCK) -o locks/train-gpu.txt; \
 	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt; \
 	uv $(COMPILE) --extra supply -c $(LOCK) -o locks/supply.txt

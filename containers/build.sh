@@ -2,12 +2,14 @@
 # Builds the images melanoma-retraining/data, /train and /airflow, and writes what each holds to
 # build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
 #
-#   containers/build.sh [IMAGE ...]
+#   containers/build.sh [IMAGE ...]     also train-gpu, which takes gigabytes
 #
 # BASE   the image to build on; without it, one is made by containers/debian.sh, once
 # CA     a file with the certificates to trust while libraries are fetched; without it,
 #        SSL_CERT_FILE, if this machine has one
 # UV     a uv.toml that names an index of the house
+# CACHE  most that the engine may keep for later builds, such as 12GB: the cache is the engine's, of
+#        all its builds, and so is left alone without this
 # DOCKER the engine's client
 set -eu
 cd "$(dirname "$0")/.."
@@ -59,7 +61,12 @@ build() { # TARGET OPTION ...
 
 for image in ${*:-data train airflow}; do
     build "$image" --tag "melanoma-retraining/$image:latest" \
-        --label org.opencontainers.image.base.digest="$base_digest"
+        --label org.opencontainers.image.base.digest="$base_digest" \
+        --label melanoma-retraining.image="$image"
     build "$image-supply" --output type=local,dest="build/$image"
     echo "melanoma-retraining/$image; what it holds: build/$image/"
 done
+
+# The images that these replaced have no name any more.
+"$DOCKER" image prune --force --filter label=melanoma-retraining.image >/dev/null
+[ -z "${CACHE:-}" ] || "$DOCKER" builder prune --force --keep-storage "$CACHE" >/dev/null

@@ -2,8 +2,11 @@
 #
 #   data    ingest, validate, split, check_balance, oversample, gate: no TensorFlow
 #   train   train, evaluate, register, report, promote: TensorFlow for the CPU
+#   train-gpu   train on an NVIDIA GPU: Keras on JAX with CUDA. CUDA comes as Python packages from
+#               the lock; of the machine it needs the driver only, which the engine's NVIDIA
+#               runtime puts into the container. `containers/build.sh train-gpu` builds it.
 #
-# `make images` builds them. BASE is an image with Python 3.11, its module venv and certificates:
+# `make images` builds the first two. BASE is an image with Python 3.11, its module venv and certificates:
 # one made by containers/debian.sh, or python:3.11-slim by its digest. Build secrets, both optional
 # and in no layer afterwards: `ca`, certificates to trust while libraries are fetched, and `uv`, a
 # uv.toml that names an index of the house.
@@ -27,6 +30,11 @@ FROM installer AS train-libraries
 COPY locks/train.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
     --mount=type=cache,target=/cache /install.sh /locks/train.txt
+
+FROM installer AS train-gpu-libraries
+COPY locks/train-gpu.txt /locks/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
+    --mount=type=cache,target=/cache /install.sh /locks/train-gpu.txt
 
 FROM ${BASE} AS code
 COPY tasks /app/tasks
@@ -59,9 +67,22 @@ ENV REVISION=${REVISION}
 LABEL org.opencontainers.image.title="melanoma-retraining train" \
       org.opencontainers.image.revision="${REVISION}"
 
+FROM step AS train-gpu
+# NVIDIA's runtime reads the second; without it a container gets no driver for computing.
+ENV KERAS_BACKEND=jax \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=train-gpu-libraries /libraries /libraries
+COPY --from=code /app /app
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="melanoma-retraining train-gpu" \
+      org.opencontainers.image.revision="${REVISION}"
+
 # Build outputs, not images: what is in them.
 FROM scratch AS data-supply
 COPY --from=data-libraries /supply /
 
 FROM scratch AS train-supply
 COPY --from=train-libraries /supply /
+
+FROM scratch AS train-gpu-supply
+COPY --from=train-gpu-libraries /supply /

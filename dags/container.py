@@ -6,17 +6,20 @@ left running, and a word about memory when it was memory.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.docker.hooks.docker import DockerHook
 from airflow.providers.docker.operators.docker import DockerOperator, fetch_logs
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import DeviceRequest, LogConfig, Mount
 
+from dags import credentials
 from dags.runners import SECONDS_TO_END, judge
 
 # What a container is for, and whose it is. A retry and `make stop` find what was left by these.
@@ -31,7 +34,6 @@ PASSED_ON = (
     "KERAS_BACKEND",
     "MLFLOW_TRACKING_URI",
 )
-CREDENTIALS = "/run/secrets/aws-credentials"
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
 
 
@@ -47,16 +49,26 @@ class Container(DockerOperator):
         cores: Most processor cores; all that the engine has, if those are fewer.
         gpus: How many GPUs, ``all``, or empty for none.
         part: The part that a mapped task does, for the templates of its command.
+        registry: Id of the Airflow connection with which to log in where an image must be pulled;
+            empty to pull without.
     """
 
     template_fields: Sequence[str] = ("command",)
     template_ext: Sequence[str] = ()  # an argument that ends in ".sh" is no file to read
 
     def __init__(
-        self, *, memory_mb: int, cores: int, gpus: str = "", part: str = "", **settings: Any
+        self,
+        *,
+        memory_mb: int,
+        cores: int,
+        gpus: str = "",
+        part: str = "",
+        registry: str = "",
+        **settings: Any,
     ) -> None:
         super().__init__(auto_remove="force", mount_tmp_dir=False, **settings)
-        self.memory_mb, self.cores, self.gpus, self.part = memory_mb, cores, gpus, part
+        self.memory_mb, self.cores, self.gpus = memory_mb, cores, gpus
+        self.part, self.registry = part, registry
 
     def execute(self, context: Context) -> None:
         try:
@@ -76,13 +88,15 @@ class Container(DockerOperator):
         """The exit code, and the last line of the output."""
         digest = self._digest_of_image()
         self._remove_what_was_left()
-        self.container = self._create(digest)
-        name = self.container["Id"]
+        name = ""
         try:
-            try:
-                self.cli.start(name)
-            except APIError as error:
-                raise self._not_started(error) from error
+            with credentials.mounts(*self._needs()) as secrets:
+                self.container = self._create(digest, secrets)
+                name = self.container["Id"]
+                try:
+                    self.cli.start(name)
+                except APIError as error:
+                    raise self._not_started(error) from error
             self.log.info("Container %s of image %s", name[:12], digest)
             # From the engine's log, not attached: of a short container that would miss lines.
             lines = fetch_logs(self.cli.logs(name, stream=True, follow=True), self.log)
@@ -92,7 +106,8 @@ class Container(DockerOperator):
             # A shell counts a signal from 128 up, a process of ours from 0 down.
             return (128 - exit_code if exit_code > 128 else exit_code), lines[-1] if lines else ""
         finally:
-            self._remove(name)
+            if name:
+                self._remove(name)
 
     def on_kill(self) -> None:
         """End the container in an orderly way. Airflow calls this when it stops a task."""
@@ -105,7 +120,7 @@ class Container(DockerOperator):
 
     # The container -------------------------------------------------------------------------------
 
-    def _create(self, digest: str) -> Any:
+    def _create(self, digest: str, secrets: list[Mount]) -> Any:
         user, mounts, environment = self._place()
         return self.cli.create_container(
             image=self.image,
@@ -115,7 +130,7 @@ class Container(DockerOperator):
             environment=environment | {"IMAGE_DIGEST": digest},
             labels={WORK: self._work, OWNER: os.environ.get("AIRFLOW_HOME", "")},
             host_config=self.cli.create_host_config(
-                mounts=mounts,
+                mounts=[*mounts, *secrets],
                 network_mode=self.network_mode,
                 read_only=True,
                 tmpfs={"/tmp": f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"},
@@ -143,11 +158,16 @@ class Container(DockerOperator):
                 if Path(part).is_dir()
             ]
             return _owner(store), mounts, environment
-        file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE")
-        if not file:
-            return None, [], environment
-        environment["AWS_SHARED_CREDENTIALS_FILE"] = CREDENTIALS
-        return _owner(file), [Mount(CREDENTIALS, file, type="bind", read_only=True)], environment
+        file = credentials.secret_file(credentials.STORE)
+        if file or os.environ.get(credentials.STORE.connection):
+            environment["AWS_SHARED_CREDENTIALS_FILE"] = credentials.STORE.path
+        # What comes from a connection, the user of the image can read.
+        return _owner(file) if file else None, [], environment
+
+    def _needs(self) -> list[credentials.Kind]:
+        """Which credentials this container needs: a store in a directory has none."""
+        on_s3 = self._run_address.startswith("s3://")
+        return [*([credentials.STORE] if on_s3 else []), credentials.MLFLOW]
 
     def _gpu_request(self) -> list[DeviceRequest]:
         if not self.gpus:
@@ -189,18 +209,27 @@ class Container(DockerOperator):
         problem = (
             f"The image {self.image} is not on the Docker engine and could not be pulled.\n"
             "  Received: {}\n"
-            "  Do:       `make images` builds it; MELANOMA_IMAGES says where else it lies"
+            "  Do:       `make images` builds it; MELANOMA_IMAGES says where else it lies, and\n"
+            "            MELANOMA_REGISTRY_CONNECTION how to log in there"
         )
         try:
-            for line in self.cli.pull(self.image, stream=True, decode=True):
+            for line in self._logged_in().pull(self.image, stream=True, decode=True):
                 if "error" in line:
                     raise AirflowException(problem.format(line["error"]))
         except APIError as error:
             said = problem.format(error.explanation)
-            # Access denied is a NotFound too; an unknown tag is, to the engine, its own fault.
-            if isinstance(error, NotFound) or "manifest unknown" in said:
+            # Access denied is a NotFound too; an unknown tag or a wrong password is, to the
+            # engine, its own fault.
+            if isinstance(error, NotFound) or re.search("manifest unknown|(?i:unauthorized)", said):
                 raise AirflowFailException(said) from error
             raise AirflowException(said) from error
+
+    def _logged_in(self) -> Any:
+        """The engine's API, logged in at the registry; only where there is something to pull, so
+        that a registry that is down stops no step whose image is here."""
+        if not self.registry:
+            return self.cli
+        return DockerHook(docker_conn_id=self.registry, base_url=self.docker_url).api_client
 
     # Words ---------------------------------------------------------------------------------------
 

@@ -105,21 +105,28 @@ def docker(command: str, *options: str, parts: XComArg | None = None, **settings
     Takes the same as `process`. The environment of Airflow's processes may hold
 
     - DOCKER_HOST: the engine; without it, the one of this machine
-    - MELANOMA_IMAGES: name of the images, with ``{image}`` where ``data`` or ``train`` goes
+    - MELANOMA_IMAGES: name of the images, with ``{image}`` where ``data``, ``train`` or
+      ``train-gpu`` goes
+    - MELANOMA_REGISTRY_CONNECTION: id of an Airflow connection (host, login, password) to log in
+      with where they must be pulled
     - MELANOMA_NETWORK: the engine's network from which the store and MLflow can be reached
-    - MELANOMA_GPUS: how many GPUs a step gets whose machine is ``gpu``; ``all`` or a number
+    - MELANOMA_GPUS: how many GPUs a step gets whose machine is ``gpu``, ``all`` or a number; its
+      image is ``train-gpu`` then
+    - where credentials come from: see `dags.credentials`
     """
     # Airflow's Docker provider takes a second to import, which only those pay who use it.
     from dags.container import Container
 
     row = {step.name: step for step in PIPELINE}.get(command, BESIDE)
     images = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
+    gpus = os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else ""
     settings |= {
-        "image": images.replace("{image}", row.image),
+        "image": images.replace("{image}", "train-gpu" if gpus else row.image),
         "command": [command, *options],
         "memory_mb": row.memory_mb,
         "cores": row.cpus,
-        "gpus": os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else "",
+        "gpus": gpus,
+        "registry": os.environ.get("MELANOMA_REGISTRY_CONNECTION", ""),
         "network_mode": os.environ.get("MELANOMA_NETWORK") or "bridge",
     }
     return _task(Container, command, "command", parts, settings)

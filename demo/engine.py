@@ -26,7 +26,8 @@ def prepare() -> str:
 
     try:
         engine = _engine()
-        for image in IMAGES:
+        gpu = ["melanoma-retraining/train-gpu:latest"] if os.environ.get("MELANOMA_GPUS") else []
+        for image in (*IMAGES, *gpu):
             engine.inspect_image(image)
     except ImageNotFound:
         raise _refused(f"the image {image}", "no such image", "`make images` builds it") from None

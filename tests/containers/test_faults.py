@@ -32,7 +32,7 @@ def eventually(look: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
-def containers_of(engine: Any, command: str, store: Path, run: str = "probe") -> list[str]:
+def containers_of(engine: Any, command: str, store: Path | str, run: str = "probe") -> list[str]:
     label = f"{WORK}={command} {store}/runs/{run}"
     return [each["Id"] for each in engine.containers(all=True, filters={"label": label})]
 
@@ -139,7 +139,10 @@ def test_only_a_step_for_a_gpu_asks_for_one(
     monkeypatch.setenv("MELANOMA_GPUS", "all")
 
     assert step(container, "ingest", store)._gpu_request() == []
-    (request,) = step(container, "train", store)._gpu_request()
+    assert step(container, "evaluate", store).image == "melanoma-retraining/train:latest"
+    task = step(container, "train", store)
+    assert task.image == "melanoma-retraining/train-gpu:latest"
+    (request,) = task._gpu_request()
     assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
 
 
@@ -147,6 +150,7 @@ def test_a_gpu_that_the_engine_has_not_is_named(
     container: Any, exceptions: Any, gateway: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MELANOMA_GPUS", "1")
+    monkeypatch.setenv("MELANOMA_IMAGES", IMAGE)  # any will do: it never starts
     with pytest.raises(exceptions.AirflowFailException, match=r"capabilities: \[\[gpu\]\]"):
         execute(step(container, "train", store))
 
@@ -244,6 +248,19 @@ def test_a_retry_removes_the_container_that_a_dead_worker_left(
     assert containers_of(engine, code, store) == []
 
 
+def test_parts_of_a_step_that_run_side_by_side_leave_each_other_alone(
+    probe: Probe, engine: Any, store: Path
+) -> None:
+    code = "import sys, time; time.sleep(3); print(sys.argv[1])"
+    parts = ("1-of-2", "2-of-2")
+    running = [
+        Execution(lambda part=part: probe(code, part, part=part, store=store)) for part in parts
+    ]
+
+    assert [each.end() for each in running] == [None, None]
+    assert [each.said for each in running] == [["1-of-2"], ["2-of-2"]]
+
+
 # Images -------------------------------------------------------------------------------------------
 
 
@@ -331,13 +348,15 @@ class Engine:
             self.process.wait(40)
 
 
-@pytest.fixture
-def other_engine(engine: Any, images: None, tmp_path: Path) -> Iterator[Engine]:
+@pytest.fixture(scope="module")
+def other_engine(
+    engine: Any, images: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
     """Another engine, with the base image and nothing else."""
     if os.geteuid():
         pytest.skip("only root can start a Docker engine")
     base = os.environ.get("BASE", "melanoma-base:bookworm")
-    other = Engine(tmp_path)
+    other = Engine(tmp_path_factory.mktemp("engine"))
     other.start()
     try:
         saved = subprocess.Popen(["docker", "save", base], stdout=subprocess.PIPE)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -135,49 +136,66 @@ def test_no_layer_holds_a_key_or_credentials(client: str, tmp_path: Path, image:
 
 
 def test_what_a_build_is_told_in_secret_is_in_no_layer(client: str, tmp_path: Path) -> None:
-    canary = "canary-4f1c62a5d0b94e7f"
+    # The files of the real build, run anew, but for a lock of one library instead of forty: which
+    # libraries are fetched makes no difference to a secret.
+    canary = f"canary-{secrets.token_hex(8)}"
+    context = copy_of_what_is_built(tmp_path / "context")
+    for lock, library in (("uv", "uv"), ("data", "typing-extensions")):
+        file = context / "locks" / f"{lock}.txt"
+        file.write_text(f"# {secrets.token_hex(8)}\n{pin_of(library, file.read_text())}")
     given = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
     for name, text in (("ca", Path(given).read_text()), ("uv", "")):
         (tmp_path / name).write_text(f"# {canary}\n{text}")
-    built = subprocess.run(
+    build(
+        *(client, context, "data", "melanoma-secret:latest"),
+        *("--secret", f"id=ca,src={tmp_path}/ca", "--secret", f"id=uv,src={tmp_path}/uv"),
+    )
+    try:
+        files = dict(files_in_layers(client, "melanoma-secret:latest", tmp_path))
+        assert not [name for name, data in files.items() if canary.encode() in data]
+        assert "app/tasks/__main__.py" in files  # so that an empty scan is no proof
+        assert any(name.endswith("/typing_extensions.py") for name in files)
+    finally:
+        subprocess.run([client, "rmi", "melanoma-secret:latest"], check=True, capture_output=True)
+
+
+def pin_of(library: str, lock: str) -> str:
+    """The lines of one library in a lock, with its hashes."""
+    found = re.search(rf"(?m)^{library}==.*(?:\n    .*)*\n", lock)
+    assert found, f"{library} is not in the lock"
+    return found[0]
+
+
+def copy_of_what_is_built(folder: Path) -> Path:
+    folder.mkdir()
+    for part in ("tasks", "dags", "containers", "locks", ".dockerignore"):
+        source = ROOT / part
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / part)
+    return folder
+
+
+def build(client: str, context: Path, target: str, tag: str, *options: str) -> None:
+    done = subprocess.run(
         [
-            *(client, "build", "--quiet", "--no-cache", "--target", "data", "."),
-            *("--file", "containers/steps.Dockerfile", "--tag", "melanoma-secret:latest"),
+            *(client, "build", "--quiet", "--target", target, "--tag", tag, "."),
+            *("--file", "containers/steps.Dockerfile"),
             *("--build-arg", f"BASE={os.environ.get('BASE', 'melanoma-base:bookworm')}"),
-            *("--secret", f"id=ca,src={tmp_path}/ca", "--secret", f"id=uv,src={tmp_path}/uv"),
+            *options,
         ],
-        cwd=ROOT,
+        cwd=context,
         env=os.environ | {"DOCKER_BUILDKIT": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert built.returncode == 0, built.stderr
-    try:
-        files = dict(files_in_layers(client, "melanoma-secret:latest", tmp_path))
-        assert not [name for name, data in files.items() if canary.encode() in data]
-        assert "app/tasks/__main__.py" in files  # so that an empty scan is no proof
-    finally:
-        subprocess.run([client, "rmi", "melanoma-secret:latest"], check=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_change_in_tasks_makes_one_layer_anew(client: str, engine: Any, tmp_path: Path) -> None:
-    for part in ("tasks", "containers", "locks", ".dockerignore"):
-        source = ROOT / part
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
-    with (tmp_path / "tasks" / "gate.py").open("a") as file:
+    context = copy_of_what_is_built(tmp_path / "context")
+    with (context / "tasks" / "gate.py").open("a") as file:
         file.write("\n# changed\n")
-    subprocess.run(
-        [
-            *(client, "build", "--quiet", "--target", "train", "--tag", "melanoma-changed:latest"),
-            *("--file", "containers/steps.Dockerfile", "."),
-            *("--build-arg", f"BASE={os.environ.get('BASE', 'melanoma-base:bookworm')}"),
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"DOCKER_BUILDKIT": "1"},
-        check=True,
-        capture_output=True,
-    )
+    build(client, context, "train", "melanoma-changed:latest")
     before = engine.inspect_image(name_of("train"))["RootFS"]["Layers"]
     after = engine.inspect_image("melanoma-changed:latest")["RootFS"]["Layers"]
     engine.remove_image("melanoma-changed:latest", force=True)
@@ -201,3 +219,36 @@ def test_what_an_image_holds_is_listed_as_its_lock_says(images: None, image: str
 
 def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).casefold()
+
+
+def test_the_image_for_gpus_differs_in_what_computes_and_in_nothing_else() -> None:
+    """It takes gigabytes, and so is built by hand: `containers/build.sh train-gpu`."""
+    train, gpu = (
+        set(re.findall(r"(?m)^([A-Za-z0-9._-]+)", (ROOT / "locks" / f"{lock}.txt").read_text()))
+        for lock in ("train", "train-gpu")
+    )
+    added, left_out = gpu - train, train - gpu
+
+    assert {"jax", "jax-cuda12-plugin", "nvidia-cudnn-cu12"} <= added
+    assert all(re.match("jax|nvidia-", name) for name in added), added
+    assert "tensorflow-cpu" in left_out
+    assert {"keras", "mlflow-skinny", "boto3", "numpy"} <= gpu & train
+
+
+def test_the_image_for_gpus_is_made_as_the_others_are(client: str, tmp_path: Path) -> None:
+    """The real Dockerfile and target, with a lock of one library."""
+    context = copy_of_what_is_built(tmp_path / "context")
+    file = context / "locks" / "train-gpu.txt"
+    file.write_text(pin_of("typing-extensions", file.read_text()))
+    tag = "melanoma-gpu:latest"
+    given = os.environ.get("SSL_CERT_FILE")
+    build(client, context, "train-gpu", tag, *(["--secret", f"id=ca,src={given}"] if given else []))
+    try:
+        inspected = json.loads(subprocess.check_output([client, "image", "inspect", tag]))[0]
+    finally:
+        subprocess.run([client, "rmi", tag], check=True, capture_output=True)
+    config = inspected["Config"]
+
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == ["python", "-m", "tasks"]
+    assert {"KERAS_BACKEND=jax", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(config["Env"])

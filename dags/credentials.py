@@ -1,0 +1,141 @@
+"""What a container may know that nobody else may: credentials, as files that it alone reads.
+
+They come from Airflow connections, or from secret files of the machine, and reach a container as
+the file in which the library that needs them looks. So they are in no argv, no environment, no
+rendered template and no log, and the engine, when asked about the container, names a path.
+
+The environment of Airflow's processes may hold
+
+- MELANOMA_STORE_CONNECTION: id of a connection whose login and password are the key and secret of
+  S3 (``aws_session_token`` in its extra); or AWS_SHARED_CREDENTIALS_FILE, in AWS's format
+- MELANOMA_MLFLOW_CONNECTION: id of a connection with the login and password of MLflow; or
+  MELANOMA_MLFLOW_CREDENTIALS, a file in the format of ``~/.mlflow/credentials``
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser, Error, RawConfigParser
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from docker.types import Mount
+
+MEMORY = Path("/dev/shm")
+HOME = "/tmp"  # of the images
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where credentials of one kind come from, and where their library looks for them.
+
+    Attributes:
+        connection: Variable with the id of an Airflow connection.
+        file: Variable with the path of a secret file.
+        path: Of the file, inside a container.
+        section: Of the file.
+        login, password: Names of the two in the file.
+        parser: What the library reads the file with.
+    """
+
+    connection: str
+    file: str
+    path: str
+    section: str
+    login: str
+    password: str
+    parser: type[RawConfigParser]
+
+
+STORE = Kind(
+    "MELANOMA_STORE_CONNECTION",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "/run/secrets/aws-credentials",
+    "default",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    RawConfigParser,
+)
+MLFLOW = Kind(
+    "MELANOMA_MLFLOW_CONNECTION",
+    "MELANOMA_MLFLOW_CREDENTIALS",
+    f"{HOME}/.mlflow/credentials",  # MLflow looks nowhere else
+    "mlflow",
+    "mlflow_tracking_username",
+    "mlflow_tracking_password",
+    ConfigParser,  # in which "%" has a meaning
+)
+
+
+def secret_file(kind: Kind) -> str | None:
+    """Path of the secret file to mount, unless a connection is named or there is neither."""
+    return None if os.environ.get(kind.connection) else os.environ.get(kind.file) or None
+
+
+@contextmanager
+def mounts(*kinds: Kind) -> Iterator[list[Mount]]:
+    """What to mount into a container.
+
+    What comes from connections lies in a folder in memory that only this user enters, and is gone
+    when this ends: a container that has been started keeps what was mounted into it. A container
+    may run as another user, who must be able to read: so the folder is locked, not the file.
+
+    Raises:
+        AirflowFailException: There is no such connection, or no file can hold what it holds.
+    """
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        found = []
+        for kind in kinds:
+            if name := os.environ.get(kind.connection):
+                file = Path(folder, kind.section)
+                file.write_text(_text(kind, name, _values(kind, name)))
+                file.chmod(0o444)
+                found.append(Mount(kind.path, str(file), type="bind", read_only=True))
+            elif given := secret_file(kind):
+                found.append(Mount(kind.path, given, type="bind", read_only=True))
+        yield found
+
+
+def _values(kind: Kind, name: str) -> dict[str, str]:
+    try:
+        connection = Connection.get(name)
+    except AirflowNotFoundException as error:
+        raise _refused(kind, name, "no such connection") from error
+    if not connection.login or not connection.password:
+        raise _refused(kind, name, "a connection without a login or without a password")
+    values = {kind.login: connection.login, kind.password: connection.password}
+    extra: dict[str, Any] = connection.extra_dejson
+    if kind is STORE and extra.get("aws_session_token"):
+        values["aws_session_token"] = str(extra["aws_session_token"])
+    return values
+
+
+def _text(kind: Kind, name: str, values: Mapping[str, str]) -> str:
+    """The content of the file. What its library would read otherwise than it was is refused."""
+    doubled = kind.parser is ConfigParser
+    lines = [
+        f"{key} = {value.replace('%', '%%') if doubled else value}" for key, value in values.items()
+    ]
+    text = "\n".join([f"[{kind.section}]", *lines, ""])
+    parser = kind.parser()
+    try:
+        parser.read_string(text)
+        read = dict(parser[kind.section])
+    except Error:
+        read = {}
+    if read != dict(values):
+        raise _refused(kind, name, "a login or password with a line break, or a space at an end")
+    return text
+
+
+def _refused(kind: Kind, name: str, received: str) -> AirflowFailException:
+    return AirflowFailException(
+        "A step cannot be given its credentials.\n"
+        f"  Expected: a connection with login and password, under the id {name}\n"
+        f"  Received: {received}\n"
+        f"  Do:       `airflow connections add {name}`, or correct {kind.connection}"
+    )
