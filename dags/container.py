@@ -34,6 +34,8 @@ PASSED_ON = (
     "KERAS_BACKEND",
     "MLFLOW_TRACKING_URI",
 )
+# What a registry says that it will say again.
+LASTING = "(?i)manifest unknown|unauthorized|no basic auth credentials"
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
 
 
@@ -218,9 +220,9 @@ class Container(DockerOperator):
                     raise AirflowException(problem.format(line["error"]))
         except APIError as error:
             said = problem.format(error.explanation)
-            # Access denied is a NotFound too; an unknown tag or a wrong password is, to the
-            # engine, its own fault.
-            if isinstance(error, NotFound) or re.search("manifest unknown|(?i:unauthorized)", said):
+            # Access denied is a NotFound too; an unknown tag, and a wrong login or none, are its
+            # own fault to the engine.
+            if isinstance(error, NotFound) or re.search(LASTING, said):
                 raise AirflowFailException(said) from error
             raise AirflowException(said) from error
 

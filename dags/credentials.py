@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from configparser import ConfigParser, Error, RawConfigParser
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def mounts(*kinds: Kind) -> Iterator[list[Mount]]:
         for kind in kinds:
             if name := os.environ.get(kind.connection):
                 file = Path(folder, kind.section)
-                file.write_text(_text(kind, name, _values(kind, name)))
+                file.write_bytes(as_text(kind, name, _values(kind, name)))
                 file.chmod(0o444)
                 found.append(Mount(kind.path, str(file), type="bind", read_only=True))
             elif given := secret_file(kind):
@@ -114,22 +115,32 @@ def _values(kind: Kind, name: str) -> dict[str, str]:
     return values
 
 
-def _text(kind: Kind, name: str, values: Mapping[str, str]) -> str:
-    """The content of the file. What its library would read otherwise than it was is refused."""
+def as_text(kind: Kind, name: str, values: Mapping[str, str]) -> bytes:
+    """The content of the file, in UTF-8.
+
+    Args:
+        name: Id of the connection that the values come from.
+        values: By their names in the file.
+
+    Raises:
+        AirflowFailException: The library would read something else out of it.
+    """
     doubled = kind.parser is ConfigParser
     lines = [
         f"{key} = {value.replace('%', '%%') if doubled else value}" for key, value in values.items()
     ]
     text = "\n".join([f"[{kind.section}]", *lines, ""])
-    parser = kind.parser()
     try:
-        parser.read_string(text)
+        content = text.encode()
+        parser = kind.parser()
+        # As a file is read: there "\r" ends a line too.
+        parser.read_file(TextIOWrapper(BytesIO(content), encoding="utf-8"))
         read = dict(parser[kind.section])
-    except Error:
+    except (Error, UnicodeError):
         read = {}
     if read != dict(values):
         raise _refused(kind, name, "a login or password with a line break, or a space at an end")
-    return text
+    return content
 
 
 def _refused(kind: Kind, name: str, received: str) -> AirflowFailException:
