@@ -287,7 +287,8 @@ def test_every_entry_of_a_lock_is_pinned_and_has_a_hash(lock: Path) -> None:
 
 
 def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
-    """One resolution: a container runs the versions that were tested together."""
+    """One resolution: a container runs the versions that were tested together. Only what computes
+    on a GPU is in no environment of a CPU machine."""
 
     def pins(path: Path) -> dict[str, str]:
         found = re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", path.read_text())
@@ -300,5 +301,6 @@ def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
             name: (version, everything.get(name))
             for name, version in pins(lock).items()
             if everything.get(name) != version
+            and not (lock.name == "train-gpu.txt" and re.match("jax|nvidia-", name))
         }
         assert differing == {}, lock.name
