@@ -32,6 +32,7 @@ from tasks.contracts import (
     Registered,
     Rule,
     Split,
+    Stratum,
     Trained,
     TrainedRecipe,
     Validated,
@@ -85,7 +86,14 @@ def make_records(run: Run, *, found: int = 30, image_prefix: str = "ISIC_") -> d
             left_out=run.keep("left_out.csv", b"key\n"),
             counts={"train": counts, "validation": counts, "test": counts},
             groups={"train": 50, "validation": 8, "test": 9},
-            strata=(),
+            strata=(
+                Stratum(
+                    by="source",
+                    name="HAM10000",
+                    groups={"train": 41, "validation": 1, "test": 2},
+                    chance=1e-6,
+                ),
+            ),
             bridging=2,
         ),
         "check_balance": Balance(
@@ -370,6 +378,7 @@ def test_every_section_shows_what_its_record_holds(tmp_path):
         "10 of 11 expectations",
         "the same image id twice",
         "This is the first run whose data were accepted",
+        "of these, from HAM10000 uneven",
         "Laws that held: undecodable.",
         "7 + 13",  # originals and copies
         "2 images were taken out of training",

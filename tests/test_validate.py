@@ -405,3 +405,25 @@ def test_the_delivered_test_part_is_kept_whole_and_what_it_touches_leaves_traini
     ]
     assert not {"raw/first/Train/nevus/ISIC_0000800.png"} & set(parts["key"])
     assert "ISIC_0000110" not in set(parts["image_id"])
+
+
+@pytest.mark.parametrize(
+    ("lesions", "labels", "words"),
+    [
+        (("L", "L"), ("nevus", "nevus"), ["1 pair whose", "1 of one lesion", "3 % and 100 %"]),
+        (("L", "M"), ("nevus", "melanoma"), ["0 of one lesion", "0 % and 98 %", "two labels"]),
+        (("L", None), ("nevus", "nevus"), ["the precision of the search cannot be told"]),
+    ],
+)
+def test_the_precision_of_the_search_is_told_with_its_interval_and_no_more(
+    shelf: Store, lesions: tuple[str, str], labels: tuple[str, str], words: list[str]
+) -> None:
+    for number, (lesion, label) in enumerate(zip(lesions, labels, strict=True), 900):
+        image = smooth(1, turns=number - 900)
+        shelf.create(f"raw/first/Train/{label}/ISIC_{number:07d}.png", image)
+        text = f"image_id,lesion_id,age\nISIC_{number:07d},{lesion or ''},50\n"
+        add_table(shelf, text, str(number))
+    _, record = validated(shelf)
+    said = remark(record, "near_duplicate").replace("\xa0", " ")
+    assert all(each in said for each in words), said
+    assert ("two labels" in said) == (len(set(labels)) == 2)
