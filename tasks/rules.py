@@ -390,9 +390,9 @@ def _paired(
     difference = (gained - lost) / n if n else None
     said = (
         f"{name}: of {n} melanomas the challenger found {gained} that the champion missed, and "
-        f"missed {lost} that the champion found; with 95 % confidence it finds at least "
-        f"{_signed(lower)} and at most {_signed(upper)} of what the champion finds, and "
-        f"{_signed(-asked.margin)} is allowed."
+        f"missed {lost} that the champion found; with 95 % confidence its sensitivity differs by "
+        f"at least {_signed(lower)} and at most {_signed(upper)}, and at least "
+        f"{_signed(-asked.margin)} is asked."
     )
     alpha, more = 1 - CONFIDENCE, None
     if noninferiority_p(gained, lost, n, asked.margin) <= alpha:
