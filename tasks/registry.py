@@ -21,7 +21,7 @@ CHALLENGER = "challenger"
 CHAMPION = "champion"
 
 
-def tracking_uri(store: Store) -> str:
+def tracking_uri(store: Store | None) -> str:
     """Address of MLflow: MLFLOW_TRACKING_URI, or a database beside a store in a directory.
 
     Raises:
@@ -34,17 +34,18 @@ def tracking_uri(store: Store) -> str:
     # A container carries MLflow's client only, which cannot open a database.
     if isinstance(store, DirectoryStore) and find_spec("sqlalchemy"):
         return f"sqlite:///{store.root}/mlflow.db"
+    instead = f"{store.uri} cannot stand in for it" if store else "no store stands in for it"
     raise BadInput(
         "There is no MLflow to register models with.",
         expected="MLFLOW_TRACKING_URI in the environment, such as http://127.0.0.1:5000",
-        received=f"none, and {store.uri} cannot stand in for it: it is no directory, or the "
-        "libraries here cannot open a database",
+        received=f"none, and {instead}: it is no directory, or the libraries here cannot open a "
+        "database",
         do="start `mlflow server` and set MLFLOW_TRACKING_URI to its address",
     )
 
 
 @contextmanager
-def mlflow_client(store: Store) -> Iterator[Any]:
+def mlflow_client(store: Store | None) -> Iterator[Any]:
     """MLflow's client, with its failures told as ours.
 
     Raises:
@@ -115,6 +116,8 @@ class Version:
         threshold: Melanoma probability at or above which it calls a lesion melanoma.
         classes: Order of its outputs.
         source: Where MLflow keeps it.
+        evidence: Address of its evidence, and the SHA-256 of that one's manifest; None of a
+            version that was registered without.
     """
 
     number: int
@@ -123,6 +126,8 @@ class Version:
     threshold: float
     classes: tuple[str, ...]
     source: str
+    evidence: str | None = None
+    evidence_sha256: str | None = None
 
 
 def champion(client: Any) -> Version | None:
@@ -140,6 +145,37 @@ def champion(client: Any) -> Version | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+    return _described(found)
+
+
+def version_named(client: Any, uri: str) -> Version:
+    """The version at ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Raises:
+        BadInput: There is none, or it lacks the tags that `register` writes.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    name, slash, number = (name, "", "") if at else name.partition("/")
+    try:
+        if at:
+            return _described(client.get_model_version_by_alias(name, alias))
+        if slash and number.isdecimal():
+            return _described(client.get_model_version(name, number))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    raise BadInput(
+        "There is no such registered model.",
+        expected=f"models:/{MODEL}@{CHAMPION} or models:/{MODEL}/1, of a version that exists",
+        received=repr(uri),
+        do="correct the name, alias or version, or MLFLOW_TRACKING_URI",
+    )
+
+
+def _described(found: Any) -> Version:
+    """A version as MLflow gives it, by its tags. Raises `BadInput` if it lacks them."""
     try:
         return Version(
             number=int(found.version),
@@ -148,13 +184,16 @@ def champion(client: Any) -> Version | None:
             threshold=float(found.tags["threshold"]),
             classes=tuple(json.loads(found.tags["classes"])),
             source=str(found.source),
+            evidence=found.tags.get("evidence"),
+            evidence_sha256=found.tags.get("evidence_sha256"),
         )
     except (KeyError, ValueError) as error:
         raise BadInput(
-            f"The champion, version {found.version} of {MODEL}, cannot be compared with.",
+            f"Version {found.version} of {MODEL} is not described.",
             expected="the tags run, model_sha256, threshold and classes, as register writes them",
             received=f"{type(error).__name__}: {error}; tags {', '.join(sorted(found.tags))}",
-            do="promote a version that this program registered, or remove the alias champion",
+            do="name a version that this program registered; if it is the champion, promote "
+            "another or remove that alias",
         ) from error
 
 

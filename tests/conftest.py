@@ -178,3 +178,20 @@ def store_uri(
 @pytest.fixture
 def store(store_uri: str) -> Store:
     return open_store(store_uri)
+
+
+@pytest.fixture(scope="session")
+def registered_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of drawn lesions whose model is registered; for tests that only read, or mend."""
+    from deliveries import BEFORE_REGISTER, do, run_of
+
+    from tasks.deliver import deliver
+    from tasks.synthesize import synthesize
+
+    folder = tmp_path_factory.mktemp("registered")
+    synthesize(folder / "drawn", scale=0.25)
+    store = open_store(str(folder / "store"))
+    deliver(store, folder / "drawn")
+    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
+    do(run, *BEFORE_REGISTER, "register")
+    return run

@@ -17,6 +17,12 @@ from tasks.storage import Store
 SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
 
 
+BEFORE_REGISTER = (
+    *("ingest", "validate", "split", "check_balance", "oversample"),
+    *("train", "evaluate", "gate"),
+)
+
+
 def picture(number: int, side: int = 48) -> bytes:
     """A PNG whose pixels no other number has."""
     pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)

@@ -9,37 +9,26 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from deliveries import do, run_of
+from deliveries import BEFORE_REGISTER as BEFORE
+from deliveries import do
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.card import card_as_html
 from tasks.contracts import Evaluated, Registered, Verdict
-from tasks.deliver import deliver
 from tasks.environment import distributions, plain
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence
 from tasks.promote import promote
 from tasks.registry import mlflow_client
 from tasks.run import Run, sha256
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
 from tasks.verify import verify
-
-BEFORE = ("ingest", "validate", "split", "check_balance", "oversample", "train", "evaluate", "gate")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A registered run of drawn lesions."""
-    folder = tmp_path_factory.mktemp("evidence")
-    synthesize(folder / "drawn", scale=0.25)
-    store = open_store(str(folder / "store"))
-    deliver(store, folder / "drawn")
-    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
-    do(run, *BEFORE, "register")
-    return run
+def run(registered_run: Run) -> Run:
+    return registered_run
 
 
 @pytest.fixture(scope="module")
