@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.contracts import Epoch, Trained
+from tasks.contracts import Calibration, Epoch, Trained
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 190, 34, 24, 8  # of a chart, in its own units
 
@@ -68,3 +68,37 @@ def _rungs(top: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(top / 2))
     step = next(power * factor for factor in (1, 2, 5, 10) if top / (power * factor) <= 5)
     return [step * number for number in range(int(top / step) + 1)]
+
+
+SQUARE, MARGIN = 300, 36  # of the reliability chart, in its own units
+
+
+def reliability_chart(calibration: Calibration) -> dict[str, Any]:
+    """The reliability curve: predicted across, observed upwards, both 0 to 1."""
+    span = SQUARE - MARGIN - 10
+
+    def x(share: float) -> float:
+        return round(MARGIN + span * share, 1)
+
+    def y(share: float) -> float:
+        return round(SQUARE - MARGIN - span * share, 1)
+
+    points = [
+        {
+            "x": x(each.predicted),
+            "y": y(each.observed.estimate or 0.0),
+            "low": y(each.observed.lower),
+            "high": y(each.observed.upper),
+            "said": f"{each.predicted:.0%} predicted, {each.observed.successes} of "
+            f"{each.observed.n} are melanoma",
+        }
+        for each in calibration.bins
+        if each.observed.n
+    ]
+    return {
+        "side": SQUARE,
+        "points": points,
+        "zero": (x(0), y(0)),
+        "one": (x(1), y(1)),
+        "ticks": [(x(share), y(share), f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)],
+    }

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tasks.contracts import Artifact
+from tasks.contracts import Artifact, MissedMelanoma
 from tasks.errors import BadInput
 from tasks.images import THUMBNAIL_PX
-from tasks.lesions import DIAGNOSES, Diagnosis
+from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet
 from tasks.run import Run
 
@@ -22,6 +22,7 @@ MISSED_SHOWN = 24
 THUMB_PX = 112
 SMALL_PX = 72  # of quarantined images, of which there may be many
 MOST_UNPACKED = 10_000  # images in the shards that are fetched for it: 1 GB at 180 px
+MAP_PX = 280  # two pictures side by side
 
 
 class Picture(NamedTuple):
@@ -47,11 +48,30 @@ def samples(run: Run, source: Artifact) -> dict[Diagnosis, list[Picture]]:
     }
 
 
-def missed(run: Run, source: Artifact, image_ids: Sequence[str]) -> list[Picture]:
-    """One picture of each lesion, at most 24, by its first image's id."""
-    first = image_ids[:MISSED_SHOWN]
+def missed(
+    run: Run, source: Artifact, lesions: Sequence[MissedMelanoma]
+) -> list[tuple[MissedMelanoma, Picture | None]]:
+    """At most 24 lesions, with a picture of each: its saliency map, if there is one, else its
+    first image; None where that is not in the table."""
+    shown = lesions[:MISSED_SHOWN]
+    bare = [each.image_ids[0] for each in shown if each.saliency is None]
     rows = _shown(run, source)
-    return _thumbnails(run, rows[rows["image_id"].isin(first)].drop_duplicates("image_id"))
+    plain = {
+        picture.image_id: picture
+        for picture in _thumbnails(
+            run, rows[rows["image_id"].isin(bare)].drop_duplicates("image_id")
+        )
+    }
+    return [
+        (each, _map(run, each) if each.saliency else plain.get(each.image_ids[0])) for each in shown
+    ]
+
+
+def _map(run: Run, lesion: MissedMelanoma) -> Picture:
+    assert lesion.saliency
+    with Image.open(io.BytesIO(run.fetch(lesion.saliency))) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return Picture(_data_address(pixels, MAP_PX), lesion.image_ids[0], MELANOMA)
 
 
 def by_key(run: Run, manifest: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.audit import GALLERY, audit_of
-from tasks.charts import curves
+from tasks.charts import curves, reliability_chart
 from tasks.config import Retraining
 from tasks.contracts import (
     Balance,
@@ -32,15 +32,22 @@ from tasks.contracts import (
     Verdict,
 )
 from tasks.errors import BadInput, NotFound
+from tasks.evidence import FOLDER, MANIFEST
 from tasks.figures import at_least, at_most, duration, percent
+from tasks.findings import findings
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pictures import missed, samples
 from tasks.pipeline import PIPELINE, Step
-from tasks.run import Run
+from tasks.run import Run, sha256
 from tasks.statistics import lower_bound, upper_bound
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
-ABBREVIATIONS = {name: code.upper() for code, name in SYNONYMS.items() if " " not in code}
+# The shortest code of each class.
+ABBREVIATIONS = {
+    name: code.upper()
+    for code, name in sorted(SYNONYMS.items(), key=lambda each: -len(each[0]))
+    if " " not in code
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,12 @@ def render(run: Run, records: Records) -> str:
             pictures=_pictures(run, records),
             audit=audit_of(run, records.ingest, records.validate, records.split),
             classes=_classes(records),
+            findings=findings(records.check_balance, records.train, records.evaluate),
             curves=curves(records.train) if records.train else [],
+            reliability=reliability_chart(records.evaluate.figures.calibration)
+            if records.evaluate
+            else None,
+            evidence=_evidence(run),
             confusion=_confusion(records.evaluate) if records.evaluate else [],
             config=_config(records),
             defaults=Retraining(),
@@ -203,6 +215,15 @@ def _step(run: Run, step: Step, records: Records) -> dict[str, Any]:
     }
 
 
+def _evidence(run: Run) -> dict[str, str] | None:
+    """Where the run's evidence lies, and the SHA-256 of its manifest; None before the verdict."""
+    try:
+        data = run.store.read(f"runs/{run.name}/{FOLDER}/{MANIFEST}")
+    except NotFound:
+        return None
+    return {"uri": f"{run.uri}/{FOLDER}", "folder": FOLDER, "sha256": sha256(data)}
+
+
 def _config(records: Records) -> Retraining:
     """The configuration that the run was made with; the defaults if nothing was committed."""
     for step in reversed(PIPELINE):
@@ -230,9 +251,7 @@ def _pictures(run: Run, records: Records) -> dict[str, Any]:
     try:
         found["classes"] = samples(run, source)
         if records.evaluate:
-            found["missed"] = missed(
-                run, source, [each.image_ids[0] for each in records.evaluate.missed]
-            )
+            found["missed"] = missed(run, source, records.evaluate.missed)
     except BadInput as error:  # the page is made all the same, and says what it lacks
         found["problem"] = f"{error.problem} Received: {error.received}"
     return found

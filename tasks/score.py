@@ -395,7 +395,11 @@ def overlap(rows: pd.DataFrame, known: pd.DataFrame) -> pd.Series:
     """
     found: dict[int, str] = {}
     for column, words in SHARED.items():
-        seen = known.dropna(subset=[column]).drop_duplicates(column).set_index(column)["image_id"]
+        seen = (
+            known.dropna(subset=[column])
+            .drop_duplicates(column)
+            .set_index(column, drop=False)["image_id"]
+        )
         for row, value in rows[column].dropna().items():
             if value in seen.index:
                 found.setdefault(int(str(row)), f"{words} {seen[value]}, which it learned from")
