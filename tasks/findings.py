@@ -35,7 +35,7 @@ def findings(
     if evaluated:
         figures = evaluated.figures
         found += [_accuracy(figures), _sources(figures), _calibrated(figures), _never(figures)]
-        found += [_lost(evaluated)]
+        found += [_worse(figures), _lost(evaluated)]
     return [each for each in found if each]
 
 
@@ -80,11 +80,7 @@ def _accuracy(figures: Figures) -> Said | None:
             "better than that, so look at its recall.",
         )
     recall = figures.per_class[MELANOMA].recall if MELANOMA in figures.per_class else None
-    if (
-        recall
-        and recall.estimate is not None
-        and recall.estimate < (figures.accuracy.estimate or 0)
-    ):
+    if recall and recall.n and recall.upper < figures.accuracy.lower:
         return Said(
             "warning",
             "Recall counts more than accuracy",
@@ -139,6 +135,24 @@ def _never(figures: Figures) -> Said | None:
         return None
     text = f"Its first answer is never: {', '.join(never)}."
     return Said("warning", "It does not know every class", text)
+
+
+def _worse(figures: Figures) -> Said | None:
+    """Subgroups that do worse than all together, beyond what chance explains at 95 %."""
+    found = [
+        f"{what} {each.trait} {each.value}: {own.successes} of {own.n}, of all "
+        f"{percent(of_all.estimate)}"
+        for each in figures.subgroups
+        if each.sufficient
+        for what, own, of_all in (
+            ("melanomas found,", each.sensitivity, figures.sensitivity),
+            ("other lesions left alone,", each.specificity, figures.specificity),
+        )
+        if own.upper < of_all.lower
+    ]
+    if not found:
+        return None
+    return Said("warning", "It does worse on some", f"{'; '.join(found)}.")
 
 
 def _lost(evaluated: Evaluated) -> Said | None:
