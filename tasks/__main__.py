@@ -9,7 +9,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -74,14 +76,20 @@ PartName = Annotated[
 
 def _step_command(step: Step) -> Callable[..., None]:
     def command(run: RunUri, config: ConfigJson = "{}") -> None:
-        execute(step, open_run(run, parse_config(config), step=step.name))
+        _one_step(step, open_run(run, parse_config(config), step=step.name))
 
     def command_of_parts(run: RunUri, config: ConfigJson = "{}", part: PartName = None) -> None:
         parsed = parse_config(config)
         row = part_named(step, part, parsed) if part else step
-        execute(row, open_run(run, parsed, step=row.name))
+        _one_step(row, open_run(run, parsed, step=row.name))
 
     return command_of_parts if step.division else command
+
+
+def _one_step(row: Step, run: Run) -> None:
+    console = Console(stderr=True)
+    with _bars(console) as bars:
+        execute(row, replace(run, watch=_watcher(bars, row)))
 
 
 for _step in PIPELINE:
@@ -134,7 +142,9 @@ def run_all(
         console.print(_closing_table(run, states))
 
 
-def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict[str, str]) -> None:
+@contextmanager
+def _bars(console: Console) -> Iterator[Bars]:
+    """Bars of progress on a terminal; nothing elsewhere."""
     columns = (
         TextColumn("{task.fields[step]:<14}"),
         BarColumn(30),
@@ -144,12 +154,19 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
     if console.is_terminal:  # so that lines of the log stand above the bars
         logging.getLogger().handlers = [RichHandler(console=console, show_path=False)]
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield bars
+
+
+def _watcher(bars: Bars, step: Step) -> Callable[[Progress], None]:
+    """Moves a new bar."""
+    row = bars.add_task("", step=step.name, total=None)
+    return lambda now: bars.update(row, completed=now.done, total=now.total, description=now.text)
+
+
+def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict[str, str]) -> None:
+    with _bars(console) as bars:
         for step in steps:
-            row = bars.add_task("", step=step.name, total=None)
-
-            def watch(now: Progress, row: Any = row) -> None:
-                bars.update(row, completed=now.done, total=now.total, description=now.text)
-
+            watch = _watcher(bars, step)
             here = Run(run.store, run.name, run.config, step.name, watch)
             try:
                 record = execute(step, here)
@@ -159,7 +176,7 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
                 return
             reused = record.provenance and record.provenance.reused_from
             states[step.name] = f"reused from {reused}" if reused else "done"
-            bars.update(row, completed=1, total=1)
+            watch(Progress(step.name, 1, 1, states[step.name]))
 
 
 def summary(run: Run, states: dict[str, str]) -> dict[str, Any]:
@@ -335,6 +352,7 @@ def _range(field: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors of the user's never show a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed, the same model bytes
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
     logging.getLogger("tasks").setLevel(logging.INFO)
     quiet_loggers()

@@ -25,6 +25,7 @@ import numpy as np
 from tasks.checkpoints import Checkpoints
 from tasks.contracts import Epoch
 from tasks.errors import BadInput
+from tasks.memory import out_of_memory, ran_out
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ def fit(
         watch: Called after each epoch with all epochs so far.
 
     Raises:
-        BadInput: The loss is no longer a number.
+        BadInput: The loss is no longer a number, or the memory does not suffice; says which batch
+            would fit.
         SystemExit: SIGTERM came; a checkpoint was written first.
     """
     with _sigterm_noted() as noted:
@@ -196,9 +198,19 @@ class _Fitting(keras.callbacks.Callback):
         if self.images == self.size:
             return  # a kill came while validation was scored
         batches = _Batches(self.training, order[self.images :], self.plan.batch_size)
-        self.model.fit(batches, callbacks=[self], verbose=0, shuffle=False)
+        try:
+            self.model.fit(batches, callbacks=[self], verbose=0, shuffle=False)
+        except Exception as error:
+            if ran_out(error):
+                raise out_of_memory(error, self._attempt, self.plan.batch_size) from error
+            raise
         # Keras ends a fit with the averaged weights; learning goes on with those before.
         _assign(self.model.trainable_variables, self.unaveraged)
+
+    def _attempt(self, images: int) -> None:
+        """One step, which leaves the weights of no more use."""
+        inputs, labels = self.training
+        self.model.train_on_batch(inputs[:images], labels[:images])
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         # So that the figures after it are of this step alone: their sums outlive a kill bit for

@@ -317,6 +317,43 @@ def test_answers_that_are_not_numbers_end_training(place: DirectoryStore) -> Non
         fit(network(1e38), TRAINING, VALIDATION, whole)
 
 
+class Cramped(layers.Layer):
+    """As a device that has room for so many images at a time would, it says that it has none.
+
+    TensorFlow on a CPU does not say so but crashes, so that no real lack can be tested here.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def call(self, images: object) -> object:
+        import tensorflow as tf
+
+        def check(count: int) -> int:
+            if count > self.room:
+                raise MemoryError(f"no room for {count} images")
+            return count
+
+        count = tf.numpy_function(check, [tf.shape(images)[0]], tf.int32)
+        with tf.control_dependencies([count]):
+            return tf.identity(images)
+
+
+@pytest.mark.parametrize(
+    ("room", "advice"), [(3, "set batch_size to 2, which was tried"), (0, "not even one image")]
+)
+def test_too_little_memory_is_told_with_the_batch_that_fits(room: int, advice: str) -> None:
+    image = keras.Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(Cramped(room)(image))
+    model = keras.Model(image, layers.Dense(2, activation="softmax")(x))
+    compile_(model, 0.01)
+    with pytest.raises(BadInput, match=advice) as caught:
+        fit(model, TRAINING, VALIDATION, PLAN)
+    assert caught.value.exit_code == 64
+    assert "room for a step over 8 images" in str(caught.value)
+
+
 # Figures ----------------------------------------------------------------------------------------
 
 
