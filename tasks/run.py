@@ -282,7 +282,7 @@ def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Reco
             committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 3),
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            machine=f"{platform.machine()}, {os.cpu_count()} cores, {socket.gethostname()}",
+            machine=_machine(),
             image=os.environ.get("IMAGE_DIGEST"),  # set by whoever started the container
         )
     )
@@ -316,6 +316,28 @@ def _parts(step: Step, run: Run) -> dict[str, Record]:
 
         records[str(row.part)] = execute(row, replace(run, step=row.name, watch=watch))
     return records
+
+
+def _machine() -> str:
+    """The hardware that this process runs on, as far as Linux tells."""
+    processor = platform.machine()
+    with suppress(OSError, IndexError):  # ARM names no model
+        lines = Path("/proc/cpuinfo").read_text().split("model name\t: ")[1]
+        processor = lines.partition("\n")[0]
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = [
+        line.partition(":")[2].strip()
+        for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in path.read_text().splitlines()
+        if line.startswith("Model")
+    ]
+    return ", ".join(
+        [
+            f"{processor}, {os.cpu_count()} cores, {memory_gib:.0f} GiB",
+            *(gpus or ["no NVIDIA GPU"]),
+            socket.gethostname(),
+        ]
+    )
 
 
 def _commit(step: Step, run: Run, record: Record, inputs: dict[str, Record]) -> Record:
