@@ -131,6 +131,11 @@ def score(
     """
     subject = _subject(model, evidence, threshold, store)
     rows, pixels, left = _labelled(images, labels, coarse or {}, subject)
+    if rows["lesion_id"].isna().all():
+        log.warning(
+            "The labels name no lesions: each image counts as one, and where several show the same "
+            "lesion the intervals are too narrow."
+        )
     shared = pd.Series(dtype="str")
     if subject.known is not None:
         shared = overlap(rows, subject.known)
