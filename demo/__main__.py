@@ -22,7 +22,7 @@ from demo.follow import Look, follow
 from demo.place import Place, check_port_is_free, parent_folder, place_from
 from demo.services import Started, end, is_step, processes_of, recorded, wait_until_ready
 from demo.services import start as start_service
-from demo.settings import MARK, environment, services
+from demo.settings import MARK, environment, mlflow_login, services
 from tasks.errors import BadInput, Momentary, PipelineError
 from tasks.storage import open_store
 
@@ -141,6 +141,8 @@ def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
         addresses["Decide"] = f"{place.airflow}/required_actions"
     for what, lies_at in addresses.items():
         console.print(f"  {what:<8} {lies_at}", soft_wrap=True)  # whole, to be clicked
+    if place.runner == "docker":
+        console.print(f"MLflow's login and password: {mlflow_login(place)}", soft_wrap=True)
     console.print("Airflow and MLflow stay up; `make stop` ends them.")
 
 

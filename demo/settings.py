@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import sys
+from pathlib import Path
 
 from demo.engine import NETWORK
 from demo.place import CODE, Place
@@ -16,6 +17,7 @@ from demo.services import Service
 
 # Which demo a process belongs to. It is inherited, so a process that left its session is found too.
 MARK = "MELANOMA_DEMO"
+LOGIN = "melanoma"
 
 
 def airflow_settings(place: Place) -> dict[str, str]:
@@ -71,12 +73,13 @@ def environment(place: Place) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         # Another Airflow's or MLflow's settings would mix with these.
-        if not name.startswith(("AIRFLOW_", "MLFLOW_"))
+        if not name.startswith(("AIRFLOW_", "MLFLOW_", "MELANOMA_MLFLOW_"))
     }
     return {
         **inherited,
         **airflow_settings(place),
         **_secrets(place),
+        **(_lock(place) if place.runner == "docker" else {}),
         MARK: str(place.home),
         "PYTHONPATH": str(CODE),
         "MELANOMA_STORE": place.store,
@@ -113,12 +116,44 @@ def services(place: Place) -> tuple[Service, ...]:
 
 def _mlflow(place: Place) -> tuple[str, ...]:
     home = place.home / "mlflow"
+    locked = ("--app-name", "basic-auth") if place.runner == "docker" else ()
     return (
-        *(sys.executable, "-m", "mlflow", "server"),
+        *(sys.executable, "-m", "mlflow", "server", *locked),
         *("--host", place.mlflow_host, "--port", str(place.mlflow_port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
         *("--artifacts-destination", str(home / "artifacts")),
     )
+
+
+def mlflow_login(place: Place) -> Path:
+    """The file with MLflow's login and password, of a demo whose steps run in containers."""
+    return place.home / "login" / "mlflow"
+
+
+def _lock(place: Place) -> dict[str, str]:
+    """Give MLflow a password, made once per demo: where containers reach it, others may too."""
+    file, settings = mlflow_login(place), mlflow_login(place).with_name("server.ini")
+    if not settings.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.chmod(0o700)
+        password = secrets.token_hex(24)
+        file.write_text(
+            f"[mlflow]\nmlflow_tracking_username = {LOGIN}\nmlflow_tracking_password = {password}\n"
+        )
+        # The folder is locked, not the file: a step in a container is another user.
+        file.chmod(0o444)
+        partial = settings.with_suffix(".partial")
+        partial.write_text(
+            "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
+            f"database_uri = sqlite:///{place.home / 'mlflow' / 'users.db'}\n"
+            f"admin_username = {LOGIN}\nadmin_password = {password}\n"
+        )
+        partial.replace(settings)
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(48),  # of forms, not of logins
+        "MELANOMA_MLFLOW_CREDENTIALS": str(file),
+    }
 
 
 def _secrets(place: Place) -> dict[str, str]:

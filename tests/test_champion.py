@@ -19,7 +19,7 @@ from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import read_parquet, table, to_npy, to_parquet
 from tasks.network import build, to_bytes
 from tasks.pipeline import step_named
-from tasks.registry import CHAMPION, MODEL, add_version, mlflow_client, outside_state
+from tasks.registry import CHAMPION, MODEL, add_version, experiment_id, mlflow_client, outside_state
 from tasks.rules import Case, judge
 from tasks.run import Run, sha256
 from tasks.storage import open_store
@@ -83,8 +83,9 @@ def crown(run: Run) -> Crown:
             "threshold": "0.5", "classes": json.dumps(classes),
         }  # fmt: skip
         with mlflow_client(run.store) as client:
+            made = client.create_run(experiment_id(client, run.store)).info.run_id
             version = add_version(
-                client, run.store, run_id="none", model=data, description="", tags=described | tags
+                client, run.store, run_id=made, model=data, description="", tags=described | tags
             )
             client.set_registered_model_alias(MODEL, CHAMPION, str(version))
         return version
