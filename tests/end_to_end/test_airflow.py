@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import psutil
@@ -18,7 +18,7 @@ from demo.airflow_api import PROMOTION, RETRAINING
 from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
-from tasks.config import Retraining
+from tasks.config import Recipe, Retraining
 from tasks.contracts import Registered, Trained, Verdict
 from tasks.deliver import deliver
 from tasks.errors import BadInput
@@ -31,7 +31,7 @@ from tests.end_to_end.conftest import PASSING, Demo, free_port, run_demo
 def test_the_demo_says_what_happened_and_where_to_look(demo: Demo) -> None:
     assert "SYNTHETIC" in demo.said
     assert "contradictory_label" in demo.said  # a planted defect, in quarantine
-    assert "melanoma recall" in demo.said
+    assert "melanoma sensitivity" in demo.said
     assert "alias challenger" in demo.said
     assert demo.airflow.page(RETRAINING, demo.first) in demo.said
     assert demo.mlflow in demo.said
@@ -96,7 +96,7 @@ def test_the_form_holds_every_field_with_its_bounds(demo: Demo) -> None:
         assert {bound: shown[name]["schema"][bound] for bound in bounds} == {
             bound: field[bound] for bound in bounds
         }
-    assert shown["recipes"]["schema"]["examples"] == ["baseline", "regularized", "balanced"]
+    assert shown["recipes"]["schema"]["examples"] == list(get_args(Recipe))
 
 
 @pytest.mark.parametrize(
