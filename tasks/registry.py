@@ -59,8 +59,13 @@ def mlflow_client(store: Store | None) -> Iterator[Any]:
     address = tracking_uri(store)
     if isinstance(store, DirectoryStore):
         store.root.mkdir(parents=True, exist_ok=True)
+    given = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(address)
     mlflow.set_registry_uri(address)
+    # MLflow puts the address into the environment, where it would stand for every other store.
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if given:
+        os.environ["MLFLOW_TRACKING_URI"] = given
     try:
         yield mlflow.MlflowClient()
     except MlflowException as error:

@@ -1,10 +1,13 @@
 """The diary of a training in MLflow, also when MLflow goes away."""
 
+import time
+from pathlib import Path
+
 import pytest
 from deliveries import run_of
 
 from tasks.contracts import Artifact, Epoch, TrainedRecipe
-from tasks.registry import mlflow_client
+from tasks.registry import mlflow_client, tracking_uri
 from tasks.storage import DirectoryStore
 from tasks.tracking import Diary
 
@@ -80,6 +83,14 @@ def test_what_mlflow_missed_it_gets_when_it_is_back(
     assert logged.info.status == "FINISHED"
 
 
+def test_each_store_keeps_its_own_mlflow(tmp_path: Path) -> None:
+    first, second = (DirectoryStore(tmp_path / name) for name in ("first", "second"))
+    with mlflow_client(first) as client:
+        assert client.tracking_uri == tracking_uri(first)
+    with mlflow_client(second) as client:
+        assert client.tracking_uri == tracking_uri(second) != tracking_uri(first)
+
+
 def test_a_training_without_mlflow_ends_without_a_run(
     place: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +117,8 @@ def test_the_load_of_the_machine_is_logged(
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
     kept = diary(place, "load")
     with kept.opened():
-        deadline = 100
-        while deadline and not steps(place, kept.id, "system/cpu_utilization_percentage"):
-            deadline -= 1
+        deadline = time.monotonic() + 20
+        while not steps(place, kept.id, "system/cpu_utilization_percentage"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     assert steps(place, kept.id, "system/cpu_utilization_percentage")

@@ -181,9 +181,68 @@ def test_what_the_killed_run_made_equals_what_an_undisturbed_run_makes(place: Pa
 
 
 def test_a_second_model_becomes_the_second_version(place: Path) -> None:
-    other = CONFIG.replace('"epochs": 1', '"epochs": 2')
+    other = CONFIG.replace('"epochs": 1', '"epochs": 1, "seed": 7')
     for step in STEPS:
         complete(step, place, "second", other)
 
     versions = [record_of("register", place, name) for name in ("killed", "second")]
     assert [each and each.model_dump()["version"] for each in versions] == [1, 2]
+
+
+# Inside a training ------------------------------------------------------------------------------
+
+TRAINING = json.dumps(
+    json.loads(CONFIG) | {"recipes": ["regularized"], "epochs": 6, "checkpoint_minutes": 0}
+)
+KILLS = 10
+
+
+def checkpoints(store: Path) -> list[str]:
+    return [name for name in files(store) if name.endswith(".npz")]
+
+
+def steps_further(store: Path, count: int, pause: float) -> Callable[[], bool]:
+    """Once `count` checkpoints are kept that were not there before, and `pause` seconds more."""
+    before, seen, since = set(checkpoints(store)), set[str](), []
+
+    def reached() -> bool:
+        seen.update(set(checkpoints(store)) - before)
+        if len(seen) >= count and not since:
+            since.append(time.monotonic())
+        time.sleep(0.02)  # to look costs processor time, which the training needs
+        return bool(since) and time.monotonic() - since[0] >= pause
+
+    return reached
+
+
+def without_time(record: Record | None) -> Any:
+    """What a training says, without how long it took and where MLflow has it."""
+    said = content(record)
+    for recipe in said["recipes"]:
+        del recipe["mlflow_run"], recipe["model"]["key"]
+        for epoch in recipe["epochs"]:
+            del epoch["seconds"]
+    return said
+
+
+def test_a_training_killed_ten_times_makes_the_very_model_of_one_that_was_not(place: Path) -> None:
+    for step in STEPS[: STEPS.index("train")]:
+        for name in ("killed10", "whole"):
+            complete(step, place, name, TRAINING)
+    killed = 0
+    for _ in range(KILLS):
+        when = steps_further(place, RANDOM.randint(1, 2), RANDOM.uniform(0, 0.1))
+        killed += kill(start("train", place, "killed10", TRAINING), when)
+    assert killed == KILLS
+    assert checkpoints(place)
+
+    complete("train", place, "killed10", TRAINING)
+    assert checkpoints(place) == []  # the record makes them superfluous
+    shutil.rmtree(place / "shared" / "reuse")
+    complete("train", place, "whole", TRAINING)
+
+    one, other = (record_of("train", place, name) for name in ("killed10", "whole"))
+    assert other
+    assert other.provenance
+    assert other.provenance.reused_from is None
+    assert without_time(one) == without_time(other)  # with the SHA-256 of the model
