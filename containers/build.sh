@@ -5,6 +5,7 @@
 #   containers/build.sh [IMAGE ...]     also train-gpu, which takes gigabytes
 #
 # BASE   the image to build on; without it, one is made by containers/debian.sh, once
+# FROZEN refuse a base with other packages than those in containers/base.txt
 # CA     a file with the certificates to trust while libraries are fetched; without it,
 #        SSL_CERT_FILE, if this machine has one
 # UV     a uv.toml that names an index of the house
@@ -40,10 +41,27 @@ can_build "$DOCKER" || stop "There is no client of Docker that can build images.
     "  Do:       start dockerd (systemctl start docker)"
 export DOCKER DOCKER_BUILDKIT=1
 CA=${CA:-${SSL_CERT_FILE:-}}
+PACKAGES=${PACKAGES:-containers/base.txt}
+
+# A base that is given can be named by its digest, and is pinned by that. One that is made here is
+# compared with the packages that the tests last passed on; security updates change them, and must
+# be let in.
+compare() {
+    held=$(mktemp)
+    trap 'rm -f "$held"' EXIT
+    "$DOCKER" run --rm --network none "$BASE" dpkg-query -W -f '${Package}=${Version}\n' >"$held"
+    if ! changed=$(diff "$PACKAGES" "$held"); then
+        [ -z "${FROZEN:-}" ] || stop "The base is not the one that was pinned." \
+            "  Expected: the packages in $PACKAGES" "  Received: $changed" \
+            "  Do:       leave out FROZEN, run the tests on what is built, and then renew the list"
+        printf '%s\n' "The base differs from $PACKAGES (FROZEN=1 would refuse it):" "$changed" >&2
+    fi
+}
 
 if [ -z "${BASE:-}" ]; then
     BASE=melanoma-base:bookworm
     "$DOCKER" image inspect "$BASE" >/dev/null 2>&1 || containers/debian.sh "$BASE"
+    compare
 fi
 
 revision=$(git describe --always --dirty 2>/dev/null || echo unknown)

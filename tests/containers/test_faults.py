@@ -1,5 +1,6 @@
 """What goes wrong with containers, done for real, and what Airflow is told of it."""
 
+import json
 import os
 import secrets
 import shutil
@@ -217,6 +218,17 @@ def test_a_stopped_task_ends_its_training_in_an_orderly_way(
     assert not containers_of(engine, "train", store)
     assert not list(store.glob("runs/probe/train/record.json"))
     assert not list((store / ".partial").iterdir())
+    assert list(store.glob("runs/probe/train/**/*.npz"))  # a checkpoint
+
+    told = store / "runs" / "probe" / "train" / "progress.json"
+    reached = json.loads(told.read_text())["done"]
+    told.unlink()
+    again = step(container, "train", store, config=config)
+    retry = Execution(lambda: execute(again))
+    eventually(told.exists)
+    assert json.loads(told.read_text())["done"] > reached  # it went on; begun anew it would say 1
+    again.on_kill()
+    assert "exit code 75" in str(retry.end())
 
 
 # Several at once, and what was left ---------------------------------------------------------------

@@ -252,3 +252,21 @@ def test_the_image_for_gpus_is_made_as_the_others_are(client: str, tmp_path: Pat
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["python", "-m", "tasks"]
     assert {"KERAS_BACKEND=jax", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(config["Env"])
+
+
+def test_a_base_with_other_packages_than_those_pinned_is_refused(
+    images: object, tmp_path: Path
+) -> None:
+    pinned = (ROOT / "containers" / "base.txt").read_text()
+    other = tmp_path / "base.txt"
+    other.write_text(re.sub("^bash=.*$", "bash=0.1", pinned, flags=re.MULTILINE))
+    asked = {name: value for name, value in os.environ.items() if name != "BASE"}
+    refused = subprocess.run(
+        ["containers/build.sh", "data"],
+        cwd=ROOT,
+        env=asked | {"FROZEN": "1", "PACKAGES": str(other)},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 64
+    assert "< bash=0.1" in refused.stderr
