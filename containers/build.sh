@@ -5,7 +5,7 @@
 #   containers/build.sh [IMAGE ...]     also train-gpu, which takes gigabytes
 #
 # BASE   the image to build on; without it, one is made by containers/debian.sh, once
-# FROZEN refuse a base with other packages than those in containers/base.txt
+# FROZEN refuse a base with other packages than those in containers/debian.txt
 # CA     a file with the certificates to trust while libraries are fetched; without it,
 #        SSL_CERT_FILE, if this machine has one
 # UV     a uv.toml that names an index of the house
@@ -41,7 +41,7 @@ can_build "$DOCKER" || stop "There is no client of Docker that can build images.
     "  Do:       start dockerd (systemctl start docker)"
 export DOCKER DOCKER_BUILDKIT=1
 CA=${CA:-${SSL_CERT_FILE:-}}
-PACKAGES=${PACKAGES:-containers/base.txt}
+PACKAGES=${PACKAGES:-containers/debian.txt}
 
 # A base that is given can be named by its digest, and is pinned by that. One that is made here is
 # compared with the packages that the tests last passed on; security updates change them, and must

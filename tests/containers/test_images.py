@@ -257,8 +257,8 @@ def test_the_image_for_gpus_is_made_as_the_others_are(client: str, tmp_path: Pat
 def test_a_base_with_other_packages_than_those_pinned_is_refused(
     images: object, tmp_path: Path
 ) -> None:
-    pinned = (ROOT / "containers" / "base.txt").read_text()
-    other = tmp_path / "base.txt"
+    pinned = (ROOT / "containers" / "debian.txt").read_text()
+    other = tmp_path / "debian.txt"
     other.write_text(re.sub("^bash=.*$", "bash=0.1", pinned, flags=re.MULTILINE))
     asked = {name: value for name, value in os.environ.items() if name != "BASE"}
     refused = subprocess.run(
