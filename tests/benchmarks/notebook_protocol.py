@@ -1,6 +1,6 @@
 """The public notebooks' protocol beside ours: same images, same machine, same time.
 
-    .venv/bin/python tests/benchmarks/notebook_protocol.py IMAGES METADATA
+    .venv/bin/python -m tests.benchmarks.notebook_protocol IMAGES METADATA
         [--network sixty_million|seven_million|tutorial] [--minutes 10] [--seed N] [--config JSON]
 
 Both sides get every delivered image that shares nothing with our lesion-clean test part. The
@@ -33,7 +33,7 @@ from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score
 
 from tasks.config import Retraining
-from tasks.contracts import Evaluated, Proportion, Split, Trained
+from tasks.contracts import Estimate, Evaluated, Proportion, Split, Trained
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES
 from tasks.manifest import pixels_of, read_parquet
@@ -255,12 +255,14 @@ def tell(
 ) -> dict[str, Any]:
     """Print the table; returns its figures."""
 
-    def shown(figure: Proportion) -> str:
+    def shown(value: float | None, figure: Proportion | Estimate) -> str:
         return (
-            f"{100 * (figure.estimate or 0):.1f} % ({100 * figure.lower:.1f} to "
-            f"{100 * figure.upper:.1f}, n = {figure.n})"
+            f"{100 * (value or 0):.1f} % ({100 * (figure.lower or 0):.1f} to "
+            f"{100 * (figure.upper or 0):.1f}, n = {figure.n})"
         )
 
+    reported, met = peer["claimed"], peer["honest"]
+    of_images = evaluated.figures.accuracy_of_images
     own = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
     seconds = sum(epoch.seconds for epoch in own.epochs)
     rate = own.images * len(own.epochs) / seconds
@@ -276,12 +278,20 @@ def tell(
     table.add_column(f"ours, {evaluated.recipe}", justify="right")
     rows = [
         ("parameters", f"{peer['parameters']:,}", f"{own.parameters:,}"),
-        ("accuracy as the notebooks report it", shown(peer["claimed"]), "not computed so"),
-        ("accuracy, lesion-clean test part", shown(peer["honest"]), shown(evaluated.accuracy)),
         (
-            f"balanced accuracy there, {len(evaluated.recall)} of {len(DIAGNOSES)} classes",
+            "accuracy as the notebooks report it",
+            shown(reported.estimate, reported),
+            "not computed so",
+        ),
+        (
+            "accuracy, lesion-clean test part",
+            shown(met.estimate, met),
+            shown(of_images.value, of_images),
+        ),
+        (
+            f"balanced accuracy there, {len(evaluated.classes)} of {len(DIAGNOSES)} classes",
             f"{peer['honest_balanced']:.3f}",
-            f"{float(np.mean([each.estimate for each in evaluated.recall.values()])):.3f}",  # type: ignore[misc]
+            f"{evaluated.figures.balanced_accuracy_of_images.value:.3f}",
         ),
         ("seconds of training", f"{peer['seconds']:.0f}", f"{seconds:.0f}"),
         ("epochs", f"{peer['epochs']:.1f} of {EPOCHS}", str(len(own.epochs))),
