@@ -6,20 +6,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.contracts import Champion, Comparison, Split
+from tasks.comparison import compared
+from tasks.contracts import Champion, Split
 from tasks.errors import BadInput
 from tasks.lesions import MELANOMA
 from tasks.manifest import read_parquet
 from tasks.network import from_bytes
 from tasks.registry import Version, champion, mlflow_client, model_bytes
 from tasks.run import Run, read_record
-from tasks.statistics import auc, auc_difference, proportion
 
 log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
-COLUMN = "champion_melanoma"  # of a table of predictions
 SAME = ("image_id", "pixel_hash", "lesion_id")  # an image that shares one of these is known
 
 
@@ -67,7 +66,7 @@ def against(
         version: The champion.
         problem: Why it could not be asked; empty if it could.
         lesions: As `tasks.scoring.by_lesion` gives them, with the champion's mean probability
-            in `COLUMN` unless there is a problem.
+            in `tasks.comparison.COLUMN` unless there is a problem.
         threshold: The challenger's.
         test: The rows of the test part.
     """
@@ -78,28 +77,7 @@ def against(
         classes=version.classes,
         learned_from=_learned_from(run, version, test),
         problem=problem or None,
-        comparison=None if problem else _comparison(version, lesions, threshold),
-    )
-
-
-def _comparison(version: Version, lesions: pd.DataFrame, threshold: float) -> Comparison:
-    melanoma = (lesions["label"] == MELANOMA).to_numpy()
-    own, other = (lesions[name].to_numpy(float) for name in (MELANOMA, COLUMN))
-    found, found_by_champion = own >= threshold, other >= version.threshold
-    lost = melanoma & found_by_champion & ~found
-    return Comparison(
-        threshold=version.threshold,
-        sensitivity=proportion(int((found_by_champion & melanoma).sum()), int(melanoma.sum())),
-        specificity=proportion(int((~found_by_champion & ~melanoma).sum()), int((~melanoma).sum())),
-        auc=auc(other[melanoma], other[~melanoma]),
-        both_found=int((melanoma & found & found_by_champion).sum()),
-        champion_only=int(lost.sum()),
-        challenger_only=int((melanoma & found & ~found_by_champion).sum()),
-        neither_found=int((melanoma & ~found & ~found_by_champion).sum()),
-        auc_difference=auc_difference(
-            (own[melanoma], own[~melanoma]), (other[melanoma], other[~melanoma])
-        ),
-        lost=tuple(lesions.loc[lost, "image_ids"]),
+        comparison=None if problem else compared(lesions, threshold, version.threshold),
     )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from tasks.champion import COLUMN, against, ask_champion
+from tasks.champion import against, ask_champion
+from tasks.comparison import COLUMN
 from tasks.contracts import Evaluated, Figures, MissedMelanoma, Split, Trained, TrainedRecipe
 from tasks.ledger import enter_evaluation, hash_of_test_part
 from tasks.lesions import MELANOMA, Diagnosis

@@ -2,12 +2,14 @@
 
 Checks in this order, and stops at the first that does not hold: no file was changed, added or
 taken away; the records follow from each other; the split lets no group straddle; copies are of
-training images; the figures follow from the predictions; the verdict follows from the figures and
-the policy. Needs neither Airflow nor MLflow, nor any network for a bundle in a directory.
+training images; the figures follow from the predictions, and so does the comparison with the
+champion; the verdict follows from the figures and the policy. Needs neither Airflow nor MLflow, nor
+any network for a bundle in a directory.
 
-What it cannot see: whether the predictions are those of the model (the images are not in the
-bundle), and whether somebody who made up a whole run has sealed it. Against the latter stands the
-manifest's hash in the registry: `expected`.
+What it cannot see: whether the predictions are those of the models (the images are not in the
+bundle), what the champion's threshold is and what it learned from (the registry and the champion's
+own run tell), and whether somebody who made up a whole run has sealed it. Against the latter stands
+the manifest's hash in the registry: `expected`.
 """
 
 import json
@@ -18,6 +20,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic import BaseModel
 
+from tasks.comparison import COLUMN, compared
 from tasks.contracts import (
     Evaluated,
     Frozen,
@@ -279,6 +282,49 @@ def _the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
     return f"all figures follow from {len(predictions)} predictions, made anew"
 
 
+def _the_comparison_follows_from_the_predictions(bundle: Bundle) -> str:
+    evaluated = _record(bundle, Evaluated)
+    predictions = bundle.table("evaluate", evaluated.predictions)
+    comparison = evaluated.champion.comparison if evaluated.champion else None
+    asked = COLUMN in predictions
+    if asked != (comparison is not None):
+        raise _flaw(
+            "the predictions and the comparison with the champion do not belong together",
+            "a comparison, for the champion answered" if asked else "none, for none answered",
+            "no comparison" if asked else "a comparison",
+        )
+    if comparison is None:
+        _same_said_of_the_champion(evaluated, {})
+        return "no champion answered, and none is compared with"
+    lesions = by_lesion(predictions, (*evaluated.classes, COLUMN))
+    again = compared(lesions, evaluated.threshold, comparison.threshold)
+    difference = first_difference(comparison, again)
+    if difference:
+        raise _flaw(
+            "the comparison with the champion does not follow from the predictions", *difference
+        )
+    misses = lesions[COLUMN] < comparison.threshold
+    _same_said_of_the_champion(
+        evaluated, dict(zip(lesions["image_ids"], misses.map(bool), strict=True))
+    )
+    return (
+        f"the comparison with the champion follows from the predictions, made anew: "
+        f"{len(again.lost)} of {again.sensitivity.n} melanomas are found by it alone"
+    )
+
+
+def _same_said_of_the_champion(evaluated: Evaluated, misses: dict[str, bool]) -> None:
+    """Of each missed melanoma the record says whether the champion misses it too."""
+    for each in evaluated.missed:
+        again = misses.get(" ".join(each.image_ids))
+        if each.by_champion is not again:
+            raise _flaw(
+                f"whether the champion misses {each.image_ids[0]} too is told otherwise",
+                f"by_champion {again}",
+                f"by_champion {each.by_champion}",
+            )
+
+
 def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
     evaluated, verdict = _record(bundle, Evaluated), _record(bundle, Verdict)
     parts = bundle.table("split", _record(bundle, Split).parts)
@@ -348,6 +394,7 @@ CHECKS: tuple[Callable[..., str], ...] = (
     _copies_are_of_training_images,
     _the_model_is_one_that_was_trained,
     _the_figures_follow_from_the_predictions,
+    _the_comparison_follows_from_the_predictions,
     _the_verdict_follows_from_the_figures,
     _the_libraries_are_listed,
 )

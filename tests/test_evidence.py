@@ -10,19 +10,22 @@ from typing import Any
 import pandas as pd
 import pytest
 from deliveries import BEFORE_REGISTER as BEFORE
-from deliveries import do
+from deliveries import do, run_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.card import card_as_html
 from tasks.contracts import Evaluated, Registered, Verdict
+from tasks.deliver import deliver
 from tasks.environment import distributions, plain
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence
 from tasks.promote import promote
 from tasks.registry import mlflow_client
 from tasks.run import Run, sha256
+from tasks.storage import open_store
+from tasks.synthesize import synthesize
 from tasks.verify import verify
 
 
@@ -57,7 +60,8 @@ def test_the_evidence_of_a_run_holds_also_far_from_its_store(run: Run, copied: P
     assert verified.run == run.name
     assert verified.decision == "pass"
     assert verified.model_sha256 == registered.model_sha256
-    assert len(verified.held) == 11
+    assert len(verified.held) == 12
+    assert "no champion answered, and none is compared with" in verified.held
 
 
 def test_a_bundle_holds_what_a_person_needs_to_check_a_model(sealed: Path) -> None:
@@ -221,6 +225,77 @@ def test_a_figure_that_the_predictions_do_not_bear_is_caught_though_sealed_anew(
     with pytest.raises(Corrupt, match="a figure does not follow from the predictions") as caught:
         verify(str(copied))
     assert "auc.value" in caught.value.expected
+
+
+@pytest.fixture(scope="module")
+def beside_a_champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evidence of a model that was judged beside the champion, which another seed gave."""
+    folder = tmp_path_factory.mktemp("beside")
+    synthesize(folder / "drawn", scale=0.25)
+    store = open_store(str(folder / "store"))
+    deliver(store, folder / "drawn")
+    small: dict[str, Any] = {"epochs": 1, "minimum_groups": 4, "recipes": ("baseline",)}
+    first = run_of(store, "first", policy="smoke", **small)
+    do(first, *BEFORE, "register")
+    promote(first)
+    second = run_of(store, "second", policy="smoke", seed=2, **small)
+    do(second, *BEFORE)
+    keep_evidence(second)
+    return Path(store.uri, "runs", "second", "evidence")
+
+
+def test_a_true_comparison_with_a_champion_holds(beside_a_champion: Path) -> None:
+    evaluated = json.loads((beside_a_champion / "evaluate/record.json").read_text())
+
+    assert evaluated["champion"]["comparison"]["sensitivity"]["n"] > 0
+    held = verify(str(beside_a_champion)).held
+    assert [said for said in held if "comparison with the champion follows" in said]
+
+
+def lose_less(content: Any) -> None:
+    compared = content["champion"]["comparison"]
+    compared["lost"] = [*compared["lost"], "ISIC_0000000"][1:]
+
+
+def find_more(content: Any) -> None:
+    content["champion"]["comparison"]["challenger_only"] += 1
+
+
+def separate_better(content: Any) -> None:
+    content["champion"]["comparison"]["auc_difference"]["lower"] += 0.1
+
+
+def keep_silent(content: Any) -> None:
+    content["champion"] = None
+
+
+@pytest.mark.parametrize(
+    ("alter", "place"),
+    [
+        (lose_less, "lost"),
+        (find_more, "challenger_only"),
+        (separate_better, "auc_difference.lower"),
+        (keep_silent, "a comparison"),
+    ],
+)
+def test_an_altered_comparison_is_named_though_sealed_anew(
+    beside_a_champion: Path, tmp_path: Path, alter: Callable[[Any], None], place: str
+) -> None:
+    bundle = Path(shutil.copytree(beside_a_champion, tmp_path / "altered"))
+    reseal(bundle, linked_records(bundle, {"evaluate": alter}))
+    with pytest.raises(Corrupt, match="comparison with the champion") as caught:
+        verify(str(bundle))
+    assert place in caught.value.expected
+
+
+def test_a_champion_that_was_never_asked_is_named_though_sealed_anew(copied: Path) -> None:
+    def praise(content: Any) -> None:
+        content["missed"] = [each | {"by_champion": True} for each in content["missed"]]
+
+    assert json.loads((copied / "evaluate/record.json").read_text())["missed"]
+    reseal(copied, linked_records(copied, {"evaluate": praise}))
+    with pytest.raises(Corrupt, match="whether the champion misses"):
+        verify(str(copied))
 
 
 def test_a_record_made_from_another_is_caught(copied: Path) -> None:
