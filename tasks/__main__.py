@@ -187,7 +187,7 @@ def summary(run: Run, states: dict[str, str]) -> dict[str, Any]:
         "report": f"{run.uri}/report.html",
         "states": states,
         "seconds": {
-            name: record.provenance.seconds
+            name: record.provenance.seconds_in_all
             for name, record in records.items()
             if record and record.provenance
         },
@@ -204,7 +204,7 @@ def _closing_table(run: Run, states: dict[str, str]) -> Table:
         table.add_column(heading, justify="right" if heading == "seconds" else "left")
     for name, state in states.items():
         record = run.record(name)
-        seconds = record.provenance.seconds if record and record.provenance else None
+        seconds = record.provenance.seconds_in_all if record and record.provenance else None
         table.add_row(name, "" if seconds is None else f"{seconds:.1f}", state)
     return table
 

@@ -43,12 +43,21 @@ class Provenance(Frozen):
     reused_from: str | None = Field(description="The run that did the work, if not this one.")
     committed_at: str = Field(description="UTC, ISO 8601.")
     seconds: float = Field(
-        description="Wall time of the step, without interpreter start-up, and without parts that "
-        "were done before it began."
+        description="Wall time of the step, without interpreter start-up, and without its parts."
+    )
+    seconds_of_parts: float = Field(
+        0.0,
+        description="Sum of the wall times of its parts, wherever each was done. Side by side they "
+        "take less by the clock.",
     )
     peak_memory_bytes: int
     machine: str
     image: str | None = Field(None, description="Digest of the container image, if it ran in one.")
+
+    @property
+    def seconds_in_all(self) -> float:
+        """Wall time of the step and of its parts, one after another."""
+        return self.seconds + self.seconds_of_parts
 
 
 class Record(Frozen):

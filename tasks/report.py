@@ -33,7 +33,7 @@ from tasks.contracts import (
 )
 from tasks.errors import BadInput, NotFound
 from tasks.evidence import FOLDER, MANIFEST
-from tasks.figures import at_least, at_most, duration, percent
+from tasks.figures import at_least, at_most, duration, percent, plural
 from tasks.findings import findings
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pictures import missed, samples
@@ -114,6 +114,7 @@ def _environment() -> Environment:
         "at_least": at_least,
         "at_most": at_most,
         "duration": duration,
+        "plural": plural,
         "lower_bound": lambda figure: lower_bound(figure.successes, figure.n),
         "upper_bound": lambda figure: upper_bound(figure.successes, figure.n),
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),

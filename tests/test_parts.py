@@ -2,8 +2,9 @@
 
 import secrets
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -239,17 +240,20 @@ class Painter:
 
     done: list[str] = field(default_factory=list)
     fails: str = ""
+    lasts: Callable[[float], None] = lambda seconds: None
 
     def paint_part(self, run: Run, recipe: str) -> PaintedPart:
         if recipe == self.fails:
             raise Momentary("the brush broke")
         self.done.append(recipe)
+        self.lasts(7)
         run.progress(1, 2, f"{recipe}: half")
         said = f"{recipe}, {run.config.seed}, {run.config.recipes}"
         return PaintedPart(layer=run.keep("layer", said.encode()))
 
     def paint(self, run: Run, parts: tuple[PaintedPart, ...]) -> Painted:
         self.done.append("joined")
+        self.lasts(1)
         return Painted(layers=tuple(part.layer for part in parts))
 
 
@@ -325,6 +329,26 @@ def test_the_progress_of_parts_adds_up(store: Store, painter: Painter) -> None:
 
     assert seen == [(1, 4), (3, 4)]
     assert b'"done": 1, "total": 2' in store.read("runs/test/paint/balanced/progress.json")
+
+
+@on_a_directory
+@pytest.mark.parametrize("apart", ["", "baseline"])
+def test_the_seconds_of_parts_are_told_once_wherever_they_were_done(
+    store: Store, painter: Painter, monkeypatch: pytest.MonkeyPatch, apart: str
+) -> None:
+    """Each part takes 7 s and the joining 1 s, done here or by another machine before."""
+    clock = [0.0]
+    monkeypatch.setattr("tasks.run.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    painter.lasts = lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+    if apart:
+        paint(store, "first", "baseline", "balanced", part=apart)
+
+    first = paint(store, "first", "baseline", "balanced").provenance
+    assert (first.seconds, first.seconds_of_parts, first.seconds_in_all) == (1, 14, 15)
+    assert list(first.parts) == ["baseline", "balanced"]
+
+    again = paint(store, "second", "baseline", "balanced").provenance
+    assert (again.reused_from, again.seconds_in_all) == ("first", 0)  # what it took this run
 
 
 @on_a_directory

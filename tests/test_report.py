@@ -597,6 +597,24 @@ def test_the_same_records_give_the_same_page_but_for_its_date(tmp_path):
     assert date.sub("", first) == date.sub("", second)
 
 
+def test_a_step_in_parts_is_told_with_the_seconds_of_its_parts(tmp_path):
+    run = make_run(tmp_path)
+    records = make_records(run)
+    plain = text_of(page_of(run, records))
+    assert "train12.3 s" in plain
+    assert "in parts" not in plain
+
+    train = records["train"]
+    provenance = train.provenance.model_copy(
+        update={"parts": {"baseline": "0" * 64, "balanced": "1" * 64}, "seconds_of_parts": 70.0}
+    )
+    records["train"] = train.model_copy(update={"provenance": provenance})
+    text = text_of(page_of(run, records))
+    assert "train82.3 s, 2 parts" in text
+    assert "2 parts: 70.0 s" in text
+    assert "evaluate12.3 s" in text
+
+
 def test_the_gate_table_shows_each_rule(tmp_path):
     run = make_run(tmp_path)
     records = make_records(run)
