@@ -9,15 +9,17 @@ rewritten, so nothing that ends half-way or side by side can spoil what is known
 import hashlib
 import logging
 import os
-from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tasks.config import Retraining
 from tasks.contracts import Artifact
 from tasks.errors import BadInput
 from tasks.images import THUMBNAIL_PX, Decoded, Refused, decode
@@ -37,8 +39,10 @@ FILE_COLUMNS = ("key", "size_bytes", "sha256", *FOUND, *PACKED, "law", "reason")
 FILE_TYPES = {name: COLUMNS[name] for name in FILE_COLUMNS}
 TYPES = FILE_TYPES | {"etag": "str", "shard_etag": "str"}
 
-# Files that are held in memory, read but not yet decoded.
-AHEAD = 16
+# Files that a thread is handed at once: one by one, small files cost noticeably more.
+GROUP = 16
+# Groups that are held in memory, read but not yet decoded.
+AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -115,28 +119,46 @@ def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
         One row per file, with `FILE_COLUMNS`.
     """
     rows: list[Row] = []
-    found: dict[str, Future[Decoded | Refused]] = {}
-    decoding: deque[Future[Decoded | Refused]] = deque()
-    contents = read_many(run.store, [entry.key for entry in entries])
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders and hashlib release the GIL
-        for entry, data in zip(entries, contents, strict=True):
-            digest = hashlib.sha256(data).hexdigest()
-            rows.append({"key": entry.key, "size_bytes": len(data), "sha256": digest})
-            if before := known.content(digest):
-                rows[-1] |= before
-            elif digest not in found:
-                found[digest] = threads.submit(
-                    decode,
-                    data,
-                    packed_px=run.config.packed_size,
-                    maximum_megapixels=run.config.maximum_megapixels,
-                )
-                decoding.append(found[digest])
-                if len(decoding) > AHEAD:
-                    decoding.popleft().result()
-        described = _packed(run, {digest: each.result() for digest, each in found.items()})
+    described = _packed(run, decode_many(_unknown(run, entries, known, rows), run.config))
     told = [row | described.get(row["sha256"], {}) for row in rows]
     return pd.DataFrame(told, columns=list(FILE_COLUMNS)).astype(FILE_TYPES)
+
+
+def _unknown(
+    run: Run, entries: list[Entry], known: Known, rows: list[Row]
+) -> Iterator[tuple[str, bytes]]:
+    """SHA-256 and bytes of each content that is not known, once; appends a row for every file."""
+    seen = set()
+    contents = read_many(run.store, [entry.key for entry in entries])
+    for entry, data in zip(entries, contents, strict=True):
+        digest = hashlib.sha256(data).hexdigest()
+        rows.append({"key": entry.key, "size_bytes": len(data), "sha256": digest})
+        if before := known.content(digest):
+            rows[-1] |= before
+        elif digest not in seen:
+            seen.add(digest)
+            yield digest, data
+
+
+def decode_many(
+    contents: Iterable[tuple[str, bytes]], config: Retraining
+) -> dict[str, Decoded | Refused]:
+    """Decode named contents in threads; a name each, in the order of `contents`."""
+    groups: list[Future[dict[str, Decoded | Refused]]] = []
+    contents = iter(contents)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders and hashlib release the GIL
+        while group := list(islice(contents, GROUP)):
+            groups.append(threads.submit(_decode_group, group, config))
+            if len(groups) > AHEAD:
+                groups[-AHEAD - 1].result()
+    return {name: each for group in groups for name, each in group.result().items()}
+
+
+def _decode_group(
+    group: list[tuple[str, bytes]], config: Retraining
+) -> dict[str, Decoded | Refused]:
+    limits = {"packed_px": config.packed_size, "maximum_megapixels": config.maximum_megapixels}
+    return {name: decode(data, **limits) for name, data in group}
 
 
 def _packed(run: Run, found: dict[str, Decoded | Refused]) -> dict[str, Row]:

@@ -26,7 +26,7 @@ COLUMNS = {
     "format": "str",
     "pixel_hash": "str",
     "thumbnail": "object",  # 1,024 bytes: uint8 (32, 32), grey
-    "red": "Float64",  # mean of the packed pixels, 0 to 255
+    "red": "Float64",  # mean of the thumbnail before it was grey, 0 to 255
     "green": "Float64",
     "blue": "Float64",
     "perceptual_hash": "str",  # 64 bits, as 16 hexadecimal digits

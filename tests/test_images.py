@@ -4,11 +4,22 @@ import io
 
 import numpy as np
 import pytest
+from cykooz_resizer import CpuExtensions, ResizeOptions, Resizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.images import Decoded, Refused, _decoded_any, _decoded_plain_jpeg, decode
+from tasks import images
+from tasks.images import (
+    PACKING,
+    SHRINKING,
+    Decoded,
+    Refused,
+    _decoded_any,
+    _decoded_plain_jpeg,
+    decode,
+    squeezed,
+)
 
 PACKED = 48
 
@@ -171,3 +182,60 @@ def test_no_damage_to_a_file_ever_escapes_as_an_exception(
         data[place % len(data)] ^= change
     result = decode(bytes(data[: len(data) - cut]), packed_px=PACKED, maximum_megapixels=64)
     assert isinstance(result, Decoded | Refused)
+
+
+def photograph(width: int, height: int) -> np.ndarray:
+    """Smooth colours with some noise, uint8 ``(height, width, 3)``."""
+    random = np.random.default_rng(width)
+    field = Image.fromarray(random.integers(0, 256, (9, 12, 3), np.uint8))
+    smooth = np.asarray(field.resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    return (smooth + random.normal(0, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (60, 40), (613, 431), (31, 180)])
+def test_an_image_is_squeezed_as_pillow_does_with_lanczos(size: tuple[int, int]) -> None:
+    rgb = photograph(*size)
+    theirs = Image.fromarray(rgb).resize((PACKED, PACKED), Image.Resampling.LANCZOS)
+    apart = np.abs(squeezed(rgb, PACKED, PACKING).astype(int) - np.asarray(theirs))
+    assert apart.max() <= 4  # where Lanczos overshoots most
+    assert apart.mean() < 0.3
+    rough = Image.fromarray(rgb).resize((PACKED, PACKED), Image.Resampling.NEAREST)
+    assert np.abs(np.asarray(rough).astype(int) - np.asarray(theirs)).mean() > 1
+
+
+def test_the_thumbnail_is_that_of_the_whole_grey_image() -> None:
+    rgb = photograph(256, 256)
+    grey = Image.fromarray(rgb).convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    result = decode(encoded(Image.fromarray(rgb)), packed_px=180, maximum_megapixels=64)
+    assert isinstance(result, Decoded)
+    ours = np.frombuffer(result.thumbnail, np.uint8).reshape(32, 32).astype(int)
+    assert np.abs(ours - np.asarray(grey)).mean() < 1
+    assert result.colour == pytest.approx(rgb.mean(axis=(0, 1)), abs=1)
+
+
+@pytest.mark.parametrize("options", [PACKING, SHRINKING], ids=["packing", "shrinking"])
+def test_any_instructions_of_a_processor_resize_to_the_same_bytes(
+    options: ResizeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(Resizer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cpu_extensions = CpuExtensions.none
+
+    rgb = photograph(256, 200)
+    fast = squeezed(rgb, PACKED, options)
+    monkeypatch.setattr(images, "Resizer", Plain)
+    assert (squeezed(rgb, PACKED, options) == fast).all()
+
+
+def test_what_turns_a_jpeg_is_looked_for_in_its_head_alone() -> None:
+    plain = encoded(Image.fromarray(photograph(96, 64)), "JPEG")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(Image.fromarray(photograph(96, 64)), "JPEG", exif=exif)
+    assert images._is_marked(turned)
+    assert not images._is_marked(plain)
+    assert not images._is_marked(plain + b"Exif")
+    # A head that is not understood is searched to its end.
+    assert images._is_marked(plain[:2] + b"odd" + plain[2:] + b"Exif")
+    assert not images._is_marked(plain[:2] + b"odd" + plain[2:])

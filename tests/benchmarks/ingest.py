@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.config import Retraining
-from tasks.contents import describe, known
-from tasks.images import THUMBNAIL_PX, decode
+from tasks.contents import decode_many, describe, known
+from tasks.images import THUMBNAIL_PX
 from tasks.likeness import perceptual_hashes, to_hex
 from tasks.run import Run
 from tasks.storage import open_store
@@ -62,14 +62,9 @@ def plain_loop(files: list[bytes]) -> list[object]:
 
 def features(files: list[bytes]) -> list[str]:
     """What ingest computes, without storage."""
-
-    def one(data: bytes) -> bytes:
-        hashlib.sha256(data).hexdigest()
-        decoded = decode(data, packed_px=PACKED_PX, maximum_megapixels=64)
-        return decoded.thumbnail  # type: ignore[union-attr]
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        planes = np.frombuffer(b"".join(threads.map(one, files)), np.uint8)
+    named = ((hashlib.sha256(data).hexdigest(), data) for data in files)
+    found = decode_many(named, Retraining()).values()
+    planes = np.frombuffer(b"".join(each.thumbnail for each in found), np.uint8)  # type: ignore[union-attr]
     return to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
 
 
