@@ -8,6 +8,7 @@ of threads. Nearly all of a copy's time is Pillow's, which does not hold the int
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -124,15 +125,72 @@ def operations(module: Any) -> list[Any]:
     ]
 
 
+class Unturned:
+    """An image that ``RotateRange`` is given, to turn it, crop it, and look at nothing else.
+
+    It turns a canvas that grows with the angle and then throws away up to half of it; here only
+    what it crops is computed, to the same bytes.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+        self.size = image.size
+
+    def rotate(self, degrees: int, *, expand: bool, resample: int) -> "Turned | Image.Image":
+        assert expand
+        if degrees == 0:
+            return self.image
+        return Turned(self.image, degrees, Image.Resampling(resample))
+
+
+class Turned:
+    """An image on the canvas that turning it needs; see `Unturned`.
+
+    The matrix, from canvas to image, is that of Pillow's ``Image.rotate``, in its order of adding.
+    """
+
+    def __init__(self, image: Image.Image, degrees: int, resample: Image.Resampling) -> None:
+        self.image, self.resample = image, resample
+        width, height = image.size
+        angle = -math.radians(degrees % 360.0)
+        self.cos, self.sin = round(math.cos(angle), 15), round(math.sin(angle), 15)
+        x, y = self._from(-width / 2, -height / 2, 0.0, 0.0)
+        self.x, self.y = x + width / 2, y + height / 2
+        corners = [
+            self._from(*each, self.x, self.y)
+            for each in ((0, 0), (width, 0), (width, height), (0, height))
+        ]
+        reach = zip(*corners, strict=True)
+        across, down = (math.ceil(max(ends)) - math.floor(min(ends)) for ends in reach)
+        self.size = (across, down)
+        left, above = -(across - width) / 2.0, -(down - height) / 2.0
+        self.x, self.y = self._from(left, above, self.x, self.y)
+
+    def _from(self, across: float, down: float, x: float, y: float) -> tuple[float, float]:
+        return self.cos * across + self.sin * down + x, -self.sin * across + self.cos * down + y
+
+    def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
+        left, above, right, below = box
+        x, y = self._from(left, above, self.x, self.y)
+        return self.image.transform(
+            (right - left, below - above),
+            Image.Transform.AFFINE,
+            (self.cos, self.sin, x, -self.sin, self.cos, y),
+            self.resample,
+        )
+
+
 def _draw_one(artists: Artists, pixels: Array, seed: str, copy: Array) -> str:
     """Alter one image, ``(side, side, 3)``, into `copy`; returns the names of the operations."""
     artists.generator.seed(hashlib.sha256(seed.encode()).digest())
-    images, applied = [Image.fromarray(pixels)], []
+    image, applied = Image.fromarray(pixels), []
     for operation in artists.operations:
         if artists.generator.uniform(0, 1) < operation.probability:
-            images = operation.perform_operation(images)
-            applied.append(type(operation).__name__)
-    copy[:] = np.asarray(images[0])
+            name = type(operation).__name__
+            given = Unturned(image) if name == "RotateRange" else image
+            image = operation.perform_operation([given])[0]
+            applied.append(name)
+    copy[:] = np.asarray(image)
     return " ".join(applied)
 
 

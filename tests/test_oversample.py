@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.contracts import Artifact, Split
 from tasks.manifest import pixels_of
-from tasks.oversample import Artists, draw, operations
+from tasks.oversample import Artists, Unturned, draw, operations
 from tasks.run import Run
 from tasks.storage import open_store
 
@@ -196,3 +196,18 @@ def test_a_copy_is_what_augmentor_makes_of_its_image_with_that_seed() -> None:
                 names.append(type(operation).__name__)
         assert (np.asarray(images[0]) == copies[number]).all()
         assert " ".join(names) == applied[number]
+
+
+@pytest.mark.parametrize("size", [(180, 180), (97, 60)])
+@pytest.mark.parametrize("degrees", range(-10, 11))
+def test_what_is_cropped_of_a_turned_image_is_what_pillow_turns(
+    degrees: int, size: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image, bicubic = Image.fromarray(pixels), Image.Resampling.BICUBIC
+    whole = image.rotate(degrees, expand=True, resample=bicubic)
+    lazy = Unturned(image).rotate(degrees, expand=True, resample=bicubic)
+    assert lazy.size == whole.size
+    for box in ((0, 0, *whole.size), (7, 9, whole.width - 8, whole.height - 5)):
+        assert (np.asarray(lazy.crop(box)) == np.asarray(whole.crop(box))).all()
+    assert (np.asarray(lazy.crop((7, 9, 27, 29))) != np.asarray(whole.crop((8, 9, 28, 29)))).any()
