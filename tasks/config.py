@@ -101,6 +101,20 @@ class Retraining(BaseModel):
         "Test, to compare with results published on them; whatever shares a lesion with them "
         "leaves training.",
     )
+    evaluation: Literal["test", "cross"] = Field(
+        "test",
+        title="Evaluation",
+        description="test: the model, on the frozen test part. cross: beside it the procedure, by "
+        "cross-validation over all lesions, where the test part holds too few melanomas to tell. "
+        "The gate judges the test part alone, either way. Takes as many trainings as folds.",
+    )
+    folds: int = Field(
+        5,
+        ge=3,
+        le=20,
+        title="Folds",
+        description="Of cross-validation: one is judged, one validates, the others train.",
+    )
     balance_policy: Literal["max", "median", "fixed", "none"] = Field(
         "max",
         title="Oversampling",

@@ -490,7 +490,8 @@ class Figures(Frozen):
         images: How many there are.
         lesions: How many they show.
         classes: Order of `confusion`.
-        threshold: Melanoma probability at or above which a lesion is called melanoma.
+        threshold: Melanoma probability at or above which a lesion is called melanoma; None where
+            several models made the predictions, each with its own.
         sensitivity: Melanoma lesions that are called melanoma, at the threshold.
         specificity: Other lesions that are not.
         prevalence: Share of melanomas where the model will be used, as configured.
@@ -512,7 +513,7 @@ class Figures(Frozen):
     images: int
     lesions: int
     classes: tuple[Diagnosis, ...]
-    threshold: float
+    threshold: float | None
     sensitivity: Proportion
     specificity: Proportion
     prevalence: float | None
@@ -597,6 +598,26 @@ class Champion(Frozen):
     comparison: Comparison | None
 
 
+class CrossEstimate(Frozen):
+    """What the procedure does: models like the chosen one, each on lesions that it never saw.
+
+    An estimate of the procedure, not of the model: none of these models is kept. The intervals
+    count each lesion once and know nothing of the spread between trainings, which no single
+    cross-validation shows (Bengio & Grandvalet, JMLR 5:1089-1105, 2004).
+
+    Attributes:
+        folds: How many; each is judged once, by a model of the others.
+        thresholds: Of each fold's model, from its own validation fold.
+        figures: Over all lesions of training, validation and test part.
+        predictions: Parquet: as those of `Evaluated`, with ``fold`` (from 1) and ``threshold``.
+    """
+
+    folds: int
+    thresholds: tuple[float, ...]
+    figures: Figures
+    predictions: Artifact
+
+
 class Evaluated(Record):
     """The chosen recipe on the frozen test part.
 
@@ -612,6 +633,7 @@ class Evaluated(Record):
         champion: The model in use, on the same lesions; None if there is none.
         predictions: Parquet: image_id, lesion, group, label, source, age_years, sex, site,
             skin_tone, sharpness, a probability for each class, and the champion's of melanoma.
+        cross: Beside the test part, the procedure over all lesions; None unless configured.
     """
 
     recipe: Recipe
@@ -625,6 +647,7 @@ class Evaluated(Record):
     missed: tuple[MissedMelanoma, ...]
     champion: Champion | None
     predictions: Artifact
+    cross: CrossEstimate | None = None
 
 
 Decision = Literal["pass", "fail", "insufficient evidence"]

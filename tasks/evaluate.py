@@ -1,26 +1,34 @@
 """evaluate: recipe and threshold chosen on validation, then the frozen test part scored once."""
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 from scipy.special import logit
 
 from tasks.champion import against, ask_champion
 from tasks.comparison import COLUMN
-from tasks.contracts import Evaluated, Figures, MissedMelanoma, Split, Trained, TrainedRecipe
+from tasks.contracts import (
+    Evaluated,
+    Figures,
+    MissedMelanoma,
+    Oversampled,
+    Split,
+    Trained,
+    TrainedRecipe,
+)
+from tasks.folds import cross_estimate
+from tasks.learner import predicted
 from tasks.ledger import enter_evaluation, hash_of_test_part
-from tasks.lesions import MELANOMA, Diagnosis
+from tasks.lesions import MELANOMA
 from tasks.manifest import pixels_of, read_parquet, to_parquet
 from tasks.network import from_bytes
 from tasks.registry import Version
 from tasks.run import Run, sha256
 from tasks.saliency import drawn, occlusion
-from tasks.scoring import balanced_accuracy, by_lesion, described, figures
+from tasks.scoring import balanced_accuracy, by_lesion, figures, operating_threshold
 from tasks.statistics import proportion
 
 log = logging.getLogger(__name__)
@@ -30,10 +38,13 @@ Array = np.ndarray[Any, Any]
 MAPS = 12  # saliency maps: each takes some eighty predictions
 
 
-def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
+def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled) -> Evaluated:
     """Choose on validation, judge on test, beside the champion.
 
+    With ``evaluation="cross"`` the procedure is judged too, over all lesions: see `tasks.folds`.
+
     Raises:
+        BadInput: The lesions are too few for so many folds.
         Momentary: MLflow cannot say who the champion is.
     """
     parts = read_parquet(run, split.parts)
@@ -51,9 +62,12 @@ def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
         ", ".join(f"{recipe} {value:.3f}" for recipe, value in balanced.items()),
         threshold,
     )
+    crossed = None
+    if run.config.evaluation == "cross":
+        crossed = cross_estimate(run, split, oversampled, chosen.recipe, classes)
     enter_evaluation(run, test, chosen.model.sha256)
     model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
-    predictions = _predicted(model, test, pixels, classes)
+    predictions = predicted(model, test, pixels, classes)
     version, answers = ask_champion(run, pixels)
     asked = not isinstance(answers, str)
     if asked:
@@ -81,6 +95,7 @@ def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
         missed=_missed(run, log_odds, judged, threshold, images, version if asked else None),
         champion=champion,
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
+        cross=crossed,
     )
 
 
@@ -91,7 +106,7 @@ def _choose(
     balanced accuracy of each."""
     pixels = pixels_of(run, validation)
     scored = {
-        each.recipe: _predicted(
+        each.recipe: predicted(
             from_bytes(run.fetch(each.model)), validation, pixels, trained.classes
         )
         for each in trained.recipes
@@ -102,28 +117,6 @@ def _choose(
     best = max(balanced, key=lambda recipe: balanced[recipe])
     chosen = next(each for each in trained.recipes if each.recipe == best)
     return chosen, scored[best], balanced
-
-
-def _predicted(
-    model: keras.Model, rows: pd.DataFrame, pixels: Array, classes: tuple[Diagnosis, ...]
-) -> pd.DataFrame:
-    """What `tasks.scoring` calls predictions."""
-    probabilities = model.predict(pixels, batch_size=64, verbose=0)
-    return described(rows, pixels).assign(
-        **dict(zip(classes, np.asarray(probabilities, float).T, strict=True))
-    )
-
-
-def operating_threshold(lesions: pd.DataFrame, target_sensitivity: float) -> float:
-    """The highest threshold at which at least the target share of melanomas scores at or above.
-
-    Args:
-        lesions: As `by_lesion` gives them, with at least one melanoma.
-        target_sensitivity: 0 to 1.
-    """
-    scores = np.sort(lesions.loc[lesions["label"] == MELANOMA, MELANOMA].to_numpy())[::-1]
-    needed = max(1, math.ceil(target_sensitivity * len(scores) - 1e-9))
-    return float(scores[needed - 1])
 
 
 def _missed(

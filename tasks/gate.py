@@ -1,12 +1,14 @@
 """gate: whether this model may become a challenger, by the rules of a policy.
 
 It believes bounds, not points, and may answer "insufficient evidence". The rules are in
-`tasks.rules`, what is asked in ``tasks/policies/``.
+`tasks.rules`, what is asked in ``tasks/policies/``. It judges the frozen test part alone: what
+cross-validation found is about the procedure, not about this model, and decides nothing.
 """
 
 import logging
 
-from tasks.contracts import Evaluated, Rule, Split, Verdict
+from tasks.contracts import Decision, Evaluated, Rule, Split, Verdict
+from tasks.figures import percent
 from tasks.groups import straddling
 from tasks.ledger import earlier_evaluations, hash_of_test_part
 from tasks.lesions import source_from
@@ -39,7 +41,7 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
     verdict = Verdict(
         decision=decide(rules),
         rules=rules,
-        reason=told(rules),
+        reason=" ".join([told(rules), *beside(decide(rules), evaluated)]),
         warnings=warnings_of(policy, case),
         policy=reference(policy, data),
         leaks=case.leaks,
@@ -59,3 +61,21 @@ def told(rules: tuple[Rule, ...]) -> str:
         first = next((rule for rule in passed if rule.successes is not None), passed[0])
         return f"All {len(passed)} rules that apply hold; {first.reason}"
     return " ".join(rule.reason for rule in rules if rule.decision == decision)
+
+
+def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
+    """What was judged, where there is more than one thing that could be; and where the test part
+    cannot tell, what cross-validation found."""
+    cross = evaluated.cross
+    if cross is None:
+        return []
+    said = ["The frozen test part alone was judged, not cross-validation."]
+    if decision == "insufficient evidence":
+        found, spared = cross.figures.sensitivity, cross.figures.specificity
+        said.append(
+            f"Beside it, {cross.folds}-fold cross-validation, an estimate of the procedure and not "
+            f"of this model: of {found.n} melanoma lesions {found.successes} are found "
+            f"({percent(found.estimate)}), of {spared.n} others {spared.successes} are left alone "
+            f"({percent(spared.estimate)})."
+        )
+    return said

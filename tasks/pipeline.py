@@ -71,6 +71,12 @@ class Step:
     part: Part | str | None = None
 
 
+# Fields that decide what a recipe learns.
+LEARNING = (
+    *("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed"),
+    "checkpoint_minutes",  # changes no result, but is read
+)
+
 PIPELINE: tuple[Step, ...] = (
     Step(
         "ingest",
@@ -117,18 +123,7 @@ PIPELINE: tuple[Step, ...] = (
         "Trains each recipe, keeps its curves and says whether it over- or underfits.",
         needs=("split", "oversample"),
         gives=contracts.Trained,
-        config=(
-            *(
-                "image_size",
-                "recipes",
-                "epochs",
-                "best_epochs",
-                "batch_size",
-                "learning_rate",
-                "seed",
-            ),
-            "checkpoint_minutes",  # changes no result, but is read
-        ),
+        config=("recipes", *LEARNING),
         libraries=("keras",),
         machine="gpu",
         image="train",
@@ -139,14 +134,17 @@ PIPELINE: tuple[Step, ...] = (
     Step(
         "evaluate",
         "Chooses recipe and threshold on validation, then scores the frozen test part once.",
-        needs=("split", "train"),
+        needs=("split", "train", "oversample"),
         gives=contracts.Evaluated,
-        config=("target_sensitivity", "prevalence"),
+        config=(
+            *("target_sensitivity", "prevalence", "evaluation", "folds"),
+            *LEARNING,
+        ),
         libraries=("keras", "scikit-learn", "scipy"),
         outside=("registry",),
         machine="large",
         image="train",
-        memory_mb=4096,
+        memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half
         cpus=4,
     ),
     Step(

@@ -5,6 +5,7 @@ Predictions are a table with a row for each image: ``image_id``, ``lesion``, ``l
 column for each class. Lesions are what is counted: see `tasks.contracts.Figures`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ Array = np.ndarray[Any, Any]
 
 NEVUS: Diagnosis = "nevus"
 KEPT = ("image_id", "group", "label", "source", "age_years", "sex", "site")  # of a manifest
+THRESHOLD = "threshold"  # of a table of predictions: of the model that made them
 # With fewer melanomas or fewer other lesions a subgroup's interval is wider than half the scale.
 FEWEST = 10
 
@@ -56,7 +58,7 @@ AGE_BANDS = ((0, 30), (30, 50), (50, 70), (70, 200))  # years, the upper one exc
 def figures(
     predictions: pd.DataFrame,
     classes: tuple[Diagnosis, ...],
-    threshold: float,
+    threshold: float | None,
     prevalence: dict[Diagnosis, float],
 ) -> Figures:
     """Every figure of a model on labelled images.
@@ -64,12 +66,14 @@ def figures(
     Args:
         predictions: As above, at least one row.
         classes: Names of the columns with probabilities.
-        threshold: Melanoma probability at or above which a lesion is called melanoma.
+        threshold: Melanoma probability at or above which a lesion is called melanoma. None: that
+            of its row, in the column `THRESHOLD`, for predictions of several models.
         prevalence: Of the classes for which it is stated, 0 to 1.
     """
-    lesions = by_lesion(predictions, classes)
+    columns = (*classes, THRESHOLD) if threshold is None else classes
+    lesions = by_lesion(predictions, columns)
     truth, answers = lesions["label"], most_probable(lesions, classes)
-    called = lesions[MELANOMA] >= threshold
+    called = lesions[MELANOMA] >= (lesions[THRESHOLD] if threshold is None else threshold)
     melanoma = truth == MELANOMA
     found, spared = _hits(called, melanoma), _hits(~called, ~melanoma)
     per_class = {name: _of_class(lesions, answers, name, prevalence.get(name)) for name in classes}
@@ -93,7 +97,7 @@ def figures(
         confusion=_confusion(truth, answers, classes),
         calibration=_calibration(lesions, melanoma),
         within_source=_within_source(lesions),
-        subgroups=_subgroups(lesions, threshold),
+        subgroups=_subgroups(lesions, called),
     )
 
 
@@ -129,6 +133,18 @@ def by_lesion(predictions: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFra
         table[column] = grouped[column].first()
     table["age"] = table["age_years"].map(age_band)
     return table.reset_index()
+
+
+def operating_threshold(lesions: pd.DataFrame, target_sensitivity: float) -> float:
+    """The highest threshold at which at least the target share of melanomas scores at or above.
+
+    Args:
+        lesions: As `by_lesion` gives them, with at least one melanoma.
+        target_sensitivity: 0 to 1.
+    """
+    scores = np.sort(lesions.loc[lesions["label"] == MELANOMA, MELANOMA].to_numpy())[::-1]
+    needed = max(1, math.ceil(target_sensitivity * len(scores) - 1e-9))
+    return float(scores[needed - 1])
 
 
 def age_band(years: Any) -> str | None:
@@ -229,18 +245,18 @@ def _within_source(lesions: pd.DataFrame) -> tuple[WithinSource, ...]:
     return tuple(found)
 
 
-def _subgroups(lesions: pd.DataFrame, threshold: float) -> tuple[Subgroup, ...]:
+def _subgroups(lesions: pd.DataFrame, called: pd.Series) -> tuple[Subgroup, ...]:
     found = []
     for trait, column in TRAITS.items():
         for value, part in lesions.groupby(column, sort=True):
-            melanoma, called = part["label"] == MELANOMA, part[MELANOMA] >= threshold
+            melanoma, own = part["label"] == MELANOMA, called[part.index]
             found.append(
                 Subgroup(
                     trait=trait,
                     value=str(value),
                     lesions=len(part),
-                    sensitivity=_hits(called, melanoma),
-                    specificity=_hits(~called, ~melanoma),
+                    sensitivity=_hits(own, melanoma),
+                    specificity=_hits(~own, ~melanoma),
                     auc=_separated(part, melanoma, auc),
                     sufficient=min(melanoma.sum(), (~melanoma).sum()) >= FEWEST,
                 )

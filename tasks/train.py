@@ -1,40 +1,22 @@
 """train: each recipe on the training part, watched on the validation part."""
 
-import json
 import logging
 import math
 from typing import Any
 
-import keras
 import numpy as np
-import pandas as pd
 
-from tasks.batches import SHOWING, Shown
-from tasks.calibration import (
-    at_temperature,
-    calibrated,
-    calibration_error,
-    fit_temperature,
-)
 from tasks.checkpoints import Checkpoints
 from tasks.config import Recipe
 from tasks.contracts import Epoch, Oversampled, Record, Split, Trained, TrainedPart, TrainedRecipe
 from tasks.figures import percent
 from tasks.fitting import Examples, Plan, fit
+from tasks.learner import calibrate, examples, learner_of, with_copies, work_of
 from tasks.lesions import DIAGNOSES, Diagnosis
-from tasks.manifest import pixels_of, read_parquet
-from tasks.network import (
-    BEST_BATCH,
-    SMOOTHING,
-    annealed,
-    build,
-    residual,
-    served,
-    shrink,
-    to_bytes,
-)
+from tasks.manifest import read_parquet
+from tasks.network import to_bytes
 from tasks.registry import mlflow_client
-from tasks.run import CHECKPOINTS, Run, code_hash, sha256
+from tasks.run import CHECKPOINTS, Run
 from tasks.tracking import Diary
 
 log = logging.getLogger(__name__)
@@ -59,12 +41,10 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
         client.search_experiments(max_results=1)
     parts = read_parquet(run, split.parts)
     classes = tuple(name for name in DIAGNOSES if name in set(parts["label"]))
-    training = _load(run, parts[parts["side"] == "train"], classes)
-    validation = _load(run, parts[parts["side"] == "validation"], classes)
+    training = examples(run, parts[parts["side"] == "train"], classes)
+    validation = examples(run, parts[parts["side"] == "validation"], classes)
     if recipe == "balanced":
-        copies = _load(run, read_parquet(run, oversampled.copies), classes)
-        images, labels = (np.concatenate(pair) for pair in zip(training, copies, strict=True))
-        training = images, labels
+        training = with_copies(run, training, read_parquet(run, oversampled.copies), classes)
     return TrainedPart(
         classes=classes,
         trained=_train_one(run, recipe, training, validation, classes, (split, oversampled)),
@@ -78,12 +58,6 @@ def train(
     return Trained(classes=parts[0].classes, recipes=tuple(part.trained for part in parts))
 
 
-def _load(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Examples:
-    """Pixels, uint8 ``(n, image_size, image_size, 3)``, and classes, int ``(n,)``."""
-    labels = rows["label"].map({name: index for index, name in enumerate(classes)})
-    return shrink(pixels_of(run, rows), run.config.image_size), labels.to_numpy(int)
-
-
 def _train_one(
     run: Run,
     recipe: Recipe,
@@ -92,8 +66,8 @@ def _train_one(
     classes: tuple[Diagnosis, ...],
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
-    model, learner, shown, plan = _learner(run, recipe, training, len(classes))
-    work = _work(run, recipe, records)
+    model, learner, shown, plan = learner_of(run.config, recipe, training, len(classes))
+    work = work_of(run, "train", recipe, records)
     data = {f"{type(record).__name__.lower()}_sha256": record.content_hash for record in records}
     diary = Diary(run, recipe, classes, work, data)
 
@@ -108,7 +82,7 @@ def _train_one(
         fitted = fit(learner, shown, validation, plan, checkpoints=checkpoints, watch=watch)
     said = finding(recipe, fitted.epochs, fitted.best_epoch, _entropy(training[1]))
     log.info(said)
-    model, temperature, errors = _calibrated(model, validation)
+    model, temperature, errors = calibrate(model, validation)
     trained = TrainedRecipe(
         recipe=recipe,
         model=run.keep(f"{recipe}.keras", to_bytes(model)),
@@ -122,75 +96,6 @@ def _train_one(
         mlflow_run="",
     )
     return trained.model_copy(update={"mlflow_run": diary.closed(trained)})
-
-
-def _calibrated(
-    model: keras.Model, validation: Examples
-) -> tuple[keras.Model, float, tuple[float, float]]:
-    """The model with its temperature, and its calibration error before and after."""
-    inputs, labels = validation
-    answers = model.predict(inputs, batch_size=64, verbose=0)
-    temperature = fit_temperature(answers, labels)
-    before = calibration_error(answers, labels)
-    after = calibration_error(at_temperature(answers, temperature), labels)
-    log.info(
-        "A temperature of %.2f takes the calibration error on validation from %.3f to %.3f.",
-        temperature, before, after,
-    )  # fmt: skip
-    return calibrated(model, temperature), temperature, (before, after)
-
-
-def _learner(
-    run: Run, recipe: Recipe, training: Examples, classes: int
-) -> tuple[keras.Model, keras.Model, Examples, Plan]:
-    """The model to save, the model to fit (which holds its weights), what to fit it on, and how."""
-    config = run.config
-    if recipe != "best":
-        model = build(
-            recipe,
-            image_size=config.image_size,
-            classes=classes,
-            learning_rate=config.learning_rate,
-            seed=config.seed,
-        )
-        plan = Plan(epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
-        return model, model, training, plan
-    pixels, labels = training
-    batch = min(BEST_BATCH, len(labels))
-    whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
-    network = residual(classes, config.seed)
-    learner = Shown(
-        network,
-        pixels,
-        labels,
-        classes=classes,
-        side=config.image_size,
-        showing=SHOWING,
-        smoothing=SMOOTHING,
-        seed=config.seed,
-    )
-    learner.compile(annealed(config.best_epochs * whole // batch), jit_compile=False)
-    plan = Plan(
-        epochs=config.best_epochs,
-        batch_size=batch,
-        seed=config.seed,
-        draw=lambda generator: generator.permutation(len(labels))[:whole],
-    )
-    numbers = np.arange(len(labels), dtype=np.int32)
-    return served(network, config.image_size, recipe), learner, (numbers, labels), plan
-
-
-def _work(run: Run, recipe: Recipe, records: tuple[Record, ...]) -> str:
-    """The hash of all that the trained weights depend on; what a checkpoint belongs to."""
-    chosen = ("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed")
-    parts = {
-        "recipe": recipe,
-        "data": [record.content_hash for record in records],
-        "code": code_hash("train"),
-        "keras": [keras.__version__, keras.backend.backend()],
-        "config": run.config.model_dump(mode="json", include=set(chosen)),
-    }
-    return sha256(json.dumps(parts, sort_keys=True).encode())
 
 
 def _tell(run: Run, recipe: Recipe, plan: Plan, epochs: tuple[Epoch, ...]) -> None:

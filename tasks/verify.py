@@ -2,9 +2,9 @@
 
 Checks in this order, and stops at the first that does not hold: no file was changed, added or
 taken away; the records follow from each other; the split lets no group straddle; copies are of
-training images; the figures follow from the predictions, and so does the comparison with the
-champion; the verdict follows from the figures and the policy. Needs neither Airflow nor MLflow, nor
-any network for a bundle in a directory.
+training images; the figures follow from the predictions, and so do the comparison with the champion
+and what cross-validation found; the verdict follows from the figures and the policy. Needs neither
+Airflow nor MLflow, nor any network for a bundle in a directory.
 
 What it cannot see: whether the predictions are those of the models (the images are not in the
 bundle), what the champion's threshold is and what it learned from (the registry and the champion's
@@ -325,6 +325,40 @@ def _same_said_of_the_champion(evaluated: Evaluated, misses: dict[str, bool]) ->
             )
 
 
+def _the_cross_estimate_follows_from_its_predictions(bundle: Bundle) -> str:
+    evaluated = _record(bundle, Evaluated)
+    config = evaluated.provenance.config if evaluated.provenance else None
+    assert config  # checked with the records
+    cross = evaluated.cross
+    if (cross is not None) != (config.evaluation == "cross"):
+        raise _flaw("cross-validation is not as configured", config.evaluation, str(bool(cross)))
+    if cross is None:
+        return "no cross-validation was asked for, and none is told of"
+    parts = bundle.table("split", _record(bundle, Split).parts)
+    predictions = bundle.table("evaluate", cross.predictions)
+    columns = ["image_id", "label", "group"]
+    ours, theirs = (
+        sorted(map(tuple, each[columns].to_numpy(str))) for each in (predictions, parts)
+    )
+    if ours != theirs:
+        raise _flaw(
+            "cross-validation did not judge each image once",
+            f"{len(theirs)} images",
+            f"{len(ours)}",
+        )
+    torn = predictions.groupby("group")["fold"].nunique()
+    if (torn > 1).any():
+        raise _flaw("a group stands in several folds", "none does", str(torn[torn > 1].index[0]))
+    bars = tuple((n + 1, bar) for n, bar in enumerate(cross.thresholds))
+    found = tuple(sorted(set(zip(predictions["fold"], predictions["threshold"], strict=True))))
+    difference = first_difference(bars, found) or first_difference(
+        cross.figures, figures(predictions, evaluated.classes, None, config.prevalence)
+    )
+    if difference:
+        raise _flaw("cross-validation does not follow from its predictions", *difference)
+    return f"cross-validation follows from {len(predictions)} predictions, each image judged once"
+
+
 def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
     evaluated, verdict = _record(bundle, Evaluated), _record(bundle, Verdict)
     parts = bundle.table("split", _record(bundle, Split).parts)
@@ -395,6 +429,7 @@ CHECKS: tuple[Callable[..., str], ...] = (
     _the_model_is_one_that_was_trained,
     _the_figures_follow_from_the_predictions,
     _the_comparison_follows_from_the_predictions,
+    _the_cross_estimate_follows_from_its_predictions,
     _the_verdict_follows_from_the_figures,
     _the_libraries_are_listed,
 )

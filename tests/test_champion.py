@@ -12,9 +12,9 @@ import pytest
 from deliveries import run_of
 from judged import MELANOMA_POLICY, case_of
 
-from tasks.contracts import Evaluated, Split, Trained, TrainedRecipe
+from tasks import evaluate as step
+from tasks.contracts import Evaluated, Oversampled, Split, Trained, TrainedRecipe
 from tasks.errors import BadInput
-from tasks.evaluate import evaluate
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import read_parquet, table, to_npy, to_parquet
 from tasks.network import build, to_bytes
@@ -54,6 +54,11 @@ def split_of(run: Run) -> Split:
     parts = table(rows)
     parts = parts.sort_values("image_id", ignore_index=True).assign(side=side, group="")
     return Split.model_construct(parts=run.keep("parts.parquet", to_parquet(parts)))
+
+
+def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
+    """Without cross-validation, which alone looks at copies."""
+    return step.evaluate(run, split, trained, Oversampled.model_construct())
 
 
 def trained_of(run: Run, seed: int) -> Trained:

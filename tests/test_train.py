@@ -15,13 +15,13 @@ from tasks.calibration import at_temperature, calibration_error
 from tasks.contracts import Epoch
 from tasks.deliver import deliver
 from tasks.errors import Halt
-from tasks.evaluate import by_lesion, operating_threshold
 from tasks.fitting import cross_entropy
 from tasks.images import decode
 from tasks.lesions import MELANOMA
 from tasks.manifest import pixels_of
 from tasks.network import build, from_bytes, shrink, to_bytes
 from tasks.run import Run
+from tasks.scoring import by_lesion, operating_threshold
 from tasks.storage import open_store
 from tasks.synthesize import synthesize
 from tasks.train import finding

@@ -235,7 +235,8 @@ def test_a_step_reads_no_field_that_reuse_does_not_know_of(step: Step) -> None:
 
 
 def test_reading_a_field_is_seen_however_it_is_reached() -> None:
-    assert fields_read("train") >= {"epochs", "image_size", "learning_rate"}
+    assert fields_read("learner") >= {"epochs", "image_size", "learning_rate"}
+    assert {"learner", "network"} <= all_it_imports("train")
     assert "tasks.network" in {f"tasks.{name}" for name in all_it_imports("train")}
 
 

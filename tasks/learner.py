@@ -1,0 +1,137 @@
+"""A recipe made ready to learn: examples, network, plan; and its temperature afterwards.
+
+`train` keeps what comes of it; `tasks.folds` judges by it and throws it away.
+"""
+
+import json
+import logging
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from tasks.batches import SHOWING, Shown
+from tasks.calibration import (
+    at_temperature,
+    calibrated,
+    calibration_error,
+    fit_temperature,
+)
+from tasks.config import Recipe, Retraining
+from tasks.contracts import Record
+from tasks.fitting import Examples, Plan
+from tasks.lesions import Diagnosis
+from tasks.manifest import pixels_of
+from tasks.network import BEST_BATCH, SMOOTHING, annealed, build, residual, served, shrink
+from tasks.run import Run, code_hash, sha256
+from tasks.scoring import described
+
+log = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+
+
+def examples(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Examples:
+    """Pixels, uint8 ``(n, image_size, image_size, 3)``, and classes, int ``(n,)``."""
+    labels = rows["label"].map({name: index for index, name in enumerate(classes)})
+    return shrink(pixels_of(run, rows), run.config.image_size), labels.to_numpy(int)
+
+
+def with_copies(
+    run: Run, training: Examples, copies: pd.DataFrame, classes: tuple[Diagnosis, ...]
+) -> Examples:
+    """Training examples, and those copies behind them; copies are of training images only."""
+    if copies.empty:  # no pixels have no side to be joined by
+        return training
+    drawn = examples(run, copies, classes)
+    images, labels = (np.concatenate(pair) for pair in zip(training, drawn, strict=True))
+    return images, labels
+
+
+def learner_of(
+    config: Retraining, recipe: Recipe, training: Examples, classes: int
+) -> tuple[keras.Model, keras.Model, Examples, Plan]:
+    """The model to save, the model to fit (which holds its weights), what to fit it on, and how."""
+    if recipe != "best":
+        model = build(
+            recipe,
+            image_size=config.image_size,
+            classes=classes,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+        )
+        plan = Plan(epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+        return model, model, training, plan
+    pixels, labels = training
+    batch = min(BEST_BATCH, len(labels))
+    whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
+    network = residual(classes, config.seed)
+    learner = Shown(
+        network,
+        pixels,
+        labels,
+        classes=classes,
+        side=config.image_size,
+        showing=SHOWING,
+        smoothing=SMOOTHING,
+        seed=config.seed,
+    )
+    learner.compile(annealed(config.best_epochs * whole // batch), jit_compile=False)
+    plan = Plan(
+        epochs=config.best_epochs,
+        batch_size=batch,
+        seed=config.seed,
+        draw=lambda generator: generator.permutation(len(labels))[:whole],
+    )
+    numbers = np.arange(len(labels), dtype=np.int32)
+    return served(network, config.image_size, recipe), learner, (numbers, labels), plan
+
+
+def work_of(
+    run: Run, step: str, recipe: Recipe, records: tuple[Record, ...], part: str = ""
+) -> str:
+    """The hash of all that the trained weights depend on; what a checkpoint belongs to."""
+    chosen = ("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed")
+    parts = {
+        "recipe": recipe,
+        "data": [record.content_hash for record in records],
+        "code": code_hash(step),
+        "part": part,
+        "keras": [keras.__version__, keras.backend.backend()],
+        "config": run.config.model_dump(mode="json", include=set(chosen)),
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def calibrate(
+    model: keras.Model, validation: Examples
+) -> tuple[keras.Model, float, tuple[float, float]]:
+    """The model with its temperature, and its calibration error before and after."""
+    inputs, labels = validation
+    answers = model.predict(inputs, batch_size=64, verbose=0)
+    temperature = fit_temperature(answers, labels)
+    before = calibration_error(answers, labels)
+    after = calibration_error(at_temperature(answers, temperature), labels)
+    log.info(
+        "A temperature of %.2f takes the calibration error on validation from %.3f to %.3f.",
+        temperature, before, after,
+    )  # fmt: skip
+    return calibrated(model, temperature), temperature, (before, after)
+
+
+def predicted(
+    model: keras.Model, rows: pd.DataFrame, pixels: Array, classes: tuple[Diagnosis, ...]
+) -> pd.DataFrame:
+    """What `tasks.scoring` calls predictions: a row for each image, in their order.
+
+    Args:
+        model: From images to class probabilities, with its own preprocessing.
+        rows: Of the manifest or a later table.
+        pixels: Of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
+        classes: What the outputs stand for.
+    """
+    probabilities = model.predict(pixels, batch_size=64, verbose=0)
+    return described(rows, pixels).assign(
+        **dict(zip(classes, np.asarray(probabilities, float).T, strict=True))
+    )
