@@ -95,6 +95,9 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         variable.assign(values)
         return variable
 
+    def build(self, numbers: Any) -> None:
+        """Nothing is left to build; Keras warns where a model does not say so."""
+
     def call(self, numbers: Any, training: bool = False) -> Any:
         """In training, logits and truth, ``(n, classes)`` each, of the images of these numbers."""
         if not training:

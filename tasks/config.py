@@ -12,7 +12,7 @@ from tasks.errors import BadInput
 from tasks.lesions import Diagnosis
 from tasks.parts import BUCKETS
 
-Recipe = Literal["baseline", "regularized", "balanced", "best"]
+Recipe = Literal["baseline", "regularized", "balanced", "best", "transfer"]
 
 PolicyName = Literal["melanoma", "synthetic", "smoke"]  # the files of tasks/policies
 
@@ -142,7 +142,16 @@ class Retraining(BaseModel):
         title="Recipes",
         description="Networks to train; validation data chooses one. baseline: plain CNN. "
         "regularized: online augmentation and dropout. balanced: oversampled data, dropout and "
-        "batch normalization. best: residual, strongly augmented, aimed at balanced accuracy.",
+        "batch normalization. best: residual, strongly augmented, aimed at balanced accuracy. "
+        "transfer: MobileNetV2 that knows ImageNet, first frozen, then fine-tuned.",
+    )
+    transfer_weights: str = Field(
+        "",
+        max_length=500,
+        pattern=r"^$|^[\w.-][\w./-]*\.h5$",
+        title="Weights for transfer",
+        description="Key, in the store, of the weights (.h5, without top) that the recipe "
+        "transfer begins with. Empty: Keras fetches ImageNet's, which needs a way out.",
     )
     epochs: int = Field(
         20,

@@ -147,7 +147,7 @@ def _judged(
     own = copies[copies["source_key"].isin(rest["key"])]
     training = with_copies(run, examples(run, rest, classes), own, classes)
     validation = examples(run, tuning, classes)
-    model, learner, shown, plan = learner_of(run.config, recipe, training, len(classes))
+    model, learner, shown, plan = learner_of(run, recipe, training, len(classes))
     fit(
         learner,
         shown,

@@ -18,12 +18,23 @@ from tasks.calibration import (
     calibration_error,
     fit_temperature,
 )
-from tasks.config import Recipe, Retraining
+from tasks.config import Recipe
 from tasks.contracts import Record
 from tasks.fitting import Examples, Plan
 from tasks.lesions import Diagnosis
 from tasks.manifest import pixels_of
-from tasks.network import BEST_BATCH, SMOOTHING, annealed, build, residual, served, shrink
+from tasks.network import (
+    BEST_BATCH,
+    SMOOTHING,
+    annealed,
+    build,
+    residual,
+    served,
+    shrink,
+    transfer_phases,
+    transferred,
+)
+from tasks.pretrained import outside_state, weights_of
 from tasks.run import Run, code_hash, sha256
 from tasks.scoring import described
 
@@ -50,9 +61,15 @@ def with_copies(
 
 
 def learner_of(
-    config: Retraining, recipe: Recipe, training: Examples, classes: int
+    run: Run, recipe: Recipe, training: Examples, classes: int
 ) -> tuple[keras.Model, keras.Model, Examples, Plan]:
     """The model to save, the model to fit (which holds its weights), what to fit it on, and how."""
+    config = run.config
+    if recipe == "transfer":
+        model = transferred(config.image_size, classes, weights_of(run), config.seed)
+        phases = transfer_phases(config.epochs, config.learning_rate)
+        plan = Plan(config.epochs, config.batch_size, config.seed, phases)
+        return model, model, training, plan
     if recipe != "best":
         model = build(
             recipe,
@@ -98,6 +115,7 @@ def work_of(
         "data": [record.content_hash for record in records],
         "code": code_hash(step),
         "part": part,
+        "weights": outside_state(run),
         "keras": [keras.__version__, keras.backend.backend()],
         "config": run.config.model_dump(mode="json", include=set(chosen)),
     }

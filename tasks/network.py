@@ -8,15 +8,18 @@ those that the public notebooks on the nine-class set walk through, after Tensor
 import io
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
 
 from tasks.config import Recipe
+from tasks.errors import BadInput
 
 Array = np.ndarray[Any, Any]
 
@@ -144,18 +147,24 @@ def _normalized(x: Any, filters: int, *, side: int, stride: int = 1, gamma: str 
     return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer=gamma)(x)
 
 
-def annealed(steps: int) -> keras.optimizers.Optimizer:
+def annealed(
+    steps: int,
+    *,
+    rate: float = BEST_LEARNING_RATE,
+    weight_decay: float = BEST_WEIGHT_DECAY,
+    averaged_steps: int = AVERAGED_STEPS,
+) -> keras.optimizers.Optimizer:
     """AdamW for so many steps: linear warm-up, then a cosine to zero (Loshchilov & Hutter, 2017),
-    and a moving average of the weights."""
+    and a moving average of the weights, which reaches back `averaged_steps`."""
     warm = max(1, round(WARM_UP * steps))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm), warmup_target=BEST_LEARNING_RATE, warmup_steps=warm
+    falling = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
     )
     optimizer = keras.optimizers.AdamW(
-        rate,
-        weight_decay=BEST_WEIGHT_DECAY,
+        falling,
+        weight_decay=weight_decay,
         use_ema=True,
-        ema_momentum=1 - 1 / min(AVERAGED_STEPS, max(2, steps // 10)),
+        ema_momentum=1 - 1 / min(averaged_steps, max(2, steps // 10)),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
@@ -166,6 +175,95 @@ def served(network: keras.Model, image_size: int, name: str) -> keras.Model:
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     x = layers.Resizing(image_size, image_size, antialias=True)(image)
     return keras.Model(image, layers.Softmax()(network(x)), name=name)
+
+
+# transfer ---------------------------------------------------------------------------------------
+
+# Passes over which only the new head learns, as a share of all: random answers would otherwise
+# wash out what the backbone knows. Then all of it, in small steps (Keras's guide "Transfer
+# learning & fine-tuning"), but for batch normalization, whose averages are ImageNet's.
+FROZEN_SHARE = 0.25
+FINE_STEPS = 0.02  # of the learning rate
+BACKBONE = "mobilenetv2"  # Sandler et al., CVPR 2018; 2.3 million parameters without its top
+
+
+def transferred(image_size: int, classes: int, weights: bytes | None, seed: int) -> keras.Model:
+    """MobileNetV2 with a new head, not compiled; see `transfer_phases`.
+
+    Args:
+        image_size: Side that it reduces its input to, in pixels.
+        classes: Number of its outputs.
+        weights: Of the backbone without its top, the content of an ``.h5`` file; None to let
+            Keras fetch ImageNet's.
+        seed: Of the head, dropout and augmentation.
+
+    Raises:
+        BadInput: The weights do not fit, or cannot be fetched.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    backbone = _pretrained(image_size, weights)
+    image = keras.Input((None, None, 3), name="rgb_0_to_255")
+    x = layers.Resizing(image_size, image_size, antialias=True)(image)
+    x = layers.Rescaling(1 / 127.5, offset=-1)(_augment(x, seed))  # as it was trained
+    x = backbone(x, training=False)
+    x = layers.Dropout(0.3, seed=seed + 3)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, layers.Dense(classes, activation="softmax")(x), name="transfer")
+
+
+def _pretrained(image_size: int, weights: bytes | None) -> keras.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        source = "imagenet"
+        if weights is not None:
+            path = Path(folder, "given.weights.h5" if _is_keras_3(weights) else "given.h5")
+            path.write_bytes(weights)
+            source = str(path)
+        try:
+            return keras.applications.MobileNetV2(
+                include_top=False,
+                weights=source,
+                input_shape=(image_size, image_size, 3),
+                name=BACKBONE,
+            )
+        except Exception as error:  # h5py, Keras and urllib each have their own
+            fetched = weights is None
+            raise BadInput(
+                "The weights for transfer cannot be " + ("fetched." if fetched else "read."),
+                expected="those of MobileNetV2 without its top, as Keras saves them (.h5)",
+                received=f"{type(error).__name__}: {error}".splitlines()[0][:300],
+                do="put the file into the store and name its key in transfer_weights"
+                if fetched
+                else "name another file in transfer_weights",
+            ) from error
+
+
+def _is_keras_3(weights: bytes) -> bool:
+    """Whether `save_weights` of Keras 3 wrote the file; Keras tells the formats by their names."""
+    try:
+        with h5py.File(io.BytesIO(weights)) as file:
+            return "layer_names" not in file.attrs
+    except OSError:
+        return False  # no HDF5 at all, which Keras says in its own words
+
+
+def transfer_phases(epochs: int, learning_rate: float) -> dict[int, Callable[[keras.Model], None]]:
+    """What is done before which epoch (from 0): freeze the backbone, and later free it."""
+
+    def compiled(model: keras.Model, free: bool, rate: float) -> None:
+        model.get_layer(BACKBONE).trainable = free
+        model.compile(
+            optimizer=keras.optimizers.Adam(rate),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            jit_compile=False,
+        )
+
+    return {
+        0: lambda model: compiled(model, False, learning_rate),
+        max(1, round(FROZEN_SHARE * epochs)): lambda model: compiled(
+            model, True, FINE_STEPS * learning_rate
+        ),
+    }
 
 
 _BODIES = {"baseline": _baseline, "regularized": _regularized, "balanced": _balanced}

@@ -74,6 +74,7 @@ class Step:
 # Fields that decide what a recipe learns.
 LEARNING = (
     *("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed"),
+    "transfer_weights",
     "checkpoint_minutes",  # changes no result, but is read
 )
 
@@ -125,6 +126,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=contracts.Trained,
         config=("recipes", *LEARNING),
         libraries=("keras",),
+        outside=("pretrained",),
         machine="gpu",
         image="train",
         memory_mb=8192,
@@ -141,7 +143,7 @@ PIPELINE: tuple[Step, ...] = (
             *LEARNING,
         ),
         libraries=("keras", "scikit-learn", "scipy"),
-        outside=("registry",),
+        outside=("registry", "pretrained"),
         machine="large",
         image="train",
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half

@@ -66,7 +66,7 @@ def _train_one(
     classes: tuple[Diagnosis, ...],
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
-    model, learner, shown, plan = learner_of(run.config, recipe, training, len(classes))
+    model, learner, shown, plan = learner_of(run, recipe, training, len(classes))
     work = work_of(run, "train", recipe, records)
     data = {f"{type(record).__name__.lower()}_sha256": record.content_hash for record in records}
     diary = Diary(run, recipe, classes, work, data)

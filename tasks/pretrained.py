@@ -1,0 +1,30 @@
+"""The weights that the recipe `transfer` begins with: a file in the store, or ImageNet's own."""
+
+from tasks.errors import BadInput, NotFound
+from tasks.run import Run, sha256
+
+
+def weights_of(run: Run) -> bytes | None:
+    """The file that the configuration names; None if Keras shall fetch ImageNet's.
+
+    Raises:
+        BadInput: The store holds no such file.
+    """
+    key = run.config.transfer_weights
+    if not key:
+        return None
+    try:
+        return run.store.read(key)
+    except NotFound as error:
+        raise BadInput(
+            "The recipe transfer has no weights to begin with.",
+            expected="the key of a file in the store, in transfer_weights",
+            received=f"{key!r}, which is not there",
+            do="copy the file into the store under that key, or leave transfer_weights empty",
+        ) from error
+
+
+def outside_state(run: Run) -> str:
+    """Other weights under the same key are another training."""
+    data = weights_of(run)
+    return "" if data is None else sha256(data)
