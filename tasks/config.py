@@ -146,12 +146,12 @@ class Retraining(BaseModel):
         "transfer: MobileNetV2 that knows ImageNet, first frozen, then fine-tuned.",
     )
     transfer_weights: str = Field(
-        "",
+        "imagenet",
         max_length=500,
-        pattern=r"^$|^[\w.-][\w./-]*\.h5$",
+        pattern=r"^imagenet$|^[\w.-][\w./-]*\.h5$",
         title="Weights for transfer",
         description="Key, in the store, of the weights (.h5, without top) that the recipe "
-        "transfer begins with. Empty: Keras fetches ImageNet's, which needs a way out.",
+        "transfer begins with. imagenet: Keras fetches ImageNet's, which needs a way out.",
     )
     epochs: int = Field(
         20,

@@ -3,6 +3,8 @@
 from tasks.errors import BadInput, NotFound
 from tasks.run import Run, sha256
 
+IMAGENET = "imagenet"
+
 
 def weights_of(run: Run) -> bytes | None:
     """The file that the configuration names; None if Keras shall fetch ImageNet's.
@@ -11,7 +13,7 @@ def weights_of(run: Run) -> bytes | None:
         BadInput: The store holds no such file.
     """
     key = run.config.transfer_weights
-    if not key:
+    if key == IMAGENET:
         return None
     try:
         return run.store.read(key)
@@ -20,11 +22,11 @@ def weights_of(run: Run) -> bytes | None:
             "The recipe transfer has no weights to begin with.",
             expected="the key of a file in the store, in transfer_weights",
             received=f"{key!r}, which is not there",
-            do="copy the file into the store under that key, or leave transfer_weights empty",
+            do="copy the file into the store under that key, or set transfer_weights to imagenet",
         ) from error
 
 
 def outside_state(run: Run) -> str:
     """Other weights under the same key are another training."""
     data = weights_of(run)
-    return "" if data is None else sha256(data)
+    return IMAGENET if data is None else sha256(data)

@@ -122,5 +122,5 @@ def test_weights_that_are_named_must_be_there_and_none_need_be_named(run: Run) -
     missing = run.config.model_copy(update={"transfer_weights": "no/such.h5"})
     with pytest.raises(BadInput, match=r"no/such.h5"):
         pretrained.outside_state(replace(run, config=missing))
-    unnamed = missing.model_copy(update={"transfer_weights": ""})
-    assert pretrained.outside_state(replace(run, config=unnamed)) == ""
+    unnamed = missing.model_copy(update={"transfer_weights": "imagenet"})
+    assert pretrained.outside_state(replace(run, config=unnamed)) == "imagenet"
