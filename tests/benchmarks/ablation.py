@@ -46,6 +46,7 @@ from tasks.network import (
     shrink,
 )
 from tasks.run import open_run
+from tasks.scoring import NEVUS
 
 Array = np.ndarray[Any, Any]
 
@@ -164,6 +165,10 @@ def trained(
         axis=0,
     )
     melanoma = classes.index(MELANOMA)
+    within = [
+        roc_auc_score(source["label"] == MELANOMA, answers[source.index, melanoma])
+        for source in two_of_one_source(rows.iloc[judged].reset_index(drop=True))
+    ]
     return {
         "lesion_groups": int(rows["group"].iloc[learned].nunique()),
         "images": len(learned),
@@ -173,6 +178,7 @@ def trained(
         "balanced_accuracy_of_last": fitted.epochs[-1].val_balanced_accuracy,
         "melanoma_auc": roc_auc_score(labels[judged] == melanoma, answers[:, melanoma]),
         "melanoma_auc_of_eight": roc_auc_score(labels[judged] == melanoma, turned[:, melanoma]),
+        "within_source_auc": float(np.mean(within)),
         "loss": fitted.epochs[fitted.best_epoch - 1].val_loss,
         "best_epoch": fitted.best_epoch,
         "core_seconds": used,
@@ -180,6 +186,12 @@ def trained(
         "wall": wall,
         "load": os.getloadavg()[0],
     }
+
+
+def two_of_one_source(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Melanomas and nevi of each source that has both: there the source itself tells nothing."""
+    two = rows[rows["label"].isin((MELANOMA, NEVUS))]
+    return [each for _, each in two.groupby("source") if each["label"].nunique() == 2]
 
 
 def eight(images: Array) -> list[Array]:
@@ -192,7 +204,7 @@ def tell(lines: list[dict[str, Any]]) -> None:
     table = Table(title="n: trainings; difference: mean and standard deviation over the seeds")
     for title in ("arm", "n", "balanced accuracy", "difference", "8 turns", "last epoch"):
         table.add_column(title, justify="left" if title == "arm" else "right")
-    for title in ("melanoma AUC", "difference", "core s"):
+    for title in ("melanoma AUC", "difference", "within source", "difference", "core s"):
         table.add_column(title, justify="right")
     frame = pd.DataFrame(lines).set_index(["arm", "seed"])
     recipe = frame.loc["the recipe"]
@@ -206,8 +218,9 @@ def tell(lines: list[dict[str, Any]]) -> None:
         shown.append(f"{arm['balanced_accuracy_of_eight'].mean():.3f}")
         shown.append(f"{arm['balanced_accuracy_of_last'].mean():.3f}")
         shown += [f"{arm['melanoma_auc'].mean():.3f}", spread(away["melanoma_auc"])]
+        shown += [f"{arm['within_source_auc'].mean():.3f}", spread(away["within_source_auc"])]
         table.add_row(*shown, f"{arm['core_seconds'].mean():.0f}")
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def spread(away: "pd.Series[float]") -> str:
