@@ -24,7 +24,7 @@ from tasks.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evid
 from tasks.promote import promote
 from tasks.registry import mlflow_client
 from tasks.run import Run, sha256
-from tasks.storage import open_store
+from tasks.storage import Store, open_store
 from tasks.synthesize import synthesize
 from tasks.verify import verify
 
@@ -99,6 +99,23 @@ def test_a_bundle_is_sealed_once(run: Run, sealed: Path) -> None:
 
     assert artifact.sha256 == sha256((sealed / MANIFEST).read_bytes())
     assert {path: (sealed / path).stat().st_mtime_ns for path in paths(sealed)} == before
+
+
+def test_a_bundle_on_any_store_is_sealed_alike_and_holds(
+    run: Run, sealed: Path, store: Store
+) -> None:
+    own = f"runs/{run.name}/evidence/"
+    for entry in run.store.list(""):
+        if not entry.key.startswith(own):
+            store.create(entry.key, run.store.read(entry.key))
+    artifact = keep_evidence(Run(store, run.name, run.config))
+
+    assert artifact.sha256 == sha256((sealed / MANIFEST).read_bytes())
+    held = verify(f"{store.uri}/{own.rstrip('/')}", artifact.sha256)
+    assert held.held == verify(str(sealed)).held
+    store.replace(f"{own}policy.yaml", store.read(f"{own}policy.yaml") + b" ")
+    with pytest.raises(Corrupt, match="policy.yaml"):
+        verify(f"{store.uri}/{own.rstrip('/')}")
 
 
 def test_a_refused_model_leaves_evidence_too(run: Run) -> None:
