@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from tasks.contracts import Epoch, TrainedRecipe
@@ -46,7 +45,7 @@ class Diary:
         monitor: Any = None
         try:
             self.log(())
-            if self.id and find_spec("psutil"):
+            if self.id:
                 from mlflow.system_metrics import system_metrics_monitor
 
                 untyped: Any = system_metrics_monitor

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -101,6 +102,38 @@ def test_great_expectations_is_imported_by_validate_only() -> None:
     importers = [p.stem for p in product_files() if "great_expectations" in packages_imported(p)]
 
     assert importers == ["validate"]
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).casefold()
+
+
+# Libraries whose objects another one hands out, and tells its users to import them from there.
+SHOWN_BY = {"botocore": "boto3", "docker": "apache-airflow-providers-docker"}
+
+
+def declared() -> set[str]:
+    """The libraries that pyproject.toml names, of any extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    named = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    return {plain(re.split(r"[<>=\[]", name)[0]) for name in named}
+
+
+@pytest.mark.parametrize(
+    "path", product_files(), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_every_library_that_is_imported_is_declared(path: Path) -> None:
+    """Else it comes through another one, and goes when that one no longer needs it."""
+    libraries = metadata.packages_distributions()
+    for package in packages_imported(path) & set(libraries):
+        named = {plain(SHOWN_BY.get(name, name)) for name in libraries[package]}
+        assert named & declared(), package
+
+
+def test_a_library_that_only_comes_through_another_is_not_declared() -> None:
+    assert metadata.version("h11")
+    assert "h11" not in declared()
 
 
 @pytest.mark.parametrize("module", ["tasks", "tasks.pipeline", "tasks.run", "tasks.__main__"])
@@ -285,6 +318,11 @@ def test_every_entry_of_a_lock_is_pinned_and_has_a_hash(lock: Path) -> None:
     for entry in entries:
         assert re.match(r"[A-Za-z0-9._\[\],-]+==[^\s;]+", entry), entry
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
+
+
+@pytest.mark.parametrize("lock", ["train", "train-gpu"])
+def test_training_has_what_mlflow_reads_the_load_of_the_machine_with(lock: str) -> None:
+    assert re.search(r"(?m)^psutil==", (ROOT / "locks" / f"{lock}.txt").read_text())
 
 
 def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
