@@ -351,7 +351,9 @@ def _range(field: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors of the user's never show a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Not even its errors: whatever matters comes as an exception as well, and to make operations
+    # deterministic it reports, as an error and in every epoch, an attribute that it then ignores.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed, the same model bytes
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
     logging.getLogger("tasks").setLevel(logging.INFO)
