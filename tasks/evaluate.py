@@ -2,30 +2,34 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 from scipy.special import logit
 
 from tasks.champion import against, ask_champion
 from tasks.comparison import COLUMN
+from tasks.config import Recipe
 from tasks.contracts import (
+    Champion,
     Evaluated,
     Figures,
     MissedMelanoma,
     Oversampled,
+    Proportion,
     Split,
     Trained,
     TrainedRecipe,
 )
 from tasks.folds import cross_estimate
-from tasks.learner import predicted
 from tasks.ledger import enter_evaluation, hash_of_test_part
-from tasks.lesions import MELANOMA
+from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet, to_parquet
 from tasks.network import from_bytes
-from tasks.registry import Version
+from tasks.predictions import predicted
 from tasks.run import Run, sha256
 from tasks.saliency import drawn, occlusion
 from tasks.scoring import balanced_accuracy, by_lesion, figures, operating_threshold
@@ -48,75 +52,109 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
         Momentary: MLflow cannot say who the champion is.
     """
     parts = read_parquet(run, split.parts)
-    validation = parts[parts["side"] == "validation"].reset_index(drop=True)
     test = parts[parts["side"] == "test"].reset_index(drop=True)
     classes = trained.classes
-
-    chosen, tuned, balanced = _choose(run, trained, validation)
-    lesions = by_lesion(tuned, classes)
-    threshold = operating_threshold(lesions, run.config.target_sensitivity)
-    reached = lesions.loc[lesions["label"] == MELANOMA, MELANOMA] >= threshold
-    log.info(
-        "Validation chooses %s (balanced accuracy %s) and a threshold of %.4f for melanoma.",
-        chosen.recipe,
-        ", ".join(f"{recipe} {value:.3f}" for recipe, value in balanced.items()),
-        threshold,
-    )
+    choice = _choose(run, trained, parts[parts["side"] == "validation"].reset_index(drop=True))
+    chosen, threshold = choice.trained, choice.threshold
     crossed = None
     if run.config.evaluation == "cross":
         crossed = cross_estimate(run, split, oversampled, chosen.recipe, classes)
     enter_evaluation(run, test, chosen.model.sha256)
     model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
     predictions = predicted(model, test, pixels, classes)
-    version, answers = ask_champion(run, pixels)
-    asked = not isinstance(answers, str)
-    if asked:
-        predictions[COLUMN] = answers
-    judged = by_lesion(predictions, (*classes, COLUMN) if asked else classes)
-    problem = "" if asked else str(answers)
-    champion = against(run, version, problem, judged, threshold, test) if version else None
+    champion, lesions = _beside_champion(run, predictions, pixels, classes, threshold, test)
     found = figures(predictions, classes, threshold, run.config.prevalence)
     _tell(found)
     images = dict(zip(test["image_id"], pixels, strict=True))
-
-    def log_odds(shown: Array) -> Array:
-        answers = model.predict(shown, batch_size=64, verbose=0)
-        return np.asarray(logit(np.clip(answers[:, classes.index(MELANOMA)], 1e-6, 1 - 1e-6)))
-
+    log_odds = _log_odds(model, classes.index(MELANOMA))
     return Evaluated(
         recipe=chosen.recipe,
         model=chosen.model,
         classes=classes,
         threshold=threshold,
-        validation_sensitivity=proportion(int(reached.sum()), len(reached)),
-        validation_balanced_accuracy=balanced,
+        validation_sensitivity=choice.sensitivity,
+        validation_balanced_accuracy=choice.balanced_accuracy,
         test_part=hash_of_test_part(test),
         figures=found,
-        missed=_missed(run, log_odds, judged, threshold, images, version if asked else None),
+        missed=_missed(run, log_odds, lesions, threshold, images, champion),
         champion=champion,
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
         cross=crossed,
     )
 
 
-def _choose(
-    run: Run, trained: Trained, validation: pd.DataFrame
-) -> tuple[TrainedRecipe, pd.DataFrame, dict[Any, float]]:
-    """The recipe with the best balanced accuracy on validation, its predictions there, and the
-    balanced accuracy of each."""
+@dataclass(frozen=True)
+class Choice:
+    """What validation decides.
+
+    Attributes:
+        trained: The recipe with the best balanced accuracy.
+        threshold: Of melanoma probability, from its answers.
+        sensitivity: What it reaches with that threshold on validation.
+        balanced_accuracy: Of each recipe, 0 to 1.
+    """
+
+    trained: TrainedRecipe
+    threshold: float
+    sensitivity: Proportion
+    balanced_accuracy: dict[Recipe, float]
+
+
+def _choose(run: Run, trained: Trained, validation: pd.DataFrame) -> Choice:
+    """Recipe and threshold, by the validation part alone."""
     pixels = pixels_of(run, validation)
-    scored = {
+    answered = {
         each.recipe: predicted(
             from_bytes(run.fetch(each.model)), validation, pixels, trained.classes
         )
         for each in trained.recipes
     }
     balanced = {
-        recipe: balanced_accuracy(table, trained.classes) for recipe, table in scored.items()
+        recipe: balanced_accuracy(table, trained.classes) for recipe, table in answered.items()
     }
-    best = max(balanced, key=lambda recipe: balanced[recipe])
-    chosen = next(each for each in trained.recipes if each.recipe == best)
-    return chosen, scored[best], balanced
+    best = max(trained.recipes, key=lambda each: balanced[each.recipe])
+    lesions = by_lesion(answered[best.recipe], trained.classes)
+    threshold = operating_threshold(lesions, run.config.target_sensitivity)
+    reached = lesions.loc[lesions["label"] == MELANOMA, MELANOMA] >= threshold
+    log.info(
+        "Validation chooses %s (balanced accuracy %s) and a threshold of %.4f for melanoma.",
+        best.recipe,
+        ", ".join(f"{recipe} {value:.3f}" for recipe, value in balanced.items()),
+        threshold,
+    )
+    return Choice(best, threshold, proportion(int(reached.sum()), len(reached)), balanced)
+
+
+def _beside_champion(
+    run: Run,
+    predictions: pd.DataFrame,
+    pixels: Array,
+    classes: tuple[Diagnosis, ...],
+    threshold: float,
+    test: pd.DataFrame,
+) -> tuple[Champion | None, pd.DataFrame]:
+    """The champion, if there is one, and the lesions with all answers.
+
+    What the champion answers is put into `predictions`, as `COLUMN`.
+    """
+    version, answers = ask_champion(run, pixels)
+    asked = not isinstance(answers, str)
+    if asked:
+        predictions[COLUMN] = answers
+    problem = "" if asked else str(answers)
+    lesions = by_lesion(predictions, (*classes, COLUMN) if asked else classes)
+    champion = against(run, version, problem, lesions, threshold, test) if version else None
+    return champion, lesions
+
+
+def _log_odds(model: keras.Model, melanoma: int) -> Callable[[Array], Array]:
+    """From images to the log-odds of melanoma, which is output number `melanoma`."""
+
+    def score(shown: Array) -> Array:
+        answers = model.predict(shown, batch_size=64, verbose=0)
+        return np.asarray(logit(np.clip(answers[:, melanoma], 1e-6, 1 - 1e-6)))
+
+    return score
 
 
 def _missed(
@@ -125,7 +163,7 @@ def _missed(
     lesions: pd.DataFrame,
     threshold: float,
     images: dict[str, Array],
-    champion: Version | None,
+    champion: Champion | None,
 ) -> tuple[MissedMelanoma, ...]:
     """The melanomas below the threshold, the least probable first, with saliency maps of some.
 
@@ -135,9 +173,10 @@ def _missed(
         lesions: As `by_lesion` gives them.
         threshold: Of melanoma probability.
         images: Pixels by image id.
-        champion: The model in use, if it was asked.
+        champion: The model in use, if there is one.
     """
     missed = lesions[(lesions["label"] == MELANOMA) & (lesions[MELANOMA] < threshold)]
+    comparison = champion.comparison if champion else None
     found = []
     for number, row in enumerate(missed.sort_values(MELANOMA).to_dict("records")):
         ids = tuple(str(row["image_ids"]).split(" "))
@@ -150,7 +189,7 @@ def _missed(
             MissedMelanoma(
                 image_ids=ids,
                 probability=float(row[MELANOMA]),
-                by_champion=row[COLUMN] < champion.threshold if champion else None,
+                by_champion=row[COLUMN] < comparison.threshold if comparison else None,
                 saliency=saliency,
             )
         )

@@ -24,9 +24,10 @@ from tasks.config import Recipe
 from tasks.contracts import CrossEstimate, Epoch, Figures, Oversampled, Split
 from tasks.errors import BadInput
 from tasks.fitting import fit
-from tasks.learner import calibrate, examples, learner_of, predicted, with_copies, work_of
+from tasks.learner import calibrate, examples, learner_of, with_copies, work_of
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet, to_parquet
+from tasks.predictions import predicted
 from tasks.run import CHECKPOINTS, Run
 from tasks.scoring import THRESHOLD, by_lesion, figures, operating_threshold
 

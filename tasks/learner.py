@@ -36,7 +36,6 @@ from tasks.network import (
 )
 from tasks.pretrained import outside_state, weights_of
 from tasks.run import Run, code_hash, sha256
-from tasks.scoring import described
 
 log = logging.getLogger(__name__)
 
@@ -136,20 +135,3 @@ def calibrate(
         temperature, before, after,
     )  # fmt: skip
     return calibrated(model, temperature), temperature, (before, after)
-
-
-def predicted(
-    model: keras.Model, rows: pd.DataFrame, pixels: Array, classes: tuple[Diagnosis, ...]
-) -> pd.DataFrame:
-    """What `tasks.scoring` calls predictions: a row for each image, in their order.
-
-    Args:
-        model: From images to class probabilities, with its own preprocessing.
-        rows: Of the manifest or a later table.
-        pixels: Of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
-        classes: What the outputs stand for.
-    """
-    probabilities = model.predict(pixels, batch_size=64, verbose=0)
-    return described(rows, pixels).assign(
-        **dict(zip(classes, np.asarray(probabilities, float).T, strict=True))
-    )

@@ -21,10 +21,9 @@ from tasks.appearance import (
     thirds,
     typology_angle,
 )
-from tasks.evaluate import operating_threshold
 from tasks.lesions import DIAGNOSES, MELANOMA
 from tasks.saliency import GRID, drawn, occlusion
-from tasks.scoring import age_band, by_lesion, described, figures
+from tasks.scoring import age_band, by_lesion, described, figures, operating_threshold
 
 TWO = ("melanoma", "nevus")
 

@@ -273,6 +273,14 @@ def test_reading_a_field_is_seen_however_it_is_reached() -> None:
     assert "tasks.network" in {f"tasks.{name}" for name in all_it_imports("train")}
 
 
+def test_training_does_not_depend_on_how_it_is_judged() -> None:
+    """Else a change in a figure would throw all trained models away."""
+    judging = {"scoring", "statistics", "rules", "comparison", "saliency"}
+
+    assert not judging & all_it_imports("train")
+    assert {"scoring", "statistics", "comparison", "saliency"} <= all_it_imports("evaluate")
+
+
 @each_step
 def test_a_step_depends_on_no_field_that_it_does_not_read(step: Step) -> None:
     """Else a change of that field would throw work away."""
