@@ -114,7 +114,7 @@ def test_a_bundle_on_any_store_is_sealed_alike_and_holds(
     held = verify(f"{store.uri}/{own.rstrip('/')}", artifact.sha256)
     assert held.held == verify(str(sealed)).held
     store.replace(f"{own}policy.yaml", store.read(f"{own}policy.yaml") + b" ")
-    with pytest.raises(Corrupt, match="policy.yaml"):
+    with pytest.raises(Corrupt, match=r"policy\.yaml"):
         verify(f"{store.uri}/{own.rstrip('/')}")
 
 
