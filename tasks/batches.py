@@ -1,7 +1,9 @@
 """What a network is shown of its training images: crops, turns, colours, mixtures.
 
 All of it is Keras operations on whole batches, so that it runs where the network runs: the images
-go to the device once, and a step sends only the numbers of the images that it shows.
+go to the device once, and a step sends only the numbers of the images that it shows. Images that
+the device has no room for stay on the host, and a step sends those that it shows; all else is the
+same, to the bit.
 """
 
 from dataclasses import dataclass
@@ -44,15 +46,33 @@ class Showing:
 SHOWING = Showing()
 
 
+@dataclass(frozen=True)
+class Streamed:
+    """Images that stay on the host; indexing gives those that a step shows.
+
+    Attributes:
+        pixels: uint8 ``(images, packed, packed, 3)``, RGB, 0 to 255; a mapped file, say.
+        labels: int ``(images,)``, 0 to classes - 1.
+    """
+
+    pixels: Array
+    labels: Array
+
+    def __getitem__(self, chosen: Any) -> tuple[Array, Array]:
+        return self.pixels[chosen], self.labels[chosen]
+
+
 class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
     """A network in training: takes numbers of images, and shows them changed at random.
 
-    It is never saved; the network inside it is. Outside training it takes images and gives the
-    network's probabilities.
+    It is never saved; the network inside it is. Without pixels of its own it takes what `Streamed`
+    gives instead of numbers. Outside training it takes images and gives the network's
+    probabilities.
 
     Args:
         network: Takes RGB float ``(n, side, side, 3)``, 0 to 255; gives logits ``(n, classes)``.
         pixels: uint8 ``(images, packed, packed, 3)``, RGB, 0 to 255. They go to the device once.
+            None: they are streamed.
         labels: int ``(images,)``, 0 to classes - 1.
         classes: Number of classes.
         side: Pixels of the square that the network is shown.
@@ -65,7 +85,7 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
     def __init__(
         self,
         network: keras.Model,
-        pixels: Array,
+        pixels: Array | None,
         labels: Array,
         *,
         classes: int,
@@ -79,8 +99,9 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         self.showing, self.smoothing = showing, smoothing
         self.random = keras.random.SeedGenerator(seed)
         self.data = keras.layers.Layer(name="data")  # so that checkpoints know what to leave out
-        self.pixels = self._held("pixels", pixels, "uint8")
-        self.labels = self._held("labels", labels, "int32")
+        if pixels is not None:
+            self.pixels = self._held("pixels", pixels, "uint8")
+            self.labels = self._held("labels", labels, "int32")
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         # Logit adjustment (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021):
         # learned on top of the log share of each class, the network itself is left without the
@@ -89,21 +110,27 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         self.log_shares = np.log(np.maximum(shares, 1e-9)).astype(np.float32)
 
     def _held(self, name: str, values: Array, dtype: str) -> Any:
-        variable = self.data.add_weight(
-            shape=values.shape, dtype=dtype, initializer="zeros", trainable=False, name=name
+        return self.data.add_weight(
+            shape=values.shape,
+            dtype=dtype,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(values, dtype),
+            trainable=False,
+            name=name,
         )
-        variable.assign(values)
-        return variable
 
-    def build(self, numbers: Any) -> None:
+    def build(self, given: Any) -> None:
         """Nothing is left to build; Keras warns where a model does not say so."""
 
-    def call(self, numbers: Any, training: bool = False) -> Any:
-        """In training, logits and truth, ``(n, classes)`` each, of the images of these numbers."""
+    def call(self, given: Any, training: bool = False) -> Any:
+        """In training, logits and truth, ``(n, classes)`` each, of what is given: numbers of
+        images, int ``(n,)``, or what `Streamed` gives."""
         if not training:
-            return ops.softmax(self.network(ops.cast(numbers, "float32"), training=False))
-        images = ops.cast(ops.take(self.pixels, numbers, axis=0), "float32")
-        truth = ops.one_hot(ops.take(self.labels, numbers, axis=0), self.classes)
+            return ops.softmax(self.network(ops.cast(given, "float32"), training=False))
+        if isinstance(given, tuple):
+            images, labels = given
+        else:
+            images, labels = (ops.take(each, given, axis=0) for each in (self.pixels, self.labels))
+        images, truth = ops.cast(images, "float32"), ops.one_hot(labels, self.classes)
         images = crop_and_turn(images, self.side, self.showing, self.random)
         images = recolour(images, self.showing, self.random)
         images, truth = mix(images, truth, self.showing, self.random)

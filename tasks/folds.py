@@ -24,7 +24,7 @@ from tasks.config import Recipe
 from tasks.contracts import CrossEstimate, Epoch, Figures, Oversampled, Split
 from tasks.errors import BadInput
 from tasks.fitting import fit
-from tasks.learner import calibrate, examples, learner_of, with_copies, work_of
+from tasks.learner import calibrate, examples, learner_of, work_of
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet, to_parquet
 from tasks.predictions import predicted
@@ -146,7 +146,7 @@ def _judged(
     tuning = parts[folds == after].reset_index(drop=True)
     rest = parts[~folds.isin([number, after])]
     own = copies[copies["source_key"].isin(rest["key"])]
-    training = with_copies(run, examples(run, rest, classes), own, classes)
+    training = examples(run, pd.concat([rest, own]), classes)
     validation = examples(run, tuning, classes)
     model, learner, shown, plan = learner_of(run, recipe, training, len(classes))
     fit(

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from tasks.batches import SHOWING, Shown
+from tasks.batches import SHOWING, Shown, Streamed
 from tasks.calibration import (
     at_temperature,
     calibrated,
@@ -22,7 +22,8 @@ from tasks.config import Recipe
 from tasks.contracts import Record
 from tasks.fitting import Examples, Plan
 from tasks.lesions import Diagnosis
-from tasks.manifest import pixels_of
+from tasks.manifest import by_shard
+from tasks.memory import is_room_for, space_for_images
 from tasks.network import (
     BEST_BATCH,
     SMOOTHING,
@@ -43,20 +44,16 @@ Array = np.ndarray[Any, Any]
 
 
 def examples(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Examples:
-    """Pixels, uint8 ``(n, image_size, image_size, 3)``, and classes, int ``(n,)``."""
+    """Pixels, uint8 ``(n, image_size, image_size, 3)``, and classes, int ``(n,)``.
+
+    Beyond what there is room for, the pixels lie in a file; never more than one shard of the store
+    lies in memory.
+    """
     labels = rows["label"].map({name: index for index, name in enumerate(classes)})
-    return shrink(pixels_of(run, rows), run.config.image_size), labels.to_numpy(int)
-
-
-def with_copies(
-    run: Run, training: Examples, copies: pd.DataFrame, classes: tuple[Diagnosis, ...]
-) -> Examples:
-    """Training examples, and those copies behind them; copies are of training images only."""
-    if copies.empty:  # no pixels have no side to be joined by
-        return training
-    drawn = examples(run, copies, classes)
-    images, labels = (np.concatenate(pair) for pair in zip(training, drawn, strict=True))
-    return images, labels
+    pixels = space_for_images(len(rows), run.config.image_size)
+    for places, packed in by_shard(run, rows):
+        pixels[places] = shrink(packed, run.config.image_size)
+    return pixels, labels.to_numpy(int)
 
 
 def learner_of(
@@ -83,9 +80,10 @@ def learner_of(
     batch = min(BEST_BATCH, len(labels))
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     network = residual(classes, config.seed)
+    resident = is_room_for(pixels.nbytes)
     learner = Shown(
         network,
-        pixels,
+        pixels if resident else None,
         labels,
         classes=classes,
         side=config.image_size,
@@ -100,8 +98,8 @@ def learner_of(
         seed=config.seed,
         draw=lambda generator: generator.permutation(len(labels))[:whole],
     )
-    numbers = np.arange(len(labels), dtype=np.int32)
-    return served(network, config.image_size, recipe), learner, (numbers, labels), plan
+    shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, labels)
+    return served(network, config.image_size, recipe), learner, (shown, labels), plan
 
 
 def work_of(

@@ -1,6 +1,7 @@
 """The manifest: one row per delivered file, as a pandas table, and the packed pixels behind it."""
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import pandas as pd
 
 from tasks.contracts import Artifact
 from tasks.run import Run
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 IMAGES_PER_SHARD = 512  # 50 MB at 180 px: large enough for S3, small enough to hold a few
 
@@ -76,7 +79,7 @@ def to_npy(pixels: "np.ndarray[Any, Any]") -> bytes:
     return b"".join((header.getvalue(), np.ascontiguousarray(pixels).data.cast("B")))
 
 
-def pixels_of(run: Run, frame: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def pixels_of(run: Run, frame: pd.DataFrame) -> Pixels:
     """The packed pixels of a table's rows, in their order.
 
     Args:
@@ -89,12 +92,26 @@ def pixels_of(run: Run, frame: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.uin
     Raises:
         Corrupt: A shard is not the one that the table names.
     """
-    pixels: np.ndarray[Any, np.dtype[np.uint8]] = np.zeros((0, 1, 1, 3), np.uint8)
-    places = frame.reset_index(drop=True)
-    for (key, digest), rows in places.groupby(["shard", "shard_sha256"], sort=True):
+    pixels: Pixels = np.zeros((0, 1, 1, 3), np.uint8)
+    for places, packed in by_shard(run, frame):
+        if not len(pixels):
+            pixels = np.empty((len(frame), *packed.shape[1:]), np.uint8)
+        pixels[places] = packed
+    return pixels
+
+
+def by_shard(run: Run, frame: pd.DataFrame) -> Iterator[tuple[np.ndarray[Any, Any], Pixels]]:
+    """What `pixels_of` gives, shard by shard: one is held at a time, however many rows there are.
+
+    Yields:
+        The places of the rows that lie in one shard, int ``(n,)``, 0 to rows - 1, and their packed
+        pixels, uint8 ``(n, packed_px, packed_px, 3)``.
+
+    Raises:
+        Corrupt: A shard is not the one that the table names.
+    """
+    numbered = frame.reset_index(drop=True)
+    for (key, digest), rows in numbered.groupby(["shard", "shard_sha256"], sort=True):
         data = run.fetch(Artifact(key=str(key), sha256=str(digest), size_bytes=0))
         shard = np.load(io.BytesIO(data), allow_pickle=False)
-        if not len(pixels):
-            pixels = np.empty((len(frame), *shard.shape[1:]), np.uint8)
-        pixels[rows.index] = shard[rows["index"].to_numpy(int)]
-    return pixels
+        yield rows.index.to_numpy(), shard[rows["index"].to_numpy(int)]

@@ -1,8 +1,78 @@
-"""What to say when training asks for more memory than there is."""
+"""How much memory training may take, and what to say when it asks for more than there is."""
 
+import math
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
 
 from tasks.errors import BadInput
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+# Of the memory. On a CPU images lie there twice, for Keras copies what it is given; the rest is for
+# the network, its gradients and the libraries.
+SHARE_FOR_IMAGES = 0.25
+
+# Where Linux tells what a container may take: control groups, version 2 and 1.
+LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def is_room_for(size_bytes: int) -> bool:
+    """Whether the training images may lie in memory, on the host and on the device."""
+    return size_bytes <= SHARE_FOR_IMAGES * min(_of_the_host(), _of_the_device())
+
+
+def _of_the_host() -> int:
+    """Bytes: what the machine has, or what a container is limited to."""
+    told = [path.read_text().strip() for path in LIMITS if path.is_file()]
+    limits = [int(text) for text in told if text.isdigit()]  # "max": none
+    return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits, 2**62)
+
+
+def _of_the_device() -> int:
+    """Bytes of a GPU's memory that JAX may take; on a CPU, the host's."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        stats = jax.local_devices()[0].memory_stats() or {}  # a CPU tells none
+        return int(stats.get("bytes_limit", 2**62))
+    return 2**62
+
+
+def space_for_images(count: int, side: int) -> Pixels:
+    """A place for images, uint8 ``(count, side, side, 3)``, to be written before it is read.
+
+    In memory; or, where there is no room, in a file that is mapped into it and that nothing is
+    left of when the process ends, however it ends.
+
+    Raises:
+        BadInput: The folder for temporary files has no room for them either.
+    """
+    shape = (count, side, side, 3)
+    size = math.prod(shape)
+    if is_room_for(size):
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile() as file:  # has no name; the mapping keeps it
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process
+        except OSError as error:
+            raise BadInput(
+                "There is no room for the training images.",
+                expected=f"{size / 1e6:,.0f} MB in {tempfile.gettempdir()}, where temporary files "
+                "lie, or four times as much memory",
+                received=str(error),
+                do="set TMPDIR to a folder on a disk with so much room, or choose a smaller "
+                "image_size",
+            ) from error
+        return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
 def ran_out(error: BaseException) -> bool:

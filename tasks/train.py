@@ -5,13 +5,14 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tasks.checkpoints import Checkpoints
 from tasks.config import Recipe
 from tasks.contracts import Epoch, Oversampled, Record, Split, Trained, TrainedPart, TrainedRecipe
 from tasks.figures import percent
 from tasks.fitting import Examples, Plan, fit
-from tasks.learner import calibrate, examples, learner_of, with_copies, work_of
+from tasks.learner import calibrate, examples, learner_of, work_of
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import read_parquet
 from tasks.network import to_bytes
@@ -41,10 +42,11 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
         client.search_experiments(max_results=1)
     parts = read_parquet(run, split.parts)
     classes = tuple(name for name in DIAGNOSES if name in set(parts["label"]))
-    training = examples(run, parts[parts["side"] == "train"], classes)
-    validation = examples(run, parts[parts["side"] == "validation"], classes)
+    learned = parts[parts["side"] == "train"]
     if recipe == "balanced":
-        training = with_copies(run, training, read_parquet(run, oversampled.copies), classes)
+        learned = pd.concat([learned, read_parquet(run, oversampled.copies)])
+    training = examples(run, learned, classes)
+    validation = examples(run, parts[parts["side"] == "validation"], classes)
     return TrainedPart(
         classes=classes,
         trained=_train_one(run, recipe, training, validation, classes, (split, oversampled)),
