@@ -85,7 +85,7 @@ PIPELINE: tuple[Step, ...] = (
         needs=(),
         gives=contracts.Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
-        libraries=("pillow", "scipy", "simplejpeg"),
+        libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
         division=Division("parts", contracts.IngestedPart),
     ),
     Step(
@@ -117,7 +117,7 @@ PIPELINE: tuple[Step, ...] = (
         needs=("split", "check_balance"),
         gives=contracts.Oversampled,
         config=("seed",),
-        libraries=("Augmentor", "pillow"),
+        libraries=("Augmentor", "cykooz.resizer", "pillow", "scipy"),
     ),
     Step(
         "train",

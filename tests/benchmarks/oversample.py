@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.manifest import to_npy
-from tasks.oversample import Artists, draw, operations
+from tasks.oversample import Artist, draw, operations, weights_of
 
 
 def theirs(folder: Path, copies: int) -> None:
@@ -39,9 +39,10 @@ def theirs(folder: Path, copies: int) -> None:
 
 
 def ours(pixels: np.ndarray, to: Path) -> None:
+    weights_of.cache_clear()  # as in a new process
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         seeds = [str(number) for number in range(len(pixels))]
-        copies, _ = draw(pixels, seeds, Artists(), threads.map)
+        copies, _ = draw(pixels, seeds, Artist(), threads.map)
     to.write_bytes(to_npy(copies))
 
 
@@ -55,7 +56,7 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path)
-    parser.add_argument("--copies", type=int, default=1000)
+    parser.add_argument("--copies", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
