@@ -7,14 +7,13 @@ cross-validation found is about the procedure, not about this model, and decides
 
 import logging
 
-from tasks.contracts import Decision, Evaluated, Rule, Split, Verdict
-from tasks.figures import percent
+from tasks.contracts import Evaluated, Split, Verdict
 from tasks.groups import straddling
 from tasks.ledger import earlier_evaluations, hash_of_test_part
 from tasks.lesions import source_from
 from tasks.manifest import read_parquet
 from tasks.policy import parse_policy, policy_bytes, reference
-from tasks.rules import Case, decide, judge, warnings_of
+from tasks.rules import Case, decide, judge, reason_of, warnings_of
 from tasks.run import Run
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
     verdict = Verdict(
         decision=decide(rules),
         rules=rules,
-        reason=" ".join([told(rules), *beside(decide(rules), evaluated)]),
+        reason=reason_of(rules, evaluated),
         warnings=warnings_of(policy, case),
         policy=reference(policy, data),
         leaks=case.leaks,
@@ -51,31 +50,3 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
     for warning in verdict.warnings:
         log.warning("%s", warning)
     return verdict
-
-
-def told(rules: tuple[Rule, ...]) -> str:
-    """Why, in words: the rules that decided, or that all hold."""
-    decision = decide(rules)
-    if decision == "pass":
-        passed = [rule for rule in rules if rule.decision == "pass"]
-        first = next((rule for rule in passed if rule.successes is not None), passed[0])
-        return f"All {len(passed)} rules that apply hold; {first.reason}"
-    return " ".join(rule.reason for rule in rules if rule.decision == decision)
-
-
-def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
-    """What was judged, where there is more than one thing that could be; and where the test part
-    cannot tell, what cross-validation found."""
-    cross = evaluated.cross
-    if cross is None:
-        return []
-    said = ["The frozen test part alone was judged, not cross-validation."]
-    if decision == "insufficient evidence":
-        found, spared = cross.figures.sensitivity, cross.figures.specificity
-        said.append(
-            f"Beside it, {cross.folds}-fold cross-validation, an estimate of the procedure and not "
-            f"of this model: of {found.n} melanoma lesions {found.successes} are found "
-            f"({percent(found.estimate)}), of {spared.n} others {spared.successes} are left alone "
-            f"({percent(spared.estimate)})."
-        )
-    return said

@@ -73,6 +73,39 @@ def decide(rules: tuple[Rule, ...]) -> Decision:
     return "pass"
 
 
+def reason_of(rules: tuple[Rule, ...], evaluated: Evaluated) -> str:
+    """Why the decision is what it is, in words."""
+    return " ".join([told(rules), *beside(decide(rules), evaluated)])
+
+
+def told(rules: tuple[Rule, ...]) -> str:
+    """Why, in words: the rules that decided, or that all hold."""
+    decision = decide(rules)
+    if decision == "pass":
+        passed = [rule for rule in rules if rule.decision == "pass"]
+        first = next((rule for rule in passed if rule.successes is not None), passed[0])
+        return f"All {len(passed)} rules that apply hold; {first.reason}"
+    return " ".join(rule.reason for rule in rules if rule.decision == decision)
+
+
+def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
+    """What was judged, where there is more than one thing that could be; and where the test part
+    cannot tell, what cross-validation found."""
+    cross = evaluated.cross
+    if cross is None:
+        return []
+    said = ["The frozen test part alone was judged, not cross-validation."]
+    if decision == "insufficient evidence":
+        found, spared = cross.figures.sensitivity, cross.figures.specificity
+        said.append(
+            f"Beside it, {cross.folds}-fold cross-validation, an estimate of the procedure and not "
+            f"of this model: of {found.n} melanoma lesions {found.successes} are found "
+            f"({percent(found.estimate)}), of {spared.n} others {spared.successes} are left alone "
+            f"({percent(spared.estimate)})."
+        )
+    return said
+
+
 def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
     """What a person must know who relies on the verdict."""
     found = []

@@ -7,7 +7,8 @@ and what cross-validation found; the verdict follows from the figures and the po
 Airflow nor MLflow, nor any network for a bundle in a directory.
 
 What it cannot see: whether the predictions are those of the models (the images are not in the
-bundle), what the champion's threshold is and what it learned from (the registry and the champion's
+bundle), whether the threshold is that of the validation part (whose predictions are not in it
+either), what the champion's threshold is and what it learned from (the registry and the champion's
 own run tell), and whether somebody who made up a whole run has sealed it. Against the latter stands
 the manifest's hash in the registry: `expected`.
 """
@@ -39,7 +40,7 @@ from tasks.groups import LINKS, straddling
 from tasks.ledger import hash_of_test_part
 from tasks.lesions import MELANOMA, source_from
 from tasks.policy import parse_policy
-from tasks.rules import Case, decide, judge
+from tasks.rules import Case, decide, judge, reason_of, warnings_of
 from tasks.run import sha256
 from tasks.scoring import by_lesion, figures
 from tasks.sides import SIDES, flaw_in
@@ -334,6 +335,12 @@ def _the_cross_estimate_follows_from_its_predictions(bundle: Bundle) -> str:
         raise _flaw("cross-validation is not as configured", config.evaluation, str(bool(cross)))
     if cross is None:
         return "no cross-validation was asked for, and none is told of"
+    if not cross.folds == len(cross.thresholds) == config.folds:
+        raise _flaw(
+            "cross-validation was not in as many folds as configured",
+            f"{config.folds} folds",
+            f"{cross.folds} folds, {len(cross.thresholds)} thresholds",
+        )
     parts = bundle.table("split", _record(bundle, Split).parts)
     predictions = bundle.table("evaluate", cross.predictions)
     columns = ["image_id", "label", "group"]
@@ -372,7 +379,8 @@ def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
         earlier_evaluations=verdict.earlier_evaluations,
         synthetic=bool(parts["image_id"].map(source_from).eq("SYNTHETIC").all()),
     )
-    rules = judge(parse_policy(data, "policy.yaml"), case)
+    policy = parse_policy(data, "policy.yaml")
+    rules = judge(policy, case)
     for ours, theirs in zip(verdict.rules, rules, strict=False):
         difference = first_difference(ours, theirs)
         if difference:
@@ -383,6 +391,10 @@ def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
             f"{decide(rules)}, by {len(rules)} rules",
             f"{verdict.decision}, by {len(verdict.rules)} rules",
         )
+    said = (verdict.reason, verdict.warnings)
+    difference = first_difference(said, (reason_of(rules, evaluated), warnings_of(policy, case)))
+    if difference:
+        raise _flaw("the verdict is told otherwise than it was reached", *difference)
     return f"the verdict, {verdict.decision}, follows from the figures and the policy"
 
 

@@ -218,6 +218,23 @@ def test_a_verdict_that_the_figures_do_not_bear_is_caught_though_sealed_anew(cop
         verify(str(copied))
 
 
+def boast(content: Any) -> None:
+    content["reason"] = "All rules hold by far."
+
+
+def hush(content: Any) -> None:
+    content["warnings"] = [*content["warnings"], "Nothing to warn of."]
+
+
+@pytest.mark.parametrize("alter", [boast, hush])
+def test_a_verdict_told_otherwise_is_caught_though_sealed_anew(
+    copied: Path, alter: Callable[[Any], None]
+) -> None:
+    reseal(copied, {"gate/record.json": changed_record(copied, "gate", alter)})
+    with pytest.raises(Corrupt, match="told otherwise than it was reached"):
+        verify(str(copied))
+
+
 def linked_records(bundle: Path, change: dict[str, Callable[[Any], None]]) -> dict[str, bytes]:
     """Records with changes, and the hashes by which later ones name them brought in line."""
     changes: dict[str, bytes] = {}

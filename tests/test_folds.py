@@ -23,9 +23,9 @@ from tasks.deliver import deliver
 from tasks.errors import BadInput, Corrupt
 from tasks.evidence import keep_evidence
 from tasks.folds import cross_estimate, dealt
-from tasks.gate import beside
 from tasks.lesions import MELANOMA
 from tasks.report import report
+from tasks.rules import beside
 from tasks.run import Run
 from tasks.scoring import by_lesion
 from tasks.storage import open_store
@@ -155,27 +155,38 @@ def test_each_lesion_counts_at_the_threshold_of_its_own_fold(
     assert cross.figures.sensitivity.successes == found
 
 
-def test_a_model_learns_from_no_copy_of_what_it_is_judged_or_tuned_on(
+def test_a_model_learns_from_nothing_of_what_it_is_judged_or_tuned_on(
     run: Run, cross: CrossEstimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a fold would be judged by a model that knows its images, turned a little."""
+    """Neither images nor lesions nor copies, else a fold would be judged by who knows it."""
     asked: list[pd.DataFrame] = []
-    examples = module.examples
+    judged: list[pd.DataFrame] = []
+    examples, predicted = module.examples, module.predicted
 
     def load(run: Run, rows: pd.DataFrame, classes: Any) -> Any:
         asked.append(rows)
         return examples(run, rows, classes)
 
+    def answer(model: Any, rows: pd.DataFrame, pixels: Any, classes: Any) -> pd.DataFrame:
+        judged.append(rows)
+        return predicted(model, rows, pixels, classes)
+
     monkeypatch.setattr(module, "examples", load)
+    monkeypatch.setattr(module, "predicted", answer)
     other = again(run, seed=21)
 
-    for trained_on, tuned_on in zip(asked[::2], asked[1::2], strict=True):
+    assert (len(asked), len(judged)) == (2 * FOLDS, 2 * FOLDS)
+    for number in range(FOLDS):
+        trained_on, watched = asked[2 * number : 2 * number + 2]
+        threshold_from, held = judged[2 * number : 2 * number + 2]
         is_copy = trained_on["source_key"].notna()
-        sources = set(trained_on.loc[is_copy, "source_key"])
+        own, sources = trained_on[~is_copy], set(trained_on.loc[is_copy, "source_key"])
         assert sources
-        assert sources <= set(trained_on.loc[~is_copy, "key"])
-        assert not set(trained_on["group"]) & set(tuned_on["group"])
-    assert len(asked) == 2 * FOLDS
+        assert sources <= set(own["key"])
+        assert set(watched["key"]) == set(threshold_from["key"])
+        for one, two in ((own, held), (own, watched), (watched, held)):
+            assert not set(one["group"]) & set(two["group"])
+        assert len(own) + len(watched) + len(held) == other.figures.images
     assert other.predictions.sha256 != cross.predictions.sha256  # another seed, other figures
 
 
@@ -265,8 +276,15 @@ def test_verify_makes_the_estimate_anew(run: Run, tmp_path: Path) -> None:
     def hide(content: Any) -> None:
         content["cross"] = None
 
+    def boast(content: Any) -> None:
+        content["cross"]["folds"] = 10
+
     for number, (change, words) in enumerate(
-        [(embellish, "does not follow from its predictions"), (hide, "not as configured")]
+        [
+            (embellish, "does not follow from its predictions"),
+            (hide, "not as configured"),
+            (boast, "not in as many folds as configured"),
+        ]
     ):
         bundle = Path(shutil.copytree(sealed, tmp_path / str(number)))
         changes = linked_records(bundle, {"evaluate": change})

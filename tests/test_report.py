@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
 
-from tasks import gate
 from tasks.charts import curves
 from tasks.config import Retraining
 from tasks.contracts import (
@@ -45,7 +44,7 @@ from tasks.manifest import table, to_npy, to_parquet
 from tasks.pipeline import PIPELINE
 from tasks.policy import EXACT, Sensitivity, parse_policy, policy_bytes, reference
 from tasks.report import Records, report
-from tasks.rules import Case, decide, judge, judge_proportion
+from tasks.rules import Case, decide, judge, judge_proportion, told
 from tasks.run import Run, open_run, sha256
 from tasks.statistics import proportion
 
@@ -249,7 +248,7 @@ def _verdict(run: Run, evaluated: Evaluated) -> Verdict:
     return Verdict(
         decision=decide(rules),
         rules=rules,
-        reason=gate.told(rules),
+        reason=told(rules),
         warnings=(),
         policy=reference(policy, b""),
         leaks=0,
@@ -371,7 +370,7 @@ def test_every_section_shows_what_its_record_holds(tmp_path):
     records = make_records(run)
     html = page_of(run, records)
     text = text_of(html)
-    for told in (
+    for said in (
         "70 files were delivered; 69 could be decoded; 68 were new",
         "Ignored: 1 files that are neither image nor known table, such as raw/readme.txt",
         "5 files are quarantined",
@@ -392,7 +391,7 @@ def test_every_section_shows_what_its_record_holds(tmp_path):
         "c0dec0dec0de",
         "3 (default 20)",  # epochs
     ):
-        assert told in text, told
+        assert said in text, said
     docs = records["validate"].data_docs[0].key.removeprefix("runs/first/")
     assert f'href="{docs}"' in html
     pictures = Page(html).tags.count("img")
