@@ -8,6 +8,7 @@ from contextlib import contextmanager
 CHATTY = {
     "tensorflow": logging.ERROR,  # "retracing" warnings about loading a second model
     "mlflow.store.db.utils": logging.WARNING,  # "creating initial database tables"
+    "mlflow.system_metrics": logging.WARNING,  # that it starts and stops
     "mlflow.utils.environment": logging.ERROR,  # pip's version is not known, and does not matter
     "great_expectations": logging.WARNING,
     "alembic": logging.WARNING,

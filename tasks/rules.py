@@ -28,6 +28,9 @@ from tasks.statistics import (
 NO_CHAMPION = "There is no champion yet, so the absolute rules decide."
 THE_CHAMPION = "This very model is the champion."
 
+# More lesions than any test part will ever hold; to name a number beyond it would be false hope.
+MOST_LESIONS = 10_000
+
 
 @dataclass(frozen=True)
 class Case:
@@ -148,7 +151,7 @@ def judge_proportion(name: str, counted: Proportion, minimum: float, method: str
         reason = f"{said} with 95 % confidence at most {high}, and {asked} is asked."
     else:
         decision = "insufficient evidence"
-        cases = cases_needed(counted.successes, counted.n, minimum)
+        cases = cases_needed(counted.successes, counted.n, minimum, MOST_LESIONS)
         more = None if cases is None else cases - counted.n
         reason = (
             f"{said} the true figure may be {low} or {high}, and {asked} is asked. {_wanted(more)}"
@@ -236,12 +239,13 @@ def _more_for(n: int, reach: float, distance: float) -> int | None:
     with the square root of their number."""
     if distance <= 0:
         return None
-    return max(1, math.ceil(n * (reach / distance) ** 2) - n)
+    more = n * (reach / distance) ** 2 - n
+    return max(1, math.ceil(more)) if more <= MOST_LESIONS else None
 
 
 def _wanted(more: int | None) -> str:
     if more is None:
-        return "At this rate no number of further lesions would reach it."
+        return f"At this rate not even {MOST_LESIONS:,} further lesions would reach it."
     lesions = "1 more lesion" if more == 1 else f"about {more} more lesions"
     return f"At this rate, {lesions} in the test part would reach it."
 

@@ -85,7 +85,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def cases_needed(successes: int, n: int, minimum: float, at_most: int = 10_000) -> int | None:
+def cases_needed(successes: int, n: int, minimum: float, at_most: int) -> int | None:
     """The smallest number of cases at which the same rate of success would reach `minimum`.
 
     Returns:

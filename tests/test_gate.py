@@ -85,6 +85,21 @@ def test_insufficient_evidence_says_how_many_more_lesions_would_do() -> None:
     assert "1 more lesion " in rule.reason
 
 
+def test_a_number_of_lesions_that_no_test_part_will_hold_is_not_named() -> None:
+    def compared(value: float) -> Rule:
+        auc = Estimate(value=value, lower=-0.09, upper=-0.01, n=334, method="DeLong, paired")
+        champion = champion_of(2, 2)
+        assert champion.comparison is not None
+        told = champion.comparison.model_copy(update={"auc_difference": auc})
+        case = case_of(good(champion=champion.model_copy(update={"comparison": told})))
+        judged = {rule.name: rule for rule in judge(MELANOMA_POLICY, case)}
+        return judged["melanoma AUC against the champion, difference"]
+
+    assert compared(-0.0499).more_needed is None
+    assert "not even 10,000 further lesions" in compared(-0.0499).reason
+    assert compared(-0.03).more_needed == 2672
+
+
 # Models that each rule is there for ---------------------------------------------------------------
 
 

@@ -96,10 +96,10 @@ def test_nothing_seen_says_nothing() -> None:
 
 
 def test_how_many_more_cases_are_needed() -> None:
-    assert cases_needed(13, 13, 0.80) == 14
-    assert cases_needed(0, 0, 0.80) == 14
-    assert cases_needed(8, 10, 0.80) is None
-    needed = cases_needed(15, 16, 0.80)
+    assert cases_needed(13, 13, 0.80, 10_000) == 14
+    assert cases_needed(0, 0, 0.80, 10_000) == 14
+    assert cases_needed(8, 10, 0.80, 10_000) is None
+    needed = cases_needed(15, 16, 0.80, 10_000)
     assert needed is not None
     assert lower_bound(int(needed * 15 / 16), needed) >= 0.80
     assert lower_bound(int((needed - 1) * 15 / 16), needed - 1) < 0.80

@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tests.benchmarks.notebook_protocol IMAGES METADATA
         [--network sixty_million|seven_million|tutorial] [--minutes 10] [--seed N] [--config JSON]
+        [--copies 500] [--json FILE]
 
 Both sides get every delivered image that shares nothing with our lesion-clean test part. The
 notebooks' side does as they do: Augmentor's copies into the training folder, then a random 80/20
@@ -137,7 +138,8 @@ def their_folder(run: Run, images: Path, parts: pd.DataFrame, to: Path) -> int:
     manifest["group"] = groups_of(manifest)
     tested = set(parts.loc[parts["side"] == "test", "key"])
     held_back = set(manifest.loc[manifest["key"].isin(tested), "group"])
-    free = manifest[~manifest["group"].isin(held_back) & manifest["label"].notna()]
+    sound = manifest["label"].notna() & manifest["shard"].notna()  # the notebooks stop at others
+    free = manifest[~manifest["group"].isin(held_back) & sound]
     for number, (key, label) in enumerate(zip(free["key"], free["label"], strict=True)):
         folder = to / label
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,14 +148,15 @@ def their_folder(run: Run, images: Path, parts: pd.DataFrame, to: Path) -> int:
     return len(free)
 
 
-def theirs(folder: Path, network: str, seconds: float, seed: int, test: tuple[Any, Any]) -> Any:
+def theirs(given: argparse.Namespace, folder: Path, test: tuple[Any, Any]) -> Any:
     """Oversample, split at random, train, and judge twice."""
+    seed = given.seed
     random.seed(seed)
     copies_started = time.monotonic()
     for diagnosis in sorted(folder.iterdir()):
         pipeline = Augmentor.Pipeline(str(diagnosis), output_directory="output")
         pipeline.rotate(probability=0.7, max_left_rotation=10, max_right_rotation=10)
-        pipeline.sample(COPIES)
+        pipeline.sample(given.copies)
         for copy in (diagnosis / "output").iterdir():
             copy.rename(diagnosis / f"copy {copy.name}")
         (diagnosis / "output").rmdir()
@@ -169,9 +172,9 @@ def theirs(folder: Path, network: str, seconds: float, seed: int, test: tuple[An
     )
     names = shown.class_names
     count = sum(len(labels) for _, labels in shown)
-    model = NETWORKS[network](len(names))
+    model = NETWORKS[given.network](len(names))
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    box = Box(seconds)
+    box = Box(60 * given.minutes)
     history = model.fit(
         shown.cache().shuffle(1000).prefetch(2), epochs=EPOCHS, callbacks=[box], verbose=0
     )
@@ -224,6 +227,7 @@ def main() -> None:
     parser.add_argument("--network", choices=sorted(NETWORKS), default="sixty_million")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--copies", type=int, default=COPIES, help="Of each class, by Augmentor.")
     parser.add_argument("--config", default='{"recipes": ["best"]}')
     parser.add_argument("--json", type=Path, help="Append the figures to this file.")
     given = parser.parse_args()
@@ -242,7 +246,7 @@ def main() -> None:
         delivered = their_folder(run, given.images, parts, folder)
         test = pixels_of(run, tested), tested["label"].to_numpy()
         load = os.getloadavg()[0]
-        theirs_ = theirs(folder, given.network, 60 * given.minutes, given.seed, test)
+        theirs_ = theirs(given, folder, test)
         run, trained, evaluated = ours(store, config)
         told = tell(given, delivered, load, theirs_, trained, evaluated)
     if given.json:
@@ -255,10 +259,10 @@ def tell(
 ) -> dict[str, Any]:
     """Print the table; returns its figures."""
 
-    def shown(value: float | None, figure: Proportion | Estimate) -> str:
+    def shown(value: float | None, figure: Proportion | Estimate, of: str) -> str:
         return (
             f"{100 * (value or 0):.1f} % ({100 * (figure.lower or 0):.1f} to "
-            f"{100 * (figure.upper or 0):.1f}, n = {figure.n})"
+            f"{100 * (figure.upper or 0):.1f}, n = {figure.n} {of})"
         )
 
     reported, met = peer["claimed"], peer["honest"]
@@ -280,13 +284,13 @@ def tell(
         ("parameters", f"{peer['parameters']:,}", f"{own.parameters:,}"),
         (
             "accuracy as the notebooks report it",
-            shown(reported.estimate, reported),
+            shown(reported.estimate, reported, "images"),
             "not computed so",
         ),
         (
             "accuracy, lesion-clean test part",
-            shown(met.estimate, met),
-            shown(of_images.value, of_images),
+            shown(met.estimate, met, "images"),
+            shown(of_images.value, of_images, "lesions"),  # resampled, whole
         ),
         (
             f"balanced accuracy there, {len(evaluated.classes)} of {len(DIAGNOSES)} classes",
@@ -301,6 +305,11 @@ def tell(
             "seconds to the notebook's honest accuracy, on validation",
             "",
             "not reached" if reached is None else f"{reached:.0f}",
+        ),
+        (
+            "of the time that the notebook's own protocol takes",
+            "",
+            f"1/{peer['own_protocol'] / reached:.0f}" if reached else "",
         ),
     ]
     for row in rows:
