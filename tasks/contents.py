@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,10 @@ FILE_COLUMNS = ("key", "size_bytes", "sha256", *FOUND, *PACKED, "law", "reason")
 FILE_TYPES = {name: COLUMNS[name] for name in FILE_COLUMNS}
 TYPES = FILE_TYPES | {"etag": "str", "shard_etag": "str"}
 
-# Files that a thread is handed at once: one by one, small files cost noticeably more.
+# Files, and about their bytes, that a thread is handed at once: one by one, small files cost
+# noticeably more; many large ones would keep the other threads waiting at the end.
 GROUP = 16
+GROUP_BYTES = 500_000
 # Groups that are held in memory, read but not yet decoded.
 AHEAD = 4
 
@@ -145,13 +146,25 @@ def decode_many(
 ) -> dict[str, Decoded | Refused]:
     """Decode named contents in threads; a name each, in the order of `contents`."""
     groups: list[Future[dict[str, Decoded | Refused]]] = []
-    contents = iter(contents)
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders and hashlib release the GIL
-        while group := list(islice(contents, GROUP)):
+        for group in _groups(contents):
             groups.append(threads.submit(_decode_group, group, config))
             if len(groups) > AHEAD:
                 groups[-AHEAD - 1].result()
     return {name: each for group in groups for name, each in group.result().items()}
+
+
+def _groups(contents: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    group: list[tuple[str, bytes]] = []
+    held = 0
+    for name, data in contents:
+        group.append((name, data))
+        held += len(data)
+        if len(group) == GROUP or held > GROUP_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 def _decode_group(

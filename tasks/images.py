@@ -31,6 +31,11 @@ SHRINKING = ResizeOptions(ResizeAlg.convolution(FilterType.catmull_rom), use_alp
 
 # Where a file's head holds none of these, nothing turns the image, and no second image follows.
 NOT_PLAIN = (b"Exif", b"Orientation", b"MPF")
+ORIENTATION = 0x0112  # Exif 2.32, table 4: 1 is upright
+
+# A larger image is squeezed in upright strips of so many bytes: new memory for all of it at once
+# costs more than squeezing it, and each strip has its share of the filter's sines.
+STRIP_BYTES = 2**21
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
@@ -92,7 +97,7 @@ def _decoded_plain_jpeg(
     data: bytes, packed_px: int, maximum_megapixels: int
 ) -> Decoded | Refused | None:
     """A colour JPEG that stands upright and is sound; None for anything else."""
-    if not data.startswith(b"\xff\xd8\xff") or _is_marked(data):
+    if not data.startswith(b"\xff\xd8\xff") or (_is_marked(data) and not _is_upright(data)):
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
@@ -117,6 +122,15 @@ def _is_marked(data: bytes) -> bool:
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     sound = data[at : at + 2] == b"\xff\xda"
     return any(data.find(mark, 0, at if sound else len(data)) >= 0 for mark in NOT_PLAIN)
+
+
+def _is_upright(data: bytes) -> bool:
+    """Whether Pillow, which only reads the head for this, would neither turn it nor find more."""
+    Image.MAX_IMAGE_PIXELS = None  # as below
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data)) as image:
+            return image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) == 1
 
 
 def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
@@ -185,7 +199,15 @@ def squeezed(rgb: Pixels, side_px: int, options: ResizeOptions) -> Pixels:
     height, width, _ = rgb.shape
     if height == width == side_px:
         return rgb
-    given = ImageData(width, height, PixelType.U8x3, rgb.tobytes())
-    square = ImageData(side_px, side_px, PixelType.U8x3)
-    Resizer().resize(given, square, options)  # one of its own: it must not be shared by threads
-    return np.frombuffer(square.get_buffer(), np.uint8).reshape(side_px, side_px, 3)
+    if rgb.nbytes > STRIP_BYTES:  # downwards first, as the resizer does: the bytes are the same
+        across = max(1, STRIP_BYTES // (3 * height))
+        strips = [rgb[:, start : start + across] for start in range(0, width, across)]
+        rgb = np.hstack([_resized(each, each.shape[1], side_px, options) for each in strips])
+    return _resized(rgb, side_px, side_px, options)
+
+
+def _resized(rgb: Pixels, width: int, height: int, options: ResizeOptions) -> Pixels:
+    given = ImageData(rgb.shape[1], rgb.shape[0], PixelType.U8x3, rgb.tobytes())
+    taken = ImageData(width, height, PixelType.U8x3)
+    Resizer().resize(given, taken, options)  # one of its own: it must not be shared by threads
+    return np.frombuffer(taken.get_buffer(), np.uint8).reshape(height, width, 3)

@@ -203,6 +203,37 @@ def test_an_image_is_squeezed_as_pillow_does_with_lanczos(size: tuple[int, int])
     assert np.abs(np.asarray(rough).astype(int) - np.asarray(theirs)).mean() > 1
 
 
+@pytest.mark.parametrize("options", [PACKING, SHRINKING], ids=["packing", "shrinking"])
+def test_a_large_image_is_squeezed_in_strips_to_the_same_bytes(
+    options: ResizeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb = photograph(251, 173)
+    whole = squeezed(rgb, PACKED, options)
+    for strip_bytes in (1, 3 * 173 * 7, 3 * 173 * 250):
+        monkeypatch.setattr(images, "STRIP_BYTES", strip_bytes)
+        assert (squeezed(rgb, PACKED, options) == whole).all()
+    # Sideways first would be rounded in another order.
+    sideways = images._resized(rgb, PACKED, len(rgb), options)
+    assert (images._resized(sideways, PACKED, PACKED, options) != whole).any()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "plain"), [(None, True), (1, True), (6, False), (9, False)]
+)
+def test_a_camera_that_says_upright_leaves_a_jpeg_plain(
+    orientation: int | None, plain: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    if orientation:
+        exif[0x0112] = orientation
+    data = encoded(noise(60, 40), "JPEG", exif=exif)
+    result = _decoded_plain_jpeg(data, PACKED, 64)
+    assert (result is not None) == plain
+    if plain:
+        assert result.pixel_hash == _decoded_any(data, PACKED, 64).pixel_hash
+
+
 def test_the_thumbnail_is_that_of_the_whole_grey_image() -> None:
     rgb = photograph(256, 256)
     grey = Image.fromarray(rgb).convert("L").resize((32, 32), Image.Resampling.LANCZOS)
