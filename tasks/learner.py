@@ -112,7 +112,7 @@ def work_of(
         "data": [record.content_hash for record in records],
         "code": code_hash(step),
         "part": part,
-        "weights": outside_state(run),
+        "weights": outside_state(run) if recipe == "transfer" else "",
         "keras": [keras.__version__, keras.backend.backend()],
         "config": run.config.model_dump(mode="json", include=set(chosen)),
     }

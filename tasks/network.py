@@ -19,7 +19,8 @@ import numpy as np
 from keras import layers
 
 from tasks.config import Recipe
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Momentary, PipelineError
+from tasks.memory import ran_out
 
 Array = np.ndarray[Any, Any]
 
@@ -198,7 +199,8 @@ def transferred(image_size: int, classes: int, weights: bytes | None, seed: int)
         seed: Of the head, dropout and augmentation.
 
     Raises:
-        BadInput: The weights do not fit, or cannot be fetched.
+        BadInput: The weights do not fit.
+        Momentary: They cannot be fetched.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
@@ -226,15 +228,27 @@ def _pretrained(image_size: int, weights: bytes | None) -> keras.Model:
                 name=BACKBONE,
             )
         except Exception as error:  # h5py, Keras and urllib each have their own
-            fetched = weights is None
-            raise BadInput(
-                "The weights for transfer cannot be " + ("fetched." if fetched else "read."),
-                expected="those of MobileNetV2 without its top, as Keras saves them (.h5)",
-                received=f"{type(error).__name__}: {error}".splitlines()[0][:300],
-                do="put the file into the store and name its key in transfer_weights"
-                if fetched
-                else "name another file in transfer_weights",
-            ) from error
+            if ran_out(error):
+                raise
+            raise _without_weights(error, fetched=weights is None) from error
+
+
+def _without_weights(error: Exception, *, fetched: bool) -> PipelineError:
+    received = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    if fetched:
+        return Momentary(
+            "ImageNet's weights cannot be fetched.",
+            expected="a way out to where Keras keeps them",
+            received=received,
+            do="try again; where there is no way out, put the file into the store and name its "
+            "key in transfer_weights",
+        )
+    return BadInput(
+        "The weights for transfer cannot be read.",
+        expected="those of MobileNetV2 without its top, as Keras saves them (.h5)",
+        received=received,
+        do="name another file in transfer_weights",
+    )
 
 
 def _is_keras_3(weights: bytes) -> bool:

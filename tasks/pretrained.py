@@ -27,6 +27,8 @@ def weights_of(run: Run) -> bytes | None:
 
 
 def outside_state(run: Run) -> str:
-    """Other weights under the same key are another training."""
+    """Other weights under the same key are another training; of this recipe only."""
+    if "transfer" not in run.config.recipes:
+        return ""
     data = weights_of(run)
     return IMAGENET if data is None else sha256(data)

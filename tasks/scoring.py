@@ -70,8 +70,7 @@ def figures(
             of its row, in the column `THRESHOLD`, for predictions of several models.
         prevalence: Of the classes for which it is stated, 0 to 1.
     """
-    columns = (*classes, THRESHOLD) if threshold is None else classes
-    lesions = by_lesion(predictions, columns)
+    lesions = by_lesion(predictions, classes)
     truth, answers = lesions["label"], most_probable(lesions, classes)
     called = lesions[MELANOMA] >= (lesions[THRESHOLD] if threshold is None else threshold)
     melanoma = truth == MELANOMA
@@ -129,8 +128,9 @@ def by_lesion(predictions: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFra
     grouped = predictions.sort_values("image_id").groupby(["lesion", "label"], sort=True)
     table = grouped[list(columns)].mean()
     table["image_ids"] = grouped["image_id"].agg(" ".join)
-    for column in ("source", "age_years", "sex", "site", "skin_tone", "sharpness"):
-        table[column] = grouped[column].first()
+    for column in ("source", "age_years", "sex", "site", "skin_tone", "sharpness", THRESHOLD):
+        if column in predictions:
+            table[column] = grouped[column].first()
     table["age"] = table["age_years"].map(age_band)
     return table.reset_index()
 

@@ -10,7 +10,7 @@ from deliveries import do, run_of
 
 from tasks import pretrained
 from tasks.deliver import deliver
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Momentary
 from tasks.fitting import Plan, fit
 from tasks.network import BACKBONE, from_bytes, to_bytes, transfer_phases, transferred
 from tasks.run import Run
@@ -124,3 +124,17 @@ def test_weights_that_are_named_must_be_there_and_none_need_be_named(run: Run) -
         pretrained.outside_state(replace(run, config=missing))
     unnamed = missing.model_copy(update={"transfer_weights": "imagenet"})
     assert pretrained.outside_state(replace(run, config=unnamed)) == "imagenet"
+    another = missing.model_copy(update={"recipes": ("baseline",)})
+    assert pretrained.outside_state(replace(run, config=another)) == ""
+
+
+def test_a_way_out_that_fails_is_a_fault_of_the_moment_and_a_bad_file_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))  # nothing kept
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(Momentary, match="cannot be fetched"):
+        transferred(SIDE, 3, None, seed=0)
+    with pytest.raises(BadInput, match="cannot be read"):
+        transferred(SIDE, 3, b"no weights at all", seed=0)
