@@ -183,7 +183,7 @@ def _packed(run: Run, found: dict[str, Decoded | Refused]) -> dict[str, Row]:
             rows[digest] = {"law": each.law, "reason": each.reason}
     if not decoded:
         return rows
-    shard = run.share("shards", to_npy(np.stack([e.pixels for e in decoded.values()])), ".npy")
+    shard = run.share("shards", to_npy([each.pixels for each in decoded.values()]), ".npy")
     planes = np.frombuffer(b"".join(each.thumbnail for each in decoded.values()), np.uint8)
     hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
     for index, (digest, each) in enumerate(decoded.items()):

@@ -1,7 +1,7 @@
 """The manifest: one row per delivered file, as a pandas table, and the packed pixels behind it."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from tasks.contracts import Artifact
 from tasks.run import Run
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+Array = np.ndarray[Any, Any]
 
 IMAGES_PER_SHARD = 512  # 50 MB at 180 px: large enough for S3, small enough to hold a few
 
@@ -71,12 +73,14 @@ def read_parquet(run: Run, artifact: Artifact) -> pd.DataFrame:
     return parquet_of(run.fetch(artifact))
 
 
-def to_npy(pixels: "np.ndarray[Any, Any]") -> bytes:
-    """What `numpy.save` writes, with one copy of the pixels instead of three."""
-    header = io.BytesIO()
-    form = np.lib.format
-    form.write_array_header_1_0(header, form.header_data_from_array_1_0(pixels))
-    return b"".join((header.getvalue(), np.ascontiguousarray(pixels).data.cast("B")))
+def to_npy(images: "Array | Sequence[Array]") -> bytes:
+    """What `numpy.save` writes of images of one shape, with one copy of the pixels, not three."""
+    form, header = np.lib.format, io.BytesIO()
+    first = images[0]
+    told = form.header_data_from_array_1_0(first) | {"shape": (len(images), *first.shape)}
+    form.write_array_header_1_0(header, told | {"fortran_order": False})
+    rows = (np.ascontiguousarray(image).data.cast("B") for image in images)
+    return b"".join((header.getvalue(), *rows))
 
 
 def pixels_of(run: Run, frame: pd.DataFrame) -> Pixels:

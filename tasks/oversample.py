@@ -15,7 +15,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from importlib.util import find_spec, module_from_spec
@@ -42,8 +42,9 @@ Turn = tuple[int, Box]  # degrees, and what is cropped of the turned canvas
 
 TAPS = 4  # pixels across that a cubic takes
 ONE = 8192  # the whole of a pixel, in weights
-# Copies turned together: 16 take an eighth of Pillow's time each, one alone four fifths.
-TOGETHER = 16
+# Of copies turned together, as float32: 32 at 180 px. 16 take an eighth of Pillow's time each, one
+# alone four fifths; more than 32 take no less.
+TOGETHER_BYTES = 17_000_000
 REMEMBERED_BYTES = 100_000_000  # 24 angles at 180 px; 20 occur
 
 BICUBIC = ResizeOptions(ResizeAlg.convolution(FilterType.catmull_rom), use_alpha=False)
@@ -64,16 +65,22 @@ def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
     copies, shards = [], []
     artist = Artist()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
+        kept: Future[Artifact] | None = None
         for start in range(0, len(sources), IMAGES_PER_SHARD):
             chosen = sources.iloc[start : start + IMAGES_PER_SHARD]
             names = zip(chosen["key"], chosen["copy"], strict=True)
             seeds = [f"{run.config.seed}/{key}/{copy}" for key, copy in names]
             pixels, applied = draw(pixels_of(run, chosen), seeds, artist, threads.map)
-            shards.append(run.share("shards", to_npy(pixels), ".npy"))
-            copies.append(_linked(chosen, applied, shards[-1]))
+            if kept:  # one shard is written while the next is drawn, but no more than one
+                shards.append(kept.result())
+            kept = threads.submit(_keep, run, pixels)
+            copies.append((chosen, applied))
             done = start + len(chosen)
             run.progress(done, len(sources), f"{done} of {len(sources)} copies drawn")
-    table = pd.concat(copies, ignore_index=True) if copies else _linked(sources, [], None)
+        if kept:
+            shards.append(kept.result())
+    tables = [_linked(*each, shard) for each, shard in zip(copies, shards, strict=True)]
+    table = pd.concat(tables, ignore_index=True) if tables else _linked(sources, [], None)
     if copies:
         log.info("%d copies drawn from %d training images.", len(table), len(training))
     else:
@@ -83,6 +90,10 @@ def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
         shards=tuple(shards),
         counts={name: balance.counts[name] + count for name, count in balance.plan.items()},
     )
+
+
+def _keep(run: Run, pixels: Array) -> Artifact:
+    return run.share("shards", to_npy(pixels), ".npy")
 
 
 def _sources(training: pd.DataFrame, label: Diagnosis, count: int, seed: int) -> pd.DataFrame:
@@ -115,10 +126,11 @@ def draw(
         applied.append(names)
         alike[sketch.turn].append(number)
     copies = np.empty_like(pixels)
+    together = max(1, TOGETHER_BYTES // (16 * height * width))
     batches = [
-        members[start : start + TOGETHER]
+        members[start : start + together]
         for members in alike.values()
-        for start in range(0, len(members), TOGETHER)
+        for start in range(0, len(members), together)
     ]
     for _ in mapper(partial(_carry_out, sketches, pixels, copies), batches):
         pass

@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.benchmarks.oversample IMAGES [--copies N] [--rounds N] [--seed N]
 
 Both sides apply the same operations to the same images and keep the copies: Augmentor as files in
-its output folder, ours as one packed shard on the same disk. They take turns; each figure is the
+its output folder, ours as packed shards on the same disk. They take turns; each figure is the
 median over the rounds. Processor time is what a busy machine cannot take away; wall time shows how
 well the threads share two cores.
 """
@@ -25,7 +25,7 @@ import Augmentor.Operations
 import numpy as np
 from PIL import Image
 
-from tasks.manifest import to_npy
+from tasks.manifest import IMAGES_PER_SHARD, to_npy
 from tasks.oversample import Artist, draw, operations, weights_of
 
 
@@ -39,11 +39,21 @@ def theirs(folder: Path, copies: int) -> None:
 
 
 def ours(pixels: np.ndarray, to: Path) -> None:
+    """As the step does: a shard is written while the next is drawn."""
     weights_of.cache_clear()  # as in a new process
+    artist, written = Artist(), []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        seeds = [str(number) for number in range(len(pixels))]
-        copies, _ = draw(pixels, seeds, Artist(), threads.map)
-    to.write_bytes(to_npy(copies))
+        for start in range(0, len(pixels), IMAGES_PER_SHARD):
+            shard = pixels[start : start + IMAGES_PER_SHARD]
+            seeds = [str(start + number) for number in range(len(shard))]
+            copies, _ = draw(shard, seeds, artist, threads.map)
+            written.append(threads.submit(write, to / f"{start}.npy", copies))
+    for each in written:
+        each.result()
+
+
+def write(path: Path, copies: np.ndarray) -> None:
+    path.write_bytes(to_npy(copies))
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:
@@ -65,12 +75,14 @@ def main() -> None:
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in chosen])
     peer, own, loads = [], [], []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, shards = Path(name, "images"), Path(name, "shards")
+        folder.mkdir()
+        shards.mkdir()
         for path in set(chosen):
             (folder / path.name).write_bytes(path.read_bytes())
         for _ in range(given.rounds):
             peer.append(timed(lambda: theirs(folder, given.copies)))
-            own.append(timed(lambda: ours(pixels, folder / "shard.npy")))
+            own.append(timed(lambda: ours(pixels, shards)))
             loads.append(os.getloadavg()[0])
     print(
         f"{given.copies} copies at {pixels.shape[1]} px, median of {given.rounds} rounds, "
