@@ -237,8 +237,8 @@ def _without_weights(error: Exception, *, fetched: bool) -> PipelineError:
     received = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     if fetched:
         return Momentary(
-            f"ImageNet's weights cannot be fetched ({received}). Where there is no way out, put the "
-            "file into the store and name its key in transfer_weights."
+            f"ImageNet's weights cannot be fetched ({received}). Where there is no way out, put "
+            "the file into the store and name its key in transfer_weights."
         )
     return BadInput(
         "The weights for transfer cannot be read.",
