@@ -139,7 +139,7 @@ PIPELINE: tuple[Step, ...] = (
         needs=("split", "train", "oversample"),
         gives=contracts.Evaluated,
         config=(
-            *("target_sensitivity", "prevalence", "evaluation", "folds"),
+            *("recipes", "target_sensitivity", "prevalence", "evaluation", "folds"),
             *LEARNING,
         ),
         libraries=("keras", "scikit-learn", "scipy"),
