@@ -6,9 +6,12 @@
 Never touches the test part: the training and validation parts are divided into five folds of
 whole groups, and seed k learns from all folds but the k-th, which judges it. An arm changes one
 thing of the recipe; it is compared with the whole recipe on the same fold from the same seed, so
-that the differences are paired. Every arm takes as many steps as the recipe, also those that learn
-from a share of the lesions. A line for each training is appended to FILE; those that stand there
-already are not repeated, so that it may be stopped at any time. The table is printed at the end.
+that the differences are paired. Every arm sees as many images as the recipe, also those that learn
+from a share of the lesions. Figures are of images. The fold that judges has also chosen the epoch
+of the lowest loss, whose weights are judged: read differences, not levels; only the figure of the
+last epoch is free of that choice. A line for each training is appended to FILE; those that stand
+there already are not repeated, so that it may be stopped at any time. The table is printed at the
+end.
 """
 
 import argparse
