@@ -42,8 +42,8 @@ TYPES = FILE_TYPES | {"etag": "str", "shard_etag": "str"}
 # noticeably more; many large ones would keep the other threads waiting at the end.
 GROUP = 16
 GROUP_BYTES = 500_000
-# Groups that are held in memory, read but not yet decoded.
-AHEAD = 4
+# Groups for each thread that are held in memory, being decoded or about to be.
+AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,12 @@ def decode_many(
 ) -> dict[str, Decoded | Refused]:
     """Decode named contents in threads; a name each, in the order of `contents`."""
     groups: list[Future[dict[str, Decoded | Refused]]] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders and hashlib release the GIL
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as threads:  # decoders and hashlib release the GIL
         for group in _groups(contents):
             groups.append(threads.submit(_decode_group, group, config))
-            if len(groups) > AHEAD:
-                groups[-AHEAD - 1].result()
+            if len(groups) > AHEAD * workers:
+                groups[-AHEAD * workers - 1].result()
     return {name: each for group in groups for name, each in group.result().items()}
 
 
