@@ -352,6 +352,23 @@ def test_a_table_that_its_record_does_not_vouch_for_is_caught(copied: Path) -> N
         verify(str(copied))
 
 
+@pytest.mark.parametrize("column", ["label", "lesion", "melanoma", "image_id"])
+def test_a_table_that_lacks_a_column_is_named_though_sealed_anew(copied: Path, column: str) -> None:
+    path = "evaluate/predictions.parquet"
+    buffer = io.BytesIO()
+    pd.read_parquet(copied / path).drop(columns=column).to_parquet(buffer)
+
+    def vouch(content: Any) -> None:
+        content["predictions"]["sha256"] = sha256(buffer.getvalue())
+        content["predictions"]["size_bytes"] = len(buffer.getvalue())
+
+    changes = linked_records(copied, {"evaluate": vouch})
+    reseal(copied, changes | {path: buffer.getvalue()})
+    with pytest.raises(Corrupt, match="does not hold") as caught:
+        verify(str(copied))
+    assert column in caught.value.received
+
+
 def test_a_bundle_forged_whole_is_not_the_one_that_was_registered(copied: Path) -> None:
     registered = sha256((copied / MANIFEST).read_bytes())
     reseal(copied, {"model_card.md": b"The best model ever.\n"})
