@@ -181,17 +181,21 @@ def store(store_uri: str) -> Store:
 
 
 @pytest.fixture(scope="session")
-def registered_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of drawn lesions whose model is registered; for tests that only read, or mend."""
-    from deliveries import BEFORE_REGISTER, do, run_of
-
-    from tasks.deliver import deliver
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of some 200 drawn lesions of nine classes, and a table of them; only to be read."""
     from tasks.synthesize import synthesize
 
-    folder = tmp_path_factory.mktemp("registered")
-    synthesize(folder / "drawn", scale=0.25)
-    store = open_store(str(folder / "store"))
-    deliver(store, folder / "drawn")
+    folder = tmp_path_factory.mktemp("lesions") / "drawn"
+    synthesize(folder, scale=0.25)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def registered_run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of drawn lesions whose model is registered; for tests that only read, or mend."""
+    from deliveries import BEFORE_REGISTER, delivered, do, run_of
+
+    store = delivered(drawn, tmp_path_factory.mktemp("registered") / "store")
     run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
     do(run, *BEFORE_REGISTER, "register")
     return run

@@ -10,9 +10,10 @@ from PIL import Image
 
 from tasks.config import Retraining
 from tasks.contracts import Artifact, Record
+from tasks.deliver import deliver
 from tasks.pipeline import step_named
 from tasks.run import Run, execute
-from tasks.storage import Store
+from tasks.storage import Store, open_store
 
 SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
 
@@ -35,6 +36,13 @@ def put_lesions(store: Store, diagnosis: str, numbers: range, part: str = "Train
     """One image of one lesion each, named after its number."""
     for number in numbers:
         store.create(f"raw/first/{part}/{diagnosis}/ISIC_{number:07d}.png", picture(number))
+
+
+def delivered(images: Path, to: Path) -> Store:
+    """A new store to which a folder of images was delivered."""
+    store = open_store(str(to))
+    deliver(store, images)
+    return store
 
 
 def run_of(store: Store, name: str = "test", **config: Any) -> Run:

@@ -8,28 +8,17 @@ from pathlib import Path
 
 import pytest
 from benchmarks.notebook_protocol import their_folder
-from deliveries import do, run_of, table_of
+from deliveries import delivered, do, run_of, table_of
 
-from tasks.deliver import deliver
 from tasks.groups import groups_of
 from tasks.run import Run, sha256
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
 
 COPIES = 20
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("duel") / "drawn"
-    synthesize(folder, scale=0.25)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(drawn: Path) -> Run:
-    store = open_store(str(drawn.parent / "store"))
-    deliver(store, drawn)
+def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    store = delivered(drawn, tmp_path_factory.mktemp("duel") / "store")
     run = run_of(store, minimum_groups=4)
     do(run, "ingest", "validate", "split")
     return run

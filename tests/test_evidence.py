@@ -10,22 +10,20 @@ from typing import Any
 import pandas as pd
 import pytest
 from deliveries import BEFORE_REGISTER as BEFORE
-from deliveries import do, run_of
+from deliveries import delivered, do, run_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.card import card_as_html
 from tasks.contracts import Evaluated, Registered, Verdict
-from tasks.deliver import deliver
 from tasks.environment import distributions, plain
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence
 from tasks.promote import promote
 from tasks.registry import mlflow_client
 from tasks.run import Run, sha256
-from tasks.storage import Store, open_store
-from tasks.synthesize import synthesize
+from tasks.storage import Store
 from tasks.verify import verify
 
 
@@ -262,12 +260,9 @@ def test_a_figure_that_the_predictions_do_not_bear_is_caught_though_sealed_anew(
 
 
 @pytest.fixture(scope="module")
-def beside_a_champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def beside_a_champion(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The evidence of a model that was judged beside the champion, which another seed gave."""
-    folder = tmp_path_factory.mktemp("beside")
-    synthesize(folder / "drawn", scale=0.25)
-    store = open_store(str(folder / "store"))
-    deliver(store, folder / "drawn")
+    store = delivered(drawn, tmp_path_factory.mktemp("beside") / "store")
     small: dict[str, Any] = {"epochs": 1, "minimum_groups": 4, "recipes": ("baseline",)}
     first = run_of(store, "first", policy="smoke", **small)
     do(first, *BEFORE, "register")

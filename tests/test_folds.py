@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from deliveries import BEFORE_REGISTER as BEFORE
-from deliveries import do, run_of, table_of
+from deliveries import delivered, do, run_of, table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
@@ -19,7 +19,6 @@ from test_evidence import linked_records, reseal
 
 from tasks import folds as module
 from tasks.contracts import CrossEstimate, Evaluated, Oversampled, Split, Verdict
-from tasks.deliver import deliver
 from tasks.errors import BadInput, Corrupt
 from tasks.evidence import keep_evidence
 from tasks.folds import cross_estimate, dealt
@@ -28,20 +27,15 @@ from tasks.report import report
 from tasks.rules import beside
 from tasks.run import Run
 from tasks.scoring import by_lesion
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
 from tasks.verify import verify
 
 FOLDS = 3
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Drawn lesions, the recipe with copies, one epoch, three folds; sealed."""
-    folder = tmp_path_factory.mktemp("folds")
-    synthesize(folder / "drawn", scale=0.25)
-    store = open_store(str(folder / "store"))
-    deliver(store, folder / "drawn")
+    store = delivered(drawn, tmp_path_factory.mktemp("folds") / "store")
     small: dict[str, Any] = {"epochs": 1, "minimum_groups": 6, "recipes": ("balanced",)}
     run = run_of(store, policy="smoke", evaluation="cross", folds=FOLDS, **small)
     do(run, *BEFORE)

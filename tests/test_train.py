@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from deliveries import do, run_of, table_of
+from deliveries import delivered, do, run_of, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.calibration import at_temperature, calibration_error
 from tasks.contracts import Epoch
-from tasks.deliver import deliver
 from tasks.errors import Halt
 from tasks.fitting import cross_entropy
 from tasks.images import decode
@@ -22,8 +21,6 @@ from tasks.manifest import pixels_of
 from tasks.network import build, from_bytes, shrink, to_bytes
 from tasks.run import Run
 from tasks.scoring import by_lesion, operating_threshold
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
 from tasks.train import finding
 
 NOTEBOOKS = ("baseline", "regularized", "balanced")
@@ -32,12 +29,9 @@ BEFORE_TRAINING = ("ingest", "validate", "split", "check_balance", "oversample")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run, up to the gate, with the lowest bars."""
-    folder = tmp_path_factory.mktemp("train")
-    synthesize(folder / "drawn", scale=0.25)
-    store = open_store(str(folder / "store"))
-    deliver(store, folder / "drawn")
+    store = delivered(drawn, tmp_path_factory.mktemp("train") / "store")
     run = run_of(store, epochs=3, best_epochs=12, minimum_groups=4, policy="smoke", seed=3)
     do(run, *BEFORE_TRAINING, "train", "evaluate", "gate")
     return run

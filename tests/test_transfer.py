@@ -6,16 +6,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from deliveries import do, run_of
+from deliveries import delivered, do, run_of
 
 from tasks import pretrained
-from tasks.deliver import deliver
 from tasks.errors import BadInput, Momentary
 from tasks.fitting import Plan, fit
 from tasks.network import BACKBONE, from_bytes, to_bytes, transfer_phases, transferred
 from tasks.run import Run
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
 
 KEY = "pretrained/small.weights.h5"
 SIDE = 32  # the least that the backbone takes
@@ -86,11 +83,8 @@ def test_weights_that_do_not_fit_are_refused(spoilt: str, tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, weights: bytes) -> Run:
-    folder = tmp_path_factory.mktemp("transfer")
-    synthesize(folder / "drawn", scale=0.2)
-    store = open_store(str(folder / "store"))
-    deliver(store, folder / "drawn")
+def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory, weights: bytes) -> Run:
+    store = delivered(drawn, tmp_path_factory.mktemp("transfer") / "store")
     store.create(KEY, weights)
     run = run_of(
         store, epochs=2, image_size=SIDE, minimum_groups=4, recipes=("transfer",),
