@@ -108,6 +108,8 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         # classes' shares, and so aims at balanced accuracy.
         shares = np.bincount(labels, minlength=classes) / len(labels)
         self.log_shares = np.log(np.maximum(shares, 1e-9)).astype(np.float32)
+        # All is built. Keras on JAX would else try it on numbers as if they were images.
+        self.data.built = self.built = True
 
     def _held(self, name: str, values: Array, dtype: str) -> Any:
         return self.data.add_weight(
@@ -117,9 +119,6 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
             trainable=False,
             name=name,
         )
-
-    def build(self, given: Any) -> None:
-        """Nothing is left to build; Keras warns where a model does not say so."""
 
     def call(self, given: Any, training: bool = False) -> Any:
         """In training, logits and truth, ``(n, classes)`` each, of what is given: numbers of

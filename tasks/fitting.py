@@ -24,6 +24,7 @@ import numpy as np
 
 from tasks.checkpoints import Checkpoints
 from tasks.contracts import Epoch
+from tasks.devices import dealt_evenly, on_every_device
 from tasks.errors import BadInput
 from tasks.memory import out_of_memory, ran_out
 
@@ -42,7 +43,7 @@ class Plan:
 
     Attributes:
         epochs: Passes over the training examples.
-        batch_size: Examples in one step of the optimizer.
+        batch_size: Examples in one step of the optimizer; as many for each device.
         seed: Of the order of the examples.
         phases: What is done to the model before the epoch of this number (from 0): it may freeze
             layers and must compile. A model without phases is compiled already.
@@ -66,6 +67,7 @@ class Fitted:
     best_epoch: int
 
 
+@on_every_device()
 def fit(
     model: keras.Model,
     training: Examples,
@@ -194,6 +196,7 @@ class _Fitting(keras.callbacks.Callback):
     def _pass(self) -> None:
         """Learn from what this epoch has not learned from yet."""
         order = self._order()
+        order = order[: dealt_evenly(len(order))]  # each epoch leaves out others
         self.images_before, self.size = self.images, len(order)
         if self.images == self.size:
             return  # a kill came while validation was scored
@@ -210,6 +213,7 @@ class _Fitting(keras.callbacks.Callback):
     def _attempt(self, images: int) -> None:
         """One step, which leaves the weights of no more use."""
         inputs, labels = self.training
+        images = dealt_evenly(images)
         self.model.train_on_batch(inputs[:images], labels[:images])
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -232,10 +236,10 @@ class _Fitting(keras.callbacks.Callback):
 
     def _judge(self) -> Epoch:
         """Score validation; keep the weights if they are the best so far."""
-        inputs, labels = self.validation
+        labels = self.validation[1]
         try:
             with self._averaged():
-                answers = self.model.predict(inputs, batch_size=256, callbacks=[self], verbose=0)
+                answers = self._answers()
                 if not np.isfinite(answers).all():
                     raise self._diverged("answers that are not numbers")
                 loss = cross_entropy(answers, labels)
@@ -247,6 +251,13 @@ class _Fitting(keras.callbacks.Callback):
         self._count_time()
         return self._figures(answers, labels, loss)
 
+    def _answers(self) -> Array:
+        """Probabilities ``(n, classes)`` for validation, without what only makes batches even."""
+        count = len(self.validation[1])
+        even = -(-count // dealt_evenly(1)) * dealt_evenly(1)
+        batches = _Batches(self.validation, np.arange(even) % count, dealt_evenly(256))
+        return np.asarray(self.model.predict(batches, callbacks=[self], verbose=0))[:count]
+
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.noted:
             raise _Stopped
@@ -256,6 +267,8 @@ class _Fitting(keras.callbacks.Callback):
         """The averages of the weights in their place, where the optimizer keeps averages."""
         kept = _values(self.model.trainable_variables)
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        # On JAX the weights now are the averages, not a copy, and scoring gives their memory away.
+        _assign(self.model.trainable_variables, _values(self.model.trainable_variables))
         try:
             yield
         finally:

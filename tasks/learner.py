@@ -20,12 +20,14 @@ from tasks.calibration import (
 )
 from tasks.config import Recipe
 from tasks.contracts import Record
+from tasks.devices import dealt_evenly, on_every_device
 from tasks.fitting import Examples, Plan
 from tasks.lesions import Diagnosis
 from tasks.manifest import by_shard
 from tasks.memory import is_room_for, space_for_images
 from tasks.network import (
     BEST_BATCH,
+    JIT,
     SMOOTHING,
     annealed,
     build,
@@ -56,15 +58,17 @@ def examples(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Ex
     return pixels, labels.to_numpy(int)
 
 
+@on_every_device()
 def learner_of(
     run: Run, recipe: Recipe, training: Examples, classes: int
 ) -> tuple[keras.Model, keras.Model, Examples, Plan]:
     """The model to save, the model to fit (which holds its weights), what to fit it on, and how."""
     config = run.config
+    batch = dealt_evenly(config.batch_size)
     if recipe == "transfer":
         model = transferred(config.image_size, classes, weights_of(run), config.seed)
         phases = transfer_phases(config.epochs, config.learning_rate)
-        plan = Plan(config.epochs, config.batch_size, config.seed, phases)
+        plan = Plan(config.epochs, batch, config.seed, phases)
         return model, model, training, plan
     if recipe != "best":
         model = build(
@@ -74,10 +78,10 @@ def learner_of(
             learning_rate=config.learning_rate,
             seed=config.seed,
         )
-        plan = Plan(epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+        plan = Plan(epochs=config.epochs, batch_size=batch, seed=config.seed)
         return model, model, training, plan
     pixels, labels = training
-    batch = min(BEST_BATCH, len(labels))
+    batch = dealt_evenly(min(BEST_BATCH, len(labels)))
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     network = residual(classes, config.seed)
     resident = is_room_for(pixels.nbytes)
@@ -91,7 +95,7 @@ def learner_of(
         smoothing=SMOOTHING,
         seed=config.seed,
     )
-    learner.compile(annealed(config.best_epochs * whole // batch), jit_compile=False)
+    learner.compile(annealed(config.best_epochs * whole // batch), jit_compile=JIT)
     plan = Plan(
         epochs=config.best_epochs,
         batch_size=batch,

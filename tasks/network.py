@@ -24,6 +24,10 @@ from tasks.memory import ran_out
 
 Array = np.ndarray[Any, Any]
 
+# TensorFlow has its own graph, and XLA on a CPU was measured far slower than that; JAX without XLA
+# goes step by step through Python.
+JIT = keras.backend.backend() != "tensorflow"
+
 
 def build(
     recipe: Recipe, *, image_size: int, classes: int, learning_rate: float, seed: int
@@ -37,8 +41,7 @@ def build(
         learning_rate: Of Adam.
         seed: Of weights, dropout and augmentation.
     """
-    keras.utils.clear_session()  # else the names of layers tell what was built before
-    keras.utils.set_random_seed(seed)
+    _begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     x = layers.Resizing(image_size, image_size, antialias=True)(image)
     if recipe == "regularized":
@@ -50,9 +53,17 @@ def build(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=False,  # XLA on a CPU was measured far slower than the plain graph
+        jit_compile=JIT,
     )
     return model
+
+
+def _begin_anew(seed: int) -> None:
+    """Random numbers, and the names of layers, that do not tell what was built before."""
+    devices = keras.distribution.distribution()
+    keras.utils.clear_session()
+    keras.distribution.set_distribution(devices)  # which is forgotten with the rest
+    keras.utils.set_random_seed(seed)
 
 
 def _augment(x: Any, seed: int) -> Any:
@@ -112,8 +123,7 @@ SMOOTHING = 0.1
 
 def residual(classes: int, seed: int) -> keras.Model:
     """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    _begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     x = layers.Rescaling(1 / 64, offset=-2.2)(image)  # mean 0, spread 1 for skin, roughly
     x = layers.ReLU()(_normalized(x, STEM, side=5, stride=2))
@@ -202,8 +212,7 @@ def transferred(image_size: int, classes: int, weights: bytes | None, seed: int)
         BadInput: The weights do not fit.
         Momentary: They cannot be fetched.
     """
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    _begin_anew(seed)
     backbone = _pretrained(image_size, weights)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     x = layers.Resizing(image_size, image_size, antialias=True)(image)
@@ -266,7 +275,7 @@ def transfer_phases(epochs: int, learning_rate: float) -> dict[int, Callable[[ke
             optimizer=keras.optimizers.Adam(rate),
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
-            jit_compile=False,
+            jit_compile=JIT,
         )
 
     return {

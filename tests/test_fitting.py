@@ -15,7 +15,7 @@ from tasks.checkpoints import KEPT, Checkpoints
 from tasks.contracts import Epoch
 from tasks.errors import BadInput, Momentary
 from tasks.fitting import Examples, Fitted, Plan, cross_entropy, fit
-from tasks.network import to_bytes
+from tasks.network import JIT, to_bytes
 from tasks.storage import DirectoryStore, Store
 
 PLAN = Plan(epochs=3, batch_size=8, seed=5)
@@ -52,7 +52,7 @@ def compile_(model: keras.Model, learning_rate: float) -> None:
         optimizer=keras.optimizers.AdamW(learning_rate, use_ema=True, ema_momentum=0.8),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=False,
+        jit_compile=JIT,
     )
 
 

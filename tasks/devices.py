@@ -1,0 +1,35 @@
+"""Training on every device that the backend sees: each takes its share of every batch.
+
+It is Keras's own data-parallel distribution, which is JAX's. The weights lie on every device, and
+the average over a batch, batch normalization's too, is that of the whole batch: what is learned is
+what one device would learn, up to the order in which sums are rounded.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+
+def device_count() -> int:
+    """How many devices a batch is dealt out to; 1 where the backend cannot deal it out."""
+    return len(keras.distribution.list_devices()) if keras.backend.backend() == "jax" else 1
+
+
+def dealt_evenly(images: int) -> int:
+    """The largest number up to `images` that gives each device as many, and at least one."""
+    devices = device_count()
+    return max(1, images // devices) * devices
+
+
+@contextmanager
+def on_every_device() -> Iterator[None]:
+    """What is made in here lies on every device, and what is fitted in here is dealt out to them.
+
+    Batches must be as large as `dealt_evenly` says.
+    """
+    if device_count() == 1:
+        yield
+        return
+    with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
+        yield

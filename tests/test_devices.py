@@ -1,0 +1,123 @@
+"""Several devices: what one learns, four learn together. The devices are simulated, by XLA."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import devices
+from tasks.devices import dealt_evenly, device_count
+
+RECIPES = ("best", "balanced")
+KILLED = 9
+
+
+def trained(folder: Path, count: int, lives: int = 10**6) -> dict[str, Any]:
+    """The figures of a training on so many devices; of one that was killed, nothing."""
+    process = subprocess.run(
+        [sys.executable, __file__, str(folder), str(lives)],
+        env=os.environ
+        | {
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == (0 if lives == 10**6 else KILLED), process.stderr
+    return dict(json.loads(process.stdout or "{}"))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return trained(tmp_path_factory.mktemp("one"), 1)
+
+
+def agree(some: dict[str, Any], others: dict[str, Any]) -> None:
+    """As far as the order in which sums are rounded lets them: Adam makes much of little."""
+    for recipe in RECIPES:
+        pairs = list(zip(some[recipe], others[recipe], strict=True))
+        assert len(pairs) == 3
+        for epoch, (one, other) in enumerate(pairs):
+            away = 1e-3 if epoch == 0 else 2e-2
+            assert one["loss"] == pytest.approx(other["loss"], rel=away), (recipe, epoch)
+            assert one["val_loss"] == pytest.approx(other["val_loss"], rel=away), (recipe, epoch)
+
+
+def test_four_devices_learn_what_one_learns(tmp_path: Path, one: dict[str, Any]) -> None:
+    four = trained(tmp_path, 4)
+    assert (one["devices"], four["devices"]) == (1, 4)  # that the weights lie on
+    agree(four, one)
+
+
+def test_what_four_devices_began_one_ends(tmp_path: Path, one: dict[str, Any]) -> None:
+    assert trained(tmp_path, 4, lives=3) == {}
+    kept = list((tmp_path / "best").rglob("*.npz"))
+    assert kept
+    alone = trained(tmp_path, 1)
+    assert alone["devices"] == 1
+    agree(alone, one)
+    assert alone["resumed"] == ["best"]
+
+
+@given(st.integers(1, 10**4), st.integers(1, 64))
+def test_each_device_gets_as_many_images_and_at_least_one(images: int, count: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(devices, "device_count", lambda: count)
+        even = dealt_evenly(images)
+    assert even % count == 0
+    assert even >= count
+    assert even <= images or images < count
+    assert images - even < count
+
+
+def test_a_backend_that_cannot_deal_out_has_one_device() -> None:
+    assert device_count() == 1  # TensorFlow, as the other tests have it
+    assert [dealt_evenly(images) for images in (1, 7, 64)] == [1, 7, 64]
+
+
+# The training of one of these processes -----------------------------------------------------------
+
+
+def train(folder: Path, lives: int) -> dict[str, Any]:
+    """Batches of 12, 12, 12 and 4, or of 16; and 10 images to judge by, which no four can share."""
+    from deliveries import run_of
+    from test_fitting import Killed, checkpoints
+    from test_streaming import TRAINING, VALIDATION
+
+    from tasks import learner as learning
+    from tasks import network
+    from tasks.fitting import fit
+    from tasks.storage import DirectoryStore
+
+    learning.BEST_BATCH = 16
+    network.STEM, network.STAGES = 8, (8, 16)  # type: ignore[assignment]  # sooner compiled
+    validation = tuple(each[:10] for each in VALIDATION)
+    told: dict[str, Any] = {"resumed": []}
+    for recipe in RECIPES:
+        store = DirectoryStore(folder / recipe)
+        kept = checkpoints(store, lives)
+        if list(kept.newest_first()):
+            told["resumed"].append(recipe)
+        run = run_of(store, best_epochs=3, epochs=3, batch_size=12)
+        _, model, shown, plan = learning.learner_of(run, recipe, TRAINING, 3)
+        try:
+            fitted = fit(model, shown, validation, plan, checkpoints=kept)
+        except Killed:
+            os._exit(KILLED)
+        told[recipe] = [epoch.model_dump() for epoch in fitted.epochs]
+        told["devices"] = len(model.trainable_variables[0].value.sharding.device_set)
+    return told
+
+
+if __name__ == "__main__":
+    print(json.dumps(train(Path(sys.argv[1]), int(sys.argv[2]))))
