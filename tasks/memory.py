@@ -14,8 +14,8 @@ from tasks.errors import BadInput
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
-# Of the memory. On a CPU images lie there twice, for Keras copies what it is given; the rest is for
-# the network, its gradients and the libraries.
+# Of the memory. On a CPU images take 2.6 times their size at the peak, for Keras copies what it is
+# given (docs/training.md); the rest is for the network, its gradients and the libraries.
 SHARE_FOR_IMAGES = 0.25
 
 # Where Linux tells what a container may take: control groups, version 2 and 1.
