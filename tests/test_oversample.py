@@ -11,8 +11,8 @@ from deliveries import do, put_lesions, run_of, table_of
 from PIL import Image
 
 from tasks.contracts import Artifact, Split
+from tasks.copies import Artist, Sketch, draw, operations, turned
 from tasks.manifest import pixels_of
-from tasks.oversample import Artist, Sketch, draw, operations, turned
 from tasks.run import Run
 from tasks.storage import open_store
 
