@@ -268,7 +268,7 @@ def test_a_store_that_fails_costs_checkpoints_but_not_the_training(
 # Ends before the end ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", ["on_train_batch_begin", "on_predict_batch_end"])
+@pytest.mark.parametrize("moment", ["_step", "_score"])
 def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
     place: DirectoryStore,
     unbroken: tuple[Fitted, bytes],
@@ -282,9 +282,9 @@ def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
 
     original = getattr(fitting._Fitting, moment)
 
-    def terminate(self: object, batch: int, logs: object = None) -> None:
+    def terminate(self: object, chosen: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        original(self, batch, logs)
+        return original(self, chosen)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
@@ -297,7 +297,7 @@ def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
         signal.signal(signal.SIGTERM, before)
         monkeypatch.undo()
     assert end.value.code == 75
-    assert kept.kept == [8 if moment == "on_train_batch_begin" else 20]
+    assert kept.kept == [8 if moment == "_step" else 20]
     model = network()
     resumed = fit(model, TRAINING, VALIDATION, PLAN, checkpoints=Deadly(place, "runs/a", 60))
     assert timeless(resumed) == timeless(unbroken[0])
