@@ -104,7 +104,7 @@ def pixels_of(run: Run, frame: pd.DataFrame) -> Pixels:
     return pixels
 
 
-def by_shard(run: Run, frame: pd.DataFrame) -> Iterator[tuple[np.ndarray[Any, Any], Pixels]]:
+def by_shard(run: Run, frame: pd.DataFrame) -> Iterator[tuple[Array, Pixels]]:
     """What `pixels_of` gives, shard by shard: one is held at a time, however many rows there are.
 
     Yields:

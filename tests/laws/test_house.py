@@ -13,6 +13,7 @@ import pytest
 
 from tasks.config import Retraining
 from tasks.contracts import Record
+from tasks.environment import plain
 from tasks.pipeline import PIPELINE, Step, step_named
 from tasks.run import _imports as own_imports
 
@@ -102,10 +103,6 @@ def test_great_expectations_is_imported_by_validate_only() -> None:
     importers = [p.stem for p in product_files() if "great_expectations" in packages_imported(p)]
 
     assert importers == ["validate"]
-
-
-def plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).casefold()
 
 
 # Libraries whose objects another one hands out, and tells its users to import them from there.
