@@ -287,7 +287,7 @@ class _EmptyRegistry(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET  # noqa: N815  # http.server looks for this name
 
     def log_message(self, *words: Any) -> None:
         pass

@@ -95,7 +95,7 @@ def moments(store: Path) -> Iterator[Callable[[], bool]]:
     """When to kill: at the first files that an attempt writes, then at a random time."""
     for written in (1, 2):
         before = files(store)
-        yield lambda: len(files(store) - before) >= written  # noqa: B023
+        yield lambda: len(files(store) - before) >= written  # noqa: B023  # asked before the next
     deadline = time.monotonic() + RANDOM.uniform(0.3, 6)
     yield lambda: time.monotonic() > deadline
 
