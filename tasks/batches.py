@@ -6,6 +6,8 @@ the device has no room for stay on the host, and a step sends those that it show
 same, to the bit.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +82,8 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         smoothing: Share of the truth that is spread evenly over all classes, 0 to 1 (label
             smoothing: Szegedy et al., CVPR 2016).
         seed: Of all that is drawn.
+        precision: What the network's layers compute in while it learns, a name of Keras's dtype
+            policies. Its weights, and its answers outside training, are float32 in any case.
     """
 
     def __init__(
@@ -93,10 +97,11 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         showing: Showing,
         smoothing: float,
         seed: int,
+        precision: str = "float32",
     ) -> None:
         super().__init__(name="shown")
         self.network, self.classes, self.side = network, classes, side
-        self.showing, self.smoothing = showing, smoothing
+        self.showing, self.smoothing, self.precision = showing, smoothing, precision
         self.random = keras.random.SeedGenerator(seed)
         self.data = keras.layers.Layer(name="data")  # so that checkpoints know what to leave out
         if pixels is not None:
@@ -133,7 +138,9 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         images = crop_and_turn(images, self.side, self.showing, self.random)
         images = recolour(images, self.showing, self.random)
         images, truth = mix(images, truth, self.showing, self.random)
-        return self.network(images, training=True), truth
+        with computing_in(self.precision, self.network):
+            logits = self.network(images, training=True)
+        return ops.cast(logits, "float32"), truth
 
     def compute_loss(
         self,
@@ -156,6 +163,43 @@ class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
         logits, truth = y_pred
         self.accuracy.update_state(ops.argmax(truth, axis=-1), logits)
         return dict(self.get_metrics_result())
+
+
+class ShownAtOnce(Shown):
+    """One that learns many steps of the optimizer in one call, all of them on the device.
+
+    Only JAX can. In training it takes numbers of images, int ``(n, steps)``, besides ``(n,)``, and
+    its figures are then those of each step, float ``(steps,)``.
+    """
+
+    def train_step(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+        """As Keras has it for JAX: figures and the next state, of a state and a batch."""
+        numbers, labels = data[:2]
+        one_step = super().train_step
+        if numbers.ndim == 1:
+            return tuple(one_step(state, (numbers, labels)))
+        fresh = state[-1]  # the sums of the metrics, which the figures of each step begin with
+
+        def step(state: Any, one: Any) -> tuple[Any, Any]:
+            logs, (*rest, _) = one_step((*state, fresh), one)
+            return tuple(rest), logs
+
+        each = ops.transpose(numbers), ops.transpose(labels)
+        state, logs = ops.scan(step, tuple(state[:-1]), each)
+        return logs, (*state, fresh)
+
+
+@contextmanager
+def computing_in(precision: str, network: keras.Model) -> Iterator[None]:
+    """The network's layers compute so in here; what is traced in here does so ever after."""
+    before = [layer.dtype_policy for layer in network.layers]
+    for layer in network.layers:
+        layer.dtype_policy = precision
+    try:
+        yield
+    finally:
+        for layer, policy in zip(network.layers, before, strict=True):
+            layer.dtype_policy = policy
 
 
 def crop_and_turn(images: Any, side: int, showing: Showing, random: Any) -> Any:

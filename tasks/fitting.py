@@ -49,6 +49,8 @@ class Plan:
             layers and must compile. A model without phases is compiled already.
         draw: The examples of an epoch, as indices in their order, from a generator of its own;
             all of them, shuffled, if None.
+        together: Steps that the model takes in one call, if they are as many: it is then given
+            inputs ``(batch, steps, ...)`` and classes ``(batch, steps)``.
     """
 
     epochs: int
@@ -56,6 +58,7 @@ class Plan:
     seed: int
     phases: Mapping[int, Callable[[keras.Model], None]] = field(default_factory=dict)
     draw: Callable[[np.random.Generator], Array] | None = None
+    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class _Fitting:
         self.epochs: list[Epoch] = []
         self.best: list[Array] = []  # values of self._variables
         self.phase = -1
+        self.rehearsed: int | None = None  # for this phase
         self.learned = 0  # examples, in all epochs
         self.saved_at = time.monotonic()
         self._begin_epoch()
@@ -185,25 +189,51 @@ class _Fitting:
         order = order[: dealt_evenly(len(order))]  # each epoch leaves out others
         while self.images < len(order):
             try:
-                self._step(order[self.images : self.images + self.plan.batch_size])
+                self._rehearse(order)
+                self._steps(order[self.images :])
             except Exception as error:
                 if ran_out(error):
                     raise out_of_memory(error, self._attempt, self.plan.batch_size) from error
                 raise
             self._look_up()
 
-    def _step(self, chosen: Array) -> None:
-        """One step of the optimizer, on the examples of these numbers."""
+    def _rehearse(self, order: Array) -> None:
+        """Show the model both sizes of its batches, once and before it learns from any.
+
+        TensorFlow makes graphs by the sizes that it has met so far, and rounds otherwise in each:
+        what comes after a kill would depend on the step that the kill came in.
+        """
+        rest = len(order) % self.plan.batch_size
+        if not rest or self.rehearsed == self.phase:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        variables = [*self._variables, *self.model.optimizer.variables]
+        kept = _values(variables)
+        for size in (self.plan.batch_size, rest):
+            inputs, labels = self.training
+            self.model.train_on_batch(inputs[order[:size]], labels[order[:size]])
+        _assign(variables, kept)
+        self.rehearsed = self.phase
+
+    def _steps(self, ahead: Array) -> None:
+        """One step of the optimizer, or many, on the first of the examples of these numbers."""
         inputs, labels = self.training
-        # The figures are of this step alone: their sums outlive a kill bit for bit, and a loss
+        size = self.plan.batch_size
+        steps = min(self.plan.together, len(ahead) // size)
+        chosen = ahead[:size]
+        if steps > 1:
+            chosen = ahead[: steps * size].reshape(steps, size).T
+        # The figures are of each step alone: their sums outlive a kill bit for bit, and a loss
         # that is not a number is seen in its own step.
         logs = self.model.train_on_batch(inputs[chosen], labels[chosen], return_dict=True)
-        self.images += len(chosen)
-        self.learned += len(chosen)
-        for name in ("loss", "accuracy"):
-            self.sums[name] += float(logs[name]) * len(chosen)
-        if not math.isfinite(self.sums["loss"]):
-            raise self._diverged(f"a loss of {float(logs['loss'])}")
+        each = zip(np.atleast_1d(logs["loss"]), np.atleast_1d(logs["accuracy"]), strict=True)
+        for loss, accuracy in each:
+            self.images += len(chosen)
+            self.learned += len(chosen)
+            self.sums["loss"] += float(loss) * len(chosen)
+            self.sums["accuracy"] += float(accuracy) * len(chosen)
+            if not math.isfinite(loss):
+                raise self._diverged(f"a loss of {float(loss)}")
 
     def _attempt(self, images: int) -> None:
         """One step, which leaves the weights of no more use."""

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from tasks.batches import SHOWING, Shown, Streamed
+from tasks.batches import SHOWING, Shown, ShownAtOnce, Streamed
 from tasks.calibration import (
     at_temperature,
     calibrated,
@@ -20,7 +20,7 @@ from tasks.calibration import (
 )
 from tasks.config import Recipe
 from tasks.contracts import Record
-from tasks.devices import dealt_evenly, on_every_device
+from tasks.devices import dealt_evenly, on_every_device, precision, steps_at_once
 from tasks.fitting import Examples, Plan
 from tasks.lesions import Diagnosis
 from tasks.manifest import by_shard
@@ -85,7 +85,9 @@ def learner_of(
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     network = residual(classes, config.seed)
     resident = is_room_for(pixels.nbytes)
-    learner = Shown(
+    together = steps_at_once() if resident else 1  # what is streamed comes from the host
+    kind = ShownAtOnce if together > 1 else Shown
+    learner = kind(
         network,
         pixels if resident else None,
         labels,
@@ -94,6 +96,7 @@ def learner_of(
         showing=SHOWING,
         smoothing=SMOOTHING,
         seed=config.seed,
+        precision=precision(),
     )
     learner.compile(annealed(config.best_epochs * whole // batch), jit_compile=JIT)
     plan = Plan(
@@ -101,6 +104,7 @@ def learner_of(
         batch_size=batch,
         seed=config.seed,
         draw=lambda generator: generator.permutation(len(labels))[:whole],
+        together=together,
     )
     shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, labels)
     return served(network, config.image_size, recipe), learner, (shown, labels), plan

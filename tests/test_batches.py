@@ -137,3 +137,54 @@ def test_it_learns_from_the_numbers_of_images_alone() -> None:
     assert history.history["loss"][-1] < 0.2
     answers = model.network.predict(coloured.astype(np.float32), verbose=0).argmax(axis=1)
     assert (answers == labels).all()
+
+
+# Precision --------------------------------------------------------------------------------------
+
+
+def convolved(precision: str) -> Shown:
+    """A network of two kinds of layers with weights, the same ones each time."""
+    keras.utils.set_random_seed(4)
+    image = keras.Input((None, None, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3)(layers.Rescaling(1 / 255)(image)))
+    network = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    labels = np.arange(12) % 3
+    pixels = images(12, 20).astype(np.uint8)
+    model = Shown(
+        network,
+        pixels,
+        labels,
+        classes=3,
+        side=16,
+        showing=STILL,
+        smoothing=0.0,
+        seed=1,
+        precision=precision,
+    )
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
+    return model
+
+
+def test_it_learns_in_the_precision_asked_for_and_answers_in_float32() -> None:
+    whole, short = convolved("float32"), convolved("mixed_bfloat16")
+    pictures = images(4, 16, seed=7)
+    before = [ops.convert_to_numpy(each(pictures)) for each in (whole, short)]
+    assert (before[0] == before[1]).all()  # the same weights, in the same precision
+
+    numbers = np.arange(12)
+    exact, rounded = (
+        ops.convert_to_numpy(each(numbers, training=True)[0]) for each in (whole, short)
+    )
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.02 * np.abs(exact).max()
+
+    for _ in range(3):
+        logs = short.train_on_batch(numbers, numbers % 3, return_dict=True)
+    assert np.isfinite(logs["loss"])
+    assert {each.dtype for each in short.network.variables} == {"float32"}
+    assert {layer.compute_dtype for layer in short.network.layers} == {"float32"}
+    learned = keras.Model.from_config(short.network.get_config())
+    learned.set_weights(short.network.get_weights())
+    asked = ops.convert_to_numpy(ops.softmax(learned(pictures)))
+    assert np.abs(ops.convert_to_numpy(short(pictures)) - asked).max() < 1e-6
+    assert np.abs(asked - before[1]).max() > 1e-4  # it has learned

@@ -18,10 +18,13 @@ RECIPES = ("best", "balanced")
 KILLED = 9
 
 
-def trained(folder: Path, count: int, lives: int = 10**6) -> dict[str, Any]:
-    """The figures of a training on so many devices; of one that was killed, nothing."""
+def trained(
+    folder: Path, count: int, lives: int = 10**6, at_once: int = 1, recipes: Any = RECIPES
+) -> dict[str, Any]:
+    """The figures of a training on so many devices, of so many steps in one call; of one that was
+    killed, nothing."""
     process = subprocess.run(
-        [sys.executable, __file__, str(folder), str(lives)],
+        [sys.executable, __file__, str(folder), str(lives), str(at_once), *recipes],
         env=os.environ
         | {
             "KERAS_BACKEND": "jax",
@@ -44,7 +47,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def agree(some: dict[str, Any], others: dict[str, Any]) -> None:
     """As far as the order in which sums are rounded lets them: Adam makes much of little."""
-    for recipe in RECIPES:
+    for recipe in some.keys() & set(RECIPES):
         pairs = list(zip(some[recipe], others[recipe], strict=True))
         assert len(pairs) == 3
         for epoch, (one, other) in enumerate(pairs):
@@ -57,6 +60,15 @@ def test_four_devices_learn_what_one_learns(tmp_path: Path, one: dict[str, Any])
     four = trained(tmp_path, 4)
     assert (one["devices"], four["devices"]) == (1, 4)  # that the weights lie on
     agree(four, one)
+
+
+def test_an_epoch_in_one_call_learns_what_its_steps_learn(
+    tmp_path: Path, one: dict[str, Any]
+) -> None:
+    whole = trained(tmp_path, 4, at_once=2, recipes=["best"])
+    assert whole["calls"] == 3  # of three epochs; each has two steps
+    agree(whole, one)
+    assert one["calls"] > 3
 
 
 def test_what_four_devices_began_one_ends(tmp_path: Path, one: dict[str, Any]) -> None:
@@ -88,7 +100,7 @@ def test_a_backend_that_cannot_deal_out_has_one_device() -> None:
 # The training of one of these processes -----------------------------------------------------------
 
 
-def train(folder: Path, lives: int) -> dict[str, Any]:
+def train(folder: Path, lives: int, at_once: int, recipes: list[str]) -> dict[str, Any]:
     """Batches of 12, 12, 12 and 4, or of 16; and 10 images to judge by, which no four can share."""
     from deliveries import run_of
     from test_fitting import Killed, checkpoints
@@ -102,14 +114,22 @@ def train(folder: Path, lives: int) -> dict[str, Any]:
     learning.BEST_BATCH = 16
     network.STEM, network.STAGES = 8, (8, 16)  # type: ignore[assignment]  # sooner compiled
     validation = tuple(each[:10] for each in VALIDATION)
-    told: dict[str, Any] = {"resumed": []}
-    for recipe in RECIPES:
+    learning.steps_at_once = lambda: at_once
+    told: dict[str, Any] = {"resumed": [], "calls": 0}
+    for recipe in recipes:
         store = DirectoryStore(folder / recipe)
         kept = checkpoints(store, lives)
         if list(kept.newest_first()):
             told["resumed"].append(recipe)
         run = run_of(store, best_epochs=3, epochs=3, batch_size=12)
         _, model, shown, plan = learning.learner_of(run, recipe, TRAINING, 3)
+        call = model.train_on_batch
+
+        def counted(*given: Any, call: Any = call, **named: Any) -> Any:
+            told["calls"] += 1
+            return call(*given, **named)
+
+        model.train_on_batch = counted
         try:
             fitted = fit(model, shown, validation, plan, checkpoints=kept)
         except Killed:
@@ -120,4 +140,4 @@ def train(folder: Path, lives: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(train(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(train(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])))

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -54,6 +54,22 @@ def compile_(model: keras.Model, learning_rate: float) -> None:
         metrics=["accuracy"],
         jit_compile=JIT,
     )
+
+
+def takes_many_steps_at_once(model: keras.Model) -> list[int]:
+    """As JAX lets it, only one after another; returns how many it takes in each call."""
+    one, taken = model.train_on_batch, list[int]()
+
+    def many(images: np.ndarray, labels: np.ndarray, return_dict: bool = True) -> dict[str, object]:
+        taken.append(1 if labels.ndim == 1 else labels.shape[1])
+        if labels.ndim == 1:
+            return dict(one(images, labels, return_dict=True))
+        steps = range(labels.shape[1])
+        each = [one(images[:, step], labels[:, step], return_dict=True) for step in steps]
+        return {name: np.array([logs[name] for logs in each]) for name in each[0]}
+
+    model.train_on_batch = many
+    return taken
 
 
 def timeless(fitted: Fitted) -> list[Epoch]:
@@ -131,6 +147,33 @@ def test_a_kill_changes_neither_a_figure_nor_a_byte(
     assert timeless(resumed) == timeless(unbroken[0])
     assert to_bytes(model) == unbroken[1]
     assert seen == [2, 3]  # what was done is not done again
+
+
+@pytest.mark.parametrize("steps", range(1, STEPS + 2))
+def test_a_kill_after_any_step_changes_no_byte(
+    place: DirectoryStore, unbroken: tuple[Fitted, bytes], steps: int
+) -> None:
+    """Also before the last batch of an epoch, which is smaller than the others."""
+    broken_after(place, steps)
+    model = network()
+    fit(model, TRAINING, VALIDATION, PLAN, checkpoints=checkpoints(place))
+    assert to_bytes(model) == unbroken[1]
+
+
+def test_many_steps_in_one_call_change_neither_a_figure_nor_a_byte(
+    place: DirectoryStore, unbroken: tuple[Fitted, bytes]
+) -> None:
+    together = replace(PLAN, together=2)
+    broken = network()
+    takes_many_steps_at_once(broken)
+    with pytest.raises(Killed):
+        fit(broken, TRAINING, VALIDATION, together, checkpoints=checkpoints(place, lives=1))
+    model = network()
+    taken = takes_many_steps_at_once(model)
+    fitted = fit(model, TRAINING, VALIDATION, together, checkpoints=checkpoints(place))
+    assert taken[2:] == [1, 2, 1, 2, 1]  # the first two had been taken before the kill
+    assert timeless(fitted) == timeless(unbroken[0])
+    assert to_bytes(model) == unbroken[1]
 
 
 def test_another_seed_gives_another_model(unbroken: tuple[Fitted, bytes]) -> None:
@@ -268,7 +311,7 @@ def test_a_store_that_fails_costs_checkpoints_but_not_the_training(
 # Ends before the end ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", ["_step", "_score"])
+@pytest.mark.parametrize("moment", ["_steps", "_score"])
 def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
     place: DirectoryStore,
     unbroken: tuple[Fitted, bytes],
@@ -297,16 +340,21 @@ def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
         signal.signal(signal.SIGTERM, before)
         monkeypatch.undo()
     assert end.value.code == 75
-    assert kept.kept == [8 if moment == "_step" else 20]
+    assert kept.kept == [8 if moment == "_steps" else 20]
     model = network()
     resumed = fit(model, TRAINING, VALIDATION, PLAN, checkpoints=Deadly(place, "runs/a", 60))
     assert timeless(resumed) == timeless(unbroken[0])
     assert to_bytes(model) == unbroken[1]
 
 
-def test_a_loss_that_is_not_a_number_ends_training_at_its_step(place: DirectoryStore) -> None:
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_loss_that_is_not_a_number_ends_training_at_its_step(
+    place: DirectoryStore, together: int
+) -> None:
+    model, plan = network(1e30), replace(PLAN, together=together)
+    takes_many_steps_at_once(model)
     with pytest.raises(BadInput) as caught:
-        fit(network(1e30), TRAINING, VALIDATION, PLAN, checkpoints=checkpoints(place))
+        fit(model, TRAINING, VALIDATION, plan, checkpoints=checkpoints(place))
     assert caught.value.exit_code == 64
     assert "a loss of nan in epoch 1, step 2, at a learning rate of 1e+30" in str(caught.value)
 
