@@ -9,6 +9,8 @@
 
 PYTHON ?= python3
 LOCK := locks/everything.txt
+# Two processes: one for the containers and the demos, which mostly wait, and one for all the rest.
+SIDE_BY_SIDE ?= --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 # A full copy of the lock, written last: an environment without it, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt
 
@@ -28,7 +30,7 @@ test: environment
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest $(SIDE_BY_SIDE)
 
 environment:
 	@cmp -s $(LOCK) $(MADE_FROM) || PYTHON="$(PYTHON)" sh locks/environment.sh $(LOCK) $(MADE_FROM)

@@ -37,18 +37,22 @@ PASSED_ON = (
 # What a registry says that it will say again.
 LASTING = "(?i)manifest unknown|unauthorized|no basic auth credentials"
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
+# On the engine's disk, and gone with the container. Everybody may write to this folder of the
+# images, and a new volume takes that over from it.
+SPOOL = "/var/tmp"
 
 
 class Container(DockerOperator):
     """Runs ``python -m tasks`` with an argv, without a shell; its output becomes the task's log.
 
     Exit codes mean what they mean for `dags.runners.Process`. The container can write to the store
-    and to a scratch of SCRATCH_MB in memory, and runs as the owner of the store's directory or of
-    the file with the credentials.
+    and to a scratch, of SCRATCH_MB in memory or on the engine's disk. It runs as the owner of the
+    store's directory or of the file with the credentials.
 
     Args:
         memory_mb: Most memory, in MiB; there is no swap beyond it.
         cores: Most processor cores; all that the engine has, if those are fewer.
+        spools: Whether its temporary files may need the room of a disk.
         gpus: How many GPUs, ``all``, or empty for none.
         part: The part that a mapped task does, for the templates of its command.
         registry: Id of the Airflow connection with which to log in where an image must be pulled;
@@ -63,13 +67,14 @@ class Container(DockerOperator):
         *,
         memory_mb: int,
         cores: int,
+        spools: bool = False,
         gpus: str = "",
         part: str = "",
         registry: str = "",
         **settings: Any,
     ) -> None:
         super().__init__(auto_remove="force", mount_tmp_dir=False, **settings)
-        self.memory_mb, self.cores, self.gpus = memory_mb, cores, gpus
+        self.memory_mb, self.cores, self.spools, self.gpus = memory_mb, cores, spools, gpus
         self.part, self.registry = part, registry
 
     def execute(self, context: Context) -> None:
@@ -124,6 +129,9 @@ class Container(DockerOperator):
 
     def _create(self, digest: str, secrets: list[Mount]) -> Any:
         user, mounts, environment = self._place()
+        if self.spools:
+            mounts.append(Mount(SPOOL, None, type="volume"))
+            environment["TMPDIR"] = SPOOL
         return self.cli.create_container(
             image=self.image,
             command=self.command,

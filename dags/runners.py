@@ -125,6 +125,7 @@ def docker(command: str, *options: str, parts: XComArg | None = None, **settings
         "command": [command, *options],
         "memory_mb": row.memory_mb,
         "cores": row.cpus,
+        "spools": row.spools,
         "gpus": gpus,
         "registry": os.environ.get("MELANOMA_REGISTRY_CONNECTION", ""),
         "network_mode": os.environ.get("MELANOMA_NETWORK") or "bridge",

@@ -50,6 +50,7 @@ class Step:
         image: Set of libraries that it imports, and so the container image that it runs in.
         memory_mb: Most memory that it may take, in MiB.
         cpus: Most processor cores that it may keep busy; a smaller machine gives what it has.
+        spools: Whether it lays images that memory has no room for into a file.
         reusable: Whether an earlier result may stand for a new one.
         division: How its work divides, if it does.
         part: The part that this row is of; None for a whole step, as all rows of the table are.
@@ -66,6 +67,7 @@ class Step:
     image: Libraries = "data"
     memory_mb: int = 2048
     cpus: int = 2
+    spools: bool = False
     reusable: bool = True
     division: Division | None = None
     part: Part | str | None = None
@@ -131,6 +133,7 @@ PIPELINE: tuple[Step, ...] = (
         image="train",
         memory_mb=8192,
         cpus=8,
+        spools=True,
         division=Division("recipes", contracts.TrainedPart),
     ),
     Step(
@@ -148,6 +151,7 @@ PIPELINE: tuple[Step, ...] = (
         image="train",
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half
         cpus=4,
+        spools=True,
     ),
     Step(
         "gate",

@@ -27,6 +27,18 @@ settings.load_profile("laws")
 BACKENDS = ("directory", "moto", "radosgw")
 
 
+# Folders whose tests share an engine, its networks and its images, or whole demos.
+ONE_AFTER_ANOTHER = ("containers", "end_to_end")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What one process of several does (``--dist loadgroup``): a whole file, which shares what its
+    tests are made of, or all that is real and large."""
+    for item in items:
+        real = item.path.parent.name in ONE_AFTER_ANOTHER
+        item.add_marker(pytest.mark.xdist_group("real" if real else item.path.stem))
+
+
 @dataclass(frozen=True)
 class S3Server:
     """An S3 server on this machine and a key to it."""

@@ -63,6 +63,7 @@ class Arm:
     Attributes:
         adjusted: Whether logits are adjusted by the shares of the classes.
         share: Of the groups of lesions that are learned from, 0 to 1.
+        harmonic: Whether kernels are sums of cosines, see `Harmonic`.
     """
 
     showing: Showing = SHOWING
@@ -73,6 +74,7 @@ class Arm:
     adjusted: bool = True
     batch: int = BEST_BATCH
     share: float = 1.0
+    harmonic: bool = False
 
 
 ARMS = {
@@ -91,6 +93,7 @@ ARMS = {
     "25 % of the lesions": Arm(share=0.25),
     "four times the colour gain": Arm(showing=replace(SHOWING, gain=4 * SHOWING.gain)),
     "double batch": Arm(batch=2 * BEST_BATCH),
+    "with harmonic blocks": Arm(harmonic=True),
 }
 
 
@@ -128,6 +131,8 @@ def trained(
     whole, _ = divided(rows, labels, seed, 1.0)
     each = len(whole) // arm.batch * arm.batch  # examples of an epoch, whatever the share
     network = residual(len(classes), seed)
+    if arm.harmonic:
+        network = keras.models.clone_model(network, clone_function=harmonic)
     learner = Shown(
         network,
         pixels[learned],
@@ -189,6 +194,42 @@ def trained(
         "wall": wall,
         "load": os.getloadavg()[0],
     }
+
+
+class Harmonic(keras.layers.Conv2D):
+    """A convolution whose kernels are weighted sums of the cosines of the discrete cosine transform
+    that have fewer than `side` half-waves across and down together (harmonic block: Ulicny,
+    Krylov & Dahyot, "Harmonic convolutional networks based on discrete cosine transform", 2022)."""
+
+    def build(self, shape: Any) -> None:
+        side, inputs = self.kernel_size[0], shape[-1]
+        waves, place = np.arange(side)[:, None], np.arange(side)[None]
+        cosines = np.cos(np.pi / side * (place + 0.5) * waves) * np.sqrt(2 / side)
+        cosines[0] /= np.sqrt(2)  # orthonormal
+        kept = [(u, v) for u in range(side) for v in range(side) if u + v < side]
+        basis = np.stack([np.outer(cosines[u], cosines[v]) for u, v in kept])
+        self.basis = basis.astype(np.float32)  # (kept, side, side)
+        # As he_normal has it, for as many weights as there are.
+        spread = np.sqrt(2 / (len(kept) * inputs))
+        self.weighed = self.add_weight(
+            shape=(len(kept), inputs, self.filters),
+            initializer=keras.initializers.TruncatedNormal(stddev=spread),
+            name="weighed",
+        )
+        self.built = True
+
+    def call(self, images: Any) -> Any:
+        kernel = keras.ops.einsum("kyx,kio->yxio", self.basis, self.weighed)
+        return keras.ops.conv(images, kernel, self.strides, self.padding)
+
+
+def harmonic(layer: Any) -> Any:
+    """The layer that takes its place."""
+    if not isinstance(layer, keras.layers.Conv2D) or layer.kernel_size == (1, 1):
+        return layer.__class__.from_config(layer.get_config())
+    given = ("filters", "kernel_size", "strides", "padding", "use_bias", "name")
+    config = layer.get_config()
+    return Harmonic(**{name: config[name] for name in given})
 
 
 def two_of_one_source(rows: pd.DataFrame) -> list[pd.DataFrame]:

@@ -131,6 +131,7 @@ def test_a_step_gets_what_the_table_says(container: Any, store: Path) -> None:
     for row in PIPELINE:
         task = step(container, row.name, store)
         assert (task.memory_mb, task.cores, task.gpus) == (row.memory_mb, row.cpus, "")
+        assert task.spools == row.spools
         assert task.image == f"melanoma-retraining/{row.image}:latest"
 
 

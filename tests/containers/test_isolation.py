@@ -34,6 +34,28 @@ def test_a_step_writes_to_the_store_and_to_its_scratch_only(probe: Probe, store:
     assert not [place for place in places if place.startswith(f"{store}/raw")]
 
 
+def test_a_step_that_spools_has_a_disk_for_it_which_goes_with_the_step(
+    probe: Probe, engine: Any
+) -> None:
+    code = (
+        "import os, tempfile\n"
+        "folder = tempfile.gettempdir()\n"
+        "with tempfile.TemporaryFile() as file: file.write(bytes(2_000_000))\n"
+        "kinds = {line.split()[1]: line.split()[2] for line in open('/proc/mounts')}\n"
+        "print(folder, kinds.get(folder), os.access('/var/tmp', os.W_OK))"
+    )
+
+    def volumes() -> set[str]:
+        return {each["Name"] for each in engine.volumes()["Volumes"] or ()}
+
+    before = volumes()
+    folder, kind, writable = probe(code, spools=True)[-1].split()
+    assert (folder, writable) == ("/var/tmp", "True")
+    assert kind not in ("None", "tmpfs")
+    assert volumes() <= before
+    assert probe(code)[-1] == "/tmp tmpfs False"
+
+
 def test_what_was_delivered_cannot_be_changed(probe: Probe, store: Path) -> None:
     code = (
         "import glob, sys\n"

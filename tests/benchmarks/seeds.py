@@ -1,0 +1,197 @@
+"""A recipe from several seeds, on the lesion-clean test part: figures, time, share of the machine.
+
+    .venv/bin/python -m tests.benchmarks.seeds IMAGES METADATA --store FOLDER
+        [--seeds 0 1 2] [--target 0.60] [--config JSON] [--json FILE]
+
+Each seed is a run of the pipeline of its own, up to the evaluation; the split does not depend on
+it, so that all of them are judged on the same lesions. All figures count lesions. *Seconds to the
+target* are those of training until the balanced accuracy on validation first reached it, so that
+the test part has no say in it. The specificity at 95 % sensitivity is read off the test part's own
+curve, at the threshold that the test part itself would choose: a figure to compare networks by, not
+one to expect.
+
+On a GPU (KERAS_BACKEND=jax) compiling is in the first epoch, and left out of the images a second;
+*of the machine* is then a share of the product of two squares of 8,192 bfloat16, on a CPU of 2,048
+float32, measured in a process of its own before the runs. A training step counts as three times
+the forward pass. It covers whole epochs, the scoring of validation included.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.metrics import roc_curve
+
+from tasks.config import parse_config
+from tasks.contracts import Epoch, Evaluated, Trained
+from tasks.lesions import MELANOMA
+from tasks.manifest import read_parquet
+from tasks.run import Run, open_run
+from tasks.scoring import by_lesion
+
+SENSITIVITY = 0.95
+FIGURES = {
+    "balanced accuracy": ".3f",
+    "balanced accuracy of images": ".3f",
+    "melanoma AUC": ".3f",
+    "within one source": ".3f",
+    "specificity at 95 % sensitivity": ".3f",
+    "found": "",
+    "seconds of training": ".0f",
+    "seconds to target": ".0f",
+    "images a second": ".0f",
+    "of the machine": ".0%",
+}
+
+
+def judged(given: argparse.Namespace, seed: int) -> Run:
+    """One run of the pipeline up to the evaluation."""
+    told = parse_config(given.config).model_copy(update={"seed": seed})
+    argv = ["run", "--store", str(given.store), "--name", f"seed-{seed}", "--until", "evaluate"]
+    delivery = ["--images", str(given.images), "--metadata", str(given.metadata)]
+    config_argv = ["--config", told.model_dump_json()]
+    subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery, *config_argv], check=True)
+    return open_run(f"{given.store}/runs/seed-{seed}", told)
+
+
+def specificity_at(run: Run, evaluated: Evaluated, sensitivity: float) -> float:
+    """The highest specificity by lesion, 0 to 1, of a threshold with at least that sensitivity."""
+    lesions = by_lesion(read_parquet(run, evaluated.predictions), evaluated.classes)
+    wrong, right, _ = roc_curve(lesions["label"] == MELANOMA, lesions[MELANOMA])
+    return float(1 - wrong[right >= sensitivity].min())
+
+
+def seconds_to(epochs: tuple[Epoch, ...], target: float) -> float | None:
+    reached = [epoch.val_balanced_accuracy >= target for epoch in epochs]
+    if not any(reached):
+        return None
+    return sum(epoch.seconds for epoch in epochs[: reached.index(True) + 1])
+
+
+def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, Any]:
+    trained, evaluated = run.record("train"), run.record("evaluate")
+    assert isinstance(trained, Trained)
+    assert isinstance(evaluated, Evaluated)
+    own = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
+    later = own.epochs[1:] or own.epochs  # the first one compiles
+    rate = own.images * len(later) / sum(epoch.seconds for epoch in later)
+    found = evaluated.figures
+    within = next((each for each in found.within_source if each.auc.value is not None), None)
+    return {
+        "recipe": own.recipe,
+        "seed": run.config.seed,
+        "lesions": found.lesions,
+        "balanced accuracy": found.balanced_accuracy.value,
+        "balanced accuracy of images": found.balanced_accuracy_of_images.value,
+        "melanoma AUC": found.auc.value,
+        "within one source": within and within.auc.value,
+        "specificity at 95 % sensitivity": specificity_at(run, evaluated, SENSITIVITY),
+        "found": f"{found.sensitivity.successes} of {found.sensitivity.n}, "
+        f"{found.specificity.successes} of {found.specificity.n}",
+        "seconds of training": sum(epoch.seconds for epoch in own.epochs),
+        "seconds to target": seconds_to(own.epochs, target),
+        "images a second": rate,
+        "of the machine": rate * 3 * machine["flop"] / machine["rate"],
+        "load": os.getloadavg()[0],
+    }
+
+
+def machine_of(config: str) -> dict[str, float]:
+    """FLOP of one image's forward pass of ``best``, and FLOP a second of a product of squares."""
+    import keras
+
+    from tasks.devices import is_accelerated
+    from tasks.network import residual
+
+    on_gpu = is_accelerated()
+    side, dtype = (8192, "bfloat16") if on_gpu else (2048, "float32")
+    square = keras.random.normal((side, side), dtype=dtype)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        product = jax.jit(lambda: square @ square)
+    else:
+        import tensorflow as tf
+
+        product = tf.function(lambda: square @ square)
+    took = []
+    for _ in range(30):
+        began = time.monotonic()
+        np.asarray(product()[0, 0])  # waits for it
+        took.append(time.monotonic() - began)
+    px = parse_config(config).image_size
+    network = keras.models.clone_model(residual(8, 0), input_tensors=keras.Input((px, px, 3)))
+    # Two for each product with a weight; what else it computes is left out.
+    flop = sum(
+        2 * float(np.prod(layer.kernel.shape)) * float(np.prod(layer.output.shape[1:-1]))
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
+    )
+    return {"flop": flop, "rate": 2 * side**3 / min(took)}
+
+
+def tell(given: argparse.Namespace, lines: list[dict[str, Any]]) -> None:
+    table = Table(
+        title=f"{lines[0]['recipe']}, {lines[0]['lesions']} lesions; {platform.machine()}, "
+        f"{os.cpu_count()} cores; target {given.target}; {given.config}"
+    )
+    table.add_column("")
+    for line in lines:
+        table.add_column(f"seed {line['seed']}", justify="right")
+    table.add_column("mean ± sd", justify="right")
+    for name, form in FIGURES.items():
+        values = [line[name] for line in lines]
+        shown = ["never" if value is None else f"{value:{form}}" for value in values]
+        numbers = [value for value in values if isinstance(value, float)]
+        both = ""
+        if len(numbers) == len(values) > 1:
+            mean, spread = statistics.mean(numbers), statistics.stdev(numbers)
+            both = f"{mean:{form}} ± {spread:{form}}"
+        table.add_row(name, *shown, both)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", type=Path)
+    parser.add_argument("metadata", type=Path)
+    parser.add_argument("--store", type=Path, required=True, help="Kept for the next call.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--target", type=float, default=0.60, help="Balanced accuracy, 0 to 1.")
+    parser.add_argument("--config", default='{"recipes": ["best"]}')
+    parser.add_argument("--json", type=Path, help="Append the figures to this file.")
+    parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.machine:  # a process of its own, which leaves the device to the runs
+        print(json.dumps(machine_of(given.config)))
+        return
+    argv = ["-m", "tests.benchmarks.seeds", "-", "-", "--store", "-", "--machine"]
+    said = subprocess.run(
+        [sys.executable, *argv, "--config", given.config],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    machine = json.loads(said.stdout.splitlines()[-1])
+    lines = []
+    for seed in given.seeds:
+        lines.append(figures_of(judged(given, seed), given.target, machine))
+        print(json.dumps(lines[-1]), flush=True)
+        if given.json:
+            with given.json.open("a") as file:
+                file.write(json.dumps(lines[-1] | {"config": given.config}) + "\n")
+    tell(given, lines)
+
+
+if __name__ == "__main__":
+    main()
