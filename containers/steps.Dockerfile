@@ -41,7 +41,7 @@ COPY tasks /app/tasks
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app/tasks
 
 # What all steps share. Nothing here can write but to /tmp, a file system in memory that the runner
-# gives; so HOME and every cache lie there.
+# gives, so HOME and every cache lie there; and to /var/tmp, if the runner lays a volume over it.
 FROM ${BASE} AS step
 ENV PATH=/libraries/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \

@@ -45,9 +45,9 @@ SPOOL = "/var/tmp"
 class Container(DockerOperator):
     """Runs ``python -m tasks`` with an argv, without a shell; its output becomes the task's log.
 
-    Exit codes mean what they mean for `dags.runners.Process`. The container can write to the store
-    and to a scratch, of SCRATCH_MB in memory or on the engine's disk. It runs as the owner of the
-    store's directory or of the file with the credentials.
+    Exit codes mean what they mean for `dags.runners.Process`. The container can write to the store,
+    to a scratch of SCRATCH_MB in memory, and, if it spools, to the engine's disk as far as that
+    goes. It runs as the owner of the store's directory or of the file with the credentials.
 
     Args:
         memory_mb: Most memory, in MiB; there is no swap beyond it.

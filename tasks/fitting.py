@@ -226,14 +226,15 @@ class _Fitting:
         # The figures are of each step alone: their sums outlive a kill bit for bit, and a loss
         # that is not a number is seen in its own step.
         logs = self.model.train_on_batch(inputs[chosen], labels[chosen], return_dict=True)
-        each = zip(np.atleast_1d(logs["loss"]), np.atleast_1d(logs["accuracy"]), strict=True)
-        for loss, accuracy in each:
+        losses, accuracies = np.atleast_1d(logs["loss"]), np.atleast_1d(logs["accuracy"])
+        for number, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
             self.images += len(chosen)
             self.learned += len(chosen)
             self.sums["loss"] += float(loss) * len(chosen)
             self.sums["accuracy"] += float(accuracy) * len(chosen)
             if not math.isfinite(loss):
-                raise self._diverged(f"a loss of {float(loss)}")
+                taken_since = len(losses) - number
+                raise self._diverged(f"a loss of {float(loss)}", taken_since)
 
     def _attempt(self, images: int) -> None:
         """One step, which leaves the weights of no more use."""
@@ -305,7 +306,9 @@ class _Fitting:
         self.sums["seconds"] += now - self.since
         self.since = now
 
-    def _diverged(self, received: str) -> BadInput:
+    def _diverged(self, received: str, taken_since: int = 0) -> BadInput:
+        iterations = self.model.optimizer.iterations  # which the rate may depend on
+        iterations.assign(iterations - taken_since)
         step = math.ceil(self.images / self.plan.batch_size)
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         return BadInput(

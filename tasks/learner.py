@@ -121,7 +121,7 @@ def work_of(
         "code": code_hash(step),
         "part": part,
         "weights": outside_state(run) if recipe == "transfer" else "",
-        "keras": [keras.__version__, keras.backend.backend()],
+        "keras": [keras.__version__, keras.backend.backend(), precision()],
         "config": run.config.model_dump(mode="json", include=set(chosen)),
     }
     return sha256(json.dumps(parts, sort_keys=True).encode())

@@ -31,12 +31,24 @@ BACKENDS = ("directory", "moto", "radosgw")
 ONE_AFTER_ANOTHER = ("containers", "end_to_end")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What one process of several does (``--dist loadgroup``): a whole file, which shares what its
-    tests are made of, or all that is real and large."""
-    for item in items:
-        real = item.path.parent.name in ONE_AFTER_ANOTHER
-        item.add_marker(pytest.mark.xdist_group("real" if real else item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes one gets all that is real and large, first; the others take files,
+    whose tests share what they are made of, one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return dealt_as(nodeid)
+
+    config.option.loadscopereorder = False  # "containers" comes first by its name
+    return ByFile(config, log)
+
+
+def dealt_as(nodeid: str) -> str:
+    """What a test is dealt out with."""
+    path = Path(nodeid.partition("::")[0])
+    return "real" if path.parent.name in ONE_AFTER_ANOTHER else str(path)
 
 
 @dataclass(frozen=True)

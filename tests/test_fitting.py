@@ -5,6 +5,7 @@ import shutil
 import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ def network(learning_rate: float = 0.01) -> keras.Model:
     return model
 
 
-def compile_(model: keras.Model, learning_rate: float) -> None:
+def compile_(model: keras.Model, learning_rate: Any) -> None:
     model.compile(
         optimizer=keras.optimizers.AdamW(learning_rate, use_ema=True, ema_momentum=0.8),
         loss="sparse_categorical_crossentropy",
@@ -171,7 +172,8 @@ def test_many_steps_in_one_call_change_neither_a_figure_nor_a_byte(
     model = network()
     taken = takes_many_steps_at_once(model)
     fitted = fit(model, TRAINING, VALIDATION, together, checkpoints=checkpoints(place))
-    assert taken[2:] == [1, 2, 1, 2, 1]  # the first two had been taken before the kill
+    rehearsal = [1, 1]
+    assert taken == [*rehearsal, 1, 2, 1, 2, 1]  # two steps had been taken before the kill
     assert timeless(fitted) == timeless(unbroken[0])
     assert to_bytes(model) == unbroken[1]
 
@@ -357,6 +359,16 @@ def test_a_loss_that_is_not_a_number_ends_training_at_its_step(
         fit(model, TRAINING, VALIDATION, plan, checkpoints=checkpoints(place))
     assert caught.value.exit_code == 64
     assert "a loss of nan in epoch 1, step 2, at a learning rate of 1e+30" in str(caught.value)
+
+
+def test_the_learning_rate_of_a_divergence_is_that_of_its_step() -> None:
+    falling = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.25])
+    model = network()
+    compile_(model, falling)
+    takes_many_steps_at_once(model)
+    nothing = np.full(TRAINING[0].shape, np.nan, np.float32), TRAINING[1]
+    with pytest.raises(BadInput, match=r"epoch 1, step 1, at a learning rate of 0\.5\b"):
+        fit(model, nothing, VALIDATION, replace(PLAN, together=2))
 
 
 def test_answers_that_are_not_numbers_end_training(place: DirectoryStore) -> None:

@@ -132,7 +132,7 @@ def trained(
     each = len(whole) // arm.batch * arm.batch  # examples of an epoch, whatever the share
     network = residual(len(classes), seed)
     if arm.harmonic:
-        network = keras.models.clone_model(network, clone_function=harmonic)
+        network = with_harmonic_blocks(network)
     learner = Shown(
         network,
         pixels[learned],
@@ -209,22 +209,29 @@ class Harmonic(keras.layers.Conv2D):
         kept = [(u, v) for u in range(side) for v in range(side) if u + v < side]
         basis = np.stack([np.outer(cosines[u], cosines[v]) for u, v in kept])
         self.basis = basis.astype(np.float32)  # (kept, side, side)
-        # As he_normal has it, for as many weights as there are.
-        spread = np.sqrt(2 / (len(kept) * inputs))
-        self.weighed = self.add_weight(
-            shape=(len(kept), inputs, self.filters),
-            initializer=keras.initializers.TruncatedNormal(stddev=spread),
-            name="weighed",
+        self.coefficients = self.add_weight(
+            shape=(len(kept), inputs, self.filters),  # he_normal counts the first two as inputs
+            initializer="he_normal",
+            name="coefficients",
         )
         self.built = True
 
     def call(self, images: Any) -> Any:
-        kernel = keras.ops.einsum("kyx,kio->yxio", self.basis, self.weighed)
+        kernel = keras.ops.einsum("kyx,kio->yxio", self.basis, self.coefficients)
         return keras.ops.conv(images, kernel, self.strides, self.padding)
 
 
+def with_harmonic_blocks(network: keras.Model) -> keras.Model:
+    """The network with harmonic layers for its convolutions; all other weights are its own."""
+    other = keras.models.clone_model(network, clone_function=harmonic)
+    for before, after in zip(network.layers, other.layers, strict=True):
+        if not isinstance(after, Harmonic):
+            after.set_weights(before.get_weights())
+    return other
+
+
 def harmonic(layer: Any) -> Any:
-    """The layer that takes its place."""
+    """A harmonic layer instead of a convolution; any other layer as it is."""
     if not isinstance(layer, keras.layers.Conv2D) or layer.kernel_size == (1, 1):
         return layer.__class__.from_config(layer.get_config())
     given = ("filters", "kernel_size", "strides", "padding", "use_bias", "name")

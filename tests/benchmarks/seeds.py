@@ -4,16 +4,17 @@
         [--seeds 0 1 2] [--target 0.60] [--config JSON] [--json FILE]
 
 Each seed is a run of the pipeline of its own, up to the evaluation; the split does not depend on
-it, so that all of them are judged on the same lesions. All figures count lesions. *Seconds to the
-target* are those of training until the balanced accuracy on validation first reached it, so that
-the test part has no say in it. The specificity at 95 % sensitivity is read off the test part's own
-curve, at the threshold that the test part itself would choose: a figure to compare networks by, not
-one to expect.
+it, so that all of them are judged on the same lesions. Figures count lesions where they do not say
+images; *within one source* is the mean over the archives that hold melanomas and nevi. *Seconds to
+target* are those of training until the balanced accuracy of images on validation first reached it,
+so that the test part has no say in it. The specificity at 95 % sensitivity is read off the test
+part's own curve, at the threshold that the test part itself would choose: a figure to compare
+networks by, not one to expect.
 
-On a GPU (KERAS_BACKEND=jax) compiling is in the first epoch, and left out of the images a second;
-*of the machine* is then a share of the product of two squares of 8,192 bfloat16, on a CPU of 2,048
-float32, measured in a process of its own before the runs. A training step counts as three times
-the forward pass. It covers whole epochs, the scoring of validation included.
+Images a second leave out the first epoch, which compiles on a GPU (KERAS_BACKEND=jax). *Of the
+machine*, for ``best``, is a share of the product of two squares on all devices, of 8,192 bfloat16
+on a GPU, on a CPU of 2,048 float32, measured in a process of its own before the runs. A step counts
+as three times the forward pass; the time is that of whole epochs, scoring validation included.
 """
 
 import argparse
@@ -36,17 +37,19 @@ from tasks.config import parse_config
 from tasks.contracts import Epoch, Evaluated, Trained
 from tasks.lesions import MELANOMA
 from tasks.manifest import read_parquet
+from tasks.network import BEST_BATCH
 from tasks.run import Run, open_run
 from tasks.scoring import by_lesion
 
 SENSITIVITY = 0.95
+PRODUCTS = 10  # in a row, so that waiting for the last hardly counts
 FIGURES = {
     "balanced accuracy": ".3f",
     "balanced accuracy of images": ".3f",
     "melanoma AUC": ".3f",
     "within one source": ".3f",
     "specificity at 95 % sensitivity": ".3f",
-    "found": "",
+    "melanomas found, others left alone": "",
     "seconds of training": ".0f",
     "seconds to target": ".0f",
     "images a second": ".0f",
@@ -55,19 +58,22 @@ FIGURES = {
 
 
 def judged(given: argparse.Namespace, seed: int) -> Run:
-    """One run of the pipeline up to the evaluation."""
+    """One run of the pipeline up to the evaluation; one of an earlier call stands."""
     told = parse_config(given.config).model_copy(update={"seed": seed})
-    argv = ["run", "--store", str(given.store), "--name", f"seed-{seed}", "--until", "evaluate"]
+    name = f"{os.environ.get('KERAS_BACKEND', 'tensorflow')}-seed-{seed}"
+    argv = ["run", "--store", str(given.store), "--name", name, "--until", "evaluate"]
     delivery = ["--images", str(given.images), "--metadata", str(given.metadata)]
     config_argv = ["--config", told.model_dump_json()]
     subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery, *config_argv], check=True)
-    return open_run(f"{given.store}/runs/seed-{seed}", told)
+    return open_run(f"{given.store}/runs/{name}", told)
 
 
 def specificity_at(run: Run, evaluated: Evaluated, sensitivity: float) -> float:
     """The highest specificity by lesion, 0 to 1, of a threshold with at least that sensitivity."""
     lesions = by_lesion(read_parquet(run, evaluated.predictions), evaluated.classes)
-    wrong, right, _ = roc_curve(lesions["label"] == MELANOMA, lesions[MELANOMA])
+    wrong, right, _ = roc_curve(
+        lesions["label"] == MELANOMA, lesions[MELANOMA], drop_intermediate=False
+    )
     return float(1 - wrong[right >= sensitivity].min())
 
 
@@ -82,11 +88,19 @@ def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, 
     trained, evaluated = run.record("train"), run.record("evaluate")
     assert isinstance(trained, Trained)
     assert isinstance(evaluated, Evaluated)
+    assert trained.provenance
+    if trained.provenance.reused_from:
+        sys.exit(
+            f"Its training is that of the run {trained.provenance.reused_from}, perhaps on another "
+            "machine or backend, so that its times say nothing here. Take another --store."
+        )
     own = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
     later = own.epochs[1:] or own.epochs  # the first one compiles
-    rate = own.images * len(later) / sum(epoch.seconds for epoch in later)
+    best = own.recipe == "best"
+    shown = own.images // BEST_BATCH * BEST_BATCH if best else own.images  # whole batches only
+    rate = shown * len(later) / sum(epoch.seconds for epoch in later)
     found = evaluated.figures
-    within = next((each for each in found.within_source if each.auc.value is not None), None)
+    within = [each.auc.value for each in found.within_source if each.auc.value is not None]
     return {
         "recipe": own.recipe,
         "seed": run.config.seed,
@@ -94,41 +108,47 @@ def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, 
         "balanced accuracy": found.balanced_accuracy.value,
         "balanced accuracy of images": found.balanced_accuracy_of_images.value,
         "melanoma AUC": found.auc.value,
-        "within one source": within and within.auc.value,
+        "within one source": statistics.mean(within) if within else None,
         "specificity at 95 % sensitivity": specificity_at(run, evaluated, SENSITIVITY),
-        "found": f"{found.sensitivity.successes} of {found.sensitivity.n}, "
-        f"{found.specificity.successes} of {found.specificity.n}",
+        "melanomas found, others left alone": ", ".join(
+            f"{each.successes} of {each.n}" for each in (found.sensitivity, found.specificity)
+        ),
         "seconds of training": sum(epoch.seconds for epoch in own.epochs),
         "seconds to target": seconds_to(own.epochs, target),
         "images a second": rate,
-        "of the machine": rate * 3 * machine["flop"] / machine["rate"],
+        "of the machine": rate * 3 * machine["flop"] / machine["rate"] if best else None,
+        "machine": trained.provenance.machine,
         "load": os.getloadavg()[0],
     }
 
 
 def machine_of(config: str) -> dict[str, float]:
-    """FLOP of one image's forward pass of ``best``, and FLOP a second of a product of squares."""
+    """FLOP of one image's forward pass of ``best``, and FLOP a second of products of squares."""
     import keras
 
-    from tasks.devices import is_accelerated
+    from tasks.devices import device_count, is_accelerated
     from tasks.network import residual
 
     on_gpu = is_accelerated()
     side, dtype = (8192, "bfloat16") if on_gpu else (2048, "float32")
-    square = keras.random.normal((side, side), dtype=dtype)
+    # So spread, its powers neither grow nor vanish.
+    square = keras.random.normal((side, side), stddev=side**-0.5, dtype=dtype)
     if keras.backend.backend() == "jax":
         import jax
 
-        product = jax.jit(lambda: square @ square)
+        product = jax.jit(lambda a: a @ a)  # an argument: a constant would be multiplied before
     else:
         import tensorflow as tf
 
-        product = tf.function(lambda: square @ square)
+        product = tf.function(lambda a: a @ a)
     took = []
     for _ in range(30):
         began = time.monotonic()
-        np.asarray(product()[0, 0])  # waits for it
-        took.append(time.monotonic() - began)
+        result = square
+        for _ in range(PRODUCTS):
+            result = product(result)
+        np.asarray(result[0, 0])  # waits for all of them
+        took.append((time.monotonic() - began) / PRODUCTS)
     px = parse_config(config).image_size
     network = keras.models.clone_model(residual(8, 0), input_tensors=keras.Input((px, px, 3)))
     # Two for each product with a weight; what else it computes is left out.
@@ -137,7 +157,7 @@ def machine_of(config: str) -> dict[str, float]:
         for layer in network.layers
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
     )
-    return {"flop": flop, "rate": 2 * side**3 / min(took)}
+    return {"flop": flop, "rate": device_count() * 2 * side**3 / min(took)}
 
 
 def tell(given: argparse.Namespace, lines: list[dict[str, Any]]) -> None:
@@ -151,7 +171,8 @@ def tell(given: argparse.Namespace, lines: list[dict[str, Any]]) -> None:
     table.add_column("mean ± sd", justify="right")
     for name, form in FIGURES.items():
         values = [line[name] for line in lines]
-        shown = ["never" if value is None else f"{value:{form}}" for value in values]
+        none = "never" if name == "seconds to target" else "none"
+        shown = [none if value is None else f"{value:{form}}" for value in values]
         numbers = [value for value in values if isinstance(value, float)]
         both = ""
         if len(numbers) == len(values) > 1:

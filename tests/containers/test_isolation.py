@@ -19,17 +19,21 @@ from tests.containers.running import IMAGE
 Probe = Callable[..., list[str]]
 
 
-def test_a_step_writes_to_the_store_and_to_its_scratch_only(probe: Probe, store: Path) -> None:
+@pytest.mark.parametrize("spools", [False, True])
+def test_a_step_writes_to_the_store_and_to_its_scratch_only(
+    probe: Probe, store: Path, spools: bool
+) -> None:
     code = (
         "import json, os\n"
         "open_to = [base for base, folders, _ in os.walk('/') if os.access(base, os.W_OK)\n"
         "           and not base.startswith(('/proc', '/sys'))]\n"
         "print(json.dumps(open_to))"
     )
-    places = json.loads(probe(code, store=store)[-1])
+    places = json.loads(probe(code, store=store, spools=spools)[-1])
     outside = [place for place in places if not place.startswith(str(store))]
 
-    assert set(outside) == {"/tmp", "/dev/shm", "/dev/mqueue"}
+    disk = {"/var/tmp"} if spools else set()
+    assert set(outside) == {"/tmp", "/dev/shm", "/dev/mqueue"} | disk
     assert str(store) in places
     assert not [place for place in places if place.startswith(f"{store}/raw")]
 
