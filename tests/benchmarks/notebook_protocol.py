@@ -332,7 +332,8 @@ def tell(
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-    return {name: [left, right] for name, left, right in rows} | {"load": load, "seed": given.seed}
+    told = {name: [left, right] for name, left, right in rows}
+    return told | {"network": given.network, "seed": given.seed, "load": load}
 
 
 if __name__ == "__main__":
