@@ -111,15 +111,15 @@ def test_credentials_come_as_a_file_that_only_the_step_reads(
     os.chown(secret, CONTAINER_USER, CONTAINER_USER)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(secret))
     inspected: list[str] = []
-    begun = threading.Event()
+    ended = threading.Event()
 
     def look() -> None:
-        begun.wait(20)
         label = {"label": "melanoma-retraining.work"}
-        inspected.extend(
-            json.dumps(engine.inspect_container(found["Id"]))
-            for found in engine.containers(filters=label)
-        )
+        while not inspected and not ended.wait(0.1):
+            inspected.extend(
+                json.dumps(engine.inspect_container(found["Id"]))
+                for found in engine.containers(filters=label)
+            )
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -127,8 +127,8 @@ def test_credentials_come_as_a_file_that_only_the_step_reads(
         "import boto3, time; keys = boto3.Session().get_credentials();"
         "print(keys.secret_key == '7dJ' + '2kq'); time.sleep(2)"
     )
-    threading.Timer(1.5, begun.set).start()
     said = probe(code, store="s3://bucket/prefix")
+    ended.set()
     watcher.join()
 
     assert said == ["True"]
