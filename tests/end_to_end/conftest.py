@@ -98,7 +98,7 @@ class Demo:
         return self.states(promotion, PROMOTION)
 
     @staticmethod
-    def wait(done: Callable[[], bool], seconds: float = 150) -> None:
+    def wait(done: Callable[[], bool], seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
@@ -119,7 +119,7 @@ def run_demo(command: str, environment: dict[str, str]) -> subprocess.CompletedP
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 

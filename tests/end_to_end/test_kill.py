@@ -64,7 +64,7 @@ def start(
 
 def complete(step: str, store: Path, name: str = "killed", config: str = CONFIG) -> None:
     process = start(step, store, name, config)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
 
 
