@@ -348,3 +348,14 @@ def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
             and not (lock.name == "train-gpu.txt" and re.match("jax-cuda|nvidia-", name))
         }
         assert differing == {}, lock.name
+
+
+def test_of_several_processes_one_gets_all_tests_that_share_an_engine() -> None:
+    """Two at once would build the same images, and make the same network, beside each other."""
+    from tests.conftest import ONE_AFTER_ANOTHER, dealt_as
+
+    named = [f"tests/{folder}/test_{n}.py::test_a[1]" for folder in ONE_AFTER_ANOTHER for n in "ab"]
+    assert {dealt_as(nodeid) for nodeid in named} == {"real"}
+    assert all((ROOT / "tests" / folder).is_dir() for folder in ONE_AFTER_ANOTHER)
+    assert dealt_as("tests/test_a.py::test_b") == dealt_as("tests/test_a.py::test_c[x::y]")
+    assert dealt_as("tests/test_a.py::test_b") != dealt_as("tests/test_b.py::test_b")
