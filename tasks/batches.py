@@ -64,7 +64,7 @@ class Streamed:
         return self.pixels[chosen], self.labels[chosen]
 
 
-class Shown(keras.Model):  # type: ignore[misc]  # Keras tells no types
+class Shown(keras.Model):
     """A network in training: takes numbers of images, and shows them changed at random.
 
     It is never saved; the network inside it is. Without pixels of its own it takes what `Streamed`

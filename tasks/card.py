@@ -26,6 +26,8 @@ def model_card(run: str, records: dict[str, Record]) -> str:
         records: Of every step up to the gate, by its name.
     """
     verdict: Any = records["gate"]
+    trained: Any = records["train"]
+    evaluated: Any = records["evaluate"]
     return (
         _environment(autoescape=False)
         .get_template("model_card.md.j2")
@@ -35,15 +37,11 @@ def model_card(run: str, records: dict[str, Record]) -> str:
             ingested=records["ingest"],
             validated=records["validate"],
             split=records["split"],
-            trained=records["train"],
-            evaluated=records["evaluate"],
+            trained=trained,
+            evaluated=evaluated,
             verdict=verdict,
             policy=parse_policy(policy_bytes(verdict.policy.name), verdict.policy.name),
-            chosen=next(
-                each
-                for each in records["train"].recipes  # type: ignore[attr-defined]
-                if each.recipe == records["evaluate"].recipe  # type: ignore[attr-defined]
-            ),
+            chosen=trained.of(evaluated.recipe),
             config=verdict.provenance.config,
         )
     )

@@ -380,6 +380,10 @@ class Trained(Record):
     classes: tuple[Diagnosis, ...]
     recipes: tuple[TrainedRecipe, ...]
 
+    def of(self, recipe: Recipe) -> TrainedRecipe:
+        """That recipe's network, which must be one of them."""
+        return next(each for each in self.recipes if each.recipe == recipe)
+
 
 class Proportion(Frozen):
     """Successes out of n with an exact (Clopper-Pearson) two-sided 95 % interval."""

@@ -28,7 +28,7 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
             f"Nothing is registered: {verdict.decision}. {verdict.reason} The evidence is in "
             f"{run.uri}/{FOLDER}."
         )
-    chosen = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
+    chosen = trained.of(evaluated.recipe)
     tags = {
         "run": run.uri,
         "recipe": chosen.recipe,

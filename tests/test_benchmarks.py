@@ -27,8 +27,8 @@ def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_notebooks_get_every_sound_image_that_shares_nothing_with_our_test_part(
     run: Run, drawn: Path, tmp_path: Path
 ) -> None:
-    parts = table_of(run, run.record("split").parts)  # type: ignore[union-attr]
-    manifest = table_of(run, run.record("ingest").manifest)  # type: ignore[union-attr]
+    parts = table_of(run, run.record("split").parts)
+    manifest = table_of(run, run.record("ingest").manifest)
     count = their_folder(run, drawn, parts, tmp_path / "notebook")
     files = [path.read_bytes() for path in (tmp_path / "notebook").rglob("*.jpg")]
 
@@ -60,7 +60,7 @@ def test_the_duel_tells_what_the_notebooks_report_and_what_is_true(
     )
     figures = json.loads(told.read_text())
 
-    parts = table_of(run, run.record("split").parts)  # type: ignore[union-attr]
+    parts = table_of(run, run.record("split").parts)
     tested = parts[parts["side"] == "test"]
     claimed, honest = (figures[name] for name in figures if name.startswith("accuracy"))
     assert _n(honest[0]) == len(tested)

@@ -132,7 +132,7 @@ def train(
     from tasks.storage import DirectoryStore
 
     learning.BEST_BATCH = 16
-    network.STEM, network.STAGES = 8, (8, 16)  # type: ignore[assignment]  # sooner compiled
+    network.STEM, network.STAGES = 8, (8, 16)  # sooner compiled
     validation = tuple(each[:10] for each in VALIDATION)
     learning.steps_at_once, learning.precision = lambda: at_once, lambda: precision
     told: dict[str, Any] = {"resumed": [], "calls": dict.fromkeys(recipes, 0)}

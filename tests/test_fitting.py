@@ -254,7 +254,7 @@ def test_a_spoilt_checkpoint_is_refused_and_the_one_before_it_is_used(
 ) -> None:
     shutil.copytree(broken, place.root, dirs_exist_ok=True)
     newest = files(place)[-1]
-    newest.write_bytes(spoil(newest.read_bytes()))  # type: ignore[operator]
+    newest.write_bytes(spoil(newest.read_bytes()))
     model, kept = network(), checkpoints(place)
     resumed = fit(model, TRAINING, VALIDATION, PLAN, checkpoints=kept)
     assert f"{newest.name} is refused" in caplog.text

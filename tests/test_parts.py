@@ -181,7 +181,7 @@ def test_what_is_delivered_between_two_parts_is_for_the_next_run(store: Store) -
     assert do(run, "ingest").files == 12
     later = run_of(store, "second", parts=2)
     assert do(later, "ingest").files == 24
-    manifest = table_of(later, later.record("ingest").manifest)  # type: ignore[union-attr]
+    manifest = table_of(later, later.record("ingest").manifest)
     assert set(manifest["label"]) == {"melanoma", "nevus"}
 
 
@@ -261,7 +261,7 @@ class Painter:
 def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
     painter = Painter()
     module = ModuleType("tasks.paint")
-    module.paint, module.paint_part = painter.paint, painter.paint_part  # type: ignore[attr-defined]
+    module.paint, module.paint_part = painter.paint, painter.paint_part
     monkeypatch.setitem(sys.modules, "tasks.paint", module)
     monkeypatch.setattr("tasks.pipeline.PIPELINE", (PAINT,))
     return painter
@@ -374,7 +374,7 @@ def test_every_step_that_divides_has_the_parts_that_the_configuration_says() -> 
     }
     for rows in named.values():
         for name in rows:
-            assert step_named(name).gives is step_named(name.partition("/")[0]).division.gives  # type: ignore[union-attr]
+            assert step_named(name).gives is step_named(name.partition("/")[0]).division.gives
             assert parts_of(step_named(name), config) == ()
 
 

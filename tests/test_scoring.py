@@ -180,7 +180,7 @@ def test_colours_are_converted_as_the_standard_says(rgb: Any, lab: Any) -> None:
 def test_lighter_skin_has_a_larger_angle_and_the_rim_does_not_count() -> None:
     angles = [typology_angle(skin(c)) for c in ((245, 215, 200), (200, 150, 120), (90, 60, 45))]
     assert None not in angles
-    assert angles == sorted(angles, reverse=True)  # type: ignore[type-var]
+    assert angles == sorted(angles, reverse=True)
     assert typology_angle(skin((200, 150, 120), rim=True)) == pytest.approx(angles[1])
     assert typology_angle(np.zeros((60, 60, 3), np.uint8)) is None
 

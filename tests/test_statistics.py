@@ -152,7 +152,7 @@ def test_the_interval_of_a_predictive_value_covers_it() -> None:
     true = 0.05 * 0.9 / (0.05 * 0.9 + 0.95 * 0.2)
     drawn = zip(random.binomial(88, 0.9, 1000), random.binomial(320, 0.8, 1000), strict=True)
     values = [predictive_value(proportion(k, 88), proportion(s, 320), 0.05) for k, s in drawn]
-    assert np.mean([each.lower <= true <= each.upper for each in values]) >= 0.95  # type: ignore[operator]
+    assert np.mean([each.lower <= true <= each.upper for each in values]) >= 0.95
 
 
 # Areas --------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_delongs_interval_covers_the_area() -> None:
     random = np.random.default_rng(3)
     apart = 1.8124  # two normal distributions so far apart have an area of 0.90
     found = [auc(random.normal(apart, 1, 88), random.normal(0, 1, 320)) for _ in range(2000)]
-    assert 0.93 <= np.mean([each.lower <= 0.90 <= each.upper for each in found]) <= 0.97  # type: ignore[operator]
+    assert 0.93 <= np.mean([each.lower <= 0.90 <= each.upper for each in found]) <= 0.97
 
 
 def test_a_partial_area_is_scikit_learns() -> None:

@@ -155,7 +155,7 @@ def test_reading_many_slowly_does_not_pile_them_up() -> None:
             begun.append(key)
             return b""
 
-    reading = read_many(Counting(), (str(number) for number in range(1000)))  # type: ignore[arg-type]
+    reading = read_many(Counting(), (str(number) for number in range(1000)))
     next(reading)
 
     assert len(begun) <= PARALLEL_REQUESTS

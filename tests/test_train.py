@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_first_steps(run: Run) -> None:
 
 @pytest.mark.parametrize("recipe", NOTEBOOKS)
 def test_a_saved_network_answers_as_before(recipe: str) -> None:
-    model = build(recipe, image_size=32, classes=3, learning_rate=0.01, seed=1)  # type: ignore[arg-type]
+    model = build(recipe, image_size=32, classes=3, learning_rate=0.01, seed=1)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 50, 50, 3), np.uint8)
     again = from_bytes(to_bytes(model))
     assert again.predict(pixels, verbose=0) == pytest.approx(model.predict(pixels, verbose=0))
@@ -163,8 +163,8 @@ def test_a_passing_model_is_registered_once_and_unchanged_data_register_nothing(
     do(again, *BEFORE_TRAINING, "train", "evaluate", "gate")
     with pytest.raises(Halt, match="nothing is new"):
         do(again, "register")
-    assert again.record("train").provenance.reused_from == run.name  # type: ignore[union-attr]
-    assert again.record("register").version == 1  # type: ignore[union-attr]
+    assert again.record("train").provenance.reused_from == run.name
+    assert again.record("register").version == 1
 
 
 def test_the_registered_version_is_the_model_that_was_judged(run: Run) -> None:

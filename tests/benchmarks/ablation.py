@@ -17,7 +17,6 @@ end.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -48,8 +47,8 @@ from tasks.network import (
     residual,
     shrink,
 )
-from tasks.run import open_run
 from tasks.scoring import NEVUS
+from tests.benchmarks.runs import run_until
 
 Array = np.ndarray[Any, Any]
 
@@ -100,11 +99,7 @@ ARMS = {
 def learnable(given: argparse.Namespace) -> tuple[Array, pd.DataFrame, tuple[str, ...]]:
     """Pixels, uint8 ``(n, side, side, 3)``, and rows of the parts that are not the test part."""
     config = Retraining(image_size=given.side)
-    told = config.model_dump_json()
-    argv = ["run", "--store", str(given.store), "--name", "ablation", "--until", "split"]
-    delivery = ["--images", str(given.images), "--metadata", str(given.metadata)]
-    subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery, "--config", told], check=True)
-    run = open_run(f"{given.store}/runs/ablation", config)
+    run = run_until("split", given.images, given.metadata, given.store, "ablation", config)
     split = run.record("split")
     assert isinstance(split, Split)
     rows = read_parquet(run, split.parts)

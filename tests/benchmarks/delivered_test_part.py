@@ -15,7 +15,6 @@ import argparse
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,19 +26,17 @@ from tasks.config import parse_config
 from tasks.contracts import Evaluated, Ingested
 from tasks.lesions import archive_says
 from tasks.manifest import read_parquet
-from tasks.run import Run, open_run
+from tasks.run import Run
 from tasks.statistics import proportion
+from tests.benchmarks.runs import run_until
 
 
 def judged(given: argparse.Namespace, seed: int) -> Run:
     """One run of the pipeline up to the evaluation."""
     config = parse_config(given.config)
     told = config.model_copy(update={"test_part": "delivered", "seed": seed})
-    argv = ["run", "--store", str(given.store), "--name", f"seed-{seed}", "--until", "evaluate"]
-    delivery = ["--images", str(given.images), "--metadata", str(given.metadata)]
-    config_argv = ["--config", told.model_dump_json()]
-    subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery, *config_argv], check=True)
-    return open_run(f"{given.store}/runs/seed-{seed}", told)
+    name = f"seed-{seed}"
+    return run_until("evaluate", given.images, given.metadata, given.store, name, told)
 
 
 def delivered_images(run: Run) -> pd.DataFrame:

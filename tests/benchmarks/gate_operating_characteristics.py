@@ -34,7 +34,7 @@ INK, SOFT = "#16202c", "#51606f"
 def asked() -> tuple[float, float]:
     """Least sensitivity, and margin to the champion, of the policy for patients."""
     rules = {each.rule: each for each in parse_policy(policy_bytes("melanoma"), "melanoma").rules}
-    return rules["sensitivity"].at_least, rules["sensitivity_against_champion"].margin  # type: ignore[union-attr]
+    return rules["sensitivity"].at_least, rules["sensitivity_against_champion"].margin
 
 
 def by_bound(minimum: float) -> Callable[[int, int], str]:

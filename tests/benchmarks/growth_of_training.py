@@ -116,7 +116,7 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     if steps:
         order = order[: (steps + WARM_UP) * plan.batch_size]
 
-    class Idle(keras.Model):  # type: ignore[misc]
+    class Idle(keras.Model):
         def call(self, given: Any) -> Any:
             return given
 

@@ -64,7 +64,7 @@ def features(files: list[bytes]) -> list[str]:
     """What ingest computes, without storage."""
     named = ((hashlib.sha256(data).hexdigest(), data) for data in files)
     found = decode_many(named, Retraining()).values()
-    planes = np.frombuffer(b"".join(each.thumbnail for each in found), np.uint8)  # type: ignore[union-attr]
+    planes = np.frombuffer(b"".join(each.thumbnail for each in found), np.uint8)
     return to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
 
 
@@ -92,7 +92,7 @@ def timed(work: Work, files: list[bytes]) -> tuple[float, float]:
     wall, processor = time.monotonic(), time.process_time()
     own = work(files)
     spent = time.monotonic() - wall, time.process_time() - processor
-    wall, processor = own if work is whole_ingest else spent  # type: ignore[misc]
+    wall, processor = own if work is whole_ingest else spent
     return wall / len(files) * 1e3, processor / len(files) * 1e3
 
 

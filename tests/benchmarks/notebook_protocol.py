@@ -38,9 +38,9 @@ from tasks.contracts import Epoch, Estimate, Evaluated, Proportion, Split, Train
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES
 from tasks.manifest import pixels_of, read_parquet
-from tasks.network import BEST_BATCH
 from tasks.run import Run, open_run
 from tasks.statistics import proportion
+from tests.benchmarks.runs import images_shown, run_until
 
 # As the notebooks have them: side of the image, copies of each class, images in a batch, the seed
 # of image_dataset_from_directory, epochs of the model trained on the copies.
@@ -136,7 +136,7 @@ class Box(keras.callbacks.Callback):
 def their_folder(run: Run, images: Path, parts: pd.DataFrame, to: Path) -> int:
     """Every delivered image that shares nothing with the test part, as a folder for each class."""
     ingested = run.record("ingest")
-    manifest = read_parquet(run, ingested.manifest)  # type: ignore[union-attr]
+    manifest = read_parquet(run, ingested.manifest)
     manifest["group"] = groups_of(manifest)
     tested = set(parts.loc[parts["side"] == "test", "key"])
     held_back = set(manifest.loc[manifest["key"].isin(tested), "group"])
@@ -242,10 +242,8 @@ def main() -> None:
     config = json.dumps(json.loads(given.config) | {"seed": given.seed})
     with tempfile.TemporaryDirectory() as name:
         store = f"{name}/store"
-        argv = ["run", "--store", store, "--name", "duel", "--until", "split", "--config", config]
-        delivery = ["--images", str(given.images), "--metadata", str(given.metadata)]
-        subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery], check=True)
-        run = open_run(f"{store}/runs/duel", Retraining.model_validate_json(config))
+        chosen = Retraining.model_validate_json(config)
+        run = run_until("split", given.images, given.metadata, store, "duel", chosen)
         split = run.record("split")
         assert isinstance(split, Split)
         parts = read_parquet(run, split.parts)
@@ -275,10 +273,9 @@ def tell(
 
     reported, met = peer["claimed"], peer["honest"]
     of_images = evaluated.figures.accuracy_of_images
-    own = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
+    own = trained.of(evaluated.recipe)
     seconds = sum(epoch.seconds for epoch in own.epochs)
-    batch = BEST_BATCH if own.recipe == "best" else 1  # it shows whole batches only
-    rate = own.images // batch * batch * len(own.epochs) / seconds
+    rate = images_shown(own) * len(own.epochs) / seconds
     honest = peer["honest"].estimate or 0.0
     reached = until(own.epochs, honest)
     soon = accuracy_after(own.epochs, peer["own_protocol"] / TIMES_AS_FAST)

@@ -37,9 +37,9 @@ from tasks.config import parse_config
 from tasks.contracts import Epoch, Evaluated, Trained
 from tasks.lesions import MELANOMA
 from tasks.manifest import read_parquet
-from tasks.network import BEST_BATCH
-from tasks.run import Run, open_run
+from tasks.run import Run
 from tasks.scoring import by_lesion
+from tests.benchmarks.runs import images_shown, run_until
 
 SENSITIVITY = 0.95
 PRODUCTS = 10  # in a row, so that waiting for the last hardly counts
@@ -61,11 +61,7 @@ def judged(given: argparse.Namespace, seed: int) -> Run:
     """One run of the pipeline up to the evaluation; one of an earlier call stands."""
     told = parse_config(given.config).model_copy(update={"seed": seed})
     name = f"{os.environ.get('KERAS_BACKEND', 'tensorflow')}-seed-{seed}"
-    argv = ["run", "--store", str(given.store), "--name", name, "--until", "evaluate"]
-    delivery = ["--images", str(given.images), "--metadata", str(given.metadata)]
-    config_argv = ["--config", told.model_dump_json()]
-    subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery, *config_argv], check=True)
-    return open_run(f"{given.store}/runs/{name}", told)
+    return run_until("evaluate", given.images, given.metadata, given.store, name, told)
 
 
 def specificity_at(run: Run, evaluated: Evaluated, sensitivity: float) -> float:
@@ -94,11 +90,9 @@ def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, 
             f"Its training is that of the run {trained.provenance.reused_from}, perhaps on another "
             "machine or backend, so that its times say nothing here. Take another --store."
         )
-    own = next(each for each in trained.recipes if each.recipe == evaluated.recipe)
+    own = trained.of(evaluated.recipe)
     later = own.epochs[1:] or own.epochs  # the first one compiles
-    best = own.recipe == "best"
-    shown = own.images // BEST_BATCH * BEST_BATCH if best else own.images  # whole batches only
-    rate = shown * len(later) / sum(epoch.seconds for epoch in later)
+    rate = images_shown(own) * len(later) / sum(epoch.seconds for epoch in later)
     found = evaluated.figures
     within = [each.auc.value for each in found.within_source if each.auc.value is not None]
     return {
@@ -116,7 +110,9 @@ def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, 
         "seconds of training": sum(epoch.seconds for epoch in own.epochs),
         "seconds to target": seconds_to(own.epochs, target),
         "images a second": rate,
-        "of the machine": rate * 3 * machine["flop"] / machine["rate"] if best else None,
+        "of the machine": rate * 3 * machine["flop"] / machine["rate"]
+        if own.recipe == "best"
+        else None,
         "machine": trained.provenance.machine,
         "load": os.getloadavg()[0],
     }

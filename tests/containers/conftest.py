@@ -138,7 +138,7 @@ def probe(container: Any, gateway: str, tmp_path: Path) -> Callable[..., list[st
 
 class _Forward(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        with socket.create_connection(("127.0.0.1", self.server.port)) as other:  # type: ignore[attr-defined]
+        with socket.create_connection(("127.0.0.1", self.server.port)) as other:
             back = threading.Thread(target=_copy, args=(other, self.request), daemon=True)
             back.start()
             _copy(self.request, other)
@@ -164,7 +164,7 @@ def reachable(gateway: str) -> Iterator[Callable[[int], str]]:
 
     def forward(port: int) -> str:
         server = _Forwarder((gateway, 0), _Forward)
-        server.port = port  # type: ignore[attr-defined]
+        server.port = port
         threading.Thread(target=server.serve_forever, daemon=True).start()
         started.append(server)
         return f"{gateway}:{server.server_address[1]}"

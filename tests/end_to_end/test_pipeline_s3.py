@@ -67,7 +67,7 @@ def test_a_whole_run_on_s3_and_another_on_unchanged_and_on_new_data(
         assert record
         for artifact in artifacts_of(record):
             run.fetch(artifact)
-    assert run.record("ingest").synthetic  # type: ignore[union-attr]
+    assert run.record("ingest").synthetic
     assert b"SYNTHETIC" in run.store.read("runs/first/report.html")
 
     second = run_all(store_uri, "second", **mlflow)

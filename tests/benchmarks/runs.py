@@ -1,0 +1,27 @@
+"""Runs of the pipeline that benchmarks are about, each in a process of its own as Airflow's are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tasks.config import Retraining
+from tasks.contracts import TrainedRecipe
+from tasks.network import BEST_BATCH
+from tasks.run import Run, open_run
+
+
+def run_until(
+    step: str, images: Path, metadata: Path, store: Path | str, name: str, config: Retraining
+) -> Run:
+    """Deliver a folder, and run the pipeline up to a step; what the store holds of it stands."""
+    argv = ["run", "--store", str(store), "--name", name, "--until", step]
+    delivery = ["--images", str(images), "--metadata", str(metadata)]
+    told = ["--config", config.model_dump_json()]
+    subprocess.run([sys.executable, "-m", "tasks", *argv, *delivery, *told], check=True)
+    return open_run(f"{store}/runs/{name}", config)
+
+
+def images_shown(trained: TrainedRecipe) -> int:
+    """How many images one epoch showed; ``best`` shows whole batches only."""
+    batch = BEST_BATCH if trained.recipe == "best" else 1
+    return trained.images // batch * batch
