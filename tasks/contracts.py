@@ -353,6 +353,9 @@ class TrainedRecipe(Frozen):
             data that the temperature was fitted on, and so somewhat flattering.
         finding: What the curves say about over- and underfit, by rule.
         mlflow_run: Empty if MLflow did not answer; `register` then makes one.
+        computed_on: Keras's backend and the devices; empty in records from before it was kept. An
+            unchanged step reuses a record whatever these were, so that a machine without a GPU
+            need not train again what one has trained.
     """
 
     recipe: Recipe
@@ -365,6 +368,7 @@ class TrainedRecipe(Frozen):
     best_epoch: int
     finding: str
     mlflow_run: str
+    computed_on: str = ""
 
 
 class TrainedPart(Record):

@@ -36,6 +36,12 @@ def device_count() -> int:
     return len(keras.distribution.list_devices()) if keras.backend.backend() == "jax" else 1
 
 
+def told() -> str:
+    """Backend, number and kind of devices, for records: ``tensorflow on 1 cpu``."""
+    kind = keras.distribution.list_devices()[0].partition(":")[0]
+    return f"{keras.backend.backend()} on {device_count()} {kind}"
+
+
 def dealt_evenly(images: int) -> int:
     """The largest number up to `images` that gives each device as many, and at least one."""
     devices = device_count()

@@ -82,6 +82,7 @@ class Diary:
         facts = {
             "model_sha256": trained.model.sha256,
             "finding": trained.finding,
+            "computed_on": trained.computed_on,
             "best_epoch": str(trained.best_epoch),
         }
         config = self.run.config.model_dump(mode="json") | {

@@ -66,6 +66,7 @@ def agree(
 def test_four_devices_learn_what_one_learns(tmp_path: Path, one: dict[str, Any]) -> None:
     four = trained(tmp_path, 4)
     assert (one["devices"], four["devices"]) == (1, 4)  # that the weights lie on
+    assert (one["said"], four["said"]) == ("jax on 1 cpu", "jax on 4 cpu")
     agree(four, one)
 
 
@@ -155,6 +156,7 @@ def train(
         except Killed:
             os._exit(KILLED)
         told[recipe] = [epoch.model_dump() for epoch in fitted.epochs]
+        told["said"] = devices.told()
         told["devices"] = len(model.trainable_variables[0].value.sharding.device_set)
     return told
 

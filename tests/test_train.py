@@ -52,6 +52,7 @@ def test_every_recipe_is_trained_with_curves_and_a_finding(run: Run) -> None:
         losses = [epoch.val_loss for epoch in each.epochs]
         assert each.best_epoch == 1 + losses.index(min(losses))
         assert each.recipe in each.finding
+        assert each.computed_on == "tensorflow on 1 cpu"
         assert "fit" in each.finding or "finished" in each.finding
 
 
