@@ -11,7 +11,7 @@ from tasks.contracts import Champion, Split
 from tasks.errors import BadInput
 from tasks.lesions import MELANOMA
 from tasks.manifest import read_parquet
-from tasks.network import from_bytes
+from tasks.network import answers_of, from_bytes
 from tasks.registry import Version, champion, mlflow_client, model_bytes
 from tasks.run import Run, read_record
 
@@ -47,8 +47,7 @@ def ask_champion(run: Run, pixels: Array) -> tuple[Version | None, Array | str]:
             version,
             f"it gives {model.output_shape[-1]} outputs for {len(version.classes)} names",
         )
-    answers = model.predict(pixels, batch_size=64, verbose=0)
-    return version, np.asarray(answers[:, version.classes.index(MELANOMA)])
+    return version, answers_of(model, pixels)[:, version.classes.index(MELANOMA)]
 
 
 def against(

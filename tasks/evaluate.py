@@ -28,7 +28,7 @@ from tasks.folds import cross_estimate
 from tasks.ledger import enter_evaluation, hash_of_test_part
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet, to_parquet
-from tasks.network import from_bytes
+from tasks.network import answers_of, from_bytes
 from tasks.predictions import predicted
 from tasks.run import Run, sha256
 from tasks.saliency import drawn, occlusion
@@ -151,8 +151,8 @@ def _log_odds(model: keras.Model, melanoma: int) -> Callable[[Array], Array]:
     """From images to the log-odds of melanoma, which is output number `melanoma`."""
 
     def score(shown: Array) -> Array:
-        answers = model.predict(shown, batch_size=64, verbose=0)
-        return np.asarray(logit(np.clip(answers[:, melanoma], 1e-6, 1 - 1e-6)))
+        answers = answers_of(model, shown)[:, melanoma]
+        return np.asarray(logit(np.clip(answers, 1e-6, 1 - 1e-6)))
 
     return score
 

@@ -30,6 +30,7 @@ from tasks.network import (
     JIT,
     SMOOTHING,
     annealed,
+    answers_of,
     build,
     residual,
     served,
@@ -132,7 +133,7 @@ def calibrate(
 ) -> tuple[keras.Model, float, tuple[float, float]]:
     """The model with its temperature, and its calibration error before and after."""
     inputs, labels = validation
-    answers = model.predict(inputs, batch_size=64, verbose=0)
+    answers = answers_of(model, inputs)
     temperature = fit_temperature(answers, labels)
     before = calibration_error(answers, labels)
     after = calibration_error(at_temperature(answers, temperature), labels)

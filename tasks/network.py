@@ -16,7 +16,7 @@ from zipfile import ZipFile, ZipInfo
 import h5py
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from tasks.config import Recipe
 from tasks.errors import BadInput, Momentary, PipelineError
@@ -119,6 +119,9 @@ BEST_WEIGHT_DECAY = 0.05  # a step, relative to the learning rate
 WARM_UP = 0.05  # share of all steps
 AVERAGED_STEPS = 500  # that the moving average of the weights reaches back
 SMOOTHING = 0.1
+# Images that are looked at together. With eight turns of each, a saved model then needs no more
+# memory than a batch of its training did.
+ANSWERED_AT_ONCE = BEST_BATCH // 8
 
 
 def residual(classes: int, seed: int) -> keras.Model:
@@ -182,10 +185,23 @@ def annealed(
 
 
 def served(network: keras.Model, image_size: int, name: str) -> keras.Model:
-    """A network of logits, with its preprocessing before it and probabilities behind it."""
+    """A network of logits, with its preprocessing before it and probabilities behind it.
+
+    They are the mean over the eight turns and reflections of the image, so that an answer does not
+    depend on how the camera was held.
+    """
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
-    x = layers.Resizing(image_size, image_size, antialias=True)(image)
-    return keras.Model(image, layers.Softmax()(network(x)), name=name)
+    turns = eight_turns(layers.Resizing(image_size, image_size, antialias=True)(image))
+    answers = layers.Softmax()(network(ops.concatenate(turns, axis=0)))
+    answers = ops.reshape(answers, (len(turns), -1, answers.shape[-1]))
+    return keras.Model(image, ops.mean(answers, axis=0), name=name)
+
+
+def eight_turns(images: Any) -> list[Any]:
+    """Squares ``(n, side, side, 3)`` in each way that a square can lie, the given one first."""
+    flipped = [images, ops.flip(images, axis=1)]
+    flipped += [ops.flip(each, axis=2) for each in flipped]
+    return flipped + [ops.transpose(each, (0, 2, 1, 3)) for each in flipped]
 
 
 # transfer ---------------------------------------------------------------------------------------
@@ -307,6 +323,19 @@ def shrink(pixels: Array, image_size: int) -> Array:
         part = keras.ops.convert_to_numpy(resize(pixels[start : start + 256]))
         small[start : start + 256] = part.round()
     return small
+
+
+def answers_of(model: keras.Model, pixels: Array) -> Array:
+    """What a saved model answers.
+
+    Args:
+        model: From images to class probabilities, with its own preprocessing.
+        pixels: uint8 ``(n, any, any, 3)``, RGB, 0 to 255.
+
+    Returns:
+        float32 ``(n, classes)``, rows that add up to 1.
+    """
+    return np.asarray(model.predict(pixels, batch_size=ANSWERED_AT_ONCE, verbose=0))
 
 
 def to_bytes(model: keras.Model) -> bytes:

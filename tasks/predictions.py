@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.lesions import Diagnosis
+from tasks.network import answers_of
 from tasks.scoring import described
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +28,5 @@ def predicted(
         pixels: Of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
         classes: What the outputs stand for.
     """
-    probabilities = model.predict(pixels, batch_size=64, verbose=0)
-    return described(rows, pixels).assign(
-        **dict(zip(classes, np.asarray(probabilities, float).T, strict=True))
-    )
+    probabilities = answers_of(model, pixels).astype(float)
+    return described(rows, pixels).assign(**dict(zip(classes, probabilities.T, strict=True)))

@@ -33,7 +33,7 @@ from tasks.lesions import (
     source_from,
 )
 from tasks.likeness import near_duplicates
-from tasks.network import from_bytes
+from tasks.network import answers_of, from_bytes
 from tasks.registry import mlflow_client, model_bytes, version_named
 from tasks.run import sha256
 from tasks.scoring import described, figures
@@ -145,7 +145,7 @@ def score(
     if not fresh.any():
         raise _nothing_left(left)
     network = from_bytes(subject.data)
-    probabilities = np.asarray(network.predict(pixels[fresh], batch_size=64, verbose=0), float)
+    probabilities = answers_of(network, pixels[fresh]).astype(float)
     if probabilities.shape[1] != len(subject.classes):
         raise BadInput(
             "The classes of the model are not known.",

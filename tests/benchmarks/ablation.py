@@ -44,7 +44,9 @@ from tasks.network import (
     BEST_WEIGHT_DECAY,
     SMOOTHING,
     annealed,
+    answers_of,
     residual,
+    served,
     shrink,
 )
 from tasks.scoring import NEVUS
@@ -160,13 +162,7 @@ def trained(
     fitted = fit(learner, (numbers, labels[learned]), judges, plan)
     used, wall = time.process_time() - before, time.monotonic() - began
     answers = learner.predict(judges[0], batch_size=256, verbose=0)
-    turned = np.mean(
-        [
-            learner.predict(np.ascontiguousarray(each), batch_size=256, verbose=0)
-            for each in eight(judges[0])
-        ],
-        axis=0,
-    )
+    turned = answers_of(served(network, given.side, "eight"), judges[0])
     melanoma = classes.index(MELANOMA)
     within = [
         roc_auc_score(source["label"] == MELANOMA, answers[source.index, melanoma])
@@ -238,11 +234,6 @@ def two_of_one_source(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Melanomas and nevi of each source that has both: there the source itself tells nothing."""
     two = rows[rows["label"].isin((MELANOMA, NEVUS))]
     return [each for _, each in two.groupby("source") if each["label"].nunique() == 2]
-
-
-def eight(images: Array) -> list[Array]:
-    """All flips and quarter-turns of ``(n, side, side, 3)``."""
-    return [np.rot90(each, k, (1, 2)) for each in (images, images[:, :, ::-1]) for k in range(4)]
 
 
 def tell(lines: list[dict[str, Any]]) -> None:

@@ -1,0 +1,73 @@
+"""What `best` is saved as: an answer that does not depend on how the camera was held."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+
+from tasks.calibration import calibrated
+from tasks.network import answers_of, eight_turns, from_bytes, residual, served, to_bytes
+
+Array = np.ndarray
+SIDE, CLASSES = 16, 3
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    """One whose answers differ: as it is made, its last layer answers evenly."""
+    network = residual(CLASSES, seed=1)
+    head = network.layers[-1]
+    generator = np.random.default_rng(1)
+    head.set_weights([generator.normal(scale=0.05, size=each.shape) for each in head.get_weights()])
+    return network
+
+
+@pytest.fixture(scope="module")
+def saved(network: keras.Model) -> keras.Model:
+    return from_bytes(to_bytes(calibrated(served(network, SIDE, "best"), 1.5)))
+
+
+def lying(image: Array) -> Array:
+    """A square picture ``(side, side, 3)`` as eight cameras see it, ``(8, side, side, 3)``."""
+    return np.stack([np.rot90(each, k) for each in (image, image[:, ::-1]) for k in range(4)])
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([SIDE, 23, 40]))
+def test_an_answer_does_not_depend_on_how_the_camera_was_held(
+    saved: keras.Model, seed: int, side: int
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    answers = answers_of(saved, lying(image))
+    assert answers == pytest.approx(np.repeat(answers[:1], 8, axis=0), abs=1e-4)
+
+
+def test_one_look_would_depend_on_it(network: keras.Model) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    answers = softmax(network.predict(lying(image), verbose=0), axis=1)
+    assert np.ptp(answers, axis=0).max() > 0.01
+
+
+def test_an_answer_is_the_mean_over_the_eight_ways(network: keras.Model) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (11, SIDE, SIDE, 3), np.uint8)
+    each = [softmax(network.predict(lying(image), verbose=0), axis=1).mean(0) for image in images]
+    answers = answers_of(served(network, SIDE, "best"), images)
+    assert answers == pytest.approx(np.stack(each), abs=1e-4)
+    assert np.ptp(answers, axis=0).max() > 0.01  # they are not all alike
+
+
+def test_a_picture_that_is_no_square_is_answered_alike_upside_down(saved: keras.Model) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 20, 33, 3), np.uint8)
+    answer = answers_of(saved, image)
+    for turned in (image[:, ::-1], image[:, :, ::-1], image.transpose(0, 2, 1, 3)):
+        assert answers_of(saved, turned) == pytest.approx(answer, abs=1e-4)
+
+
+def test_a_square_lies_in_eight_ways_the_given_one_first() -> None:
+    image = np.arange(5 * 5 * 3, dtype=np.float32).reshape(1, 5, 5, 3)
+    turns = [keras.ops.convert_to_numpy(each) for each in eight_turns(image)]
+    assert (turns[0] == image).all()
+    assert {each.tobytes() for each in turns} == {each.tobytes() for each in lying(image[0])}
+    assert len({each.tobytes() for each in turns}) == 8
