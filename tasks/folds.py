@@ -148,7 +148,7 @@ def _judged(
     own = copies[copies["source_key"].isin(rest["key"])]
     training = examples(run, pd.concat([rest, own]), classes)
     validation = examples(run, tuning, classes)
-    model, learner, shown, plan = learner_of(run, recipe, training, len(classes))
+    learner, shown, plan, finished = learner_of(run, recipe, training, len(classes))
     fit(
         learner,
         shown,
@@ -157,7 +157,7 @@ def _judged(
         checkpoints=checkpoints,
         watch=_watch(run, number, plan.epochs),
     )
-    model, _, _ = calibrate(model, validation)
+    model, _, _ = calibrate(finished(), validation)
     tuned = by_lesion(predicted(model, tuning, pixels_of(run, tuning), classes), classes)
     threshold = operating_threshold(tuned, run.config.target_sensitivity)
     return predicted(model, held, pixels_of(run, held), classes), threshold

@@ -5,6 +5,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -32,6 +33,7 @@ from tasks.network import (
     annealed,
     answers_of,
     build,
+    plain,
     residual,
     served,
     shrink,
@@ -62,15 +64,15 @@ def examples(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Ex
 @on_every_device()
 def learner_of(
     run: Run, recipe: Recipe, training: Examples, classes: int
-) -> tuple[keras.Model, keras.Model, Examples, Plan]:
-    """The model to save, the model to fit (which holds its weights), what to fit it on, and how."""
+) -> tuple[keras.Model, Examples, Plan, Callable[[], keras.Model]]:
+    """The model to fit, what to fit it on, and how; and what makes the model to save of it."""
     config = run.config
     batch = dealt_evenly(config.batch_size)
     if recipe == "transfer":
         model = transferred(config.image_size, classes, weights_of(run), config.seed)
         phases = transfer_phases(config.epochs, config.learning_rate)
         plan = Plan(config.epochs, batch, config.seed, phases)
-        return model, model, training, plan
+        return model, training, plan, lambda: model
     if recipe != "best":
         model = build(
             recipe,
@@ -80,7 +82,7 @@ def learner_of(
             seed=config.seed,
         )
         plan = Plan(epochs=config.epochs, batch_size=batch, seed=config.seed)
-        return model, model, training, plan
+        return model, training, plan, lambda: model
     pixels, labels = training
     batch = dealt_evenly(min(BEST_BATCH, len(labels)))
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
@@ -108,7 +110,11 @@ def learner_of(
         together=together,
     )
     shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, labels)
-    return served(network, config.image_size, recipe), learner, (shown, labels), plan
+
+    def finished() -> keras.Model:
+        return served(plain(network), config.image_size, recipe)
+
+    return learner, (shown, labels), plan, finished
 
 
 def work_of(

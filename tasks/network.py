@@ -2,7 +2,7 @@
 
 All take RGB ``(n, any, any, 3)``, 0 to 255, and give ``(n, classes)`` probabilities. Three are
 those that the public notebooks on the nine-class set walk through, after TensorFlow's own tutorial
-"Image classification"; ``best`` is our own, a small residual network.
+"Image classification"; ``best`` is our own, a small residual network of smooth kernels.
 """
 
 import io
@@ -119,45 +119,98 @@ BEST_WEIGHT_DECAY = 0.05  # a step, relative to the learning rate
 WARM_UP = 0.05  # share of all steps
 AVERAGED_STEPS = 500  # that the moving average of the weights reaches back
 SMOOTHING = 0.1
+# Every convolution's; normalization after it makes a bias useless.
+CONVOLVED: dict[str, Any] = {
+    "padding": "same",
+    "use_bias": False,
+    "kernel_initializer": "he_normal",
+}
 # Images that are looked at together. With eight turns of each, a saved model then needs no more
 # memory than a batch of its training did.
 ANSWERED_AT_ONCE = BEST_BATCH // 8
 
 
-def residual(classes: int, seed: int) -> keras.Model:
+class Harmonic(layers.Conv2D):
+    """A convolution that learns only smooth kernels: sums of the slow cosines of a square.
+
+    Of the discrete cosine transform it keeps those with fewer half-waves, down and across together,
+    than the kernel is wide: 6 of 9 and 15 of 25 (harmonic block: Ulicny, Krylov & Dahyot,
+    "Harmonic convolutional networks based on discrete cosine transform", Pattern Recognition,
+    2022). There is less to learn, which is what helps where images are few. `plain` makes an
+    ordinary convolution of it.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        self.cosines = slow_cosines(self.kernel_size[0])
+        self.coefficients = self.add_weight(
+            # He's initialization counts the first two as what a sum has.
+            shape=(len(self.cosines), input_shape[-1], self.filters),
+            initializer=self.kernel_initializer,
+            name="coefficients",
+        )
+        self.built = True
+
+    @property
+    def kernel(self) -> Any:
+        """``(side, side, inputs, filters)``."""
+        cosines = ops.cast(self.cosines, self.compute_dtype)
+        return ops.einsum("kyx,kio->yxio", cosines, self.coefficients)
+
+
+def slow_cosines(side: int) -> Array:
+    """The orthonormal cosines of a square with fewer than `side` half-waves in all, float32
+    ``(side * (side + 1) / 2, side, side)``."""
+    waves, place = np.arange(side)[:, None], np.arange(side)[None]
+    cosines = np.cos(np.pi / side * (place + 0.5) * waves) * np.sqrt(2 / side)
+    cosines[0] /= np.sqrt(2)
+    kept = [(down, across) for down in range(side) for across in range(side - down)]
+    outer = [np.outer(cosines[down], cosines[across]) for down, across in kept]
+    return np.stack(outer).astype(np.float32)
+
+
+def plain(network: keras.Model) -> keras.Model:
+    """The same answers from ordinary convolutions, so that Keras alone can read the file."""
+
+    def ordinary(layer: Any) -> Any:
+        kind = layers.Conv2D if isinstance(layer, Harmonic) else type(layer)
+        return kind.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(network, clone_function=ordinary)
+    for learned, layer in zip(network.layers, copy.layers, strict=True):
+        if isinstance(learned, Harmonic):
+            layer.set_weights([ops.convert_to_numpy(learned.kernel)])
+        else:
+            layer.set_weights(learned.get_weights())
+    return copy
+
+
+def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmonic) -> keras.Model:
     """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``."""
     _begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     x = layers.Rescaling(1 / 64, offset=-2.2)(image)  # mean 0, spread 1 for skin, roughly
-    x = layers.ReLU()(_normalized(x, STEM, side=5, stride=2))
-    x = layers.MaxPooling2D()(x)
+    x = convolution(STEM, 5, strides=2, **CONVOLVED)(x)
+    x = layers.MaxPooling2D()(layers.ReLU()(_normalized(x)))
     for stage, filters in enumerate(STAGES):
-        x = _residual_block(x, filters, stride=2 if stage else 1)
+        x = _residual_block(x, filters, 2 if stage else 1, convolution)
     x = layers.GlobalAveragePooling2D()(x)
     # Zero weights: the first answers are even, and the first steps gentle.
     logits = layers.Dense(classes, kernel_initializer="zeros")(x)
     return keras.Model(image, logits, name="residual")
 
 
-def _residual_block(x: Any, filters: int, stride: int) -> Any:
+def _residual_block(x: Any, filters: int, stride: int, convolution: type[layers.Conv2D]) -> Any:
     # Downsampling by averages (ResNet-D: He et al., "Bag of tricks", CVPR 2019) loses nothing.
     kept = layers.AveragePooling2D(2, padding="same")(x) if stride == 2 else x
     if kept.shape[-1] != filters:
-        kept = _normalized(kept, filters, side=1)
-    y = layers.ReLU()(_normalized(x, filters, side=3, stride=stride))
-    y = _normalized(y, filters, side=3, gamma="zeros")  # each block begins as what it keeps
+        kept = _normalized(layers.Conv2D(filters, 1, **CONVOLVED)(kept))
+    y = _normalized(convolution(filters, 3, strides=stride, **CONVOLVED)(x))
+    y = convolution(filters, 3, **CONVOLVED)(layers.ReLU()(y))
+    y = _normalized(y, gamma="zeros")  # each block begins as what it keeps
     return layers.ReLU()(layers.Add()([kept, y]))
 
 
-def _normalized(x: Any, filters: int, *, side: int, stride: int = 1, gamma: str = "ones") -> Any:
-    x = layers.Conv2D(
-        filters,
-        side,
-        strides=stride,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-    )(x)
+def _normalized(x: Any, gamma: str = "ones") -> Any:
     return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer=gamma)(x)
 
 

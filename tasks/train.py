@@ -69,7 +69,7 @@ def _train_one(
     classes: tuple[Diagnosis, ...],
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
-    model, learner, shown, plan = learner_of(run, recipe, training, len(classes))
+    learner, shown, plan, finished = learner_of(run, recipe, training, len(classes))
     work = work_of(run, "train", recipe, records)
     data = {f"{type(record).__name__.lower()}_sha256": record.content_hash for record in records}
     diary = Diary(run, recipe, classes, work, data)
@@ -85,7 +85,7 @@ def _train_one(
         fitted = fit(learner, shown, validation, plan, checkpoints=checkpoints, watch=watch)
     said = finding(recipe, fitted.epochs, fitted.best_epoch, _entropy(training[1]))
     log.info(said)
-    model, temperature, errors = calibrate(model, validation)
+    model, temperature, errors = calibrate(finished(), validation)
     trained = TrainedRecipe(
         recipe=recipe,
         model=run.keep(f"{recipe}.keras", to_bytes(model)),

@@ -143,7 +143,7 @@ def train(
         if list(kept.newest_first()):
             told["resumed"].append(recipe)
         run = run_of(store, best_epochs=3, epochs=3, batch_size=12)
-        _, model, shown, plan = learning.learner_of(run, recipe, TRAINING, 3)
+        model, shown, plan, _ = learning.learner_of(run, recipe, TRAINING, 3)
         call = model.train_on_batch
 
         def counted(*given: Any, own: tuple[Any, str] = (call, recipe), **named: Any) -> Any:

@@ -1,14 +1,26 @@
-"""What `best` is saved as: an answer that does not depend on how the camera was held."""
+"""What `best` is: smooth kernels while it learns, ordinary ones in the file; and answers that do
+not depend on how the camera was held."""
 
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.fft import dctn, idctn
 from scipy.special import softmax
 
 from tasks.calibration import calibrated
-from tasks.network import answers_of, eight_turns, from_bytes, residual, served, to_bytes
+from tasks.network import (
+    Harmonic,
+    answers_of,
+    eight_turns,
+    from_bytes,
+    plain,
+    residual,
+    served,
+    slow_cosines,
+    to_bytes,
+)
 
 Array = np.ndarray
 SIDE, CLASSES = 16, 3
@@ -26,7 +38,7 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def saved(network: keras.Model) -> keras.Model:
-    return from_bytes(to_bytes(calibrated(served(network, SIDE, "best"), 1.5)))
+    return from_bytes(to_bytes(calibrated(served(plain(network), SIDE, "best"), 1.5)))
 
 
 def lying(image: Array) -> Array:
@@ -53,7 +65,7 @@ def test_one_look_would_depend_on_it(network: keras.Model) -> None:
 def test_an_answer_is_the_mean_over_the_eight_ways(network: keras.Model) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, SIDE, SIDE, 3), np.uint8)
     each = [softmax(network.predict(lying(image), verbose=0), axis=1).mean(0) for image in images]
-    answers = answers_of(served(network, SIDE, "best"), images)
+    answers = answers_of(served(plain(network), SIDE, "best"), images)
     assert answers == pytest.approx(np.stack(each), abs=1e-4)
     assert np.ptp(answers, axis=0).max() > 0.01  # they are not all alike
 
@@ -71,3 +83,46 @@ def test_a_square_lies_in_eight_ways_the_given_one_first() -> None:
     assert (turns[0] == image).all()
     assert {each.tobytes() for each in turns} == {each.tobytes() for each in lying(image[0])}
     assert len({each.tobytes() for each in turns}) == 8
+
+
+# Smooth kernels ---------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 9))
+def test_the_cosines_are_the_slow_ones_of_the_discrete_cosine_transform(side: int) -> None:
+    one_at_a_time = np.eye(side * side).reshape(-1, side, side)
+    cosines = idctn(one_at_a_time, axes=(1, 2), norm="ortho")
+    slow = [side * down + across for down in range(side) for across in range(side - down)]
+    assert slow_cosines(side) == pytest.approx(cosines[slow], abs=1e-6)
+
+
+def test_a_network_learns_smooth_kernels_of_every_side_but_one(network: keras.Model) -> None:
+    kinds = {
+        (layer.kernel_size, type(layer))
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    }
+    assert kinds == {((5, 5), Harmonic), ((3, 3), Harmonic), ((1, 1), keras.layers.Conv2D)}
+
+
+def test_a_learned_kernel_has_no_fast_cosine_and_an_ordinary_one_has(network: keras.Model) -> None:
+    def fast(kernel: Array) -> Array:
+        waves = np.add.outer(*map(np.arange, kernel.shape[:2]))
+        return dctn(kernel, axes=(0, 1), norm="ortho")[waves >= len(kernel)]
+
+    learned = next(layer for layer in network.layers if isinstance(layer, Harmonic))
+    kernel = keras.ops.convert_to_numpy(learned.kernel)
+    assert np.abs(fast(kernel)).max() < 1e-6 < np.abs(kernel).max()
+    ordinary = residual(CLASSES, 1, keras.layers.Conv2D)
+    kernel = next(each for each in ordinary.get_weights() if each.ndim == 4)
+    assert np.abs(fast(kernel)).max() > 0.01
+
+
+def test_the_file_has_ordinary_kernels_and_the_same_answers(network: keras.Model) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
+    copy = plain(network)
+    assert not any(isinstance(layer, Harmonic) for layer in copy.layers)
+    assert copy.predict(images, verbose=0) == pytest.approx(
+        network.predict(images, verbose=0), abs=1e-4
+    )
+    assert copy.count_params() > network.count_params()

@@ -54,12 +54,12 @@ def place(tmp_path: Path) -> DirectoryStore:
 
 def trained(store: DirectoryStore, lives: int = 10**6) -> bytes:
     """The bytes of a model of ``best``; its training dies with its `lives`-th checkpoint."""
-    model, learner, shown, plan = learner_of(
+    learner, shown, plan, finished = learner_of(
         run_of(store, best_epochs=2), "best", TRAINING, CLASSES
     )
     kept = Deadly(store, "runs/a/train/checkpoints/x", minutes=0, lives=lives)
     fit(learner, shown, VALIDATION, plan, checkpoints=kept)
-    return to_bytes(model)
+    return to_bytes(finished())
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def data_of(learner: keras.Model) -> list[str]:
 
 
 def test_images_lie_on_the_device_where_there_is_room(place: DirectoryStore) -> None:
-    _, learner, shown, _ = learner_of(run_of(place), "best", TRAINING, CLASSES)
+    learner, shown, _, _ = learner_of(run_of(place), "best", TRAINING, CLASSES)
     assert len(data_of(learner)) == 2
     assert isinstance(shown[0], np.ndarray)
 
@@ -122,7 +122,7 @@ def test_images_lie_on_the_device_where_there_is_room(place: DirectoryStore) -> 
 def test_no_image_lies_on_the_device_where_there_is_none(
     place: DirectoryStore, no_room: None
 ) -> None:
-    _, learner, shown, _ = learner_of(run_of(place), "best", TRAINING, CLASSES)
+    learner, shown, _, _ = learner_of(run_of(place), "best", TRAINING, CLASSES)
     assert data_of(learner) == []
     assert isinstance(shown[0], Streamed)
 

@@ -3,15 +3,16 @@
     .venv/bin/python -m tests.benchmarks.ablation IMAGES METADATA --store FOLDER --json FILE
         [--epochs 30] [--side 64] [--seeds 0 1 2] [--arms NAME ...]
 
-Never touches the test part: the training and validation parts are divided into five folds of
-whole groups, and seed k learns from all folds but the k-th, which judges it. An arm changes one
-thing of the recipe; it is compared with the whole recipe on the same fold from the same seed, so
-that the differences are paired. Every arm sees as many images as the recipe, also those that learn
-from a share of the lesions. Figures are of images. The fold that judges has also chosen the epoch
-of the lowest loss, whose weights are judged: read differences, not levels; only the figure of the
-last epoch is free of that choice. A line for each training is appended to FILE; those that stand
-there already are not repeated, so that it may be stopped at any time. The table is printed at the
-end.
+Never touches the test part: the training and validation parts are divided into five folds of whole
+groups, and seed k learns from all folds but the k-th, which judges it. An arm changes one thing of
+the recipe; it is compared with the whole recipe on the same fold from the same seed, so that the
+differences are paired. Arms of the recipe with ordinary convolutions, which is what it had before
+it had smooth ones, are compared with that. Every arm sees as many images as the recipe, also those
+that learn from a share of the lesions. Figures are of images. The fold that judges has also chosen
+the epoch of the lowest loss, whose weights are judged: read differences, not levels; only the
+figure of the last epoch is free of that choice. A line for each training is appended to FILE; those
+that stand there already are not repeated, so that it may be stopped at any time. The table is
+printed at the end.
 """
 
 import argparse
@@ -43,6 +44,7 @@ from tasks.network import (
     BEST_LEARNING_RATE,
     BEST_WEIGHT_DECAY,
     SMOOTHING,
+    Harmonic,
     annealed,
     answers_of,
     residual,
@@ -64,7 +66,7 @@ class Arm:
     Attributes:
         adjusted: Whether logits are adjusted by the shares of the classes.
         share: Of the groups of lesions that are learned from, 0 to 1.
-        harmonic: Whether kernels are sums of cosines, see `Harmonic`.
+        convolution: What its convolutions are that are wider than one pixel.
     """
 
     showing: Showing = SHOWING
@@ -75,11 +77,11 @@ class Arm:
     adjusted: bool = True
     batch: int = BEST_BATCH
     share: float = 1.0
-    harmonic: bool = False
+    convolution: type[keras.layers.Conv2D] = Harmonic
 
 
-ARMS = {
-    "the recipe": Arm(),
+RECIPE, ORDINARY = "the recipe", "with ordinary convolutions"
+CHANGES = {
     "without logit adjustment": Arm(adjusted=False),
     "without crops": Arm(showing=replace(SHOWING, smallest_area=1.0, stretch=0.0)),
     "without colour": Arm(showing=replace(SHOWING, gain=0.0, brightness=0.0, contrast=0.0)),
@@ -94,7 +96,12 @@ ARMS = {
     "25 % of the lesions": Arm(share=0.25),
     "four times the colour gain": Arm(showing=replace(SHOWING, gain=4 * SHOWING.gain)),
     "double batch": Arm(batch=2 * BEST_BATCH),
-    "with harmonic blocks": Arm(harmonic=True),
+}
+WITHOUT = Arm(convolution=keras.layers.Conv2D)
+ARMS = {RECIPE: Arm(), ORDINARY: WITHOUT} | CHANGES
+ARMS |= {
+    f"{ORDINARY}, {name}": replace(arm, convolution=WITHOUT.convolution)
+    for name, arm in CHANGES.items()
 }
 
 
@@ -127,9 +134,7 @@ def trained(
     learned, judged = divided(rows, labels, seed, arm.share)
     whole, _ = divided(rows, labels, seed, 1.0)
     each = len(whole) // arm.batch * arm.batch  # examples of an epoch, whatever the share
-    network = residual(len(classes), seed)
-    if arm.harmonic:
-        network = with_harmonic_blocks(network)
+    network = residual(len(classes), seed, arm.convolution)
     learner = Shown(
         network,
         pixels[learned],
@@ -187,49 +192,6 @@ def trained(
     }
 
 
-class Harmonic(keras.layers.Conv2D):
-    """A convolution whose kernels are weighted sums of the cosines of the discrete cosine transform
-    that have fewer than `side` half-waves across and down together (harmonic block: Ulicny,
-    Krylov & Dahyot, "Harmonic convolutional networks based on discrete cosine transform", 2022)."""
-
-    def build(self, shape: Any) -> None:
-        side, inputs = self.kernel_size[0], shape[-1]
-        waves, place = np.arange(side)[:, None], np.arange(side)[None]
-        cosines = np.cos(np.pi / side * (place + 0.5) * waves) * np.sqrt(2 / side)
-        cosines[0] /= np.sqrt(2)  # orthonormal
-        kept = [(u, v) for u in range(side) for v in range(side) if u + v < side]
-        basis = np.stack([np.outer(cosines[u], cosines[v]) for u, v in kept])
-        self.basis = basis.astype(np.float32)  # (kept, side, side)
-        self.coefficients = self.add_weight(
-            shape=(len(kept), inputs, self.filters),  # he_normal counts the first two as inputs
-            initializer="he_normal",
-            name="coefficients",
-        )
-        self.built = True
-
-    def call(self, images: Any) -> Any:
-        kernel = keras.ops.einsum("kyx,kio->yxio", self.basis, self.coefficients)
-        return keras.ops.conv(images, kernel, self.strides, self.padding)
-
-
-def with_harmonic_blocks(network: keras.Model) -> keras.Model:
-    """The network with harmonic layers for its convolutions; all other weights are its own."""
-    other = keras.models.clone_model(network, clone_function=harmonic)
-    for before, after in zip(network.layers, other.layers, strict=True):
-        if not isinstance(after, Harmonic):
-            after.set_weights(before.get_weights())
-    return other
-
-
-def harmonic(layer: Any) -> Any:
-    """A harmonic layer instead of a convolution; any other layer as it is."""
-    if not isinstance(layer, keras.layers.Conv2D) or layer.kernel_size == (1, 1):
-        return layer.__class__.from_config(layer.get_config())
-    given = ("filters", "kernel_size", "strides", "padding", "use_bias", "name")
-    config = layer.get_config()
-    return Harmonic(**{name: config[name] for name in given})
-
-
 def two_of_one_source(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Melanomas and nevi of each source that has both: there the source itself tells nothing."""
     two = rows[rows["label"].isin((MELANOMA, NEVUS))]
@@ -244,12 +206,12 @@ def tell(lines: list[dict[str, Any]]) -> None:
     for title in ("melanoma AUC", "difference", "within source", "difference", "core s"):
         table.add_column(title, justify="right")
     frame = pd.DataFrame(lines).set_index(["arm", "seed"])
-    recipe = frame.loc["the recipe"]
     for name in ARMS:
-        if name not in frame.index:
+        whole = ORDINARY if name.startswith(f"{ORDINARY}, ") else RECIPE
+        if not {name, whole} <= set(frame.index.get_level_values("arm")):
             continue
         arm = frame.loc[name]
-        away = (arm - recipe).dropna()
+        away = (arm - frame.loc[whole]).dropna()
         shown = [name, str(len(arm)), f"{arm['balanced_accuracy'].mean():.3f}"]
         shown.append(spread(away["balanced_accuracy"]))
         shown.append(f"{arm['balanced_accuracy_of_eight'].mean():.3f}")

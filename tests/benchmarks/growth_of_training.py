@@ -110,7 +110,7 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     loading = time.monotonic()
     training = examples(run, rows, DIAGNOSES[:CLASSES])
     loading = time.monotonic() - loading
-    _, learner, shown, plan = learner_of(run, "best", training, CLASSES)
+    learner, shown, plan, _ = learner_of(run, "best", training, CLASSES)
     assert plan.draw
     order = plan.draw(np.random.default_rng(1))
     if steps:

@@ -123,7 +123,7 @@ def machine_of(config: str) -> dict[str, float]:
     import keras
 
     from tasks.devices import device_count, is_accelerated
-    from tasks.network import residual
+    from tasks.network import plain, residual
 
     on_gpu = is_accelerated()
     side, dtype = (8192, "bfloat16") if on_gpu else (2048, "float32")
@@ -146,7 +146,9 @@ def machine_of(config: str) -> dict[str, float]:
         np.asarray(result[0, 0])  # waits for all of them
         took.append((time.monotonic() - began) / PRODUCTS)
     px = parse_config(config).image_size
-    network = keras.models.clone_model(residual(8, 0), input_tensors=keras.Input((px, px, 3)))
+    network = keras.models.clone_model(
+        plain(residual(8, 0)), input_tensors=keras.Input((px, px, 3))
+    )
     # Two for each product with a weight; what else it computes is left out.
     flop = sum(
         2 * float(np.prod(layer.kernel.shape)) * float(np.prod(layer.output.shape[1:-1]))
