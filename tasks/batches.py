@@ -79,9 +79,9 @@ class Shown(keras.Model):
         classes: Number of classes.
         side: Pixels of the square that the network is shown.
         showing: How the images are changed.
+        seed: Of all that is drawn.
         smoothing: Share of the truth that is spread evenly over all classes, 0 to 1 (label
             smoothing: Szegedy et al., CVPR 2016).
-        seed: Of all that is drawn.
         precision: What the network's layers compute in while it learns, a name of Keras's dtype
             policies. Its weights, and its answers outside training, are float32 in any case.
     """
@@ -95,8 +95,8 @@ class Shown(keras.Model):
         classes: int,
         side: int,
         showing: Showing,
-        smoothing: float,
         seed: int,
+        smoothing: float = 0.0,
         precision: str = "float32",
     ) -> None:
         super().__init__(name="shown")

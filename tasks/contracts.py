@@ -88,7 +88,8 @@ class Record(Frozen):
 
 def _placeless(value: Any) -> Any:
     if isinstance(value, dict):
-        place = {"key"} if value.keys() == Artifact.model_fields.keys() else set()
+        is_artifact = value.keys() == Artifact.model_fields.keys()
+        place = {"key"} if is_artifact else {"computed_on"}
         return {name: _placeless(part) for name, part in value.items() if name not in place}
     return [_placeless(part) for part in value] if isinstance(value, list) else value
 
@@ -329,6 +330,8 @@ class Epoch(Frozen):
 
     Attributes:
         val_recall: Of each class, in the order of the outputs; None for one with no image there.
+
+    Validation takes one look at each image; what `best` is saved as takes eight.
     """
 
     loss: float
@@ -353,9 +356,10 @@ class TrainedRecipe(Frozen):
             data that the temperature was fitted on, and so somewhat flattering.
         finding: What the curves say about over- and underfit, by rule.
         mlflow_run: Empty if MLflow did not answer; `register` then makes one.
-        computed_on: Keras's backend and the devices; empty in records from before it was kept. An
-            unchanged step reuses a record whatever these were, so that a machine without a GPU
-            need not train again what one has trained.
+        computed_on: Keras's backend and the devices of the attempt that ended the training; empty
+            in records from before it was kept. No part of the content: an unchanged step reuses a
+            record whatever these were, so that a machine without a GPU need not train again what
+            one has trained.
     """
 
     recipe: Recipe

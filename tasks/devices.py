@@ -36,7 +36,7 @@ def device_count() -> int:
     return len(keras.distribution.list_devices()) if keras.backend.backend() == "jax" else 1
 
 
-def told() -> str:
+def computed_on() -> str:
     """Backend, number and kind of devices, for records: ``tensorflow on 1 cpu``."""
     kind = keras.distribution.list_devices()[0].partition(":")[0]
     return f"{keras.backend.backend()} on {device_count()} {kind}"

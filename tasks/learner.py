@@ -29,7 +29,6 @@ from tasks.memory import is_room_for, space_for_images
 from tasks.network import (
     BEST_BATCH,
     JIT,
-    SMOOTHING,
     annealed,
     answers_of,
     build,
@@ -65,7 +64,8 @@ def examples(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Ex
 def learner_of(
     run: Run, recipe: Recipe, training: Examples, classes: int
 ) -> tuple[keras.Model, Examples, Plan, Callable[[], keras.Model]]:
-    """The model to fit, what to fit it on, and how; and what makes the model to save of it."""
+    """The model to fit, what to fit it on, and how; and what gives the model to save, to be called
+    once that is done: that of `best` copies the weights as they then are."""
     config = run.config
     batch = dealt_evenly(config.batch_size)
     if recipe == "transfer":
@@ -97,7 +97,6 @@ def learner_of(
         classes=classes,
         side=config.image_size,
         showing=SHOWING,
-        smoothing=SMOOTHING,
         seed=config.seed,
         precision=precision(),
     )

@@ -118,7 +118,6 @@ BEST_LEARNING_RATE = 2e-3  # of AdamW, at the end of the warm-up
 BEST_WEIGHT_DECAY = 0.05  # a step, relative to the learning rate
 WARM_UP = 0.05  # share of all steps
 AVERAGED_STEPS = 500  # that the moving average of the weights reaches back
-SMOOTHING = 0.1
 # Every convolution's; normalization after it makes a bias useless.
 CONVOLVED: dict[str, Any] = {
     "padding": "same",
@@ -136,8 +135,8 @@ class Harmonic(layers.Conv2D):
     Of the discrete cosine transform it keeps those with fewer half-waves, down and across together,
     than the kernel is wide: 6 of 9 and 15 of 25 (harmonic block: Ulicny, Krylov & Dahyot,
     "Harmonic convolutional networks based on discrete cosine transform", Pattern Recognition,
-    2022). There is less to learn, which is what helps where images are few. `plain` makes an
-    ordinary convolution of it.
+    2022). There is less to learn, which helps where images are few. `plain` makes an ordinary
+    convolution of it. Only for squares, without bias, groups or a regularizer.
     """
 
     def build(self, input_shape: Any) -> None:
@@ -146,20 +145,25 @@ class Harmonic(layers.Conv2D):
             # He's initialization counts the first two as what a sum has.
             shape=(len(self.cosines), input_shape[-1], self.filters),
             initializer=self.kernel_initializer,
+            autocast=False,  # so that in short floats the kernel is rounded once, as any is
             name="coefficients",
         )
         self.built = True
 
     @property
     def kernel(self) -> Any:
-        """``(side, side, inputs, filters)``."""
-        cosines = ops.cast(self.cosines, self.compute_dtype)
-        return ops.einsum("kyx,kio->yxio", cosines, self.coefficients)
+        """``(side, side, inputs, filters)``, in what the layer computes in."""
+        kernel = ops.einsum("kyx,kio->yxio", self.cosines, self.coefficients)
+        return ops.cast(kernel, self.compute_dtype)
 
 
 def slow_cosines(side: int) -> Array:
-    """The orthonormal cosines of a square with fewer than `side` half-waves in all, float32
-    ``(side * (side + 1) / 2, side, side)``."""
+    """The orthonormal cosines of a square with fewer than `side` half-waves in all (DCT-II: Ahmed,
+    Natarajan & Rao, "Discrete cosine transform", IEEE Trans. Computers, 1974).
+
+    Returns:
+        float32 ``(side * (side + 1) / 2, side, side)``.
+    """
     waves, place = np.arange(side)[:, None], np.arange(side)[None]
     cosines = np.cos(np.pi / side * (place + 0.5) * waves) * np.sqrt(2 / side)
     cosines[0] /= np.sqrt(2)
@@ -169,7 +173,8 @@ def slow_cosines(side: int) -> Array:
 
 
 def plain(network: keras.Model) -> keras.Model:
-    """The same answers from ordinary convolutions, so that Keras alone can read the file."""
+    """A copy that gives the same logits by ordinary convolutions, so that Keras alone can read its
+    file; what the network learns later does not reach it."""
 
     def ordinary(layer: Any) -> Any:
         kind = layers.Conv2D if isinstance(layer, Harmonic) else type(layer)
@@ -178,14 +183,21 @@ def plain(network: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(network, clone_function=ordinary)
     for learned, layer in zip(network.layers, copy.layers, strict=True):
         if isinstance(learned, Harmonic):
-            layer.set_weights([ops.convert_to_numpy(learned.kernel)])
+            (coefficients,) = learned.get_weights()
+            layer.set_weights([np.einsum("kyx,kio->yxio", learned.cosines, coefficients)])
         else:
             layer.set_weights(learned.get_weights())
     return copy
 
 
 def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmonic) -> keras.Model:
-    """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``."""
+    """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``.
+
+    Args:
+        classes: Number of its outputs.
+        seed: Of its weights.
+        convolution: What those of its convolutions are that are wider than a pixel.
+    """
     _begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     x = layers.Rescaling(1 / 64, offset=-2.2)(image)  # mean 0, spread 1 for skin, roughly
@@ -240,8 +252,8 @@ def annealed(
 def served(network: keras.Model, image_size: int, name: str) -> keras.Model:
     """A network of logits, with its preprocessing before it and probabilities behind it.
 
-    They are the mean over the eight turns and reflections of the image, so that an answer does not
-    depend on how the camera was held.
+    They are the mean over the eight ways in which the image can lie, so that quarter-turns and
+    reflections change no answer.
     """
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     turns = eight_turns(layers.Resizing(image_size, image_size, antialias=True)(image))

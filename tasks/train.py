@@ -10,7 +10,7 @@ import pandas as pd
 from tasks.checkpoints import Checkpoints
 from tasks.config import Recipe
 from tasks.contracts import Epoch, Oversampled, Record, Split, Trained, TrainedPart, TrainedRecipe
-from tasks.devices import told
+from tasks.devices import computed_on
 from tasks.figures import percent
 from tasks.fitting import Examples, Plan, fit
 from tasks.learner import calibrate, examples, learner_of, work_of
@@ -97,7 +97,7 @@ def _train_one(
         best_epoch=fitted.best_epoch,
         finding=said,
         mlflow_run="",
-        computed_on=told(),
+        computed_on=computed_on(),
     )
     return trained.model_copy(update={"mlflow_run": diary.closed(trained)})
 

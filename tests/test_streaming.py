@@ -89,8 +89,8 @@ def test_other_pixels_make_another_model(
 def test_a_kill_of_streamed_training_changes_no_byte(
     place: DirectoryStore, resident: bytes, no_room: None
 ) -> None:
-    """In an epoch, and before the next one's validation."""
-    for lives in (1, STEPS + 1):
+    """In an epoch, before the next one's validation, and at the end."""
+    for lives in (1, STEPS + 1, STEPS):
         with pytest.raises(Killed):
             trained(place, lives)
     assert trained(place) == resident

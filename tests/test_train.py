@@ -65,6 +65,18 @@ def test_only_the_balanced_recipe_sees_the_copies(run: Run) -> None:
     assert seen["balanced"] == sum(oversampled.counts.values()) > training
 
 
+def test_where_a_recipe_was_trained_is_no_part_of_the_content(run: Run) -> None:
+    trained = record(run, "train")
+
+    def with_all(**changed: str) -> str:
+        recipes = tuple(each.model_copy(update=changed) for each in trained.recipes)
+        return str(trained.model_copy(update={"recipes": recipes}).content_hash)
+
+    assert with_all(computed_on="jax on 4 gpu") == trained.content_hash
+    assert with_all(computed_on="") == trained.content_hash  # a record from before it was kept
+    assert with_all(finding="It fits.") != trained.content_hash
+
+
 def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
     split, trained = record(run, "split"), record(run, "train")
     parts = table_of(run, split.parts)

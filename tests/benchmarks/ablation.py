@@ -6,13 +6,13 @@
 Never touches the test part: the training and validation parts are divided into five folds of whole
 groups, and seed k learns from all folds but the k-th, which judges it. An arm changes one thing of
 the recipe; it is compared with the whole recipe on the same fold from the same seed, so that the
-differences are paired. Arms of the recipe with ordinary convolutions, which is what it had before
-it had smooth ones, are compared with that. Every arm sees as many images as the recipe, also those
-that learn from a share of the lesions. Figures are of images. The fold that judges has also chosen
-the epoch of the lowest loss, whose weights are judged: read differences, not levels; only the
-figure of the last epoch is free of that choice. A line for each training is appended to FILE; those
-that stand there already are not repeated, so that it may be stopped at any time. The table is
-printed at the end.
+differences are paired. Arms of the former recipe, which had ordinary convolutions and label
+smoothing, are compared with that. Every arm sees as many images as the recipe, also those that
+learn from a share of the lesions. Figures are of images. The fold that judges has also chosen the
+epoch of the lowest loss, whose weights are judged: read differences, not levels; only the figure of
+the last epoch is free of that choice. A line for each training is appended to FILE; those that
+stand there already are not repeated, so that it may be stopped at any time. The table is printed at
+the end.
 """
 
 import argparse
@@ -43,7 +43,6 @@ from tasks.network import (
     BEST_BATCH,
     BEST_LEARNING_RATE,
     BEST_WEIGHT_DECAY,
-    SMOOTHING,
     Harmonic,
     annealed,
     answers_of,
@@ -70,7 +69,7 @@ class Arm:
     """
 
     showing: Showing = SHOWING
-    smoothing: float = SMOOTHING
+    smoothing: float = 0.0
     rate: float = BEST_LEARNING_RATE
     weight_decay: float = BEST_WEIGHT_DECAY
     averaged_steps: int = AVERAGED_STEPS
@@ -80,13 +79,13 @@ class Arm:
     convolution: type[keras.layers.Conv2D] = Harmonic
 
 
-RECIPE, ORDINARY = "the recipe", "with ordinary convolutions"
+RECIPE, FORMER = "the recipe", "the former recipe"
 CHANGES = {
     "without logit adjustment": Arm(adjusted=False),
     "without crops": Arm(showing=replace(SHOWING, smallest_area=1.0, stretch=0.0)),
     "without colour": Arm(showing=replace(SHOWING, gain=0.0, brightness=0.0, contrast=0.0)),
     "without averaged weights": Arm(averaged_steps=1),
-    "without label smoothing": Arm(smoothing=0.0),
+    "with label smoothing": Arm(smoothing=0.1),
     "without weight decay": Arm(weight_decay=0.0),
     "a quarter of the learning rate": Arm(rate=BEST_LEARNING_RATE / 4),
     "with mixup of half": Arm(showing=replace(SHOWING, mixed=0.5)),
@@ -97,11 +96,13 @@ CHANGES = {
     "four times the colour gain": Arm(showing=replace(SHOWING, gain=4 * SHOWING.gain)),
     "double batch": Arm(batch=2 * BEST_BATCH),
 }
-WITHOUT = Arm(convolution=keras.layers.Conv2D)
-ARMS = {RECIPE: Arm(), ORDINARY: WITHOUT} | CHANGES
+ORDINARY = Arm(convolution=keras.layers.Conv2D)
+BY_DEFAULT = {RECIPE: Arm(), "with ordinary convolutions": ORDINARY} | CHANGES
+ARMS = BY_DEFAULT | {FORMER: replace(ORDINARY, smoothing=0.1)}
 ARMS |= {
-    f"{ORDINARY}, {name}": replace(arm, convolution=WITHOUT.convolution)
+    f"{FORMER}, {name}": replace(arm, convolution=ORDINARY.convolution, smoothing=0.1)
     for name, arm in CHANGES.items()
+    if not arm.smoothing
 }
 
 
@@ -199,7 +200,8 @@ def two_of_one_source(rows: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def tell(lines: list[dict[str, Any]]) -> None:
-    """The table: means over seeds, and the paired differences to the recipe with their spread."""
+    """The table: means over seeds, and paired differences, with their spread, to the recipe or, for
+    its arms, to the former recipe."""
     table = Table(title="n: trainings; difference: mean and standard deviation over the seeds")
     for title in ("arm", "n", "balanced accuracy", "difference", "8 turns", "last epoch"):
         table.add_column(title, justify="left" if title == "arm" else "right")
@@ -207,7 +209,7 @@ def tell(lines: list[dict[str, Any]]) -> None:
         table.add_column(title, justify="right")
     frame = pd.DataFrame(lines).set_index(["arm", "seed"])
     for name in ARMS:
-        whole = ORDINARY if name.startswith(f"{ORDINARY}, ") else RECIPE
+        whole = FORMER if name.startswith(f"{FORMER}, ") else RECIPE
         if not {name, whole} <= set(frame.index.get_level_values("arm")):
             continue
         arm = frame.loc[name]
@@ -235,7 +237,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", choices=sorted(ARMS), default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=sorted(ARMS), default=list(BY_DEFAULT))
     given = parser.parse_args()
     pixels, rows, classes = learnable(given)
     setting = {"epochs": given.epochs, "side": given.side, "backend": keras.backend.backend()}
