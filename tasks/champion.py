@@ -11,7 +11,7 @@ from tasks.contracts import Champion, Split
 from tasks.errors import BadInput
 from tasks.lesions import MELANOMA
 from tasks.manifest import read_parquet
-from tasks.network import answers_of, from_bytes
+from tasks.model_file import answers_of, from_bytes
 from tasks.registry import Version, champion, mlflow_client, model_bytes
 from tasks.run import Run, read_record
 

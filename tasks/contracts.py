@@ -61,9 +61,14 @@ class Provenance(Frozen):
 
 
 class Record(Frozen):
-    """What all records share. `NOT_CONTENT` names fields that hold the time of day."""
+    """What all records share.
 
-    NOT_CONTENT: ClassVar[tuple[str, ...]] = ()
+    Attributes:
+        NOT_CONTENT: Fields that say when or on what the work was done, as pydantic's `exclude`
+            names them: True for a field, a mapping for fields of what it holds.
+    """
+
+    NOT_CONTENT: ClassVar[dict[str, Any]] = {}
 
     provenance: Provenance | None = None
 
@@ -74,7 +79,7 @@ class Record(Frozen):
         Artifacts count by their bytes, not by the key under which an attempt left them, so two
         attempts at the same deterministic work have the same hash.
         """
-        content = self.model_dump(mode="json", exclude={"provenance", *self.NOT_CONTENT})
+        content = self.model_dump(mode="json", exclude={"provenance": True} | self.NOT_CONTENT)
         return hashlib.sha256(json.dumps(_placeless(content), sort_keys=True).encode()).hexdigest()
 
     def with_provenance(self, provenance: Provenance) -> Self:
@@ -88,8 +93,7 @@ class Record(Frozen):
 
 def _placeless(value: Any) -> Any:
     if isinstance(value, dict):
-        is_artifact = value.keys() == Artifact.model_fields.keys()
-        place = {"key"} if is_artifact else {"computed_on"}
+        place = {"key"} if value.keys() == Artifact.model_fields.keys() else set()
         return {name: _placeless(part) for name, part in value.items() if name not in place}
     return [_placeless(part) for part in value] if isinstance(value, list) else value
 
@@ -232,7 +236,7 @@ class Validated(Record):
     """
 
     # The findings compare with earlier runs; what is learned from does not depend on them.
-    NOT_CONTENT = ("data_docs", "findings", "changes")
+    NOT_CONTENT = dict.fromkeys(("data_docs", "findings", "changes"), True)
 
     accepted: Artifact
     quarantine: Artifact
@@ -378,12 +382,16 @@ class TrainedRecipe(Frozen):
 class TrainedPart(Record):
     """One recipe, trained. `classes` is the order of the network's outputs."""
 
+    NOT_CONTENT = {"trained": {"computed_on": True}}
+
     classes: tuple[Diagnosis, ...]
     trained: TrainedRecipe
 
 
 class Trained(Record):
     """The recipes, trained. `classes` is the order of the networks' outputs."""
+
+    NOT_CONTENT = {"recipes": {"__all__": {"computed_on": True}}}
 
     classes: tuple[Diagnosis, ...]
     recipes: tuple[TrainedRecipe, ...]

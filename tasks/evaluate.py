@@ -28,7 +28,7 @@ from tasks.folds import cross_estimate
 from tasks.ledger import enter_evaluation, hash_of_test_part
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet, to_parquet
-from tasks.network import answers_of, from_bytes
+from tasks.model_file import answers_of, from_bytes
 from tasks.predictions import predicted
 from tasks.run import Run, sha256
 from tasks.saliency import drawn, occlusion

@@ -23,16 +23,16 @@ from tasks.config import Recipe
 from tasks.contracts import Record
 from tasks.devices import dealt_evenly, on_every_device, precision, steps_at_once
 from tasks.fitting import Examples, Plan
+from tasks.harmonic import plain
 from tasks.lesions import Diagnosis
 from tasks.manifest import by_shard
 from tasks.memory import is_room_for, space_for_images
+from tasks.model_file import answers_of
 from tasks.network import (
     BEST_BATCH,
     JIT,
     annealed,
-    answers_of,
     build,
-    plain,
     residual,
     served,
     shrink,

@@ -6,12 +6,10 @@ those that the public notebooks on the nine-class set walk through, after Tensor
 """
 
 import io
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, ZipInfo
 
 import h5py
 import keras
@@ -20,6 +18,7 @@ from keras import layers, ops
 
 from tasks.config import Recipe
 from tasks.errors import BadInput, Momentary, PipelineError
+from tasks.harmonic import Harmonic
 from tasks.memory import ran_out
 
 Array = np.ndarray[Any, Any]
@@ -124,70 +123,6 @@ CONVOLVED: dict[str, Any] = {
     "use_bias": False,
     "kernel_initializer": "he_normal",
 }
-# Images that are looked at together. With eight turns of each, a saved model then needs no more
-# memory than a batch of its training did.
-ANSWERED_AT_ONCE = BEST_BATCH // 8
-
-
-class Harmonic(layers.Conv2D):
-    """A convolution that learns only smooth kernels: sums of the slow cosines of a square.
-
-    Of the discrete cosine transform it keeps those with fewer half-waves, down and across together,
-    than the kernel is wide: 6 of 9 and 15 of 25 (harmonic block: Ulicny, Krylov & Dahyot,
-    "Harmonic convolutional networks based on discrete cosine transform", Pattern Recognition,
-    2022). There is less to learn, which helps where images are few. `plain` makes an ordinary
-    convolution of it. Only for squares, without bias, groups or a regularizer.
-    """
-
-    def build(self, input_shape: Any) -> None:
-        self.cosines = slow_cosines(self.kernel_size[0])
-        self.coefficients = self.add_weight(
-            # He's initialization counts the first two as what a sum has.
-            shape=(len(self.cosines), input_shape[-1], self.filters),
-            initializer=self.kernel_initializer,
-            autocast=False,  # so that in short floats the kernel is rounded once, as any is
-            name="coefficients",
-        )
-        self.built = True
-
-    @property
-    def kernel(self) -> Any:
-        """``(side, side, inputs, filters)``, in what the layer computes in."""
-        kernel = ops.einsum("kyx,kio->yxio", self.cosines, self.coefficients)
-        return ops.cast(kernel, self.compute_dtype)
-
-
-def slow_cosines(side: int) -> Array:
-    """The orthonormal cosines of a square with fewer than `side` half-waves in all (DCT-II: Ahmed,
-    Natarajan & Rao, "Discrete cosine transform", IEEE Trans. Computers, 1974).
-
-    Returns:
-        float32 ``(side * (side + 1) / 2, side, side)``.
-    """
-    waves, place = np.arange(side)[:, None], np.arange(side)[None]
-    cosines = np.cos(np.pi / side * (place + 0.5) * waves) * np.sqrt(2 / side)
-    cosines[0] /= np.sqrt(2)
-    kept = [(down, across) for down in range(side) for across in range(side - down)]
-    outer = [np.outer(cosines[down], cosines[across]) for down, across in kept]
-    return np.stack(outer).astype(np.float32)
-
-
-def plain(network: keras.Model) -> keras.Model:
-    """A copy that gives the same logits by ordinary convolutions, so that Keras alone can read its
-    file; what the network learns later does not reach it."""
-
-    def ordinary(layer: Any) -> Any:
-        kind = layers.Conv2D if isinstance(layer, Harmonic) else type(layer)
-        return kind.from_config(layer.get_config())
-
-    copy = keras.models.clone_model(network, clone_function=ordinary)
-    for learned, layer in zip(network.layers, copy.layers, strict=True):
-        if isinstance(learned, Harmonic):
-            (coefficients,) = learned.get_weights()
-            layer.set_weights([np.einsum("kyx,kio->yxio", learned.cosines, coefficients)])
-        else:
-            layer.set_weights(learned.get_weights())
-    return copy
 
 
 def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmonic) -> keras.Model:
@@ -388,46 +323,3 @@ def shrink(pixels: Array, image_size: int) -> Array:
         part = keras.ops.convert_to_numpy(resize(pixels[start : start + 256]))
         small[start : start + 256] = part.round()
     return small
-
-
-def answers_of(model: keras.Model, pixels: Array) -> Array:
-    """What a saved model answers.
-
-    Args:
-        model: From images to class probabilities, with its own preprocessing.
-        pixels: uint8 ``(n, any, any, 3)``, RGB, 0 to 255.
-
-    Returns:
-        float32 ``(n, classes)``, rows that add up to 1.
-    """
-    return np.asarray(model.predict(pixels, batch_size=ANSWERED_AT_ONCE, verbose=0))
-
-
-def to_bytes(model: keras.Model) -> bytes:
-    """The model as a ``.keras`` file, without its optimizer: equal models, equal bytes."""
-    bare = keras.Model.from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.keras")
-        bare.save(path)
-        return _timeless(path)
-
-
-def _timeless(path: Path) -> bytes:
-    """A ``.keras`` file, which is a zip, without the time of day."""
-    file = io.BytesIO()
-    with ZipFile(path) as source, ZipFile(file, "w") as target:
-        for name in sorted(source.namelist()):
-            data = source.read(name)
-            if name == "metadata.json":
-                data = json.dumps(json.loads(data) | {"date_saved": "1980-01-01@00:00:00"}).encode()
-            target.writestr(ZipInfo(name), data)  # ZipInfo's own date is 1980
-    return file.getvalue()
-
-
-def from_bytes(data: bytes) -> keras.Model:
-    """Load a ``.keras`` file; refuses any that would run code (safe mode)."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.keras")
-        path.write_bytes(data)
-        return keras.saving.load_model(path, safe_mode=True)

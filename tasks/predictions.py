@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.lesions import Diagnosis
-from tasks.network import answers_of
+from tasks.model_file import answers_of
 from tasks.scoring import described
 
 Array = np.ndarray[Any, Any]

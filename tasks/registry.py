@@ -253,7 +253,7 @@ def _as_mlflow_model(folder: Path, data: bytes) -> Path:
         from mlflow.models import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        from tasks.network import from_bytes
+        from tasks.model_file import from_bytes
 
     model = from_bytes(data)
     classes = int(model.output_shape[-1])

@@ -33,7 +33,7 @@ from tasks.lesions import (
     source_from,
 )
 from tasks.likeness import near_duplicates
-from tasks.network import answers_of, from_bytes
+from tasks.model_file import answers_of, from_bytes
 from tasks.registry import mlflow_client, model_bytes, version_named
 from tasks.run import sha256
 from tasks.scoring import described, figures

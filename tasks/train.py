@@ -16,7 +16,7 @@ from tasks.fitting import Examples, Plan, fit
 from tasks.learner import calibrate, examples, learner_of, work_of
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import read_parquet
-from tasks.network import to_bytes
+from tasks.model_file import to_bytes
 from tasks.registry import mlflow_client
 from tasks.run import CHECKPOINTS, Run
 from tasks.tracking import Diary

@@ -15,7 +15,7 @@ from tasks.calibration import (
     calibration_error,
     fit_temperature,
 )
-from tasks.network import from_bytes, to_bytes
+from tasks.model_file import from_bytes, to_bytes
 
 Array = np.ndarray
 

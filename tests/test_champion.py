@@ -17,7 +17,8 @@ from tasks.contracts import Evaluated, Oversampled, Split, Trained, TrainedRecip
 from tasks.errors import BadInput
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.manifest import read_parquet, table, to_npy, to_parquet
-from tasks.network import build, to_bytes
+from tasks.model_file import to_bytes
+from tasks.network import build
 from tasks.pipeline import step_named
 from tasks.registry import CHAMPION, MODEL, add_version, experiment_id, mlflow_client, outside_state
 from tasks.rules import Case, judge

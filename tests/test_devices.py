@@ -133,6 +133,7 @@ def train(
     from tasks import learner as learning
     from tasks import network
     from tasks.fitting import cross_entropy, fit
+    from tasks.model_file import from_bytes, to_bytes
     from tasks.storage import DirectoryStore
 
     learning.BEST_BATCH = 16
@@ -159,7 +160,7 @@ def train(
         except Killed:
             os._exit(KILLED)
         told[recipe] = [epoch.model_dump() for epoch in fitted.epochs]
-        saved = network.from_bytes(network.to_bytes(finished()))
+        saved = from_bytes(to_bytes(finished()))
         if recipe == "best":
             saved = saved.get_layer("residual")  # one look, as validation takes it
         answers = saved.predict(validation[0], verbose=0)

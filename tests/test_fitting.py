@@ -16,7 +16,8 @@ from tasks.checkpoints import KEPT, Checkpoints
 from tasks.contracts import Epoch
 from tasks.errors import BadInput, Momentary
 from tasks.fitting import Examples, Fitted, Plan, cross_entropy, fit
-from tasks.network import JIT, to_bytes
+from tasks.model_file import to_bytes
+from tasks.network import JIT
 from tasks.storage import DirectoryStore, Store
 
 PLAN = Plan(epochs=3, batch_size=8, seed=5)
@@ -420,7 +421,7 @@ def test_too_little_memory_is_told_with_the_batch_that_fits(room: int, advice: s
 def test_the_figures_are_those_of_the_answers(unbroken: tuple[Fitted, bytes]) -> None:
     from sklearn.metrics import balanced_accuracy_score, recall_score
 
-    from tasks.network import from_bytes
+    from tasks.model_file import from_bytes
 
     fitted, saved = unbroken
     images, labels = VALIDATION

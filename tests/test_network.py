@@ -10,17 +10,9 @@ from scipy.fft import dctn, idctn
 from scipy.special import softmax
 
 from tasks.calibration import calibrated
-from tasks.network import (
-    Harmonic,
-    answers_of,
-    eight_turns,
-    from_bytes,
-    plain,
-    residual,
-    served,
-    slow_cosines,
-    to_bytes,
-)
+from tasks.harmonic import Harmonic, plain, slow_cosines
+from tasks.model_file import answers_of, from_bytes, to_bytes
+from tasks.network import eight_turns, residual, served
 
 Array = np.ndarray
 SIDE, CLASSES = 16, 3
@@ -34,7 +26,7 @@ def network() -> keras.Model:
     generator = np.random.default_rng(1)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([generator.uniform(0.5, 1.5, size=layer.gamma.shape)] * 4)
+            layer.set_weights(generator.uniform(0.5, 1.5, size=(4, *layer.gamma.shape)))
     head = network.layers[-1]
     head.set_weights([generator.normal(scale=0.01, size=each.shape) for each in head.get_weights()])
     return network

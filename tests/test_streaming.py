@@ -20,7 +20,8 @@ from tasks.fitting import DATA, Examples, fit
 from tasks.learner import examples, learner_of
 from tasks.lesions import DIAGNOSES
 from tasks.manifest import pixels_of
-from tasks.network import shrink, to_bytes
+from tasks.model_file import to_bytes
+from tasks.network import shrink
 from tasks.run import Run
 from tasks.storage import DirectoryStore
 

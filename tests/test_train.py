@@ -19,7 +19,8 @@ from tasks.fitting import cross_entropy
 from tasks.images import decode
 from tasks.lesions import MELANOMA
 from tasks.manifest import pixels_of
-from tasks.network import build, from_bytes, shrink, to_bytes
+from tasks.model_file import from_bytes, to_bytes
+from tasks.network import build, shrink
 from tasks.run import Run
 from tasks.scoring import by_lesion, operating_threshold
 from tasks.train import finding

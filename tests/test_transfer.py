@@ -11,7 +11,8 @@ from deliveries import delivered, do, run_of
 from tasks import pretrained
 from tasks.errors import BadInput, Momentary
 from tasks.fitting import Plan, fit
-from tasks.network import BACKBONE, from_bytes, to_bytes, transfer_phases, transferred
+from tasks.model_file import from_bytes, to_bytes
+from tasks.network import BACKBONE, transfer_phases, transferred
 from tasks.run import Run
 
 KEY = "pretrained/small.weights.h5"

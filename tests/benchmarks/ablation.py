@@ -36,16 +36,16 @@ from tasks.batches import SHOWING, Showing, Shown
 from tasks.config import Retraining
 from tasks.contracts import Split
 from tasks.fitting import Plan, fit
+from tasks.harmonic import Harmonic
 from tasks.lesions import DIAGNOSES, MELANOMA
 from tasks.manifest import pixels_of, read_parquet
+from tasks.model_file import answers_of
 from tasks.network import (
     AVERAGED_STEPS,
     BEST_BATCH,
     BEST_LEARNING_RATE,
     BEST_WEIGHT_DECAY,
-    Harmonic,
     annealed,
-    answers_of,
     residual,
     served,
     shrink,

@@ -123,7 +123,8 @@ def machine_of(config: str) -> dict[str, float]:
     import keras
 
     from tasks.devices import device_count, is_accelerated
-    from tasks.network import plain, residual
+    from tasks.harmonic import plain
+    from tasks.network import residual
 
     on_gpu = is_accelerated()
     side, dtype = (8192, "bfloat16") if on_gpu else (2048, "float32")
