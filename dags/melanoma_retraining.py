@@ -1,9 +1,11 @@
 """The retraining, as Airflow sees it: each row of ``tasks.pipeline.PIPELINE`` becomes a task, and
 each step whose work divides also a task mapped over its parts."""
 
+import os
 from datetime import timedelta
 from typing import Any
 
+from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import (
     DAG,
     Asset,
@@ -16,6 +18,7 @@ from airflow.sdk import (
 
 from dags.runners import CONFIG, MACROS, RUN, Operator, runner
 from tasks.config import Retraining
+from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
 
 IMAGES_DELIVERED = Asset("images_delivered")
@@ -25,8 +28,9 @@ ABOUT = """
 Retrains the skin-lesion classifier on all that was delivered, and registers the result as
 **challenger** only if its melanoma recall is proven good enough.
 
-**It starts** every Sunday at 03:00 UTC, when an event of the asset `images_delivered` says that
-new images lie under `raw/`, or by hand: *Trigger* opens a form with every choice there is.
+**It starts** on the schedule above (Sundays at 03:00 UTC, unless MELANOMA_SCHEDULE says otherwise),
+when an event of the asset `images_delivered` says that new images lie under `raw/`, or by hand:
+*Trigger* opens a form with every choice there is.
 
 **It runs** each task as `python -m tasks STEP --run ADDRESS --config JSON`; the tab *Rendered
 Templates* of a task shows the line to type to repeat it by hand. What a step made lies in the
@@ -44,6 +48,27 @@ too little evidence. The log of `gate` says why, and so does the report.
 
 **A registered model** starts the DAG `melanoma_promotion`, where a person decides.
 """
+
+
+def schedule() -> AssetOrTimeSchedule:
+    """When a run starts without a person: at the times of MELANOMA_SCHEDULE, a cron expression in
+    UTC (default ``0 3 * * 0``, Sundays at 03:00), and whenever images are delivered.
+
+    Raises:
+        BadInput: It is not a cron expression.
+    """
+    expression = os.environ.get("MELANOMA_SCHEDULE") or "0 3 * * 0"
+    times = CronTriggerTimetable(expression, timezone="UTC")
+    try:
+        times.validate()
+    except AirflowTimetableInvalid as error:
+        raise BadInput(
+            "The times of the scheduled retraining cannot be read.",
+            expected="MELANOMA_SCHEDULE to be a cron expression, such as '0 3 * * 0'",
+            received=f"MELANOMA_SCHEDULE={expression} ({error})",
+            do="correct it for Airflow's processes, and start them again",
+        ) from error
+    return AssetOrTimeSchedule(timetable=times, assets=[IMAGES_DELIVERED])
 
 
 def form() -> dict[str, Param]:
@@ -102,9 +127,7 @@ with DAG(
     "melanoma_retraining",
     description="Retrains the classifier and registers it if its melanoma recall is proven.",
     doc_md=ABOUT,
-    schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("0 3 * * 0", timezone="UTC"), assets=[IMAGES_DELIVERED]
-    ),
+    schedule=schedule(),
     catchup=False,
     max_active_runs=1,  # two retrainings at once would fight over one machine, for one alias
     default_args={"retries": 2, "retry_delay": timedelta(seconds=15)},

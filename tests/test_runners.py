@@ -10,6 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tasks.errors import BadInput
+
 
 @pytest.fixture(scope="module")
 def runners(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -140,6 +142,30 @@ def test_a_step_of_one_part_is_mapped_over_none(
 
     assert names_of_parts("parts", params) == parts
     assert names_of_parts("recipes", params) == recipes
+
+
+@pytest.mark.parametrize(
+    ("said", "expression"),
+    [("", "0 3 * * 0"), ("30 1 * * 1-5", "30 1 * * 1-5"), ("@monthly", "0 0 1 * *")],
+)
+def test_the_times_of_retraining_are_those_that_the_house_sets(
+    runners: Any, monkeypatch: pytest.MonkeyPatch, said: str, expression: str
+) -> None:
+    from dags.melanoma_retraining import schedule
+
+    monkeypatch.setenv("MELANOMA_SCHEDULE", said)
+    times = schedule().timetable
+    assert (times.expression, str(times.timezone)) == (expression, "UTC")
+
+
+def test_times_that_are_no_cron_expression_are_refused_by_name(
+    runners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dags.melanoma_retraining import schedule
+
+    monkeypatch.setenv("MELANOMA_SCHEDULE", "every Sunday")
+    with pytest.raises(BadInput, match="MELANOMA_SCHEDULE=every Sunday"):
+        schedule()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tasks.run import read_record
 from tasks.storage import open_store
 from tests.conftest import free_port
 from tests.containers.running import ROOT
-from tests.end_to_end.conftest import PASSING, run_demo
+from tests.end_to_end.conftest import PASSING, SCHEDULE, run_demo
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def demo(
         "CONFIG": json.dumps(PASSING),
         "AIRFLOW_PORT": str(free_port()),
         "MLFLOW_PORT": str(free_port()),
+        "MELANOMA_SCHEDULE": SCHEDULE,
     }
     try:
         yield environment, Airflow(f"http://127.0.0.1:{environment['AIRFLOW_PORT']}")
