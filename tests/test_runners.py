@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,32 @@ def test_the_times_of_retraining_are_those_that_the_house_sets(
     monkeypatch.setenv("MELANOMA_SCHEDULE", said)
     times = schedule().timetable
     assert (times.expression, str(times.timezone)) == (expression, "UTC")
+
+
+def test_a_dag_that_airflow_sees_for_the_first_time_does_not_make_up_for_a_run_that_was_due(
+    runners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import CronTriggerTimetable
+    from airflow.serialization.decoders import decode_timetable
+    from airflow.serialization.encoders import encode_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    from dags.melanoma_retraining import schedule
+
+    def first(timetable: Any) -> datetime:
+        """When the scheduler would begin the first run of a DAG with this timetable."""
+        never_ran = TimeRestriction(earliest=None, latest=None, catchup=False)
+        read = decode_timetable(encode_timetable(timetable))
+        found: datetime = read.next_dagrun_info(
+            last_automated_data_interval=None, restriction=never_ran
+        ).run_after
+        return found
+
+    now = datetime.now(UTC)
+    hourly = f"{now.minute} * * * *"  # it was due less than a minute ago
+    monkeypatch.setenv("MELANOMA_SCHEDULE", hourly)
+    assert first(schedule()) > now
+    assert first(CronTriggerTimetable(hourly, timezone="UTC")) <= now
 
 
 def test_times_that_are_no_cron_expression_are_refused_by_name(
