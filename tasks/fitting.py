@@ -51,6 +51,8 @@ class Plan:
             all of them, shuffled, if None.
         together: Steps that the model takes in one call, if they are as many: it is then given
             inputs ``(batch, steps, ...)`` and classes ``(batch, steps)``.
+        batch_field: The field of the configuration to change if a batch does not fit,
+        rate_field: and if the loss diverges.
     """
 
     epochs: int
@@ -59,6 +61,8 @@ class Plan:
     phases: Mapping[int, Callable[[keras.Model], None]] = field(default_factory=dict)
     draw: Callable[[np.random.Generator], Array] | None = None
     together: int = 1
+    batch_field: str = "batch_size"
+    rate_field: str = "learning_rate"
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,8 @@ class _Fitting:
                 self._steps(order[self.images :])
             except Exception as error:
                 if ran_out(error):
-                    raise out_of_memory(error, self._attempt, self.plan.batch_size) from error
+                    size, name = self.plan.batch_size, self.plan.batch_field
+                    raise out_of_memory(error, self._attempt, size, name) from error
                 raise
             self._look_up()
 
@@ -316,7 +321,7 @@ class _Fitting:
             expected="a finite loss",
             received=f"{received} in epoch {len(self.epochs) + 1}, step {step}, at a learning "
             f"rate of {rate:.3g}",
-            do="lower learning_rate; a retry would end in the same place",
+            do=f"lower {self.plan.rate_field}; a retry would end in the same place",
         )
 
     # Checkpoints ---------------------------------------------------------------------------------

@@ -29,7 +29,6 @@ from tasks.manifest import by_shard
 from tasks.memory import is_room_for, space_for_images
 from tasks.model_file import answers_of
 from tasks.network import (
-    BEST_BATCH,
     JIT,
     annealed,
     build,
@@ -84,7 +83,7 @@ def learner_of(
         plan = Plan(epochs=config.epochs, batch_size=batch, seed=config.seed)
         return model, training, plan, lambda: model
     pixels, labels = training
-    batch = dealt_evenly(min(BEST_BATCH, len(labels)))
+    batch = dealt_evenly(min(config.best_batch_size, len(labels)))
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     network = residual(classes, config.seed)
     resident = is_room_for(pixels.nbytes)
@@ -100,13 +99,16 @@ def learner_of(
         seed=config.seed,
         precision=precision(),
     )
-    learner.compile(annealed(config.best_epochs * whole // batch), jit_compile=JIT)
+    steps = config.best_epochs * whole // batch
+    learner.compile(annealed(steps, config.best_learning_rate), jit_compile=JIT)
     plan = Plan(
         epochs=config.best_epochs,
         batch_size=batch,
         seed=config.seed,
         draw=lambda generator: generator.permutation(len(labels))[:whole],
         together=together,
+        batch_field="best_batch_size",
+        rate_field="best_learning_rate",
     )
     shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, labels)
 
@@ -120,7 +122,10 @@ def work_of(
     run: Run, step: str, recipe: Recipe, records: tuple[Record, ...], part: str = ""
 ) -> str:
     """The hash of all that the trained weights depend on; what a checkpoint belongs to."""
-    chosen = ("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed")
+    chosen = (
+        *("image_size", "epochs", "batch_size", "learning_rate", "seed"),
+        *("best_epochs", "best_batch_size", "best_learning_rate"),
+    )
     parts = {
         "recipe": recipe,
         "data": [record.content_hash for record in records],

@@ -14,7 +14,7 @@ from tasks.errors import BadInput
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
-# Of the memory. On a CPU images take 2.6 times their size at the peak, for Keras copies what it is
+# Of the memory. On a CPU images take 2.7 times their size at the peak, for Keras copies what it is
 # given (docs/training.md); the rest is for the network, its gradients and the libraries.
 SHARE_FOR_IMAGES = 0.25
 
@@ -90,7 +90,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def out_of_memory(
-    error: BaseException, attempt: Callable[[int], object], batch_size: int
+    error: BaseException, attempt: Callable[[int], object], batch_size: int, field: str
 ) -> BadInput:
     """What to tell a person, found out by trying: which batch does fit.
 
@@ -99,6 +99,7 @@ def out_of_memory(
         attempt: Takes one step over so many images; raises what `ran_out` knows if they do not
             fit.
         batch_size: What did not fit.
+        field: Where the configuration says it.
     """
     said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     fits = _largest_that_fits(attempt, batch_size)
@@ -106,7 +107,7 @@ def out_of_memory(
         "Training ran out of memory.",
         expected=f"room for a step over {batch_size} images",
         received=said,
-        do=f"set batch_size to {fits}, which was tried just now and fits; or give more memory"
+        do=f"set {field} to {fits}, which was tried just now and fits; or give more memory"
         if fits
         else "give more memory, or choose a smaller image_size: not even one image fits",
     )

@@ -112,8 +112,6 @@ def _balanced(x: Any, seed: int) -> Any:
 # Two blocks a stage learned less in the same time.
 STEM, STAGES = 32, (64, 128, 256)
 # Tuned on validation folds, never on the test part; see docs/training.md.
-BEST_BATCH = 64
-BEST_LEARNING_RATE = 2e-3  # of AdamW, at the end of the warm-up
 BEST_WEIGHT_DECAY = 0.05  # a step, relative to the learning rate
 WARM_UP = 0.05  # share of all steps
 AVERAGED_STEPS = 500  # that the moving average of the weights reaches back
@@ -163,13 +161,13 @@ def _normalized(x: Any, gamma: str = "ones") -> Any:
 
 def annealed(
     steps: int,
+    rate: float,
     *,
-    rate: float = BEST_LEARNING_RATE,
     weight_decay: float = BEST_WEIGHT_DECAY,
     averaged_steps: int = AVERAGED_STEPS,
 ) -> keras.optimizers.Optimizer:
-    """AdamW for so many steps: linear warm-up, then a cosine to zero (Loshchilov & Hutter, 2017),
-    and a moving average of the weights, which reaches back `averaged_steps`."""
+    """AdamW for so many steps: linear warm-up to `rate`, then a cosine to zero (Loshchilov &
+    Hutter, 2017), and a moving average of the weights, which reaches back `averaged_steps`."""
     warm = max(1, round(WARM_UP * steps))
     falling = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm

@@ -75,7 +75,8 @@ class Step:
 
 # Fields that decide what a recipe learns.
 LEARNING = (
-    *("image_size", "epochs", "best_epochs", "batch_size", "learning_rate", "seed"),
+    *("image_size", "epochs", "batch_size", "learning_rate", "seed"),
+    *("best_epochs", "best_batch_size", "best_learning_rate"),
     "transfer_weights",
     "checkpoint_minutes",  # changes no result, but is read
 )

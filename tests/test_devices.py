@@ -136,7 +136,6 @@ def train(
     from tasks.model_file import from_bytes, to_bytes
     from tasks.storage import DirectoryStore
 
-    learning.BEST_BATCH = 16
     network.STEM, network.STAGES = 8, (8, 16)  # sooner compiled
     validation = tuple(each[:10] for each in VALIDATION)
     learning.steps_at_once, learning.precision = lambda: at_once, lambda: precision
@@ -146,7 +145,7 @@ def train(
         kept = checkpoints(store, lives)
         if list(kept.newest_first()):
             told["resumed"].append(recipe)
-        run = run_of(store, best_epochs=3, epochs=3, batch_size=12)
+        run = run_of(store, best_epochs=3, best_batch_size=16, epochs=3, batch_size=12)
         model, shown, plan, finished = learning.learner_of(run, recipe, TRAINING, 3)
         call = model.train_on_batch
 

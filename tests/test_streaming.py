@@ -2,7 +2,6 @@
 
 import resource
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -11,7 +10,6 @@ import pytest
 from deliveries import do, put_lesions, run_of, table_of
 from test_fitting import Deadly, Killed
 
-from tasks import learner as learning
 from tasks import memory
 from tasks.batches import Shown, Streamed
 from tasks.contracts import Ingested
@@ -38,11 +36,6 @@ def noise(count: int, seed: int) -> Examples:
 TRAINING, VALIDATION = noise(40, seed=1), noise(12, seed=2)
 
 
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "BEST_BATCH", 16)
-
-
 @pytest.fixture
 def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SHARE_FOR_IMAGES", 0.0)
@@ -56,7 +49,7 @@ def place(tmp_path: Path) -> DirectoryStore:
 def trained(store: DirectoryStore, lives: int = 10**6) -> bytes:
     """The bytes of a model of ``best``; its training dies with its `lives`-th checkpoint."""
     learner, shown, plan, finished = learner_of(
-        run_of(store, best_epochs=2), "best", TRAINING, CLASSES
+        run_of(store, best_epochs=2, best_batch_size=16), "best", TRAINING, CLASSES
     )
     kept = Deadly(store, "runs/a/train/checkpoints/x", minutes=0, lives=lives)
     fit(learner, shown, VALIDATION, plan, checkpoints=kept)
@@ -64,10 +57,8 @@ def trained(store: DirectoryStore, lives: int = 10**6) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def resident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(learning, "BEST_BATCH", 16)
-        yield trained(DirectoryStore(tmp_path_factory.mktemp("resident")))
+def resident(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return trained(DirectoryStore(tmp_path_factory.mktemp("resident")))
 
 
 # The same model ---------------------------------------------------------------------------------

@@ -15,14 +15,16 @@ from scipy.special import softmax
 from tasks.calibration import at_temperature, calibration_error
 from tasks.contracts import Epoch
 from tasks.errors import Halt
-from tasks.fitting import cross_entropy
+from tasks.fitting import Plan, cross_entropy
 from tasks.images import decode
+from tasks.learner import learner_of
 from tasks.lesions import MELANOMA
 from tasks.manifest import pixels_of
 from tasks.model_file import from_bytes, to_bytes
 from tasks.network import build, shrink
 from tasks.run import Run
 from tasks.scoring import by_lesion, operating_threshold
+from tasks.storage import DirectoryStore
 from tasks.train import finding
 
 NOTEBOOKS = ("baseline", "regularized", "balanced")
@@ -155,6 +157,21 @@ def test_the_same_seed_gives_the_same_first_steps(run: Run) -> None:
     )
     assert all((a == b).all() for a, b in zip(one, two, strict=True))
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_a_message_says_to_change_changes_the_training(recipe: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    store = DirectoryStore(tmp_path)
+
+    def begun(**changes: object) -> tuple[Plan, object]:
+        run = run_of(store, image_size=32, **changes)
+        model, _, plan, _ = learner_of(run, recipe, (pixels, np.arange(40) % 3), 3)
+        return plan, model.optimizer.get_config()["learning_rate"]
+
+    plan, rate = begun()
+    assert begun(**{plan.batch_field: 8})[0].batch_size == 8 != plan.batch_size
+    assert begun(**{plan.rate_field: 0.5})[1] != rate
 
 
 @pytest.mark.parametrize("recipe", NOTEBOOKS)

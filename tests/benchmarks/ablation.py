@@ -42,8 +42,6 @@ from tasks.manifest import pixels_of, read_parquet
 from tasks.model_file import answers_of
 from tasks.network import (
     AVERAGED_STEPS,
-    BEST_BATCH,
-    BEST_LEARNING_RATE,
     BEST_WEIGHT_DECAY,
     annealed,
     residual,
@@ -56,6 +54,7 @@ from tests.benchmarks.runs import run_until
 Array = np.ndarray[Any, Any]
 
 FOLDS = 5
+CONFIG = Retraining()
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,11 @@ class Arm:
 
     showing: Showing = SHOWING
     smoothing: float = 0.0
-    rate: float = BEST_LEARNING_RATE
+    rate: float = CONFIG.best_learning_rate
     weight_decay: float = BEST_WEIGHT_DECAY
     averaged_steps: int = AVERAGED_STEPS
     adjusted: bool = True
-    batch: int = BEST_BATCH
+    batch: int = CONFIG.best_batch_size
     share: float = 1.0
     convolution: type[keras.layers.Conv2D] = Harmonic
 
@@ -87,14 +86,14 @@ CHANGES = {
     "without averaged weights": Arm(averaged_steps=1),
     "with label smoothing": Arm(smoothing=0.1),
     "without weight decay": Arm(weight_decay=0.0),
-    "a quarter of the learning rate": Arm(rate=BEST_LEARNING_RATE / 4),
+    "a quarter of the learning rate": Arm(rate=CONFIG.best_learning_rate / 4),
     "with mixup of half": Arm(showing=replace(SHOWING, mixed=0.5)),
     "with CutMix of half": Arm(showing=replace(SHOWING, patched=0.5)),
     "75 % of the lesions": Arm(share=0.75),
     "50 % of the lesions": Arm(share=0.5),
     "25 % of the lesions": Arm(share=0.25),
     "four times the colour gain": Arm(showing=replace(SHOWING, gain=4 * SHOWING.gain)),
-    "double batch": Arm(batch=2 * BEST_BATCH),
+    "double batch": Arm(batch=2 * CONFIG.best_batch_size),
 }
 ORDINARY = Arm(convolution=keras.layers.Conv2D)
 BY_DEFAULT = {RECIPE: Arm(), "with ordinary convolutions": ORDINARY} | CHANGES
@@ -150,7 +149,7 @@ def trained(
     steps = given.epochs * each // arm.batch
     optimizer = annealed(
         steps,
-        rate=arm.rate,
+        arm.rate,
         weight_decay=arm.weight_decay,
         averaged_steps=arm.averaged_steps,
     )

@@ -95,6 +95,7 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
 
     from tasks import memory
     from tasks.config import Retraining
+    from tasks.harmonic import plain
     from tasks.learner import examples, learner_of
     from tasks.lesions import DIAGNOSES
     from tasks.run import Run
@@ -143,7 +144,7 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     idle = Idle()
     idle.compile()
     waiting = timed(idle)[0]
-    flop = 3 * forward_flop(learner.network, side) * plan.batch_size
+    flop = 3 * forward_flop(plain(learner.network), side) * plan.batch_size
     reached = flop / step / (2 * 2048**3 / peer)
     return {
         "loading s": loading,

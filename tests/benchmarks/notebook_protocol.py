@@ -253,15 +253,22 @@ def main() -> None:
         test = pixels_of(run, tested), tested["label"].to_numpy()
         load = os.getloadavg()[0]
         theirs_ = theirs(given, folder, test)
+        print(theirs_, flush=True)  # it may have taken hours: not lost if ours should fail
         run, trained, evaluated = ours(store, config)
-        told = tell(given, delivered, load, theirs_, trained, evaluated)
+        told = tell(given, chosen, delivered, load, theirs_, trained, evaluated)
     if given.json:
         with given.json.open("a") as file:
             file.write(json.dumps(told) + "\n")
 
 
 def tell(
-    given: Any, delivered: int, load: float, peer: Any, trained: Trained, evaluated: Evaluated
+    given: Any,
+    config: Retraining,
+    delivered: int,
+    load: float,
+    peer: Any,
+    trained: Trained,
+    evaluated: Evaluated,
 ) -> dict[str, Any]:
     """Print the table; returns its figures."""
 
@@ -275,7 +282,7 @@ def tell(
     of_images = evaluated.figures.accuracy_of_images
     own = trained.of(evaluated.recipe)
     seconds = sum(epoch.seconds for epoch in own.epochs)
-    rate = images_shown(own) * len(own.epochs) / seconds
+    rate = images_shown(own, config) * len(own.epochs) / seconds
     honest = peer["honest"].estimate or 0.0
     reached = until(own.epochs, honest)
     soon = accuracy_after(own.epochs, peer["own_protocol"] / TIMES_AS_FAST)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tasks.config import Retraining
 from tasks.contracts import TrainedRecipe
-from tasks.network import BEST_BATCH
 from tasks.run import Run, open_run
 
 
@@ -21,7 +20,7 @@ def run_until(
     return open_run(f"{store}/runs/{name}", config)
 
 
-def images_shown(trained: TrainedRecipe) -> int:
+def images_shown(trained: TrainedRecipe, config: Retraining) -> int:
     """How many images one epoch showed; ``best`` shows whole batches only."""
-    batch = BEST_BATCH if trained.recipe == "best" else 1
+    batch = config.best_batch_size if trained.recipe == "best" else 1
     return trained.images // batch * batch

@@ -92,7 +92,7 @@ def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, 
         )
     own = trained.of(evaluated.recipe)
     later = own.epochs[1:] or own.epochs  # the first one compiles
-    rate = images_shown(own) * len(later) / sum(epoch.seconds for epoch in later)
+    rate = images_shown(own, run.config) * len(later) / sum(epoch.seconds for epoch in later)
     found = evaluated.figures
     within = [each.auc.value for each in found.within_source if each.auc.value is not None]
     return {
