@@ -230,7 +230,13 @@ def test_an_interrupted_demo_leaves_no_process(demo: Demo, number: signal.Signal
         "AIRFLOW_PORT": str(free_port()),
         "MLFLOW_PORT": str(free_port()),
     }
-    begun = subprocess.Popen([sys.executable, "-m", "demo", "start"], cwd=CODE, env=other)
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "demo", "start"],
+        cwd=CODE,
+        env=other,
+        # What a shell has put into the background, tests too, would go on ignoring SIGINT.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     demo.wait(lambda: bool(processes_of(folder / "images", MARK)), seconds=30)
     begun.send_signal(number)
     assert begun.wait(60) == 130
