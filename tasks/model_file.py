@@ -13,7 +13,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 # Images that are looked at together. `best` looks at each in eight ways: no more at once than the
-# 64 of a batch of its training, so that a machine that could train it can ask it.
+# 64 of a batch of its training, unless one chose less, so that a machine that could train it can
+# ask it.
 ANSWERED_AT_ONCE = 8
 
 
