@@ -38,6 +38,7 @@ from tasks.network import (
     transfer_phases,
     transferred,
 )
+from tasks.pipeline import LEARNING
 from tasks.pretrained import outside_state, weights_of
 from tasks.run import Run, code_hash, sha256
 
@@ -122,10 +123,6 @@ def work_of(
     run: Run, step: str, recipe: Recipe, records: tuple[Record, ...], part: str = ""
 ) -> str:
     """The hash of all that the trained weights depend on; what a checkpoint belongs to."""
-    chosen = (
-        *("image_size", "epochs", "batch_size", "learning_rate", "seed"),
-        *("best_epochs", "best_batch_size", "best_learning_rate"),
-    )
     parts = {
         "recipe": recipe,
         "data": [record.content_hash for record in records],
@@ -133,7 +130,7 @@ def work_of(
         "part": part,
         "weights": outside_state(run) if recipe == "transfer" else "",
         "keras": [keras.__version__, keras.backend.backend(), precision()],
-        "config": run.config.model_dump(mode="json", include=set(chosen)),
+        "config": run.config.model_dump(mode="json", include=set(LEARNING)),
     }
     return sha256(json.dumps(parts, sort_keys=True).encode())
 

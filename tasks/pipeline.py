@@ -77,9 +77,10 @@ class Step:
 LEARNING = (
     *("image_size", "epochs", "batch_size", "learning_rate", "seed"),
     *("best_epochs", "best_batch_size", "best_learning_rate"),
-    "transfer_weights",
-    "checkpoint_minutes",  # changes no result, but is read
 )
+# Fields that are read besides: the file of these weights is hashed itself, and how often a
+# checkpoint is kept changes no result.
+READ_BY_TRAINING = (*LEARNING, "transfer_weights", "checkpoint_minutes")
 
 PIPELINE: tuple[Step, ...] = (
     Step(
@@ -127,7 +128,7 @@ PIPELINE: tuple[Step, ...] = (
         "Trains each recipe, keeps its curves and says whether it over- or underfits.",
         needs=("split", "oversample"),
         gives=contracts.Trained,
-        config=("recipes", *LEARNING),
+        config=("recipes", *READ_BY_TRAINING),
         libraries=("keras",),
         outside=("pretrained",),
         machine="gpu",
@@ -144,7 +145,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=contracts.Evaluated,
         config=(
             *("recipes", "target_sensitivity", "prevalence", "evaluation", "folds"),
-            *LEARNING,
+            *READ_BY_TRAINING,
         ),
         libraries=("keras", "scikit-learn", "scipy"),
         outside=("registry", "pretrained"),
