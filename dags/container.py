@@ -31,7 +31,6 @@ PASSED_ON = (
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
-    "KERAS_BACKEND",
     "MLFLOW_TRACKING_URI",
 )
 # What a registry says that it will say again.

@@ -111,7 +111,7 @@ def docker(command: str, *options: str, parts: XComArg | None = None, **settings
       with where they must be pulled
     - MELANOMA_NETWORK: the engine's network from which the store and MLflow can be reached
     - MELANOMA_GPUS: how many GPUs a step gets whose machine is ``gpu``, ``all`` or a number; its
-      image is ``train-gpu`` then
+      image is ``train-gpu`` then, and of its parts one runs at a time
     - where credentials come from: see `dags.credentials`
     """
     # Airflow's Docker provider takes a second to import, which only those pay who use it.
@@ -127,6 +127,8 @@ def docker(command: str, *options: str, parts: XComArg | None = None, **settings
         "cores": row.cpus,
         "spools": row.spools,
         "gpus": gpus,
+        # The engine gives each container the same GPUs, and JAX takes most of their memory.
+        "max_active_tis_per_dag": 1 if gpus else None,
         "registry": os.environ.get("MELANOMA_REGISTRY_CONNECTION", ""),
         "network_mode": os.environ.get("MELANOMA_NETWORK") or "bridge",
     }

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 Examples = tuple[Any, Array]  # what indexes like an array, first axis n; int classes ``(n,)``
 
+SCORED_AT_ONCE = 256  # images
+
 # Variables under this path are data that lie on the device, the same in every attempt.
 DATA = "data/"
 
@@ -161,8 +163,8 @@ class _Fitting:
             self._enter_phase()
             self._pass()
             self.epochs.append(self._judge())
-            self._begin_epoch()
             self.watch(tuple(self.epochs))
+            self._begin_epoch()  # the time of telling others is not that of learning
             self._look_up(due=len(self.epochs) == self.plan.epochs)
         _assign(self._variables, self.best)
         losses = [epoch.val_loss for epoch in self.epochs]
@@ -243,6 +245,9 @@ class _Fitting:
 
     def _attempt(self, images: int) -> None:
         """One step, which leaves the weights of no more use."""
+        # A step that failed on JAX may have given away the arrays that it was to change.
+        for each in (*self.model.variables, *self.model.optimizer.variables):
+            each.assign(keras.ops.zeros(each.shape, each.dtype))
         inputs, labels = self.training
         images = dealt_evenly(images)
         self.model.train_on_batch(inputs[:images], labels[:images])
@@ -265,12 +270,10 @@ class _Fitting:
         return self._figures(answers, labels, loss)
 
     def _answers(self) -> Array:
-        """Probabilities ``(n, classes)`` for validation, without what only makes batches even."""
-        count = len(self.validation[1])
-        even = -(-count // dealt_evenly(1)) * dealt_evenly(1)
-        numbers, batch = np.arange(even) % count, dealt_evenly(256)
-        starts = range(0, even, batch)
-        return np.concatenate([self._score(numbers[at : at + batch]) for at in starts])[:count]
+        """Probabilities ``(n, classes)`` for validation; each device computes all of them."""
+        numbers = np.arange(len(self.validation[1]))
+        starts = range(0, len(numbers), SCORED_AT_ONCE)
+        return np.concatenate([self._score(numbers[at : at + SCORED_AT_ONCE]) for at in starts])
 
     def _score(self, chosen: Array) -> Array:
         answers = np.asarray(self.model.predict_on_batch(self.validation[0][chosen]))

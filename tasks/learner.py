@@ -88,7 +88,9 @@ def learner_of(
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     network = residual(classes, config.seed)
     resident = is_room_for(pixels.nbytes)
-    together = steps_at_once() if resident else 1  # what is streamed comes from the host
+    # What is streamed comes from the host, and so does the word to keep a checkpoint.
+    often = config.checkpoint_minutes == 0
+    together = steps_at_once(batch, config.image_size) if resident and not often else 1
     kind = ShownAtOnce if together > 1 else Shown
     learner = kind(
         network,

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,10 @@ def space_for_images(count: int, side: int) -> Pixels:
         return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
+# What JAX's errors say, by XLA, by the driver where it loads code, and by cuDNN.
+NO_MEMORY = re.compile("RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|CUDNN_STATUS_ALLOC_FAILED")
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether a library says so in one of its ways: Python and NumPy, TensorFlow, JAX.
 
@@ -85,7 +90,7 @@ def ran_out(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or kind == "ResourceExhaustedError"
-        or (kind in ("XlaRuntimeError", "JaxRuntimeError") and "RESOURCE_EXHAUSTED" in text)
+        or (kind in ("XlaRuntimeError", "JaxRuntimeError") and NO_MEMORY.search(text) is not None)
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import devices
-from tasks.devices import dealt_evenly, device_count
+from tasks.devices import PIXELS_AT_ONCE, dealt_evenly, device_count, steps_at_once
 
 RECIPES = ("best", "balanced")
 KILLED = 9
@@ -28,8 +28,15 @@ def trained(
 ) -> dict[str, Any]:
     """The figures of a training on so many devices, of so many steps in one call; of one that was
     killed, nothing."""
-    process = subprocess.run(
-        [sys.executable, __file__, str(folder), str(lives), str(at_once), precision, *recipes],
+    process = on_jax(count, __file__, folder, lives, at_once, precision, *recipes)
+    assert process.returncode == (0 if lives == 10**6 else KILLED), process.stderr
+    return dict(json.loads(process.stdout or "{}"))
+
+
+def on_jax(count: int, *argv: object) -> subprocess.CompletedProcess[str]:
+    """Python on so many devices."""
+    return subprocess.run(
+        [sys.executable, *map(str, argv)],
         env=os.environ
         | {
             "KERAS_BACKEND": "jax",
@@ -41,8 +48,6 @@ def trained(
         text=True,
         check=False,
     )
-    assert process.returncode == (0 if lives == 10**6 else KILLED), process.stderr
-    return dict(json.loads(process.stdout or "{}"))
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +123,58 @@ def test_a_backend_that_cannot_deal_out_has_one_device() -> None:
     assert [dealt_evenly(images) for images in (1, 7, 64)] == [1, 7, 64]
 
 
+@given(st.integers(1, 4096), st.integers(32, 1024))
+def test_an_accelerator_is_left_alone_with_as_much_work_as_one_may_wait_for(
+    batch_size: int, side: int
+) -> None:
+    assert steps_at_once(batch_size, side) == 1  # on a CPU
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(devices, "is_accelerated", lambda: True)
+        steps = steps_at_once(batch_size, side)
+        assert steps_at_once(64, 96) == 128
+    work = batch_size * side**2
+    assert steps == 1 or steps * work <= PIXELS_AT_ONCE
+    assert (steps + 1) * work > PIXELS_AT_ONCE
+
+
+# What JAX leaves of a network whose step it began and could not end.
+GIVEN_AWAY = """
+import keras, numpy as np
+from tasks.errors import BadInput
+from tasks.fitting import Plan, fit
+
+image = keras.Input((4, 4, 3))
+x = keras.layers.Dropout(0.5, seed=1)(keras.layers.GlobalAveragePooling2D()(image))
+model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+optimizer = keras.optimizers.AdamW(0.01)
+model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=True)
+step = model.train_on_batch
+
+def cramped(inputs, labels, **named):
+    if len(labels) > ROOM:
+        for each in (*model.variables, *optimizer.variables):
+            each.value.delete()
+        raise MemoryError("no room")
+    return step(inputs, labels, **named)
+
+model.train_on_batch = cramped
+examples = np.ones((20, 4, 4, 3), np.float32), np.zeros(20, int)
+try:
+    fit(model, examples, examples, Plan(epochs=1, batch_size=8, seed=0))
+except BadInput as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("room", "advice"), [(3, "set batch_size to 2, which was tried"), (0, "not even one image")]
+)
+def test_the_batch_that_fits_is_found_though_the_failed_step_took_the_weights_with_it(
+    room: int, advice: str
+) -> None:
+    assert advice in on_jax(1, "-c", GIVEN_AWAY.replace("ROOM", str(room))).stdout
+
+
 # The training of one of these processes -----------------------------------------------------------
 
 
@@ -138,7 +195,7 @@ def train(
 
     network.STEM, network.STAGES = 8, (8, 16)  # sooner compiled
     validation = tuple(each[:10] for each in VALIDATION)
-    learning.steps_at_once, learning.precision = lambda: at_once, lambda: precision
+    learning.steps_at_once, learning.precision = lambda *size: at_once, lambda: precision
     told: dict[str, Any] = {"resumed": [], "calls": dict.fromkeys(recipes, 0)}
     for recipe in recipes:
         store = DirectoryStore(folder / recipe)

@@ -148,6 +148,23 @@ def test_only_a_step_for_a_gpu_asks_for_one(
     assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
 
 
+def test_recipes_take_turns_on_a_gpu_and_none_waits_where_there_is_none(
+    container: Any, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import DAG, task
+
+    from dags.runners import docker
+
+    def mapped(name: str) -> Any:
+        with DAG("probe", schedule=None):
+            return docker(name, "--run", "r", parts=task(list, task_id="parts")())
+
+    assert mapped("train").max_active_tis_per_dag is None
+    monkeypatch.setenv("MELANOMA_GPUS", "1")
+    assert mapped("train").max_active_tis_per_dag == 1
+    assert mapped("ingest").max_active_tis_per_dag is None
+
+
 def test_a_gpu_that_the_engine_has_not_is_named(
     container: Any, exceptions: Any, gateway: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

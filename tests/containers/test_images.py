@@ -251,7 +251,12 @@ def test_the_image_for_gpus_is_made_as_the_others_are(client: str, tmp_path: Pat
 
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["python", "-m", "tasks"]
-    assert {"KERAS_BACKEND=jax", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(config["Env"])
+    assert {
+        "KERAS_BACKEND=jax",
+        "JAX_PLATFORMS=cuda",
+        "JAX_DEFAULT_MATMUL_PRECISION=highest",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    } <= set(config["Env"])
 
 
 def test_a_base_with_other_packages_than_those_pinned_is_refused(
