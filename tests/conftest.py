@@ -27,8 +27,8 @@ settings.load_profile("laws")
 BACKENDS = ("directory", "moto", "radosgw")
 
 
-# Folders whose tests share an engine, its networks and its images, or whole demos.
-ONE_AFTER_ANOTHER = ("containers", "end_to_end")
+# Whose tests share an engine, its networks and its images, or a whole demo.
+ONE_AFTER_ANOTHER = ("tests/containers/", "tests/end_to_end/test_airflow.py")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -47,8 +47,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def dealt_as(nodeid: str) -> str:
     """What a test is dealt out with."""
-    path = Path(nodeid.partition("::")[0])
-    return "real" if path.parent.name in ONE_AFTER_ANOTHER else str(path)
+    path = nodeid.partition("::")[0]
+    return "real" if path.startswith(ONE_AFTER_ANOTHER) else path
 
 
 @dataclass(frozen=True)

@@ -354,8 +354,9 @@ def test_of_several_processes_one_gets_all_tests_that_share_an_engine() -> None:
     """Two at once would build the same images, and make the same network, beside each other."""
     from tests.conftest import ONE_AFTER_ANOTHER, dealt_as
 
-    named = [f"tests/{folder}/test_{n}.py::test_a[1]" for folder in ONE_AFTER_ANOTHER for n in "ab"]
-    assert {dealt_as(nodeid) for nodeid in named} == {"real"}
-    assert all((ROOT / "tests" / folder).is_dir() for folder in ONE_AFTER_ANOTHER)
+    for place in ONE_AFTER_ANOTHER:
+        assert (ROOT / place).exists()
+        file = f"{place}test_b.py" if place.endswith("/") else place
+        assert dealt_as(f"{file}::test_a[1]") == "real"
     assert dealt_as("tests/test_a.py::test_b") == dealt_as("tests/test_a.py::test_c[x::y]")
     assert dealt_as("tests/test_a.py::test_b") != dealt_as("tests/test_b.py::test_b")
