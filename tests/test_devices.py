@@ -98,12 +98,12 @@ def test_in_short_floats_it_learns_nearly_the_same_also_after_a_kill(
 
 
 def test_what_four_devices_began_one_ends(tmp_path: Path, one: dict[str, Any]) -> None:
-    assert trained(tmp_path, 4, lives=3) == {}
+    assert trained(tmp_path, 4, lives=3, recipes=("best",)) == {}
     kept = list((tmp_path / "best").rglob("*.npz"))
     assert kept
-    alone = trained(tmp_path, 1)
+    alone = trained(tmp_path, 1, recipes=("best",))
     assert alone["devices"] == 1
-    agree(alone, one)
+    agree(alone, one, ("best",))
     assert alone["resumed"] == ["best"]
 
 
