@@ -88,9 +88,9 @@ def learner_of(
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     network = residual(classes, config.seed)
     resident = is_room_for(pixels.nbytes)
-    # What is streamed comes from the host, and so does the word to keep a checkpoint.
-    often = config.checkpoint_minutes == 0
-    together = steps_at_once(batch, config.image_size) if resident and not often else 1
+    # The host has a part in each step that streams its images, or after which a checkpoint is kept.
+    each_step = not resident or config.checkpoint_minutes == 0
+    together = 1 if each_step else steps_at_once(batch, config.image_size)
     kind = ShownAtOnce if together > 1 else Shown
     learner = kind(
         network,

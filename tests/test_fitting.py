@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tasks.checkpoints import KEPT, Checkpoints
 from tasks.contracts import Epoch
 from tasks.errors import BadInput, Momentary
 from tasks.fitting import Examples, Fitted, Plan, cross_entropy, fit
+from tasks.memory import ran_out
 from tasks.model_file import to_bytes
 from tasks.network import JIT
 from tasks.storage import DirectoryStore, Store
@@ -416,7 +418,38 @@ def test_too_little_memory_is_told_with_the_batch_that_fits(room: int, advice: s
     assert "room for a step over 8 images" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "is_memory"),
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes", True),
+        ("INTERNAL: Failed to load in-memory CUBIN: CUDA_ERROR_OUT_OF_MEMORY", True),
+        ("INTERNAL: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS", False),
+    ],
+)
+def test_only_errors_of_jax_that_speak_of_memory_lead_to_the_search_for_a_batch(
+    said: str, is_memory: bool
+) -> None:
+    error = type("JaxRuntimeError", (RuntimeError,), {})
+    assert ran_out(error(said)) == is_memory
+    assert not ran_out(RuntimeError(said))
+
+
 # Figures ----------------------------------------------------------------------------------------
+
+
+def test_the_time_of_telling_others_is_not_that_of_an_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, told = time.monotonic, [0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 10**6 * told[0])
+
+    def watch(epochs: tuple[Epoch, ...]) -> None:
+        told[0] += 1  # takes a million seconds
+
+    fitted = fit(network(), TRAINING, VALIDATION, PLAN, watch=watch)
+    assert told == [PLAN.epochs]
+    assert all(0 < epoch.seconds < 10**6 for epoch in fitted.epochs)
 
 
 def test_the_figures_are_those_of_the_answers(unbroken: tuple[Fitted, bytes]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.special import softmax
 
+from tasks import learner
 from tasks.calibration import at_temperature, calibration_error
 from tasks.contracts import Epoch
 from tasks.errors import Halt
@@ -172,6 +173,17 @@ def test_what_a_message_says_to_change_changes_the_training(recipe: str, tmp_pat
     plan, rate = begun()
     assert begun(**{plan.batch_field: 8})[0].batch_size == 8 != plan.batch_size
     assert begun(**{plan.rate_field: 0.5})[1] != rate
+
+
+@pytest.mark.parametrize(("minutes", "steps"), [(5, 7), (0, 1)])
+def test_many_steps_in_one_call_never_pass_over_a_checkpoint_that_is_asked_for_after_each(
+    minutes: float, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "steps_at_once", lambda *size: 7)
+    pixels = np.zeros((80, 32, 32, 3), np.uint8)
+    run = run_of(DirectoryStore(tmp_path), image_size=32, checkpoint_minutes=minutes)
+    _, _, plan, _ = learner_of(run, "best", (pixels, np.arange(80) % 3), 3)
+    assert plan.together == steps
 
 
 @pytest.mark.parametrize("recipe", NOTEBOOKS)
