@@ -223,3 +223,15 @@ def registered_run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
     run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
     do(run, *BEFORE_REGISTER, "register")
     return run
+
+
+@pytest.fixture
+def store_of_format_1(tmp_path: Path) -> Path:
+    """A store as the first version of the program left it: one delivery, one registered run and
+    its evidence, drawn lesions, no MLflow; for tests that old stores and bundles still serve."""
+    import tarfile
+
+    packed = Path(__file__).with_name("fixtures") / "store_of_format_1.tar.xz"
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "store"
