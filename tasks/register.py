@@ -9,6 +9,7 @@ from tasks.evidence import FOLDER, keep_evidence
 from tasks.registry import CHALLENGER, MODEL, add_version, find_version, has_run, mlflow_client
 from tasks.run import Run
 from tasks.tracking import Diary
+from tasks.verify import verify
 
 log = logging.getLogger(__name__)
 
@@ -16,13 +17,17 @@ log = logging.getLogger(__name__)
 def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict) -> Registered:
     """Write the evidence, whatever the verdict, and register a model that passed.
 
-    A model that is registered already is not registered again.
+    The evidence is verified at once, before a person is asked to rely on it. A model that is
+    registered already is not registered again.
 
     Raises:
         Halt: The gate did not pass.
+        Corrupt: The evidence does not hold.
         Momentary: MLflow failed.
     """
     evidence = keep_evidence(run)
+    held = verify(f"{run.uri}/{FOLDER}", evidence.sha256).held
+    log.info("The evidence holds, by %d checks: %s/%s.", len(held), run.uri, FOLDER)
     if verdict.decision != "pass":
         raise Halt(
             f"Nothing is registered: {verdict.decision}. {verdict.reason} The evidence is in "

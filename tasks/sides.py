@@ -72,11 +72,15 @@ def flaw_in(proof: pd.DataFrame, shares: tuple[float, float] | None) -> str | No
         shares: Of test and validation; None if the test part is a delivered one, which no hash
             decides.
     """
-    again = groups_of(proof)
-    wrong = proof[again != proof["group"].astype("str")]
-    if len(wrong):
-        return f"{wrong['key'].iloc[0]} is not in the group that its row names"
-    sides = proof.groupby(again)["side"].nunique()
+    # The partition is compared, not its names: a group is named before the images leave that bridge
+    # two sides, and what stays of it may no longer hold the image that gave the name, nor hang
+    # together without the images that left.
+    named = proof.groupby(groups_of(proof))["group"].nunique(dropna=False)
+    if (named > 1).any():
+        return f"what hangs together with {named[named > 1].index[0]} stands in several groups"
+    if proof["group"].isna().any():
+        return f"{proof.loc[proof['group'].isna(), 'key'].iloc[0]} is in no group"
+    sides = proof.groupby("group")["side"].nunique(dropna=False)
     if (sides > 1).any():
         return f"the group {sides[sides > 1].index[0]} stands on several sides"
     if shares is not None:
