@@ -14,6 +14,7 @@ from tasks.contracts import Estimate, Proportion, Record
 from tasks.figures import at_least, at_most, percent
 from tasks.lesions import MELANOMA
 from tasks.policy import parse_policy, policy_bytes
+from tasks.run import code_hash, sha256
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -40,11 +41,19 @@ def model_card(run: str, records: dict[str, Record]) -> str:
             trained=trained,
             evaluated=evaluated,
             verdict=verdict,
-            policy=parse_policy(policy_bytes(verdict.policy.name), verdict.policy.name),
+            policy=parse_policy(
+                policy_bytes(verdict.policy.name, verdict.policy.version), verdict.policy.name
+            ),
             chosen=trained.of(evaluated.recipe),
             config=verdict.provenance.config,
         )
     )
+
+
+def card_version() -> str:
+    """SHA-256 over whatever decides how records become a card."""
+    templates = (PAGES / "model_card.md.j2", PAGES / "model_card.html.j2")
+    return sha256(code_hash("card").encode() + b"".join(each.read_bytes() for each in templates))
 
 
 def card_as_html(markdown: str, run: str) -> str:

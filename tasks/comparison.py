@@ -11,14 +11,16 @@ import pandas as pd
 
 from tasks.contracts import Comparison
 from tasks.lesions import MELANOMA
-from tasks.statistics import auc, auc_difference, proportion
+from tasks.statistics import CONFIDENCE, auc, auc_difference, proportion
 
 Array = np.ndarray[Any, Any]
 
 COLUMN = "champion_melanoma"  # of a table of predictions: the champion's probability of melanoma
 
 
-def compared(lesions: pd.DataFrame, threshold: float, champions: float) -> Comparison:
+def compared(
+    lesions: pd.DataFrame, threshold: float, champions: float, confidence: float = CONFIDENCE
+) -> Comparison:
     """Challenger and champion, paired by lesion.
 
     Args:
@@ -26,6 +28,7 @@ def compared(lesions: pd.DataFrame, threshold: float, champions: float) -> Compa
             the challenger in `MELANOMA` and of the champion in `COLUMN`.
         threshold: The challenger's.
         champions: The champion's own threshold.
+        confidence: Of the interval of the difference of the areas.
     """
     melanoma = (lesions["label"] == MELANOMA).to_numpy()
     own, other = (lesions[name].to_numpy(float) for name in (MELANOMA, COLUMN))
@@ -41,7 +44,7 @@ def compared(lesions: pd.DataFrame, threshold: float, champions: float) -> Compa
         challenger_only=int((melanoma & found & ~found_by_champion).sum()),
         neither_found=int((melanoma & ~found & ~found_by_champion).sum()),
         auc_difference=auc_difference(
-            (own[melanoma], own[~melanoma]), (other[melanoma], other[~melanoma])
+            (own[melanoma], own[~melanoma]), (other[melanoma], other[~melanoma]), confidence
         ),
         lost=tuple(lesions.loc[lost, "image_ids"]),
     )

@@ -29,6 +29,18 @@ class Artifact(Frozen):
     size_bytes: int
 
 
+class LedgerHead(Frozen):
+    """The last entry of a ledger's chain that a record knew, see `tasks.ledger`.
+
+    Attributes:
+        number: Of the entry, from 1.
+        sha256: Of its bytes.
+    """
+
+    number: int = Field(ge=1)
+    sha256: str
+
+
 class Provenance(Frozen):
     """How a record came to be. Not part of its content."""
 
@@ -66,9 +78,12 @@ class Record(Frozen):
     Attributes:
         NOT_CONTENT: Fields that say when or on what the work was done, as pydantic's `exclude`
             names them: True for a field, a mapping for fields of what it holds.
+        ADDED: Fields that earlier versions of the program did not know. They are content where
+            they say something, so that a record from before them keeps its hash.
     """
 
     NOT_CONTENT: ClassVar[dict[str, Any]] = {}
+    ADDED: ClassVar[tuple[str, ...]] = ()
 
     provenance: Provenance | None = None
 
@@ -79,7 +94,14 @@ class Record(Frozen):
         Artifacts count by their bytes, not by the key under which an attempt left them, so two
         attempts at the same deterministic work have the same hash.
         """
-        content = self.model_dump(mode="json", exclude={"provenance": True} | self.NOT_CONTENT)
+        silent = {
+            name: True
+            for name in self.ADDED
+            if getattr(self, name) == type(self).model_fields[name].default
+        }
+        content = self.model_dump(
+            mode="json", exclude={"provenance": True} | self.NOT_CONTENT | silent
+        )
         return hashlib.sha256(json.dumps(_placeless(content), sort_keys=True).encode()).hexdigest()
 
     def with_provenance(self, provenance: Provenance) -> Self:
@@ -280,7 +302,14 @@ class Split(Record):
         groups: Groups on each side.
         strata: How evenly each class and each source is spread.
         bridging: Rows of `left_out`.
+        renamed: Images of which the tables no longer say the lesion or patient by which they were
+            put on their side when they were first split; they stay there.
+        ledger: Its head after this split; None in records from before there was a chain.
     """
+
+    # Where a chain stands is a matter of the store; which side an image stands on is in `parts`.
+    NOT_CONTENT = {"ledger": True}
+    ADDED = ("renamed",)
 
     parts: Artifact
     proof: Artifact
@@ -289,6 +318,8 @@ class Split(Record):
     groups: dict[Side, int]
     strata: tuple[Stratum, ...]
     bridging: int
+    renamed: int = 0
+    ledger: LedgerHead | None = None
 
 
 class Balance(Record):
@@ -654,7 +685,11 @@ class Evaluated(Record):
         predictions: Parquet: image_id, lesion, group, label, source, age_years, sex, site,
             skin_tone, sharpness, a probability for each class, and the champion's of melanoma.
         cross: Beside the test part, the procedure over all lesions; None unless configured.
+        ledger: Its head once this look at the test part was entered; None in records from before
+            there was a chain.
     """
+
+    NOT_CONTENT = {"ledger": True}
 
     recipe: Recipe
     model: Artifact
@@ -668,6 +703,7 @@ class Evaluated(Record):
     champion: Champion | None
     predictions: Artifact
     cross: CrossEstimate | None = None
+    ledger: LedgerHead | None = None
 
 
 Decision = Literal["pass", "fail", "insufficient evidence"]
@@ -706,6 +742,48 @@ class Rule(Frozen):
     more_needed: int | None
 
 
+class Departed(Frozen):
+    """An image that a model was judged on, and that stands in the test part no more.
+
+    Attributes:
+        label: What it was judged as.
+    """
+
+    image_id: str
+    lesion: str
+    label: str
+
+
+class Superseded(Frozen):
+    """A lesion whose label a named person replaced after a model was judged on it."""
+
+    lesion: str
+    judged_as: str
+    label: str
+    by: str
+    reason: str
+
+
+class Looks(Frozen):
+    """How much the test part has been used, and how much use is left in it.
+
+    Attributes:
+        look: This model is the one of this number that was judged on these images, from 1.
+        confidence: Of each bound, 0 to 1: what the policy's spending leaves at this look.
+        left: So many further models can be judged before even one that misses no melanoma could
+            not pass any more; None if the policy spends nothing.
+        left_at_this_rate: The same, for a model that finds the share that this one finds.
+        lesions_that_renew: Melanoma lesions that must be new in the test part for the count to
+            begin anew.
+    """
+
+    look: int
+    confidence: float
+    left: int | None = None
+    left_at_this_rate: int | None = None
+    lesions_that_renew: int = 0
+
+
 class PolicyReference(Frozen):
     """The policy that judged: a file of ``tasks/policies/``, by its bytes."""
 
@@ -720,8 +798,16 @@ class Verdict(Record):
     Attributes:
         warnings: What a person must know who relies on the verdict.
         leaks: Groups of images that stand on more than one side of the split.
-        earlier_evaluations: Other models that were judged on at least half of these test images.
+        earlier_evaluations: Models that were judged on at least half of these test images before.
+        looks: What these looks leave; None in records from before they cost anything.
+        departed: Images that models were judged on and that are not in the test part any more. The
+            verdict is the worse of two: without them, and with each as a miss.
+        superseded: Lesions judged under another label before. The verdict is the worse of two.
+        ledger: Its head when this was judged; None in records from before there was a chain.
     """
+
+    NOT_CONTENT = {"ledger": True}
+    ADDED = ("looks", "departed", "superseded")
 
     decision: Decision
     rules: tuple[Rule, ...]
@@ -730,6 +816,10 @@ class Verdict(Record):
     policy: PolicyReference
     leaks: int
     earlier_evaluations: int
+    looks: Looks | None = None
+    departed: tuple[Departed, ...] = ()
+    superseded: tuple[Superseded, ...] = ()
+    ledger: LedgerHead | None = None
 
 
 class Registered(Record):

@@ -89,8 +89,8 @@ def sbom() -> bytes | None:
         return path.read_bytes()
 
 
-def described() -> bytes:
-    """All of this, as JSON."""
+def described(**more: str) -> bytes:
+    """All of this, and `more`, as JSON."""
     locked = lock()
     facts = {
         "revision": revision(),
@@ -99,5 +99,6 @@ def described() -> bytes:
         "lock_sha256": sha256(locked) if locked else None,
         "image": os.environ.get("IMAGE_DIGEST"),
         "distributions": distributions(),
+        **more,
     }
     return json.dumps(facts, indent=1).encode()

@@ -25,11 +25,12 @@ from tasks.contracts import (
     TrainedRecipe,
 )
 from tasks.folds import cross_estimate
-from tasks.ledger import enter_evaluation, hash_of_test_part
 from tasks.lesions import MELANOMA, Diagnosis
+from tasks.looks import enter_look, hash_of_test_part
 from tasks.manifest import pixels_of, read_parquet, to_parquet
 from tasks.model_file import answers_of, from_bytes
 from tasks.predictions import predicted
+from tasks.registry import heads_of, mlflow_client
 from tasks.run import Run, sha256
 from tasks.saliency import drawn, occlusion
 from tasks.scoring import balanced_accuracy, by_lesion, figures, operating_threshold
@@ -50,6 +51,7 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
     Raises:
         BadInput: The lesions are too few for so many folds.
         Momentary: MLflow cannot say who the champion is.
+        Corrupt: The ledger is damaged, or does not continue what MLflow or a record names.
     """
     parts = read_parquet(run, split.parts)
     test = parts[parts["side"] == "test"].reset_index(drop=True)
@@ -59,7 +61,9 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
     crossed = None
     if run.config.evaluation == "cross":
         crossed = cross_estimate(run, split, oversampled, chosen.recipe, classes)
-    enter_evaluation(run, test, chosen.model.sha256)
+    with mlflow_client(run.store) as client:
+        heads = heads_of(client, run.store)
+    chain = enter_look(run, test, chosen.model.sha256, threshold=threshold, also=heads)
     model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
     predictions = predicted(model, test, pixels, classes)
     champion, lesions = _beside_champion(run, predictions, pixels, classes, threshold, test)
@@ -80,6 +84,7 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
         champion=champion,
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
         cross=crossed,
+        ledger=chain.head,
     )
 
 

@@ -1,10 +1,10 @@
 """The evidence of a run: one folder that tells all about a model, and can be checked by itself.
 
 ``runs/<run>/evidence/`` holds the record of every step up to the gate, every table and page that
-those records vouch for, the policy, the model card, the libraries, and ``manifest.json`` with the
-SHA-256 of each file. The manifest is written last and once. Pixels and weights are named by their
-hashes only. Everything here is a function of the records and of the installed program, so that two
-attempts write the same bytes.
+those records vouch for, the ledger as it stood at the verdict, the policy, the model card, the
+libraries, and ``manifest.json`` with the SHA-256 of each file. The manifest is written last and
+once. Pixels and weights are named by their hashes only. Everything here is a function of the
+records, of the ledger and of the installed program, so that two attempts write the same bytes.
 
 A bundle can be copied anywhere: it refers to nothing outside itself.
 """
@@ -12,24 +12,31 @@ A bundle can be copied anywhere: it refers to nothing outside itself.
 import io
 import json
 import logging
+import os
+import stat
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 from pydantic import Field, ValidationError
 
 from tasks import environment
-from tasks.card import card_as_html, model_card
+from tasks.card import card_as_html, card_version, model_card
 from tasks.contracts import Artifact, Frozen, Record, Verdict
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
+from tasks.ledger import FOLDER as CHAIN
+from tasks.ledger import Chain, chain_of, entry_key, parse_chain
 from tasks.pipeline import PIPELINE, Step
 from tasks.policy import policy_bytes
 from tasks.run import Run, artifacts_of, sha256
-from tasks.storage import Store, open_store
+from tasks.storage import DirectoryStore, Store, open_store
 
 log = logging.getLogger(__name__)
 
-FORMAT = "melanoma-retraining evidence, 1"
+FORMAT = "melanoma-retraining evidence, 2"
+FIRST = "melanoma-retraining evidence, 1"  # without the ledger
+LEDGER = "ledger/"  # folder of a bundle
 FOLDER = "evidence"
 MANIFEST = "manifest.json"
 STEPS: tuple[Step, ...] = tuple(step for step in PIPELINE if step.name != "register")
@@ -119,8 +126,10 @@ def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
             yield path, run.fetch(artifact)
     verdict = records["gate"]
     assert isinstance(verdict, Verdict)
-    yield "policy.yaml", policy_bytes(verdict.policy.name)
-    yield "environment.json", environment.described()
+    for entry in chain_of(run.store).until(verdict.ledger).entries:
+        yield LEDGER + entry_key(entry.number).rpartition("/")[2], entry.data
+    yield "policy.yaml", policy_bytes(verdict.policy.name, verdict.policy.version)
+    yield "environment.json", environment.described(card=card_version())
     locked, listed = environment.lock(), environment.sbom()
     if locked:
         yield "lock.txt", locked
@@ -161,6 +170,15 @@ class Bundle:
     def __init__(self, uri: str) -> None:
         self.store = open_store(uri)
         self.uri = self.store.uri
+        if isinstance(self.store, DirectoryStore):
+            _check_plain_files(self.store.root)
+
+    def paths(self) -> set[str]:
+        """Every file that lies in the bundle, hidden ones too."""
+        if isinstance(self.store, DirectoryStore):
+            root = self.store.root
+            return {path.relative_to(root).as_posix() for path in _walked(root)}
+        return {entry.key for entry in self.store.list("")}
 
     @cached_property
     def manifest_data(self) -> bytes:
@@ -212,6 +230,11 @@ class Bundle:
                 do="use the version of the program that environment.json names",
             ) from error
 
+    def ledger(self) -> Chain:
+        """The ledger as it stood at the verdict. Raises `Corrupt`."""
+        named = (path for path in self.manifest.files if path.startswith(LEDGER))
+        return parse_chain({CHAIN + path.removeprefix(LEDGER): self.read(path) for path in named})
+
     def table(self, step: str, artifact: Artifact) -> pd.DataFrame:
         """A table (Parquet or CSV, the latter as text) that a record of the bundle vouches for."""
         placed = places(step, self.record(step))
@@ -220,3 +243,33 @@ class Bundle:
         if path.endswith(".csv"):
             return pd.read_csv(io.BytesIO(data), dtype="str")
         return pd.read_parquet(io.BytesIO(data))
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is no folder itself; no link is followed."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walked(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+
+def _check_plain_files(root: Path) -> None:
+    """A link may lead out of the bundle, a pipe or a device may never end.
+
+    Raises:
+        Corrupt: There is one.
+    """
+    if not root.is_dir():
+        return  # then there is no manifest either
+    for path in _walked(root):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "a pipe, socket or device"
+            raise Corrupt(
+                "The evidence does not hold: it is not made of plain files.",
+                expected="a bundle of files and folders",
+                received=f"{kind}: {path.relative_to(root).as_posix()!r}",
+                do="do not rely on this bundle; find out who changed it, or fetch it again",
+            )

@@ -30,6 +30,30 @@ def at_most(share: float, digits: int = 0) -> str:
     return f"{math.ceil(100 * share * 10**digits - 1e-9) / 10**digits:.{digits}f}\u00a0%"
 
 
+def down(value: float, digits: int = 3) -> str:
+    """A lower bound of a figure that is no share, rounded down."""
+    return f"{math.floor(value * 10**digits + 1e-9) / 10**digits:.{digits}f}"
+
+
+def up(value: float, digits: int = 3) -> str:
+    """An upper bound of a figure that is no share, rounded up."""
+    return f"{math.ceil(value * 10**digits - 1e-9) / 10**digits:.{digits}f}"
+
+
+def confident(confidence: float) -> str:
+    """A confidence, rounded down to where two digits tell it from certainty: 95 %, 99.969 %."""
+    error = 1 - confidence
+    digits = max(0, -math.floor(math.log10(100 * error)) + 1) if 0 < error < 1 else 0
+    text = f"{math.floor(100 * confidence * 10**digits + 1e-9) / 10**digits:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
+
+
+def listed(names: list[str], most: int = 10) -> str:
+    """Names with commas between, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def duration(seconds: float) -> str:
     if seconds < 0.05:
         return "< 0.1\u00a0s"

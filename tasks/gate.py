@@ -1,16 +1,16 @@
 """gate: whether this model may become a challenger, by the rules of a policy.
 
 It believes bounds, not points, and may answer "insufficient evidence". The rules are in
-`tasks.rules`, what is asked in ``tasks/policies/``. It judges the frozen test part alone: what
-cross-validation found is about the procedure, not about this model, and decides nothing.
+`tasks.rules`, what is asked in ``tasks/policies/``, what is judged in `tasks.cases`. It judges the
+frozen test part alone: what cross-validation found is about the procedure, not about this model,
+and decides nothing.
 """
 
 import logging
 
+from tasks.cases import cases_of
 from tasks.contracts import Evaluated, Split, Verdict
-from tasks.groups import straddling
-from tasks.ledger import earlier_evaluations, hash_of_test_part
-from tasks.lesions import source_from
+from tasks.ledger import chain_of
 from tasks.manifest import read_parquet
 from tasks.policy import parse_policy, policy_bytes, reference
 from tasks.rules import Case, decide, judge, reason_of, warnings_of
@@ -24,19 +24,21 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
 
     Raises:
         BadInput: There is no such policy, or it cannot be read.
+        Corrupt: The ledger is damaged.
     """
     data = policy_bytes(run.config.policy)
     policy = parse_policy(data, run.config.policy)
-    parts = read_parquet(run, split.parts)
-    test = parts[parts["side"] == "test"]
-    case = Case(
-        evaluated=evaluated,
-        leaks=len(straddling(parts)),
-        same_test_part=hash_of_test_part(test) == evaluated.test_part,
-        earlier_evaluations=earlier_evaluations(run, test, evaluated.model.sha256),
-        synthetic=bool(parts["image_id"].map(source_from).eq("SYNTHETIC").all()),
+    chain = chain_of(run.store)
+    cases = cases_of(
+        policy,
+        run.config,
+        evaluated,
+        read_parquet(run, evaluated.predictions),
+        read_parquet(run, split.parts),
+        chain,
     )
-    rules = judge(policy, case)
+    rules = judge(policy, *cases)
+    case: Case = cases[0]
     verdict = Verdict(
         decision=decide(rules),
         rules=rules,
@@ -45,6 +47,10 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
         policy=reference(policy, data),
         leaks=case.leaks,
         earlier_evaluations=case.earlier_evaluations,
+        looks=case.looks,
+        departed=case.departed,
+        superseded=case.superseded,
+        ledger=chain.head,
     )
     log.info("Verdict: %s. %s", verdict.decision, verdict.reason)
     for warning in verdict.warnings:

@@ -1,4 +1,5 @@
-"""The gate's policy: a predetermined change control plan, one YAML file in ``tasks/policies/``.
+"""The gate's policy: a predetermined change control plan, a YAML file for each version in
+``tasks/policies/``.
 
 It says what may change between two versions of the model, which rules each version must meet, and
 by which method each is judged. The files travel with the program, also into its container images;
@@ -15,13 +16,13 @@ from pydantic import Field, ValidationError, model_validator
 from tasks.contracts import Frozen, PolicyReference
 from tasks.errors import BadInput
 from tasks.run import Run, sha256
+from tasks.statistics import CONFIDENCE, error_at
 
 FOLDER = Path(__file__).parent / "policies"
+MOST_BYTES = 64 * 1024  # ten times the longest of ours
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-
-EXACT = "Clopper-Pearson, one-sided 95 %, by lesion"
 
 
 class _Rule(Frozen):
@@ -38,19 +39,25 @@ class NoLeak(_Rule):
 class Sensitivity(_Rule):
     rule: Literal["sensitivity"]
     at_least: Share
-    method: Literal["Clopper-Pearson, one-sided 95 %, by lesion"]
+    method: Literal[
+        "Clopper-Pearson, one-sided, by lesion", "Clopper-Pearson, one-sided 95 %, by lesion"
+    ]
 
 
 class Specificity(_Rule):
     rule: Literal["specificity"]
     at_least: Share
-    method: Literal["Clopper-Pearson, one-sided 95 %, by lesion"]
+    method: Literal[
+        "Clopper-Pearson, one-sided, by lesion", "Clopper-Pearson, one-sided 95 %, by lesion"
+    ]
 
 
 class BalancedAccuracy(_Rule):
     rule: Literal["balanced_accuracy"]
     at_least: Share
-    method: Literal["Wilson and MOVER, two-sided 95 %, by lesion"]
+    method: Literal[
+        "Wilson and MOVER, two-sided, by lesion", "Wilson and MOVER, two-sided 95 %, by lesion"
+    ]
 
 
 class WithinSourceAuc(_Rule):
@@ -59,13 +66,16 @@ class WithinSourceAuc(_Rule):
     rule: Literal["within_source_auc"]
     at_least: Share
     fewest: Count
-    method: Literal["DeLong, two-sided 95 %, by lesion"]
+    method: Literal["DeLong, two-sided, by lesion", "DeLong, two-sided 95 %, by lesion"]
 
 
 class CalibrationError(_Rule):
     rule: Literal["calibration"]
     at_most: Share
-    method: Literal["expected calibration error, bootstrap, two-sided 95 %, by lesion"]
+    method: Literal[
+        "expected calibration error, bootstrap, two-sided, by lesion",
+        "expected calibration error, bootstrap, two-sided 95 %, by lesion",
+    ]
 
 
 class EveryClassRecalled(_Rule):
@@ -82,21 +92,26 @@ class SubgroupSensitivity(_Rule):
     rule: Literal["subgroup_sensitivity"]
     at_least: Share
     fewest: Count
-    method: Literal["Clopper-Pearson, one-sided 95 %, by lesion"]
+    method: Literal[
+        "Clopper-Pearson, one-sided, by lesion", "Clopper-Pearson, one-sided 95 %, by lesion"
+    ]
 
 
 class SensitivityAgainstChampion(_Rule):
     rule: Literal["sensitivity_against_champion"]
     margin: Share
     method: Literal[
-        "exact unconditional test of the score statistic, one-sided 95 %, paired by lesion"
+        "exact unconditional test of the score statistic, one-sided, paired by lesion",
+        "exact unconditional test of the score statistic, one-sided 95 %, paired by lesion",
     ]
 
 
 class AucAgainstChampion(_Rule):
     rule: Literal["auc_against_champion"]
     margin: Share
-    method: Literal["DeLong, paired, two-sided 95 %, by lesion"]
+    method: Literal[
+        "DeLong, paired, two-sided, by lesion", "DeLong, paired, two-sided 95 %, by lesion"
+    ]
 
 
 class ClassesKept(_Rule):
@@ -126,6 +141,27 @@ PolicyRule = Annotated[
     Field(discriminator="rule"),
 ]
 
+
+class Spending(Frozen):
+    """How a policy's one chance of error is spent over the models judged on one test part.
+
+    Whoever may try again and again finds a model that passes by chance. The bounds of look number
+    k have a confidence of 1 - error * 6 / (pi k)^2, so that of any number of models that are each
+    below what a rule asks, one passes with a chance of at most `error`. Policies of version 1 spend
+    nothing: each of their looks has the full chance again.
+
+    Attributes:
+        error: Over all looks at one test part, 0 to 1.
+        renewed_by: Share of the images, and of the melanomas, that must be new in the test part
+            for the count to begin anew.
+    """
+
+    error: Annotated[float, Field(gt=0, le=0.5)]
+    by: Literal["error * 6 / (pi look)^2"]
+    renewed_by: Literal["more than half of the test part, and of its melanomas, being new"]
+    source: str
+
+
 # Without these no policy for patients makes sense: see `Policy`.
 INDISPENSABLE = {"no_leak", "sensitivity", "specificity"}
 
@@ -150,6 +186,7 @@ class Policy(Frozen):
             ones pass.
         may_change: Description of modifications.
         must_not_change: What would need a new assessment.
+        spending: What a look at the test part costs; None in policies from before it cost anything.
         rules: Modification protocol. Each kind at most once; their order means nothing.
         impact: Impact assessment.
     """
@@ -160,6 +197,7 @@ class Policy(Frozen):
     intended_use: str
     may_change: tuple[Change, ...]
     must_not_change: tuple[str, ...]
+    spending: Spending | None = None
     rules: tuple[PolicyRule, ...] = Field(min_length=1)
     impact: tuple[Risk, ...]
 
@@ -175,34 +213,66 @@ class Policy(Frozen):
             )
         return self
 
+    def confidence(self, look: int) -> float:
+        """Of the bounds by which the model of this number, from 1, is judged."""
+        return 1 - error_at(look, self.spending.error) if self.spending else CONFIDENCE
 
-def policy_bytes(name: str) -> bytes:
-    """The file of a policy. Raises `BadInput` if there is none of this name."""
-    path = FOLDER / f"{name}.yaml"
-    known = sorted(each.stem for each in FOLDER.glob("*.yaml"))
-    if name not in known:
+
+def policy_bytes(name: str, version: int | None = None) -> bytes:
+    """The file of a policy: the latest version, unless one is named.
+
+    Every version that was released stays, since a bundle is judged by its own.
+
+    Raises:
+        BadInput: There is none of this name and version.
+    """
+    versions = released()
+    number = version or max(versions.get(name, {0}))
+    if number not in versions.get(name, ()):
         raise BadInput(
             "There is no such policy.",
-            expected=" or ".join(known),
-            received=repr(name),
+            expected=" or ".join(sorted(versions))
+            if name not in versions
+            else f"a version of {name}: {', '.join(map(str, sorted(versions[name])))}",
+            received=repr(name) if name not in versions else f"version {number}",
             do="name one of these in the field policy, or add a file to tasks/policies",
         )
-    return path.read_bytes()
+    return (FOLDER / f"{name}-{number}.yaml").read_bytes()
+
+
+def released() -> dict[str, set[int]]:
+    """Each policy's versions, ``tasks/policies/<name>-<version>.yaml``, by its name."""
+    found: dict[str, set[int]] = {}
+    for path in FOLDER.glob("*.yaml"):
+        name, _, version = path.stem.rpartition("-")
+        found.setdefault(name, set()).add(int(version))
+    return found
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """A few lines of aliases to aliases unfold into gigabytes; no policy needs any."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it holds an alias (*name)")
+        return super().compose_node(parent, index)
 
 
 def parse_policy(data: bytes, where: str) -> Policy:
     """Read a policy. Raises `BadInput` unless it is one, whole and with no unknown field."""
     try:
-        content = yaml.safe_load(data)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES} bytes")
+        content = yaml.load(data, Loader=_WithoutAliases)
         if not isinstance(content, Mapping):
             raise ValueError("it is not a table of fields")
         return Policy.model_validate(content)
-    except (yaml.YAMLError, ValidationError, ValueError) as error:
+    except (yaml.YAMLError, ValidationError, ValueError, RecursionError) as error:
         raise BadInput(
             f"The policy {where} cannot be read.",
             expected="a YAML file with the fields of tasks.policy.Policy",
             received=" ".join(str(error).split())[:500],
-            do="correct the file; tasks/policies/melanoma.yaml is an example",
+            do="correct the file; tasks/policies/melanoma-2.yaml is an example",
         ) from error
 
 

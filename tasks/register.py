@@ -6,7 +6,15 @@ import logging
 from tasks.contracts import Evaluated, Registered, Trained, Verdict
 from tasks.errors import Halt
 from tasks.evidence import FOLDER, keep_evidence
-from tasks.registry import CHALLENGER, MODEL, add_version, find_version, has_run, mlflow_client
+from tasks.registry import (
+    CHALLENGER,
+    HEAD,
+    MODEL,
+    add_version,
+    find_version,
+    has_run,
+    mlflow_client,
+)
 from tasks.run import Run
 from tasks.tracking import Diary
 from tasks.verify import verify
@@ -44,6 +52,8 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         "evidence": f"{run.uri}/{FOLDER}",
         "evidence_sha256": evidence.sha256,
     }
+    if verdict.ledger:
+        tags[HEAD] = f"{verdict.ledger.number} {verdict.ledger.sha256}"
     card = run.store.read(f"runs/{run.name}/{FOLDER}/model_card.md").decode()
     with mlflow_client(run.store) as client:
         version, made_by = find_version(client, chosen.model.sha256) or (None, run.uri)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tasks.contracts import LedgerHead
 from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.quiet import imports_muted
 from tasks.run import Run, sha256
@@ -19,6 +20,7 @@ EXPERIMENT = "melanoma_retraining"
 MODEL = "melanoma_classifier"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+HEAD = "ledger_head"  # tag: number and SHA-256 of the ledger's last entry at the verdict
 
 
 def tracking_uri(store: Store | None) -> str:
@@ -90,6 +92,16 @@ def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
         f"name = '{MODEL}' and tag.model_sha256 = '{model_sha256}'"
     )
     return max(((int(each.version), str(each.tags.get("run"))) for each in found), default=None)
+
+
+def heads_of(client: Any, store: Store) -> list[LedgerHead]:
+    """The heads of a store's ledger that the versions which it registered name."""
+    heads = []
+    for each in client.search_model_versions(f"name = '{MODEL}'"):
+        number, _, digest = str(each.tags.get(HEAD, "")).partition(" ")
+        if number.isdecimal() and str(each.tags.get("run", "")).startswith(f"{store.uri}/runs/"):
+            heads.append(LedgerHead(number=int(number), sha256=digest))
+    return heads
 
 
 def add_version(

@@ -12,12 +12,24 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tasks import policy as of
-from tasks.contracts import Champion, Comparison, Decision, Estimate, Evaluated, Proportion, Rule
-from tasks.figures import at_least, at_most, percent
+from tasks.contracts import (
+    Champion,
+    Comparison,
+    Decision,
+    Departed,
+    Estimate,
+    Evaluated,
+    Looks,
+    Proportion,
+    Rule,
+    Superseded,
+)
+from tasks.figures import at_least, at_most, confident, down, listed, percent, plural, up
 from tasks.lesions import MELANOMA
 from tasks.policy import Policy
 from tasks.statistics import (
     CONFIDENCE,
+    MOST_LOOKS,
     cases_needed,
     lower_bound,
     noninferiority_p,
@@ -30,6 +42,7 @@ THE_CHAMPION = "This very model is the champion."
 
 # More lesions than any test part will ever hold; to name a number beyond it would be false hope.
 MOST_LESIONS = 10_000
+SOON = 10  # runs, ten weeks of a weekly schedule: time enough to have new lesions labelled
 
 
 @dataclass(frozen=True)
@@ -40,8 +53,14 @@ class Case:
         evaluated: The figures.
         leaks: Groups of images that stand on more than one side of the split.
         same_test_part: Whether the figures were made on this split's test part.
-        earlier_evaluations: Other models judged on at least half of the test part's images.
+        earlier_evaluations: Models judged on at least half of the test part before this one.
         synthetic: Whether every image was drawn.
+        drawn: How many images were drawn.
+        confidence: Of every bound, 0 to 1.
+        looks: What the looks at the test part leave; None under a policy that spends nothing.
+        departed: Images that models were judged on and that are not in the test part any more.
+        superseded: Lesions that were judged under another label before.
+        told_as: What is judged, if it is not the test part as it stands.
     """
 
     evaluated: Evaluated
@@ -49,21 +68,47 @@ class Case:
     same_test_part: bool
     earlier_evaluations: int
     synthetic: bool
+    drawn: bool = False
+    confidence: float = CONFIDENCE
+    looks: Looks | None = None
+    departed: tuple[Departed, ...] = ()
+    superseded: tuple[Superseded, ...] = ()
+    told_as: str = ""
 
 
 class _Unreadable(ValueError):
     """A figure that is missing, not a number, or contradicts itself."""
 
 
-def judge(policy: Policy, case: Case) -> tuple[Rule, ...]:
-    """One or more judged rules for each rule of the policy, in its order."""
-    judged = [_fits(policy, case)]
+def judge(policy: Policy, *cases: Case) -> tuple[Rule, ...]:
+    """One or more judged rules for each rule of the policy, in its order.
+
+    Args:
+        policy: The policy.
+        cases: What is judged; of several ways to see the same lesions the worse counts, rule by
+            rule.
+    """
+    judged: dict[str, Rule] = {}
+    for case in cases:
+        for rule in _judged(policy, case):
+            worst = judged.setdefault(rule.name, rule)
+            if _WORSE.index(rule.decision) > _WORSE.index(worst.decision):
+                reason = f"{rule.reason} This is {case.told_as}." if case.told_as else rule.reason
+                judged[rule.name] = rule.model_copy(update={"reason": reason})
+    return tuple(judged.values())
+
+
+_WORSE = ("not applicable", "pass", "insufficient evidence", "fail")
+
+
+def _judged(policy: Policy, case: Case) -> list[Rule]:
+    judged = [_fits(policy, case), *_kept(case)]
     for asked in policy.rules:
         try:
             judged += _JUDGES[asked.rule](asked, case)
-        except (_Unreadable, ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        except _Unreadable as error:  # all else is a bug, and shows as one
             judged.append(_unreadable(asked, error))
-    return tuple(judged)
+    return judged
 
 
 def decide(rules: tuple[Rule, ...]) -> Decision:
@@ -112,6 +157,26 @@ def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
 def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
     """What a person must know who relies on the verdict."""
     found = []
+    if case.departed:
+        found.append(
+            f"{plural(len(case.departed), 'image')} that models were judged on left the test part: "
+            f"{listed([each.image_id for each in case.departed])}. Find out why."
+        )
+    if case.superseded:
+        found.append(
+            f"The labels of {plural(len(case.superseded), 'judged lesion')} were superseded: "
+            + "; ".join(
+                f"{each.lesion}, {each.judged_as}, is {each.label} by {each.by} ({each.reason})"
+                for each in case.superseded
+            )
+            + "."
+        )
+    if case.looks and case.looks.left is not None and case.looks.left <= SOON:
+        found.append(
+            f"The test part is nearly spent: after {plural(case.looks.left, 'more run')} not even "
+            "a model without a miss could pass on these melanomas. "
+            f"{plural(case.looks.lesions_that_renew, 'new melanoma lesion')} in it would renew it."
+        )
     reuse = next((each for each in policy.rules if each.rule == "test_part_reuse"), None)
     if isinstance(reuse, of.TestPartReuse) and case.earlier_evaluations > reuse.warn_above:
         found.append(
@@ -134,24 +199,31 @@ def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
 # Single figures ----------------------------------------------------------------------------------
 
 
-def judge_proportion(name: str, counted: Proportion, minimum: float, method: str) -> Rule:
+def judge_proportion(
+    name: str,
+    counted: Proportion,
+    minimum: float,
+    method: str,
+    confidence: float = CONFIDENCE,
+) -> Rule:
     """One proportion against the least that is asked, both 0 to 1, by its exact bounds."""
     if not 0 <= counted.successes <= counted.n:
         raise _Unreadable(f"{counted.successes} of {counted.n}")
-    lower = lower_bound(counted.successes, counted.n)
-    upper = upper_bound(counted.successes, counted.n)
+    lower = lower_bound(counted.successes, counted.n, confidence)
+    upper = upper_bound(counted.successes, counted.n, confidence)
+    sure = confident(confidence)
     low, high, asked = at_least(lower, 1), at_most(upper, 1), percent(minimum, 1)
     said = f"{name}: {counted.successes} of {counted.n} lesions;"
     more = None
     if lower >= minimum:
         decision: Decision = "pass"
-        reason = f"{said} with 95 % confidence at least {low}, and {asked} is asked."
+        reason = f"{said} with {sure} confidence at least {low}, and {asked} is asked."
     elif upper < minimum:
         decision = "fail"
-        reason = f"{said} with 95 % confidence at most {high}, and {asked} is asked."
+        reason = f"{said} with {sure} confidence at most {high}, and {asked} is asked."
     else:
         decision = "insufficient evidence"
-        cases = cases_needed(counted.successes, counted.n, minimum, MOST_LESIONS)
+        cases = cases_needed(counted.successes, counted.n, minimum, MOST_LESIONS, confidence)
         more = None if cases is None else cases - counted.n
         reason = (
             f"{said} the true figure may be {low} or {high}, and {asked} is asked. {_wanted(more)}"
@@ -178,6 +250,7 @@ def judge_estimate(
     threshold: float,
     method: str,
     asks: Literal["at least", "at most"] = "at least",
+    confidence: float = CONFIDENCE,
 ) -> Rule:
     """One figure against what is asked of it, by the bounds of its interval."""
     figures = measured.value, measured.lower, measured.upper
@@ -192,7 +265,7 @@ def judge_estimate(
     good, bad = (lower, upper) if asks == "at least" else (-upper, -lower)
     asked = threshold if asks == "at least" else -threshold
     said = (
-        f"{name}: {value:.3f}, 95 % interval {_down(lower)} to {_up(upper)}; "
+        f"{name}: {value:.3f}, {confident(confidence)} interval {down(lower)} to {up(upper)}; "
         f"{asks} {threshold:g} is asked."
     )
     more = None
@@ -250,14 +323,6 @@ def _wanted(more: int | None) -> str:
     return f"At this rate, {lesions} in the test part would reach it."
 
 
-def _down(value: float) -> str:
-    return f"{math.floor(value * 1000) / 1000:.3f}"
-
-
-def _up(value: float) -> str:
-    return f"{math.ceil(value * 1000) / 1000:.3f}"
-
-
 def _looked(
     name: str,
     method: str,
@@ -298,8 +363,25 @@ def _fits(policy: Policy, case: Case) -> Rule:
     if policy.data == "synthetic" and not case.synthetic:
         reason = f"policy fits the data: {policy.name} is for drawn lesions, and these are not all."
         return _looked(name, method, "fail", reason)
+    if policy.data == "real" and case.drawn:
+        reason = f"policy fits the data: {policy.name} is for real lesions, and some are drawn."
+        return _looked(name, method, "fail", reason)
     reason = f"policy fits the data: {policy.name} is for {policy.data} lesions."
     return _looked(name, method, "not applicable", reason)
+
+
+def _kept(case: Case) -> list[Rule]:
+    """A lesion that a model was judged on leaves the test part only by name."""
+    if not case.departed:
+        return []
+    name = "judged lesions stay"
+    reason = (
+        f"{name}: {plural(len(case.departed), 'image')} that models were judged on left the test "
+        f"part: {listed([f'{each.image_id} ({each.label})' for each in case.departed], 50)}. Every "
+        "rule is judged without them, and with each of them as a miss; the worse counts."
+    )
+    method = "comparison with the ledger of evaluations"
+    return [_looked(name, method, "not applicable", reason, len(case.departed))]
 
 
 def _no_leak(asked: of.NoLeak, case: Case) -> list[Rule]:
@@ -319,17 +401,33 @@ def _no_leak(asked: of.NoLeak, case: Case) -> list[Rule]:
 
 def _sensitivity(asked: of.Sensitivity, case: Case) -> list[Rule]:
     counted = case.evaluated.figures.sensitivity
-    return [judge_proportion("melanoma sensitivity", counted, asked.at_least, asked.method)]
+    return [
+        judge_proportion(
+            "melanoma sensitivity", counted, asked.at_least, asked.method, case.confidence
+        )
+    ]
 
 
 def _specificity(asked: of.Specificity, case: Case) -> list[Rule]:
     counted = case.evaluated.figures.specificity
-    return [judge_proportion("melanoma specificity", counted, asked.at_least, asked.method)]
+    return [
+        judge_proportion(
+            "melanoma specificity", counted, asked.at_least, asked.method, case.confidence
+        )
+    ]
 
 
 def _balanced_accuracy(asked: of.BalancedAccuracy, case: Case) -> list[Rule]:
     measured = case.evaluated.figures.balanced_accuracy
-    return [judge_estimate("balanced accuracy", measured, asked.at_least, asked.method)]
+    return [
+        judge_estimate(
+            "balanced accuracy",
+            measured,
+            asked.at_least,
+            asked.method,
+            confidence=case.confidence,
+        )
+    ]
 
 
 def _within_source_auc(asked: of.WithinSourceAuc, case: Case) -> list[Rule]:
@@ -339,6 +437,7 @@ def _within_source_auc(asked: of.WithinSourceAuc, case: Case) -> list[Rule]:
             each.auc,
             asked.at_least,
             asked.method,
+            confidence=case.confidence,
         )
         for each in case.evaluated.figures.within_source
         if min(each.melanomas, each.nevi) >= asked.fewest
@@ -356,7 +455,16 @@ def _within_source_auc(asked: of.WithinSourceAuc, case: Case) -> list[Rule]:
 
 def _calibration(asked: of.CalibrationError, case: Case) -> list[Rule]:
     measured = case.evaluated.figures.calibration.expected_error
-    return [judge_estimate("calibration error", measured, asked.at_most, asked.method, "at most")]
+    return [
+        judge_estimate(
+            "calibration error",
+            measured,
+            asked.at_most,
+            asked.method,
+            "at most",
+            case.confidence,
+        )
+    ]
 
 
 def _every_class_recalled(asked: of.EveryClassRecalled, case: Case) -> list[Rule]:
@@ -385,6 +493,7 @@ def _subgroup_sensitivity(asked: of.SubgroupSensitivity, case: Case) -> list[Rul
             each.sensitivity,
             asked.at_least,
             asked.method,
+            case.confidence,
         )
         for each in case.evaluated.figures.subgroups
         if each.sensitivity.n >= asked.fewest
@@ -417,21 +526,27 @@ def _sensitivity_against_champion(asked: of.SensitivityAgainstChampion, case: Ca
     n = compared.both_found + gained + lost + compared.neither_found
     if n != case.evaluated.figures.sensitivity.n or min(gained, lost) < 0:
         raise _Unreadable(f"{n} melanomas were compared, of {case.evaluated.figures.sensitivity.n}")
-    return [_paired(name, gained, lost, n, asked)]
+    return [_paired(name, gained, lost, n, asked, case.confidence)]
 
 
 def _paired(
-    name: str, gained: int, lost: int, n: int, asked: of.SensitivityAgainstChampion
+    name: str,
+    gained: int,
+    lost: int,
+    n: int,
+    asked: of.SensitivityAgainstChampion,
+    confidence: float,
 ) -> Rule:
-    lower, upper = paired_bounds(gained, lost, n)
+    lower, upper = paired_bounds(gained, lost, n, confidence)
     difference = (gained - lost) / n if n else None
     said = (
         f"{name}: of {n} melanomas the challenger found {gained} that the champion missed, and "
-        f"missed {lost} that the champion found; with 95 % confidence its sensitivity differs by "
+        f"missed {lost} that the champion found; with {confident(confidence)} confidence its "
+        f"sensitivity differs by "
         f"at least {_signed(lower)} and at most {_signed(upper)}, and at least "
         f"{_signed(-asked.margin)} is asked."
     )
-    alpha, more = 1 - CONFIDENCE, None
+    alpha, more = 1 - confidence, None
     if noninferiority_p(gained, lost, n, asked.margin) <= alpha:
         decision: Decision = "pass"
     elif n and noninferiority_p(lost, gained, n, -asked.margin) <= alpha:
@@ -467,7 +582,8 @@ def _auc_against_champion(asked: of.AucAgainstChampion, case: Case) -> list[Rule
     compared = _compared(case.evaluated.champion, case.evaluated)
     if isinstance(compared, str):
         return [_looked(name, asked.method, "not applicable", f"{name}: {compared}")]
-    return [judge_estimate(name, compared.auc_difference, -asked.margin, asked.method)]
+    return [judge_estimate(name, compared.auc_difference, -asked.margin, asked.method,
+                           confidence=case.confidence)]  # fmt: skip
 
 
 def _classes_kept(asked: of.ClassesKept, case: Case) -> list[Rule]:
@@ -486,12 +602,33 @@ def _classes_kept(asked: of.ClassesKept, case: Case) -> list[Rule]:
 
 def _test_part_reuse(asked: of.TestPartReuse, case: Case) -> list[Rule]:
     name, count = "reuse of the test part", case.earlier_evaluations
-    reason = f"{name}: {count} other models were judged on at least half of these images"
-    reason += f"; a warning is given above {asked.warn_above}."
+    if case.looks is None:
+        reason = f"{name}: {count} other models were judged on at least half of these images"
+        reason += f"; a warning is given above {asked.warn_above}."
+    else:
+        reason = f"{name}: {_spent(case.looks)}"
     rule = _looked(
         name, asked.method, "not applicable", reason, figure=count, threshold=asked.warn_above
     )
     return [rule]
+
+
+def _spent(looks: Looks) -> str:
+    """How much of the test part is used up, in words."""
+    said = (
+        f"{plural(looks.look - 1, 'other model')} had been judged on it before, so that bounds "
+        f"hold with {confident(looks.confidence)} confidence."
+    )
+    if looks.left is None:
+        return said
+    if looks.left >= MOST_LOOKS:
+        return f"{said} It is practically never spent."
+    rate = looks.left_at_this_rate or 0
+    return (
+        f"{said} After {plural(looks.left, 'more run')} not even a model without a miss could pass "
+        f"on these melanomas, after {rate} one that misses as many as this. "
+        f"{plural(looks.lesions_that_renew, 'new melanoma lesion')} in it would renew it."
+    )
 
 
 _JUDGES: dict[str, Callable[[Any, Case], list[Rule]]] = {

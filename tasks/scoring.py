@@ -7,6 +7,7 @@ column for each class. Lesions are what is counted: see `tasks.contracts.Figures
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tasks.contracts import (
 )
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.statistics import (
+    CONFIDENCE,
     auc,
     brier,
     mean_of_proportions,
@@ -60,6 +62,7 @@ def figures(
     classes: tuple[Diagnosis, ...],
     threshold: float | None,
     prevalence: dict[Diagnosis, float],
+    confidence: float = CONFIDENCE,
 ) -> Figures:
     """Every figure of a model on labelled images.
 
@@ -69,6 +72,8 @@ def figures(
         threshold: Melanoma probability at or above which a lesion is called melanoma. None: that
             of its row, in the column `THRESHOLD`, for predictions of several models.
         prevalence: Of the classes for which it is stated, 0 to 1.
+        confidence: Of the intervals that the gate judges: balanced accuracy, areas within an
+            archive, calibration error. All others are 95 %.
     """
     lesions = by_lesion(predictions, classes)
     truth, answers = lesions["label"], most_probable(lesions, classes)
@@ -89,13 +94,15 @@ def figures(
         auc=_separated(lesions, melanoma, auc),
         partial_auc=_separated(lesions, melanoma, partial_auc),
         accuracy=_hits(answers == truth, pd.Series(True, lesions.index)),
-        balanced_accuracy=mean_of_proportions([each.recall for each in per_class.values()]),
+        balanced_accuracy=mean_of_proportions(
+            [each.recall for each in per_class.values()], confidence
+        ),
         accuracy_of_images=_by_image(predictions, classes, balanced=False),
         balanced_accuracy_of_images=_by_image(predictions, classes, balanced=True),
         per_class=per_class,
         confusion=_confusion(truth, answers, classes),
-        calibration=_calibration(lesions, melanoma),
-        within_source=_within_source(lesions),
+        calibration=_calibration(lesions, melanoma, confidence),
+        within_source=_within_source(lesions, confidence),
         subgroups=_subgroups(lesions, called),
     )
 
@@ -223,13 +230,13 @@ def _confusion(
     return tuple(tuple(int(count) for count in row) for row in counts)
 
 
-def _calibration(lesions: pd.DataFrame, melanoma: pd.Series) -> Calibration:
+def _calibration(lesions: pd.DataFrame, melanoma: pd.Series, confidence: float) -> Calibration:
     probability, truth = lesions[MELANOMA].to_numpy(float), melanoma.to_numpy(float)
-    expected_error, bins = reliability(probability, truth)
+    expected_error, bins = reliability(probability, truth, confidence)
     return Calibration(expected_error=expected_error, brier=brier(probability, truth), bins=bins)
 
 
-def _within_source(lesions: pd.DataFrame) -> tuple[WithinSource, ...]:
+def _within_source(lesions: pd.DataFrame, confidence: float) -> tuple[WithinSource, ...]:
     found = []
     for source, part in lesions[lesions["label"].isin([MELANOMA, NEVUS])].groupby("source"):
         melanoma = part["label"] == MELANOMA
@@ -239,7 +246,7 @@ def _within_source(lesions: pd.DataFrame) -> tuple[WithinSource, ...]:
                     source=str(source),
                     melanomas=int(melanoma.sum()),
                     nevi=int((~melanoma).sum()),
-                    auc=_separated(part, melanoma, auc),
+                    auc=_separated(part, melanoma, partial(auc, confidence=confidence)),
                 )
             )
     return tuple(found)

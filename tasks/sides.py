@@ -6,7 +6,7 @@ also hold still when a table says only later which lesion an image shows: to hol
 would have to stay where it stood while its lesion was unknown, whether or not it ever was unknown,
 and so each image would be hashed by itself and lesions would be torn apart (on the public
 nine-class set 195 of 2,042 images would have to leave; so, 2). Therefore the store remembers, in
-an append-only register, by what each image was decided when it was first split, and that stands.
+its ledger, the ids that each image had when it was first split; what they decided then stands.
 As long as tables come with or before their images the register changes nothing, and the order of
 arrival never matters. Where a table comes later, the images keep their sides, and those that turn
 out to be of one lesion on two sides are settled in favour of the more protected side.
@@ -18,23 +18,24 @@ sqrt(p (1 - p) / n): 4 points for 100 groups and a test share of 20 %. `strata_o
 """
 
 import hashlib
-import io
-from collections.abc import Iterator
+from collections.abc import Container
+from typing import Any
 
 import pandas as pd
 from scipy.stats import binomtest
 
-from tasks.contracts import Side, Stratum
-from tasks.errors import AlreadyExists, Corrupt
+from tasks.contracts import Side, Stratum, Validated
+from tasks.errors import BadInput, Corrupt
 from tasks.groups import LINKS, groups_of
-from tasks.storage import Store, read_many
+from tasks.ledger import Chain, Entry
+from tasks.manifest import read_parquet
+from tasks.run import Run, read_record
 
 # Part of what a "side" means: another key would be another split, and would put images that
 # earlier models learned from into the test part. It never changes.
 KEY = b"melanoma-retraining split, 2026"
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 PROTECTED: dict[Side, int] = {"test": 0, "validation": 1, "train": 2}  # the most protected first
-REGISTER = "ledger/sides/"
 PROOF = ("key", "image_id", *LINKS[1:], "label", "source", "group", "decided_by", "side")
 
 
@@ -58,19 +59,34 @@ def decided_by(frame: pd.DataFrame, register: dict[str, str]) -> pd.Series:
     return frame["image_id"].map(register).astype("str").fillna(known)
 
 
+def renamed(frame: pd.DataFrame) -> pd.Series:
+    """Which images were decided by an id that their row does not hold any more."""
+    own = [frame["decided_by"] == frame[name] for name in ("image_id", "lesion_id", "patient_id")]
+    return ~pd.concat(own, axis=1).fillna(False).any(axis=1)
+
+
 def proof_of(frame: pd.DataFrame) -> bytes:
     """A table (CSV) from which anybody can recompute that no group straddles: see `flaw_in`."""
     columns = [name for name in PROOF if name in frame]
     return frame[columns].to_csv(index=False).encode()
 
 
-def flaw_in(proof: pd.DataFrame, shares: tuple[float, float] | None) -> str | None:
+def flaw_in(
+    proof: pd.DataFrame,
+    shares: tuple[float, float] | None,
+    register: dict[str, str] | None = None,
+    judged: Container[str] = (),
+) -> str | None:
     """The first thing about a split that does not hold, in words; None if all of it holds.
 
     Args:
         proof: Columns of `proof_of`, read as text.
         shares: Of test and validation; None if the test part is a delivered one, which no hash
             decides.
+        register: By what the ledger says that each image was decided at its first split; None
+            where there was no ledger, and each side is to follow from the row's own ids or from
+            an earlier name of them that nothing tells any more.
+        judged: Ids of images that stand in the test part because a model was judged on them.
     """
     # The partition is compared, not its names: a group is named before the images leave that bridge
     # two sides, and what stays of it may no longer hold the image that gave the name, nor hang
@@ -83,9 +99,15 @@ def flaw_in(proof: pd.DataFrame, shares: tuple[float, float] | None) -> str | No
     sides = proof.groupby("group")["side"].nunique(dropna=False)
     if (sides > 1).any():
         return f"the group {sides[sides > 1].index[0]} stands on several sides"
+    if register is not None:
+        wrong = proof[decided_by(proof, register) != proof["decided_by"]]
+        if len(wrong):
+            first = wrong.iloc[0]
+            return f"{first['key']} is decided by {first['decided_by']}, which it never showed"
     if shares is not None:
         for row in proof.itertuples():
-            if side_of(str(row.decided_by), *shares) != row.side:
+            side = "test" if row.image_id in judged else side_of(str(row.decided_by), *shares)
+            if side != row.side:
                 return f"{row.key} is not on the side that {row.decided_by} decides"
     return None
 
@@ -119,58 +141,68 @@ def _stratum(by: str, name: str, sides: pd.Series, shares: tuple[float, float] |
 # The register -----------------------------------------------------------------------------------
 
 
-def read_register(store: Store) -> tuple[dict[str, str], int]:
-    """By what each image was decided when it was first split, and how many entries say so.
-
-    Raises:
-        Corrupt: An entry is missing or cannot be read. Splitting without it could put images that
-            earlier models learned from into the test part.
-    """
-    keys = [entry.key for entry in store.list(REGISTER)]
-    if keys != [entry_key(number) for number in range(1, len(keys) + 1)]:
-        raise _damaged(f"entries {', '.join(keys)}")
+def register_of(chain: Chain) -> dict[str, str]:
+    """By what each image was decided when it was first split, from the ids that it had then."""
     register: dict[str, str] = {}
-    for key, rows in zip(keys, _entries(store, keys), strict=True):
-        if {"image_id", "decided_by"} - set(rows.columns):
-            raise _damaged(f"the columns {', '.join(rows.columns)} in {key}")
-        named = zip(rows["image_id"], rows["decided_by"], strict=True)
-        register = dict(named) | register  # the first word stands
-    return register, len(keys)
+    for entry in chain.of("adoption"):
+        register |= dict(entry.content["decided"])
+    for entry in chain.of("sides"):
+        for image, lesion, patient in entry.content["images"]:
+            register.setdefault(image, patient or lesion or image)
+    return register
 
 
-def entry_key(number: int) -> str:
-    return f"{REGISTER}{number:06d}.parquet"
+def said_of_new(
+    frame: pd.DataFrame, register: dict[str, str], validated: Validated
+) -> dict[str, Any] | None:
+    """What an entry of the ledger says of images that are split for the first time.
 
-
-def append_to_register(store: Store, decided: pd.Series, number: int) -> bool:
-    """Add an entry: image ids (the index) and what decided them.
+    Args:
+        frame: Rows with ``image_id``, ``lesion_id`` and ``patient_id``.
+        register: As `register_of` gives it.
+        validated: The record that accepted them, so that others can tell that it did.
 
     Returns:
-        False if another run was faster: it may have noted the same images.
+        None if there is no such image.
     """
-    rows = decided[~decided.index.duplicated()].rename("decided_by").rename_axis("image_id")
-    buffer = io.BytesIO()
-    rows.sort_index().reset_index().to_parquet(buffer, index=False, compression="zstd")
+    new = frame[~frame["image_id"].isin(list(register))].drop_duplicates("image_id")
+    if new.empty:
+        return None
+    return {"images": _ids(new), "validated": validated.content_hash}
+
+
+def _ids(frame: pd.DataFrame) -> list[list[str | None]]:
+    columns = frame[["image_id", "lesion_id", "patient_id"]].astype(object).sort_values("image_id")
+    return columns.where(columns.notna(), None).to_numpy().tolist()
+
+
+def check_unvouched(run: Run, chain: Chain) -> None:
+    """Entries that no record vouches for must be borne out by the run that they name: whoever
+    writes them before the first split would choose the test part.
+
+    Raises:
+        Corrupt: One is not.
+    """
+    for entry in chain.unvouched:
+        if entry.kind == "sides" and not _borne_out(run, entry):
+            raise Corrupt(
+                "The ledger decides about images that its run did not accept.",
+                expected=f"entry {entry.number} to name images as the record of validate of run "
+                f"{entry.run} accepted them",
+                received="no such record, or other images, lesions or patients",
+                do="find out who wrote this entry; restore the folder ledger/ from a backup, or, "
+                "if no run of this store was ever split, remove it",
+            )
+
+
+def _borne_out(run: Run, entry: Entry) -> bool:
     try:
-        store.create(entry_key(number), buffer.getvalue())
-    except AlreadyExists:
+        validated = read_record(run.store, entry.run, "validate")
+        if not isinstance(validated, Validated):
+            return False
+        if validated.content_hash != entry.content["validated"]:
+            return False
+        accepted = {tuple(ids) for ids in _ids(read_parquet(run, validated.accepted))}
+        return {tuple(ids) for ids in entry.content["images"]} <= accepted
+    except (BadInput, KeyError, TypeError):
         return False
-    return True
-
-
-def _entries(store: Store, keys: list[str]) -> Iterator[pd.DataFrame]:
-    for key, data in zip(keys, read_many(store, keys), strict=True):
-        try:
-            yield pd.read_parquet(io.BytesIO(data))
-        except (ValueError, OSError) as error:  # pyarrow's own errors are of these
-            raise _damaged(f"{key}, which cannot be read ({error})") from error
-
-
-def _damaged(received: str) -> Corrupt:
-    return Corrupt(
-        "The register of the sides is damaged.",
-        expected=f"every entry under {REGISTER}, from 000001.parquet on, as it was written",
-        received=received,
-        do="restore the entries from a backup of the store: without them images that earlier "
-        "models learned from could come to judge the next one",
-    )

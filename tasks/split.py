@@ -6,6 +6,7 @@ such a group leave training, each with a reason.
 """
 
 import logging
+from typing import Any
 
 import pandas as pd
 
@@ -13,16 +14,20 @@ from tasks.contracts import Side, Split, Validated
 from tasks.errors import BadInput
 from tasks.figures import percent
 from tasks.groups import LINKS, groups_of
+from tasks.ledger import Chain, append
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
+from tasks.looks import check_looks_borne_out, settled_of
 from tasks.manifest import read_parquet, to_parquet
 from tasks.run import Run
 from tasks.sides import (
     PROTECTED,
     SIDES,
-    append_to_register,
+    check_unvouched,
     decided_by,
     proof_of,
-    read_register,
+    register_of,
+    renamed,
+    said_of_new,
     side_of,
     strata_of,
 )
@@ -46,11 +51,10 @@ def split(run: Run, validated: Validated) -> Split:
 
     Raises:
         BadInput: A class has no training image, or melanoma is missing from validation or test.
-        Corrupt: The register of earlier sides is damaged.
+        Corrupt: The ledger, which holds what decided earlier sides, is damaged.
     """
     accepted = read_parquet(run, validated.accepted)
-    frame = accepted.assign(group=groups_of(accepted))
-    frame, left = _decide(run, frame)
+    frame, left, chain = _decide(run, validated, accepted.assign(group=groups_of(accepted)))
     counts = {side: _counts(frame[frame["side"] == side]) for side in SIDES}
     groups = {side: int(frame.loc[frame["side"] == side, "group"].nunique()) for side in SIDES}
     _check_every_part_serves(counts)
@@ -78,28 +82,54 @@ def split(run: Run, validated: Validated) -> Split:
         groups=groups,
         strata=strata,
         bridging=len(left),
+        renamed=_told_of_renamed(frame),
+        ledger=chain.head,
     )
 
 
-def _decide(run: Run, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give each row its side, settle what bridges sides, and note by what it was decided."""
-    while True:
-        register, entries = read_register(run.store)
-        settled, left = _settle(_with_sides(run, frame, register))
-        decided = settled.set_index("image_id")["decided_by"]
-        new = decided[~decided.index.isin(list(register))]
+def _told_of_renamed(frame: pd.DataFrame) -> int:
+    """How many images stand by an id that tables gave them once and do not any more."""
+    stale = frame[renamed(frame)]
+    if len(stale):
+        log.warning(
+            "%d images keep the side that an earlier lesion or patient decided, which no table "
+            "names any more, such as %s: %s.",
+            len(stale), stale["image_id"].iloc[0], stale["decided_by"].iloc[0],
+        )  # fmt: skip
+    return len(stale)
+
+
+def _decide(
+    run: Run, validated: Validated, frame: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, Chain]:
+    """Give each row its side, settle what bridges sides, and note the ids by which it was
+    decided."""
+    decided: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+
+    def content(chain: Chain) -> dict[str, Any] | None:
         # Another run may have split other images in between: then what it noted stands.
-        if new.empty or append_to_register(run.store, new, entries + 1):
-            return settled, left
+        check_unvouched(run, chain)
+        check_looks_borne_out(run, chain)
+        register = register_of(chain)
+        decided[:] = [_settle(_with_sides(run, frame, chain, register))]
+        return said_of_new(decided[0][0], register, validated)
+
+    chain = append(run, "sides", content)
+    return *decided[0], chain
 
 
-def _with_sides(run: Run, frame: pd.DataFrame, register: dict[str, str]) -> pd.DataFrame:
+def _with_sides(
+    run: Run, frame: pd.DataFrame, chain: Chain, register: dict[str, str]
+) -> pd.DataFrame:
     shares = run.config.test_share, run.config.validation_share
     frame = frame.assign(decided_by=decided_by(frame, register))
     frame["side"] = [side_of(what, *shares) for what in frame["decided_by"]]
     if run.config.test_part == "delivered":
         frame["side"] = _as_delivered(frame)
-    return frame
+        return frame
+    # A model was judged on these: a smaller test share must not let it learn from them.
+    judged = settled_of(chain, "hashed").images
+    return frame.assign(side=frame["side"].mask(frame["image_id"].isin(list(judged)), "test"))
 
 
 def _as_delivered(frame: pd.DataFrame) -> pd.Series:

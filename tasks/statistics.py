@@ -16,6 +16,8 @@ Tango, "Equivalence test and confidence interval for the difference in proportio
 paired-sample design", Statistics in Medicine 17:891-908 (1998): the score statistic.
 Hsueh, Liu & Chen, "Unconditional exact tests for equivalence or noninferiority for paired binary
 endpoints", Biometrics 57:478-483 (2001): its exact use.
+Tian & Ramdas, "Online control of the familywise error rate", Statistical Methods in Medical
+Research 30:976-993 (2021): spending one error rate over tests that come one after another.
 """
 
 import math
@@ -27,7 +29,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, gammaln, logit, xlogy
-from scipy.stats import beta, binomtest, norm, rankdata
+from scipy.stats import beta, binom, binomtest, norm, rankdata
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from tasks.contracts import CalibrationBin, Estimate, Proportion
@@ -40,17 +42,18 @@ RESAMPLES = 2000
 RESAMPLING_SEED = 1987
 EXACT_PAIRS = 400  # up to here the paired test is exact; beyond, its score statistic is accurate
 BINS = 10
+MOST_LOOKS = 100_000  # of a weekly schedule: 2,000 years
 LESIONS_IN_A_BIN = 10
 
 
 # Proportions -------------------------------------------------------------------------------------
 
 
-def proportion(successes: int, n: int) -> Proportion:
-    """Successes out of n, with the exact two-sided 95 % interval; 0 to 1 for n = 0."""
+def proportion(successes: int, n: int, confidence: float = CONFIDENCE) -> Proportion:
+    """Successes out of n, with the exact two-sided interval; 0 to 1 for n = 0."""
     if n == 0:
         return Proportion(successes=0, n=0, estimate=None, lower=0.0, upper=1.0)
-    interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="exact")
+    interval = binomtest(successes, n).proportion_ci(confidence, method="exact")
     return Proportion(
         successes=successes,
         n=n,
@@ -77,15 +80,17 @@ def upper_bound(successes: int, n: int, confidence: float = CONFIDENCE) -> float
 
 
 @cache
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's two-sided 95 % interval; 0 to 1 for n = 0. Its coverage is 95 % on average."""
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's two-sided interval; 0 to 1 for n = 0. Its coverage is as said on average."""
     if n == 0:
         return 0.0, 1.0
-    interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
+    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def cases_needed(successes: int, n: int, minimum: float, at_most: int) -> int | None:
+def cases_needed(
+    successes: int, n: int, minimum: float, at_most: int, confidence: float = CONFIDENCE
+) -> int | None:
     """The smallest number of cases at which the same rate of success would reach `minimum`.
 
     Returns:
@@ -97,12 +102,12 @@ def cases_needed(successes: int, n: int, minimum: float, at_most: int) -> int | 
     cases = np.arange(max(n, 1), at_most + 1)
     found = np.floor(cases * (successes / n if n else 1.0) + 1e-9)
     # Clopper and Pearson's lower bound in its closed form, for all numbers of cases at once.
-    bounds = beta.ppf(1 - CONFIDENCE, found, cases - found + 1)
+    bounds = beta.ppf(1 - confidence, found, cases - found + 1)
     enough = np.flatnonzero(bounds >= minimum)
     return int(cases[enough[0]]) if len(enough) else None
 
 
-def mean_of_proportions(counted: Sequence[Proportion]) -> Estimate:
+def mean_of_proportions(counted: Sequence[Proportion], confidence: float = CONFIDENCE) -> Estimate:
     """The mean of independent proportions, such as balanced accuracy of recalls.
 
     Those with n = 0 are left out. The interval (MOVER, from Wilson's of each) is honest at 0 and
@@ -114,7 +119,7 @@ def mean_of_proportions(counted: Sequence[Proportion]) -> Estimate:
     if not known:
         return Estimate(value=None, lower=None, upper=None, n=0, method=method)
     rates = np.array([each.successes / each.n for each in known])
-    bounds = np.array([wilson(each.successes, each.n) for each in known])
+    bounds = np.array([wilson(each.successes, each.n, confidence) for each in known])
     below, above = np.sqrt(((rates[:, None] - bounds) ** 2).sum(axis=0)) / len(known)
     mean = float(rates.mean())
     return Estimate(
@@ -156,10 +161,42 @@ def predictive_value(
     )
 
 
+# Looks at one test part --------------------------------------------------------------------------
+
+
+def error_at(look: int, error: float) -> float:
+    """What is left of an error rate for the test of this number, from 1: online Bonferroni.
+
+    The shares 6 / (pi look)^2 add up to 1 over all looks for ever, so that by Bonferroni's
+    inequality the chance that any of the tests errs is at most `error`, however they depend on each
+    other (Tian & Ramdas 2021, section 2; the series is Euler's).
+    """
+    return error * 6 / (math.pi * look) ** 2
+
+
+def looks_until(share: float, n: int, minimum: float, error: float) -> int:
+    """The last look at which a rate of success of `share` in n still proves `minimum`; 0 for none.
+
+    Args:
+        share: Of successes, 0 to 1; 1 is a model without a miss.
+        n: Cases.
+        minimum: What the lower bound must reach, 0 to 1.
+        error: As for `error_at`.
+    """
+    found = math.floor(share * n + 1e-9)
+    if n == 0 or found / n < minimum:
+        return 0
+    # The chance of at least so many successes at the minimum is the largest error that proves it.
+    chance = float(binom.sf(found - 1, n, minimum))
+    if chance <= 0:
+        return MOST_LOOKS
+    return min(MOST_LOOKS, int(math.sqrt(6 * error / chance) / math.pi))
+
+
 # Areas under the ROC curve -----------------------------------------------------------------------
 
 
-def auc(positive: Array, negative: Array) -> Estimate:
+def auc(positive: Array, negative: Array, confidence: float = CONFIDENCE) -> Estimate:
     """Chance that a positive scores above a negative, ties counting half.
 
     The interval is DeLong's on the logit scale, which keeps it inside 0 to 1; at 0 and 1, where
@@ -170,7 +207,7 @@ def auc(positive: Array, negative: Array) -> Estimate:
         return Estimate(value=None, lower=None, upper=None, n=m + n, method="DeLong")
     areas, covariance = _delong([(positive, negative)])
     area, variance = float(areas[0]), float(covariance[0, 0])
-    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(norm.ppf((1 + confidence) / 2))
     if 0 < area < 1 and variance > 0:
         reach = z * math.sqrt(variance) / (area * (1 - area))
         lower, upper = (float(expit(logit(area) + side)) for side in (-reach, reach))
@@ -179,7 +216,9 @@ def auc(positive: Array, negative: Array) -> Estimate:
     return Estimate(value=area, lower=lower, upper=upper, n=m + n, method="Newcombe, method 5")
 
 
-def auc_difference(first: tuple[Array, Array], second: tuple[Array, Array]) -> Estimate:
+def auc_difference(
+    first: tuple[Array, Array], second: tuple[Array, Array], confidence: float = CONFIDENCE
+) -> Estimate:
     """Area of the first less that of the second test, on the same cases in the same order.
 
     Args:
@@ -193,7 +232,7 @@ def auc_difference(first: tuple[Array, Array], second: tuple[Array, Array]) -> E
     areas, covariance = _delong([first, second])
     difference = float(areas[0] - areas[1])
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(max(0.0, float(variance)))
+    reach = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(max(0.0, float(variance)))
     return Estimate(
         value=difference,
         lower=max(-1.0, difference - reach),
@@ -266,7 +305,9 @@ def brier(probability: Array, truth: Array) -> Estimate:
     return resampled(lambda weight: weight @ squares / weight.sum(axis=-1), len(squares))
 
 
-def reliability(probability: Array, truth: Array) -> tuple[Estimate, tuple[CalibrationBin, ...]]:
+def reliability(
+    probability: Array, truth: Array, confidence: float = CONFIDENCE
+) -> tuple[Estimate, tuple[CalibrationBin, ...]]:
     """Expected calibration error and the curve behind it.
 
     Up to 10 bins of equally many cases, at least 10 in each: bins of equal width would leave most
@@ -294,7 +335,7 @@ def reliability(probability: Array, truth: Array) -> tuple[Estimate, tuple[Calib
         )
         for part in np.array_split(order, count)
     )
-    return resampled(error, n), bins
+    return resampled(error, n, confidence=confidence), bins
 
 
 # The bootstrap -----------------------------------------------------------------------------------
@@ -302,8 +343,13 @@ def reliability(probability: Array, truth: Array) -> tuple[Estimate, tuple[Calib
 _BOOTSTRAP = f"bootstrap of lesions, BCa, {RESAMPLES:,} resamples"
 
 
-def resampled(statistic: Callable[..., Array], *sizes: int) -> Estimate:
+def resampled(
+    statistic: Callable[..., Array], *sizes: int, confidence: float = CONFIDENCE
+) -> Estimate:
     """A statistic with its bootstrap interval.
+
+    `RESAMPLES` resamples hold the tails of a 95 % interval and not those of a wider one: beyond,
+    each side of the 95 % interval is stretched as far as a normal distribution's would be.
 
     Args:
         statistic: From how often each case of each stratum counts, float ``(k, size)`` per
@@ -336,7 +382,8 @@ def resampled(statistic: Callable[..., Array], *sizes: int) -> Estimate:
             ).confidence_interval
         if math.isfinite(interval.low) and math.isfinite(interval.high):
             break
-    lower, upper = float(interval.low), float(interval.high)
+    stretch = max(1.0, float(norm.ppf((1 + confidence) / 2) / norm.ppf((1 + CONFIDENCE) / 2)))
+    lower, upper = (value + (float(end) - value) * stretch for end in interval)
     if not (math.isfinite(lower) and math.isfinite(upper) and math.isfinite(value)):
         return Estimate(value=None, lower=None, upper=None, n=sum(sizes), method=_BOOTSTRAP)
     return Estimate(
@@ -382,18 +429,21 @@ def noninferiority_p(gained: int, lost: int, n: int, margin: float) -> float:
 
 
 @cache
-def paired_bounds(gained: int, lost: int, n: int) -> tuple[float, float]:
-    """One-sided 95 % bounds, each, of the difference new less old: `noninferiority_p` inverted."""
+def paired_bounds(
+    gained: int, lost: int, n: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """One-sided bounds, each, of the difference new less old: `noninferiority_p` inverted."""
     if n == 0:
         return -1.0, 1.0
-    return _paired_lower(gained, lost, n), -_paired_lower(lost, gained, n)
+    lower = _paired_lower(gained, lost, n, confidence)
+    return lower, -_paired_lower(lost, gained, n, confidence)
 
 
-def _paired_lower(gained: int, lost: int, n: int) -> float:
+def _paired_lower(gained: int, lost: int, n: int, confidence: float) -> float:
     low, high = -1.0, (gained - lost) / n
     while high - low > 5e-4:  # a twentieth of a per cent; rounded down
         middle = (low + high) / 2
-        if noninferiority_p(gained, lost, n, -middle) <= 1 - CONFIDENCE:
+        if noninferiority_p(gained, lost, n, -middle) <= 1 - confidence:
             low = middle
         else:
             high = middle

@@ -15,13 +15,18 @@ the manifest's hash in the registry: `expected`.
 
 import json
 import math
+import re
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel
 
+from tasks.card import card_as_html, card_version, model_card
+from tasks.cases import cases_of
 from tasks.comparison import COLUMN, compared
+from tasks.config import Retraining
 from tasks.contracts import (
     Evaluated,
     Frozen,
@@ -35,18 +40,25 @@ from tasks.contracts import (
 )
 from tasks.environment import plain
 from tasks.errors import Corrupt
-from tasks.evidence import FORMAT, MANIFEST, STEPS, Bundle, places
+from tasks.evidence import FIRST, FORMAT, MANIFEST, STEPS, Bundle, places
 from tasks.groups import LINKS, straddling
-from tasks.ledger import hash_of_test_part
+from tasks.ledger import RECORDING
 from tasks.lesions import MELANOMA, source_from
-from tasks.policy import parse_policy
+from tasks.looks import hash_of_test_part, settled_of
+from tasks.policy import Policy, parse_policy
 from tasks.rules import Case, decide, judge, reason_of, warnings_of
 from tasks.run import sha256
 from tasks.scoring import by_lesion, figures
-from tasks.sides import SIDES, flaw_in
+from tasks.sides import SIDES, flaw_in, register_of
 
 # Of figures made again: another processor may add in another order.
 TOLERANCE = 1e-6
+
+# What tables, records and files that somebody made up raise. A forger need not be tidy.
+UNREADABLE = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+    *(OSError, RecursionError),  # pyarrow's, of a broken table; JSON that is nested too deeply
+)
 
 R = TypeVar("R", bound=Record)
 
@@ -82,8 +94,7 @@ def verify(uri: str, expected: str | None = None) -> Verified:
     for check in CHECKS:
         try:
             said = check(bundle, expected) if check is _the_manifest_is_sealed else check(bundle)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # A table without a column, a record of another kind: a forger need not be tidy.
+        except UNREADABLE as error:
             raise _flaw(
                 f"{check.__name__.strip('_').replace('_', ' ')}: it cannot be read",
                 "tables and records as this version of the pipeline writes them",
@@ -121,7 +132,7 @@ def _record(bundle: Bundle, of: type[R]) -> R:
 
 def _the_manifest_is_sealed(bundle: Bundle, expected: str | None = None) -> str:
     manifest = bundle.manifest
-    if manifest.format != FORMAT:
+    if manifest.format not in (FIRST, FORMAT):
         raise _flaw("its format is not known", FORMAT, manifest.format[:100])
     if manifest.data != bundle.manifest_data or manifest.sealed() != manifest:
         raise _flaw(f"{MANIFEST} was changed", "the seal over its own content", manifest.seal)
@@ -134,7 +145,7 @@ def _the_manifest_is_sealed(bundle: Bundle, expected: str | None = None) -> str:
 
 def _every_file_is_there_unchanged(bundle: Bundle) -> str:
     named = set(bundle.manifest.files)
-    there = {entry.key for entry in bundle.store.list("")} - {MANIFEST}
+    there = bundle.paths() - {MANIFEST}
     for path in sorted(named - there):
         raise _flaw(f"{path} is missing", f"{len(named)} files", f"{len(there)} files")
     for path in sorted(there - named):
@@ -182,6 +193,23 @@ def _the_records_vouch_for_the_files(bundle: Bundle) -> str:
     return f"the records vouch for {vouched} of the files"
 
 
+def _the_ledger_is_one_chain(bundle: Bundle) -> str:
+    if bundle.manifest.format == FIRST:
+        return "there is no ledger in a bundle of the first format"
+    chain = bundle.ledger()
+    named = {step: getattr(bundle.record(step), "ledger", None) for step in RECORDING}
+    for step, head in named.items():
+        if head is None or not chain.holds(head):
+            raise _flaw(
+                f"the ledger does not hold what {step} recorded",
+                f"entry {head.number}, {head.sha256}" if head else "the head of a ledger",
+                f"{len(chain.entries)} entries",
+            )
+    if chain.head != named["gate"]:
+        raise _flaw("the ledger goes on after the verdict", str(named["gate"]), str(chain.head))
+    return f"the ledger is one chain of {len(chain.entries)} entries, and ends at the verdict"
+
+
 # The data ---------------------------------------------------------------------------------------
 
 
@@ -221,7 +249,9 @@ def _no_group_straddles(bundle: Bundle) -> str:
     config = split.provenance.config if split.provenance else None
     assert config  # checked with the records
     hashed = config.test_part == "hashed"
-    flaw = flaw_in(proof, (config.test_share, config.validation_share) if hashed else None)
+    register, judged = _known_of_images(bundle, split, config)
+    shares = (config.test_share, config.validation_share) if hashed else None
+    flaw = flaw_in(proof, shares, register, judged)
     if flaw:
         raise _flaw(f"the split proof is wrong, {flaw}", "what the hash decides", "proof.csv")
     theirs = proof.set_index("key")[["group", "side"]].sort_index().to_numpy(str)
@@ -231,6 +261,16 @@ def _no_group_straddles(bundle: Bundle) -> str:
     if counts != {side: dict(split.counts[side]) for side in SIDES}:
         raise _flaw("the parts are not as counted", f"{split.counts}", f"{counts}")
     return f"{parts['group'].nunique()} groups, none on two sides of the split, found anew"
+
+
+def _known_of_images(
+    bundle: Bundle, split: Split, config: Retraining
+) -> tuple[dict[str, str] | None, set[str]]:
+    """What the ledger said of images when they were split; nothing in a bundle without one."""
+    if bundle.manifest.format == FIRST:
+        return None, set()
+    chain = bundle.ledger().until(split.ledger)
+    return register_of(chain), set(settled_of(chain, config.test_part).images)
 
 
 def _counted(labels: pd.Series) -> dict[Any, int]:
@@ -380,15 +420,9 @@ def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
     data = bundle.read("policy.yaml")
     if sha256(data) != verdict.policy.sha256:
         raise _flaw("another policy judged", verdict.policy.sha256, sha256(data))
-    case = Case(
-        evaluated=evaluated,
-        leaks=len(straddling(parts)),
-        same_test_part=True,  # checked with the figures
-        earlier_evaluations=verdict.earlier_evaluations,
-        synthetic=bool(parts["image_id"].map(source_from).eq("SYNTHETIC").all()),
-    )
     policy = parse_policy(data, "policy.yaml")
-    rules = judge(policy, case)
+    cases = _cases(bundle, policy, evaluated, verdict, parts)
+    case, rules = cases[0], judge(policy, *cases)
     for ours, theirs in zip(verdict.rules, rules, strict=False):
         difference = first_difference(ours, theirs)
         if difference:
@@ -399,11 +433,66 @@ def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
             f"{decide(rules)}, by {len(rules)} rules",
             f"{verdict.decision}, by {len(verdict.rules)} rules",
         )
-    said = (verdict.reason, verdict.warnings)
-    difference = first_difference(said, (reason_of(rules, evaluated), warnings_of(policy, case)))
+    counted = "earlier_evaluations", "looks", "departed", "superseded"
+    said = (verdict.reason, verdict.warnings, *(getattr(verdict, name) for name in counted))
+    again = (reason_of(rules, evaluated), warnings_of(policy, case))
+    difference = first_difference(said, (*again, *(getattr(case, name) for name in counted)))
     if difference:
         raise _flaw("the verdict is told otherwise than it was reached", *difference)
     return f"the verdict, {verdict.decision}, follows from the figures and the policy"
+
+
+def _cases(
+    bundle: Bundle, policy: Policy, evaluated: Evaluated, verdict: Verdict, parts: pd.DataFrame
+) -> tuple[Case, ...]:
+    config = evaluated.provenance.config if evaluated.provenance else None
+    assert config  # checked with the records
+    if bundle.manifest.format == FIRST:  # its looks cost nothing, and were counted elsewhere
+        case = Case(
+            evaluated=evaluated,
+            leaks=len(straddling(parts)),
+            same_test_part=True,  # checked with the figures
+            earlier_evaluations=verdict.earlier_evaluations,
+            synthetic=bool(parts["image_id"].map(source_from).eq("SYNTHETIC").all()),
+        )
+        return (case,)
+    predictions = bundle.table("evaluate", evaluated.predictions)
+    return cases_of(policy, config, evaluated, predictions, parts, bundle.ledger())
+
+
+def _the_card_tells_the_verdict(bundle: Bundle) -> str:
+    """Word by word where this version of the program made it; else what it says in numbers."""
+    verdict = _record(bundle, Verdict)
+    made_here = json.loads(bundle.read("environment.json")).get("card") == card_version()
+    card, page = (bundle.read(f"model_card.{kind}").decode() for kind in ("md", "html"))
+    if made_here:
+        again = model_card(
+            bundle.manifest.run, {step.name: bundle.record(step.name) for step in STEPS}
+        )
+        for name, ours, theirs in (
+            ("model_card.md", again, card),
+            ("model_card.html", card_as_html(again, bundle.manifest.run), page),
+        ):
+            if ours != theirs:
+                raise _flaw(f"{name} is another model's", *_first_other_line(ours, theirs))
+        return "the model card is the one that these records make"
+    decisions = [rule.decision for rule in verdict.rules]
+    for name, text in (("model_card.md", card), ("model_card.html", page)):
+        told = re.findall(r"Verdict of the gate: ([a-z ]+)\.", text)
+        if told != [verdict.decision]:
+            raise _flaw(f"{name} tells another verdict", verdict.decision, ", ".join(told)[:100])
+        found = re.findall(RULE_OF_A_CARD, text)
+        if found != decisions:
+            raise _flaw(f"{name} tells other rules", ", ".join(decisions), ", ".join(found)[:300])
+    return "the model card tells the verdict and what each rule said"
+
+
+RULE_OF_A_CARD = r"(?:- \*\*|<li>\s*<strong>)([a-z ]+)(?:\*\*|</strong>) ·"
+
+
+def _first_other_line(ours: str, theirs: str) -> tuple[str, str]:
+    pairs = zip_longest(ours.splitlines(), theirs.splitlines(), fillvalue="(no line)")
+    return next(((one[:200], other[:200]) for one, other in pairs if one != other), ("", ""))
 
 
 def first_difference(ours: Any, theirs: Any, where: str = "") -> tuple[str, str] | None:
@@ -443,6 +532,7 @@ CHECKS: tuple[Callable[..., str], ...] = (
     _every_file_is_there_unchanged,
     _the_records_follow_from_each_other,
     _the_records_vouch_for_the_files,
+    _the_ledger_is_one_chain,
     _every_file_delivered_is_accounted_for,
     _no_group_straddles,
     _copies_are_of_training_images,
@@ -451,5 +541,6 @@ CHECKS: tuple[Callable[..., str], ...] = (
     _the_comparison_follows_from_the_predictions,
     _the_cross_estimate_follows_from_its_predictions,
     _the_verdict_follows_from_the_figures,
+    _the_card_tells_the_verdict,
     _the_libraries_are_listed,
 )

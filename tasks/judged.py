@@ -1,0 +1,72 @@
+"""An image as it was when a model was judged on it: what an entry of the ledger keeps of it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass
+from typing import Any
+
+import pandas as pd
+
+DIGITS = 12  # of a hash: 48 bits tell a million images apart
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image of a test part.
+
+    Attributes:
+        image_id: Its id; empty in an entry of which only the pixels are known.
+        pixels: First digits of the SHA-256 over its decoded pixels.
+        file: First digits of the SHA-256 of its file.
+        lesion_id, patient_id: What the tables said of it then; None if they said nothing.
+        label: What it was judged as.
+    """
+
+    image_id: str
+    pixels: str
+    file: str
+    lesion_id: str | None
+    patient_id: str | None
+    label: str
+
+    @property
+    def lesion(self) -> str:
+        """The lesion that it counts as: itself, where none is known."""
+        return self.lesion_id or self.image_id
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def judged_of(test: pd.DataFrame) -> list[Judged]:
+    """The images of a test part, in the order of their ids.
+
+    Args:
+        test: Rows with ``image_id``, ``pixel_hash``, ``label``, and ``sha256``, ``lesion_id`` and
+            ``patient_id`` as far as they are known.
+    """
+    rows = test.sort_values("image_id")
+    return [
+        Judged(
+            image_id=str(row["image_id"]),
+            pixels=str(row["pixel_hash"])[:DIGITS],
+            file=(_known(row.get("sha256")) or "")[:DIGITS],
+            lesion_id=_known(row.get("lesion_id")),
+            patient_id=_known(row.get("patient_id")),
+            label=str(row["label"]),
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def as_lists(images: Iterable[Judged]) -> list[list[str | None]]:
+    """How an entry holds them."""
+    return [list(astuple(each)) for each in images]
+
+
+def from_lists(rows: list[list[Any]]) -> list[Judged]:
+    return [Judged(*row) for row in rows]
+
+
+def _known(value: Any) -> str | None:
+    return None if value is None or pd.isna(value) else str(value)
