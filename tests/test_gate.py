@@ -1,15 +1,25 @@
 """The gate and its policy: bounds, not points; three answers; no model fools it by one figure."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import pytest
 import yaml
 from deliveries import do, run_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judged import MELANOMA_POLICY, NOTHING, case_of, evaluated_of, figures_of
+from judged import (
+    MELANOMA_POLICY,
+    NOTHING,
+    THRESHOLD,
+    case_of,
+    evaluated_of,
+    figures_of,
+    predictions,
+)
 
 from tasks.config import PolicyName
 from tasks.contracts import (
@@ -17,6 +27,7 @@ from tasks.contracts import (
     Comparison,
     Estimate,
     Evaluated,
+    Looks,
     Rule,
     Split,
     Subgroup,
@@ -24,11 +35,12 @@ from tasks.contracts import (
 )
 from tasks.errors import BadInput, Momentary
 from tasks.gate import gate
-from tasks.ledger import enter_evaluation, hash_of_test_part
+from tasks.looks import enter_look, hash_of_test_part, supersede
 from tasks.manifest import read_parquet, table, to_parquet
-from tasks.policy import FOLDER, Policy, parse_policy, policy_bytes
+from tasks.policy import Policy, parse_policy, policy_bytes, released
 from tasks.rules import Case, decide, judge, judge_proportion, warnings_of
 from tasks.run import Run, sha256
+from tasks.scoring import figures
 from tasks.statistics import proportion
 from tasks.storage import open_store
 
@@ -291,6 +303,14 @@ def test_a_worn_test_part_is_warned_of() -> None:
     assert "wearing out" in warnings_of(MELANOMA_POLICY, case_of(good(), earlier_evaluations=21))[0]
 
 
+@pytest.mark.parametrize(("left", "said"), [(10, True), (11, False)])
+def test_a_test_part_that_is_nearly_spent_is_warned_of(left: int, said: bool) -> None:
+    looks = Looks(look=3, confidence=0.99, left=left, left_at_this_rate=1, lesions_that_renew=101)
+    told = warnings_of(MELANOMA_POLICY, case_of(good(), looks=looks))
+    assert bool(told) is said
+    assert all("101 new melanoma lesions" in each for each in told)
+
+
 # Laws ---------------------------------------------------------------------------------------------
 
 ORDER = {"fail": 0, "insufficient evidence": 1, "pass": 2}
@@ -328,27 +348,28 @@ def test_the_order_of_the_rules_means_nothing(order: list[Any], which: str) -> N
 
 NAN = float("nan")
 BROKEN: list[tuple[str, Any]] = [
-    ("sensitivity", None),
     ("sensitivity", proportion(1, 2).model_copy(update={"successes": 3})),
     ("sensitivity", proportion(1, 2).model_copy(update={"successes": NAN})),
-    ("specificity", None),
-    ("balanced_accuracy", None),
     ("balanced_accuracy", Estimate(value=NAN, lower=0.5, upper=0.6, n=9, method="")),
     ("balanced_accuracy", Estimate(value=0.5, lower=NAN, upper=0.6, n=9, method="")),
     ("balanced_accuracy", Estimate(value=0.5, lower=0.8, upper=0.9, n=9, method="")),
     ("balanced_accuracy", Estimate(value=float("inf"), lower=0.8, upper=0.9, n=9, method="")),
-    ("calibration", None),
     ("per_class", {}),
-    ("per_class", None),
-    ("within_source", None),
-    ("subgroups", None),
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), BROKEN, ids=lambda value: str(value)[:30])
-def test_a_figure_that_is_missing_or_unreadable_refuses(name: str, value: Any) -> None:
+def test_a_figure_that_is_unreadable_refuses(name: str, value: Any) -> None:
     measured = good().figures.model_copy(update={name: value})
     assert verdict_of(case_of(good(figures=measured))) == "fail"
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "per_class", "within_source", "subgroups"])
+def test_a_bug_shows_as_a_bug_and_not_as_a_verdict(name: str) -> None:
+    """No record can hold such a figure: pydantic refuses it."""
+    measured = good().figures.model_copy(update={name: None})
+    with pytest.raises((AttributeError, TypeError)):
+        judge(MELANOMA_POLICY, case_of(good(figures=measured)))
 
 
 def test_no_rule_at_all_is_no_pass() -> None:
@@ -371,10 +392,46 @@ def test_a_rule_that_fails_alone_fails_in_any_company(kinds: set[str]) -> None:
 
 
 def test_every_policy_can_be_read_and_chosen_and_is_named_like_its_file() -> None:
-    files = {path.stem for path in FOLDER.glob("*.yaml")}
-    assert files == set(get_args(PolicyName))
-    for name in files:
-        assert parse_policy(policy_bytes(name), name).name == name
+    assert released().keys() == set(get_args(PolicyName))
+    for name, versions in released().items():
+        assert versions == set(range(1, max(versions) + 1))
+        for version in versions:
+            policy = parse_policy(policy_bytes(name, version), name)
+            assert (policy.name, policy.version) == (name, version)
+        assert policy_bytes(name) == policy_bytes(name, max(versions))
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("melanoma", "403c7be9a5c1d786197b8a1c02fdd9b03ab88ce7b13344128dbf14df5946b2bb"),
+        ("synthetic", "11a3f1c4d5121a8fc77262e54c3d8e80e6d928eb38544544c65661187e74b2bc"),
+        ("smoke", "c31c7d96853a02152b9806fc6d445ab534ed3f207c2bc95d093945bf739d18d3"),
+    ],
+)
+def test_a_released_policy_never_changes(name: str, digest: str) -> None:
+    """Bundles were judged by these bytes."""
+    assert sha256(policy_bytes(name, 1)) == digest
+
+
+def test_a_version_that_was_never_released_is_refused_by_number() -> None:
+    with pytest.raises(BadInput, match="version 99"):
+        policy_bytes("melanoma", 99)
+
+
+BOMB = b"a: &a [x]\n" + b"".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n".encode()
+    for n in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(BOMB, "alias"), (b"[" * 20_000, "recursion|expected|nest"), (b"#" * 70_000, "larger than")],
+)
+def test_a_policy_that_would_unfold_without_end_is_refused(data: bytes, words: str) -> None:
+    with pytest.raises(BadInput, match=f"(?i){words}"):
+        parse_policy(data, "melanoma")
 
 
 def test_the_policy_for_patients_judges_everything_that_can_be_judged() -> None:
@@ -398,7 +455,7 @@ SENSITIVITY = yaml.safe_load(policy_bytes("melanoma"))["rules"][1]
         (changed(extra=1), "extra"),
         (changed(rules=[]), "rules"),
         (changed(rules=[SENSITIVITY]), "no_leak, specificity"),
-        (changed(rules=[SENSITIVITY, SENSITIVITY]), "stand once"),
+        (changed(rules=[SENSITIVITY, dict(SENSITIVITY)]), "stand once"),
         (changed(rules=[SENSITIVITY | {"at_least": 1.2}]), "less than 1"),
         (changed(rules=[SENSITIVITY | {"at_least": NAN}]), "at_least"),
         (changed(rules=[SENSITIVITY | {"method": "by eye"}]), "Clopper-Pearson"),
@@ -419,27 +476,38 @@ def test_a_policy_that_does_not_exist_is_refused_by_name() -> None:
 # The step -----------------------------------------------------------------------------------------
 
 
-def made(tmp_path: Path, leak: bool = False) -> tuple[Run, Split, Evaluated]:
-    """A run whose split, if wanted, has a lesion on two sides."""
-    run = replace(run_of(open_store(str(tmp_path))), step="gate")
-    rows = [
-        {
-            "key": f"raw/{n}.jpg",
-            "image_id": f"ISIC_{n:07d}",
-            "pixel_hash": sha256(str(n).encode()),
-            "label": "melanoma" if n % 2 else "nevus",
-            "lesion_id": "the same" if leak and n in (0, 39) else f"lesion {n}",
-            "size_bytes": 1,
-        }
-        for n in range(40)
-    ]
-    parts = table(rows).assign(side=["train"] * 20 + ["test"] * 20)
+def made(tmp_path: Path, leak: bool = False, found: int = 96) -> tuple[Run, Split, Evaluated]:
+    """A run that judges 100 melanomas and 300 nevi, with a lesion on two sides if wanted."""
+    run = replace(run_of(open_store(str(tmp_path)), policy="melanoma"), step="gate")
+    told = predictions(found, 100, 280, 300)
+    rows = told[["image_id", "label"]].to_dict("records")
+    rows += [{"image_id": f"TRAIN_{n}", "label": "nevus"} for n in range(20)]
+    for number, row in enumerate(rows):
+        row |= {"key": f"raw/{number}.jpg", "size_bytes": 1, "lesion_id": f"L{number}"}
+        row |= {"pixel_hash": sha256(row["image_id"].encode())}
+    if leak:
+        rows[-1]["lesion_id"] = "L0"
+    sides = {True: "train", False: "test"}
+    parts = table(rows)
+    parts["side"] = parts["image_id"].str.startswith("TRAIN").map(sides)
     kept = run.keep("parts.parquet", to_parquet(parts))
     split = Split(
         parts=kept, proof=kept, left_out=kept, counts={}, groups={}, strata=(), bridging=0
     )
-    test = parts[parts["side"] == "test"]
-    return run, split, good(test_part=hash_of_test_part(test))
+    evaluated = good(
+        test_part=hash_of_test_part(parts[parts["side"] == "test"]),
+        predictions=run.keep("predictions.parquet", to_parquet(told)),
+    )
+    return run, split, evaluated
+
+
+def judged_part(run: Run, split: Split) -> pd.DataFrame:
+    parts = read_parquet(run, split.parts)
+    return parts[parts["side"] == "test"]
+
+
+def look(run: Run, rows: pd.DataFrame, model: str, threshold: float = THRESHOLD) -> None:
+    enter_look(run, rows, model, threshold=threshold)
 
 
 def test_the_step_names_the_policy_that_judged_by_its_bytes(tmp_path: Path) -> None:
@@ -459,30 +527,178 @@ def test_the_step_finds_a_lesion_on_both_sides_by_itself(tmp_path: Path) -> None
 
 
 def test_figures_of_another_test_part_are_refused(tmp_path: Path) -> None:
-    run, split, _ = made(tmp_path)
-    assert "not made on the test part" in gate(run, split, good()).reason
+    run, split, evaluated = made(tmp_path)
+    other = evaluated.model_copy(update={"test_part": "0" * 64})
+    assert "not made on the test part" in gate(run, split, other).reason
 
 
 def test_each_other_model_that_was_judged_on_these_images_is_counted_once(tmp_path: Path) -> None:
     run, split, evaluated = made(tmp_path)
-    parts = read_parquet(run, split.parts)
-    test = parts[parts["side"] == "test"]
-    for digest in ("a" * 64, "b" * 64, "b" * 64, evaluated.model.sha256):
-        enter_evaluation(run, test, digest)
-    enter_evaluation(run, test.iloc[:11], "c" * 64)  # half of the same images
-    enter_evaluation(run, test.iloc[:5], "d" * 64)  # another test part
+    test = judged_part(run, split)
+    for digest in ("a" * 64, "b" * 64, "b" * 64):
+        look(run, test, digest)
+    look(run, test.iloc[:200], "c" * 64)  # half of the same images
+    nevi = test[test["label"] == "nevus"]
+    look(run, nevi.iloc[:60], "d" * 64)  # another test part
+    look(run, test, evaluated.model.sha256)
+    look(run, test, "e" * 64)  # later than this model's own turn
     assert gate(run, split, evaluated).earlier_evaluations == 3
+
+
+def test_melanomas_that_were_looked_at_count_however_many_others_are_new(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    test = judged_part(run, split)
+    melanomas = test[test["label"] == "melanoma"]
+    look(run, melanomas.iloc[:50], "a" * 64)
+    look(run, melanomas.iloc[:49], "b" * 64)
+    assert gate(run, split, evaluated).earlier_evaluations == 1
+    whole = hash_of_test_part(test)
+    for piece in (melanomas.iloc[:30], melanomas.iloc[30:60]):  # they count together
+        enter_look(run, piece, "c" * 64, threshold=THRESHOLD, test_part=whole, by="score")
+    assert gate(run, split, evaluated).earlier_evaluations == 2
+
+
+def test_the_same_model_on_one_lesion_less_is_another_look(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    test = judged_part(run, split)
+    look(run, test.iloc[1:], evaluated.model.sha256)
+    assert gate(run, split, evaluated).earlier_evaluations == 1
+
+
+def test_bounds_hold_with_the_confidence_that_the_looks_leave(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    first = gate(run, split, evaluated)
+    for number in range(9):
+        look(run, judged_part(run, split), f"{number + 1}" * 64)
+    tenth = gate(run, split, evaluated)
+    assert first.looks
+    assert tenth.looks
+    assert (first.looks.look, tenth.looks.look) == (1, 10)
+    assert first.looks.confidence == pytest.approx(1 - 0.05 * 6 / math.pi**2)
+    assert tenth.looks.confidence == pytest.approx(1 - 0.05 * 6 / math.pi**2 / 100)
+    for name in ("melanoma sensitivity", "balanced accuracy", "calibration error"):
+        early, late = ({r.name: r for r in v.rules}[name] for v in (first, tenth))
+        assert late.lower < early.lower <= early.figure <= early.upper < late.upper  # type: ignore[operator]
+    assert "with 99.969 % confidence" in tenth.reason
+    assert (first.looks.left or 0) - 9 == tenth.looks.left
+
+
+def test_a_model_that_passes_at_its_first_look_may_need_more_at_a_later_one(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path, found=92)
+    assert gate(run, split, evaluated).decision == "pass"
+    for number in range(9):
+        look(run, judged_part(run, split), f"{number + 1}" * 64)
+    assert gate(run, split, evaluated).decision == "insufficient evidence"
+
+
+# Lesions that were judged on --------------------------------------------------------------------
+
+
+def later_without(
+    run: Run, split: Split, evaluated: Evaluated, gone: list[str]
+) -> tuple[Split, Evaluated]:
+    """The records of a later run in which these images are delivered no more."""
+    parts, told = read_parquet(run, split.parts), read_parquet(run, evaluated.predictions)
+    parts = parts[~parts["image_id"].isin(gone)]
+    told = told[~told["image_id"].isin(gone)]
+    kept = run.keep("later.parquet", to_parquet(parts))
+    return split.model_copy(update={"parts": kept}), evaluated.model_copy(
+        update={
+            "test_part": hash_of_test_part(parts[parts["side"] == "test"]),
+            "predictions": run.keep("told.parquet", to_parquet(told)),
+            "figures": figures(told, evaluated.classes, THRESHOLD, {"melanoma": 0.05}),
+        }
+    )
+
+
+def test_a_missed_melanoma_that_left_is_named_and_still_counts_as_missed(tmp_path: Path) -> None:
+    """Else whoever may deliver could rid a model of what it misses."""
+    run, split, evaluated = made(tmp_path, found=86)
+    look(run, judged_part(run, split), evaluated.model.sha256)
+    before = gate(run, split, evaluated)
+    missed = [f"ISIC_{n:07d}" for n in range(86, 100)]
+    after = gate(run, *later_without(run, split, evaluated, missed))
+    assert before.decision == after.decision == "insufficient evidence"
+    assert [each.image_id for each in after.departed] == missed
+    assert after.earlier_evaluations == 1  # the look is counted
+    assert all(name in after.warnings[0] for name in missed[:10])
+    kept = next(rule for rule in after.rules if rule.name == "judged lesions stay")
+    assert all(name in kept.reason for name in missed)
+    sensitivity = next(rule for rule in after.rules if rule.name == "melanoma sensitivity")
+    assert (sensitivity.successes, sensitivity.n) == (86, 100)
+    assert "each image that left as a miss" in sensitivity.reason
+
+
+def test_lesions_of_which_nothing_left_are_judged_once(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    look(run, judged_part(run, split), evaluated.model.sha256)
+    said = gate(run, split, evaluated)
+    assert said.departed == said.superseded == ()
+    assert not any("as it was judged before" in rule.reason for rule in said.rules)
+
+
+def test_a_superseded_label_is_judged_both_ways_and_the_worse_counts(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path, found=86)
+    look(run, judged_part(run, split), evaluated.model.sha256)
+    told = read_parquet(run, evaluated.predictions)
+    for number in range(86, 100):  # every miss is declared a nevus
+        supersede(run, f"ISIC_{number:07d}", "nevus", "Dr. Example", "second histology")
+        told.loc[number, "label"] = "nevus"
+    parts = read_parquet(run, split.parts)
+    labels = told.set_index("image_id")["label"]
+    parts["label"] = parts["image_id"].map(labels).fillna(parts["label"])
+    later = evaluated.model_copy(
+        update={
+            "test_part": hash_of_test_part(parts[parts["side"] == "test"]),
+            "predictions": run.keep("told.parquet", to_parquet(told)),
+        }
+    )
+    parts_kept = run.keep("later.parquet", to_parquet(parts))
+    said = gate(run, split.model_copy(update={"parts": parts_kept}), later)
+    assert said.decision == "insufficient evidence"
+    assert len(said.superseded) == 14
+    assert said.superseded[0].by == "Dr. Example"
+    assert "Dr. Example" in " ".join(said.warnings)
+
+
+def test_two_lesions_that_a_table_joins_later_are_judged_apart_too(tmp_path: Path) -> None:
+    """Else a missed melanoma could hide in the mean with one that is found."""
+    run, split, evaluated = made(tmp_path, found=86)
+    look(run, judged_part(run, split), evaluated.model.sha256)
+    told = read_parquet(run, evaluated.predictions)
+    for number in range(86, 100):
+        told.loc[number, ["lesion", "melanoma", "nevus"]] = [f"L{number - 86}", 0.45, 0.55]
+        told.loc[number - 86, ["melanoma", "nevus"]] = [0.99, 0.01]
+    later = evaluated.model_copy(update={"predictions": run.keep("told.parquet", to_parquet(told))})
+    sensitivity = next(
+        rule for rule in gate(run, split, later).rules if rule.name == "melanoma sensitivity"
+    )
+    assert (sensitivity.successes, sensitivity.n) == (86, 100)
+
+
+def test_a_label_is_superseded_by_name_and_for_a_reason_only(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    look(run, judged_part(run, split), evaluated.model.sha256)
+    for by, reason in (("", "histology"), ("Dr. Example", " ")):
+        with pytest.raises(BadInput, match="somebody's name"):
+            supersede(run, "ISIC_0000001", "nevus", by, reason)
+    with pytest.raises(BadInput, match="not judged on yet"):
+        supersede(run, "ISIC_9999999", "nevus", "Dr. Example", "histology")
+    with pytest.raises(BadInput, match="melanoma already"):
+        supersede(run, "ISIC_0000001", "melanoma", "Dr. Example", "histology")
+    assert supersede(run, "ISIC_0000001", "nevus", "Dr. Example", "histology") == (
+        *("L1", "melanoma", "nevus"),
+    )
 
 
 def test_a_verdict_stands_and_is_reused_only_while_the_ledger_stands(tmp_path: Path) -> None:
     run, split, evaluated = made(tmp_path)
-    parts = read_parquet(run, split.parts)
     for name in ("test", "later", "last"):
         for step, record in (("split", split), ("evaluate", evaluated)):
             key = f"runs/{name}/{step}/record.json"
             run.store.replace(key, record.model_dump_json().encode())
     first = do(run, "gate")
-    enter_evaluation(run, parts[parts["side"] == "test"], "a" * 64)
+    look(run, judged_part(run, split), "a" * 64)
 
     again = do(run, "gate")
     later = do(replace(run, name="later"), "gate")

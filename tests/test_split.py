@@ -14,17 +14,11 @@ from scipy.stats import binom
 from tasks.contracts import Split
 from tasks.errors import BadInput, Corrupt
 from tasks.groups import LINKS, groups_of
+from tasks.ledger import append, chain_of
+from tasks.looks import enter_look, settled_of
 from tasks.manifest import read_parquet
 from tasks.run import Run
-from tasks.sides import (
-    append_to_register,
-    decided_by,
-    entry_key,
-    flaw_in,
-    read_register,
-    side_of,
-    strata_of,
-)
+from tasks.sides import decided_by, flaw_in, register_of, side_of, strata_of
 from tasks.split import _settle
 from tasks.storage import Store, open_store
 
@@ -263,32 +257,84 @@ def test_a_lesion_that_becomes_known_late_moves_no_image_and_leaves_no_lesion_on
     assert left["counterpart"].isin(after["key"]).all()
 
 
-def test_the_register_says_by_what_each_image_was_first_decided(shelf: Store) -> None:
-    before, _, _ = late_table(shelf)
-    register, entries = read_register(shelf)
-    assert entries == 1  # the second run had nothing new to note
-    assert register == {name: name for name in before["image_id"]}
+def test_the_ledger_says_by_which_ids_each_image_was_first_decided(shelf: Store) -> None:
+    before, _, record = late_table(shelf)
+    chain = chain_of(shelf)
+    assert len(chain.entries) == 1  # the second run had nothing new to note
+    assert record.ledger == chain.head
+    assert register_of(chain) == {name: name for name in before["image_id"]}
 
 
-def test_a_run_that_was_slower_splits_again_by_what_the_faster_one_noted(store: Store) -> None:
-    first = pd.Series({"A": "A", "B": "B"})
-    assert append_to_register(store, first, 1)
-    assert not append_to_register(store, pd.Series({"A": "lesion"}), 1)
-    assert append_to_register(store, pd.Series({"A": "lesion", "C": "C"}), 2)
-    assert read_register(store) == ({"A": "A", "B": "B", "C": "C"}, 2)
+def test_an_image_keeps_its_side_when_a_table_names_another_lesion_later(shelf: Store) -> None:
+    rows = "".join(f"ISIC_{number:07d},L{number}\n" for number in range(100, 160))
+    shelf.create("raw/m/labels.csv", f"image_id,lesion_id\n{rows}".encode())
+    first = run_of(shelf, "first")
+    before = table_of(first, do(first, "ingest", "validate", "split").parts)
+    shelf.replace("raw/m/labels.csv", f"image_id,lesion_id\n{rows.replace('L', 'M')}".encode())
+    second = run_of(shelf, "second")
+    record = do(second, "ingest", "validate", "split")
+    after = table_of(second, record.parts)
+    assert (before.merge(after, on="key")[["side_x", "side_y"]].nunique(axis=1) == 1).all()
+    assert record.renamed == 60
+    proof = read_proof(second, record)
+    shares = second.config.test_share, second.config.validation_share
+    assert flaw_in(proof, shares, register_of(chain_of(shelf))) is None
 
 
-@pytest.mark.parametrize("damage", ["gap", "bytes", "columns"])
-def test_a_damaged_register_stops_the_split(store: Store, damage: str) -> None:
-    append_to_register(store, pd.Series({"A": "A"}), 1)
-    if damage == "gap":
-        append_to_register(store, pd.Series({"B": "B"}), 3)
-    elif damage == "bytes":
-        store.create(entry_key(2), b"PAR1")
-    else:
-        store.create(entry_key(2), pd.DataFrame({"image_id": ["A"]}).to_parquet())
-    with pytest.raises(Corrupt, match="register of the sides is damaged"):
-        read_register(store)
+def test_whoever_writes_the_ledger_before_the_first_split_chooses_nothing(shelf: Store) -> None:
+    """Every melanoma is named by a lesion whose hash puts it into training."""
+    harmless = next(f"L{n}" for n in range(99) if side_of(f"L{n}", 0.2, 0.15) == "train")
+    run = run_of(shelf, "first")
+    images = [[f"ISIC_{number:07d}", harmless, None] for number in range(100, 160)]
+    forged = {"images": images, "validated": "0" * 64}
+    append(run, "sides", lambda chain: forged)
+    do(run, "ingest", "validate")
+    with pytest.raises(Corrupt, match="images that its run did not accept"):
+        do(run, "split")
+
+
+def test_whoever_makes_up_an_evaluation_before_the_first_split_chooses_nothing(
+    shelf: Store,
+) -> None:
+    run = run_of(shelf, "first")
+    rows = pd.DataFrame({"image_id": ["ISIC_0000100"], "pixel_hash": ["a" * 64], "label": "nevus"})
+    enter_look(run, rows, "f" * 64, threshold=0.5)
+    do(run, "ingest", "validate")
+    with pytest.raises(Corrupt, match="evaluation that its run did not make"):
+        do(run, "split")
+
+
+def test_what_a_killed_split_noted_stands(shelf: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(shelf, "first")
+    do(run, "ingest", "validate")
+    monkeypatch.setattr("tasks.split.strata_of", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        do(run, "split")
+    noted = chain_of(shelf)
+    assert len(noted.unvouched) == 1
+    monkeypatch.undo()
+    assert do(run, "split").ledger == noted.head
+    assert chain_of(shelf).unvouched == ()
+
+
+def test_an_image_that_a_model_was_judged_on_is_never_learned_from(shelf: Store) -> None:
+    """A smaller test share moves other images out of the test part."""
+    first = run_of(shelf, "first", test_share=0.4, validation_share=0.15)
+    record = do(first, "ingest", "validate", "split")
+    parts = table_of(first, record.parts)
+    judged = parts[parts["side"] == "test"].iloc[:20]
+    split_of = parts[parts["side"] == "test"]
+    enter_look(first, split_of, "f" * 64, threshold=0.5)
+    chain = chain_of(shelf)
+    second = run_of(shelf, "second", test_share=0.1, validation_share=0.15)
+    later = do(second, "ingest", "validate", "split")
+    after = table_of(second, later.parts).set_index("image_id")["side"]
+    assert (after[judged["image_id"]] == "test").all()
+    settled = set(settled_of(chain, "hashed").images)
+    assert settled == set(split_of["image_id"])
+    proof = read_proof(second, later)
+    assert flaw_in(proof, (0.1, 0.15), register_of(chain), settled) is None
+    assert flaw_in(proof, (0.1, 0.15), register_of(chain)) is not None
 
 
 def read_proof(run: Run, record: Split) -> pd.DataFrame:
