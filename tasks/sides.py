@@ -27,6 +27,7 @@ from scipy.stats import binomtest
 from tasks.contracts import Side, Stratum
 from tasks.errors import AlreadyExists, Corrupt
 from tasks.groups import LINKS, groups_of
+from tasks.spreadsheet import to_csv
 from tasks.storage import Store, read_many
 
 # Part of what a "side" means: another key would be another split, and would put images that
@@ -61,7 +62,7 @@ def decided_by(frame: pd.DataFrame, register: dict[str, str]) -> pd.Series:
 def proof_of(frame: pd.DataFrame) -> bytes:
     """A table (CSV) from which anybody can recompute that no group straddles: see `flaw_in`."""
     columns = [name for name in PROOF if name in frame]
-    return frame[columns].to_csv(index=False).encode()
+    return to_csv(frame[columns])
 
 
 def flaw_in(proof: pd.DataFrame, shares: tuple[float, float] | None) -> str | None:
