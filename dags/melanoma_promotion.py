@@ -1,5 +1,6 @@
 """A challenger was registered: a person reads the evidence and decides, then the alias moves."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from dags.runners import runner
 from tasks.contracts import Evaluated, Proportion, Registered, Rule, Verdict
+from tasks.lines import visible
 from tasks.storage import open_store
 
 CHALLENGER_REGISTERED = Asset("challenger_registered")
@@ -59,7 +61,7 @@ def evidence(run: str) -> str:
     assert isinstance(evaluated, Evaluated)
     assert isinstance(verdict, Verdict)
     figures = evaluated.figures
-    missed = ", ".join(" ".join(each.image_ids) for each in evaluated.missed)
+    missed = _named([each.image_ids for each in evaluated.missed])
     return "\n".join(
         [
             f"**Model** {registered.name}, version {registered.version}; "
@@ -78,7 +80,7 @@ def evidence(run: str) -> str:
             "",
             *(f"**Warning.** {warning}" for warning in verdict.warnings),
             "",
-            f"Missed melanomas: {missed or 'none'}.",
+            f"Missed melanomas: {missed}.",
             *_against_champion(evaluated),
             "",
             f"Report: `{run}/report.html`",
@@ -115,8 +117,13 @@ def _against_champion(evaluated: Evaluated) -> list[str]:
     champion = evaluated.champion
     if champion is None or champion.comparison is None:
         return []
-    lost = ", ".join(champion.comparison.lost) or "none"
+    lost = _named(champion.comparison.lost)
     return ["", f"Found by the champion (version {champion.version}) and missed here: {lost}."]
+
+
+def _named(lesions: Iterable[tuple[str, ...]]) -> str:
+    """Lesions by the ids of their images."""
+    return visible("; ".join(", ".join(ids) for ids in lesions)) or "none"
 
 
 def _sentence(rule: Rule) -> str:

@@ -1,7 +1,5 @@
 """What a run found, as tables for a terminal."""
 
-import csv
-import io
 from collections import Counter
 from typing import Any
 
@@ -13,6 +11,7 @@ from tasks.contracts import Evaluated, Ingested, Registered, Split, Validated, V
 from tasks.figures import at_least, at_most
 from tasks.lesions import MELANOMA
 from tasks.run import Run, read_record
+from tasks.spreadsheet import read_csv
 from tasks.storage import Store
 
 SYNTHETIC = "SYNTHETIC: drawn lesions. These figures say nothing about real ones."
@@ -61,8 +60,7 @@ def _quarantine(run: Run, validated: Validated) -> Table:
     table.add_column("files", justify="right")
     table.add_column("why")
     said = {finding.law: finding for finding in validated.findings}
-    rows = csv.DictReader(io.StringIO(run.fetch(validated.quarantine).decode()))
-    for law, files in Counter(row["law"] for row in rows).most_common():
+    for law, files in Counter(read_csv(run, validated.quarantine)["law"]).most_common():
         why = said[law].description.split(". ")[0] if law in said else ""
         table.add_row(law, str(files), why)
     if not table.rows:

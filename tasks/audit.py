@@ -15,6 +15,7 @@ from tasks.errors import BadInput
 from tasks.manifest import read_parquet
 from tasks.pictures import by_key
 from tasks.run import Run
+from tasks.spreadsheet import read_csv
 
 SHOWN = 8  # cases of each law with pictures in the report; all of them stand in quarantine.html
 GALLERY = 2000  # cases with pictures in quarantine.html: 6 MB; all of them stand in quarantine.csv
@@ -110,10 +111,10 @@ def _cases(
 ) -> dict[str, Any]:
     table = read_quarantine(run, validated.quarantine)
     some = table.groupby("law", sort=False).head(most)
-    left = read_quarantine(run, split.left_out) if split else table.iloc[:0]
+    left = read_csv(run, split.left_out) if split else table.iloc[:0]
     found = [f for f in validated.findings if f.law == "near_duplicate" and f.count]
     pairs = pd.DataFrame(
-        [(*pair.split(" ~ ", 1), f.remark) for f in found for pair in f.examples[:most]],
+        [(*pair, f.remark) for f in found for pair in f.examples[:most] if isinstance(pair, tuple)],
         columns=["key", "counterpart", "reason"],
         dtype="str",
     )
@@ -131,18 +132,14 @@ def _cases(
 
 def _told(rows: pd.DataFrame, shown: dict[str, Shown]) -> list[Case]:
     return [
-        Case(shown[row["key"]], row["reason"], shown.get(_first(row["counterpart"])))
+        Case(shown[row["key"]], row["reason"], shown.get(row["counterpart"]))
         for _, row in rows.iterrows()
     ]
 
 
-def _first(counterparts: str) -> str:
-    return counterparts.split("; ")[0]
-
-
 def _shown(run: Run, ingested: Ingested | None, rows: pd.DataFrame) -> dict[str, Shown]:
     """Everything that the rows name, by its key."""
-    keys = [*rows["key"], *(_first(text) for text in rows["counterpart"].fillna("") if text)]
+    keys = [*rows["key"], *filter(None, rows["counterpart"].fillna(""))]
     if ingested is None:
         return {key: Shown(key, posixpath.basename(key), "", None) for key in keys}
     return _of_manifest(run, ingested.manifest, keys)

@@ -10,6 +10,9 @@ from tasks.errors import BadInput
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import COLUMNS
 from tasks.run import Run, latest_record
+from tasks.spreadsheet import read_csv, to_csv
+
+OTHERS = "other_counterparts"  # a column of a quarantine table, for people only
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,11 @@ def previous_of(run: Run) -> Previous | None:
 
 def read_quarantine(run: Run, artifact: Artifact) -> pd.DataFrame:
     """A table of quarantined files, all of it text; what is missing is an empty text."""
-    return pd.read_csv(io.BytesIO(run.fetch(artifact)), dtype="str", keep_default_na=False)
+    table = read_csv(run, artifact)
+    if OTHERS not in table and "counterpart" in table:  # format 1 joined all counterparts
+        first = table["counterpart"].str.partition("; ")[0]
+        return table.assign(counterpart=first)
+    return table
 
 
 def changes_since(
@@ -92,7 +99,7 @@ def changes_since(
             if (count := (lost["law"] == finding.law).sum())
         },
         now_accepted=int(counted.get("accepted now", 0)),
-        files=run.keep("changes.csv", files.to_csv(index=False).encode()),
+        files=run.keep("changes.csv", to_csv(files)),
     )
 
 

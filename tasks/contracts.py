@@ -6,15 +6,26 @@ in a record but its ``provenance`` is its content; the content's SHA-256 is what
 
 import hashlib
 import json
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
 from tasks.config import Law, Recipe, Retraining
 from tasks.lesions import Diagnosis
 
 Side = Literal["train", "validation", "test"]
 Severity = Literal["information", "warning", "error"]
+# What a law counts: the name of a file, image, lesion or class, or a pair of them.
+Example = str | tuple[str, str]
 
 
 class Frozen(BaseModel):
@@ -174,7 +185,7 @@ class Finding(Frozen):
         severity: What it means for a model trained on the data.
         consequence: What the pipeline did about it.
         remark: What more there is to say, in words.
-        examples: Up to 10 of what `count` counts.
+        examples: Up to 10 of what `count` counts; of near duplicates, the keys of both files.
     """
 
     law: Law
@@ -183,7 +194,25 @@ class Finding(Frozen):
     severity: Severity
     consequence: str
     remark: str
-    examples: tuple[str, ...]
+    examples: tuple[Example, ...]
+
+    @field_validator("examples", mode="before")
+    @classmethod
+    def _apart(cls, examples: Any, known: ValidationInfo) -> Any:
+        """Format 1 wrote a pair as one text."""
+        if known.data.get("law") != "near_duplicate":
+            return examples
+        return [
+            tuple(each.split(" ~ ", 1)) if isinstance(each, str) and " ~ " in each else each
+            for each in examples
+        ]
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The examples, for a person."""
+        return tuple(
+            " ~ ".join((each,) if isinstance(each, str) else each) for each in self.examples
+        )
 
 
 class ValidatedPart(Record):
@@ -246,7 +275,8 @@ class Validated(Record):
     Attributes:
         accepted: Parquet, the manifest's rows that broke no law.
         quarantine: CSV, one row per quarantined file: key, image_id, label, law, reason,
-            counterpart.
+            counterpart (the key of the first file that it contradicts), other_counterparts (of
+            all the others, for people only).
         findings: One per law.
         data_docs: Great Expectations' own pages; the first is the index.
         expectations_met: How many of the suite's expectations held.
@@ -599,6 +629,24 @@ class MissedMelanoma(Frozen):
     saliency: Artifact | None
 
 
+class _InOneText(tuple[str, ...]):
+    """Image ids that format 1 wrote as one text, with blanks between. They are written back so:
+    else the content hash of an old record would be another one."""
+
+
+def _ids(value: Any, read: ValidatorFunctionWrapHandler) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return _InOneText(value.split(" "))
+    return value if isinstance(value, _InOneText) else tuple(read(value))
+
+
+def _as_it_came(ids: tuple[str, ...]) -> str | tuple[str, ...]:
+    return " ".join(ids) if isinstance(ids, _InOneText) else ids
+
+
+LesionIds = Annotated[tuple[str, ...], WrapValidator(_ids), PlainSerializer(_as_it_came)]
+
+
 class Comparison(Frozen):
     """The champion on the same lesions, each model at its own threshold.
 
@@ -612,7 +660,7 @@ class Comparison(Frozen):
         challenger_only: Melanoma lesions that the challenger finds and the champion misses.
         neither_found: Melanoma lesions that both miss.
         auc_difference: Challenger's less champion's.
-        lost: Image ids of each lesion of `champion_only`, with blanks between.
+        lost: Image ids of each lesion of `champion_only`.
     """
 
     threshold: float
@@ -624,7 +672,7 @@ class Comparison(Frozen):
     challenger_only: int
     neither_found: int
     auc_difference: Estimate
-    lost: tuple[str, ...]
+    lost: tuple[LesionIds, ...]
 
 
 class Champion(Frozen):

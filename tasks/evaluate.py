@@ -184,7 +184,7 @@ def _missed(
     comparison = champion.comparison if champion else None
     found = []
     for number, row in enumerate(missed.sort_values(MELANOMA).to_dict("records")):
-        ids = tuple(str(row["image_ids"]).split(" "))
+        ids = row["image_ids"]
         saliency = None
         if number < MAPS:
             image = images[ids[0]]

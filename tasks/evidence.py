@@ -30,6 +30,7 @@ from tasks.ledger import Chain, chain_of, entry_key, parse_chain
 from tasks.pipeline import PIPELINE, Step
 from tasks.policy import policy_bytes
 from tasks.run import Run, artifacts_of, sha256
+from tasks.spreadsheet import csv_of
 from tasks.storage import DirectoryStore, Store, open_store
 
 log = logging.getLogger(__name__)
@@ -241,7 +242,7 @@ class Bundle:
         path = next(path for path, each in placed.items() if each.sha256 == artifact.sha256)
         data = self.read(path)
         if path.endswith(".csv"):
-            return pd.read_csv(io.BytesIO(data), dtype="str")
+            return csv_of(data)
         return pd.read_parquet(io.BytesIO(data))
 
 

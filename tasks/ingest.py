@@ -15,6 +15,7 @@ from tasks.lesions import (
     COARSE_CODES,
     IMAGE_SUFFIXES,
     SYNTHETIC_PREFIX,
+    Code,
     Diagnosis,
     archive_says,
     diagnosis_from,
@@ -182,17 +183,17 @@ def _told_by_tables(
     told = pd.DataFrame(rows, columns=names)
     label = cache(partial(_label, coarse_codes=coarse_codes))
     said = zip(files["folder"], told["archive_diagnosis"].astype(object), strict=True)
-    labels = [label(folder, code if isinstance(code, str) else None) for folder, code in said]
+    labels = [label(folder, codes if isinstance(codes, tuple) else ()) for folder, codes in said]
     return pd.concat([files, told], axis=1).assign(label=pd.Series(labels, dtype="str"))
 
 
 def _label(
-    folder: str, told: str | None, *, coarse_codes: dict[str, Diagnosis]
+    folder: str, told: tuple[Code, ...], *, coarse_codes: dict[str, Diagnosis]
 ) -> Diagnosis | None:
     """The folder names the diagnosis; where it does not, the archives' tables may, exactly."""
     label = diagnosis_from(folder)
     if label is None and told:
         said = archive_says(told) or ()
-        meant = [coarse_codes.get(each.split("=", 1)[1]) for each in told.split("|")]
+        meant = [coarse_codes.get(code.text) for code in told]
         label = said[0] if len(said) == 1 else next(filter(None, meant), None)
     return label

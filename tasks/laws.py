@@ -5,8 +5,9 @@ finding counts. It decides nothing; `tasks.validate` applies the policy. A table
 these, because each compares rows with other rows, with the archive or with the pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 
 from tasks.changes import Previous
 from tasks.config import Law
-from tasks.contracts import Severity
+from tasks.contracts import Example, Severity
 from tasks.figures import percent, plural
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
@@ -28,6 +29,7 @@ CONFOUNDED = 0.5
 SHIFT_CHANCE = 0.001
 SHIFT_EFFECT = 0.1
 FEWEST_TO_COMPARE = 30  # lesions; the chi-squared distribution does not hold for fewer
+IDENTITY = ("lesion_id", "patient_id")  # in doubt, they make a lesion stand on two sides
 SHIFT_OF_SHARES = ("label", "source", "sex")
 SHIFT_OF_VALUES = ("width", "height", "red", "green", "blue", "age_years")
 
@@ -61,16 +63,16 @@ class Breach:
 
     Attributes:
         reasons: Why, for a person; indexed by the rows of the frame that break it.
-        counterparts: Keys of the files that each of them contradicts, with "; " between them; same
-            index, or empty.
+        counterparts: Keys of the files that each of them contradicts, as a tuple; same index, or
+            empty.
         counted: What the finding counts, see the law's description.
         remark: What more there is to say.
         count: Of what is counted, if `counted` holds only a few of them.
     """
 
     reasons: pd.Series
-    counterparts: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
-    counted: list[str] = field(default_factory=list)
+    counterparts: pd.Series = field(default_factory=lambda: pd.Series(dtype="object"))
+    counted: Sequence[Example] = ()
     remark: str = ""
     count: int | None = None
 
@@ -118,9 +120,14 @@ def unknown_label(evidence: Evidence) -> Breach:
     frame = evidence.frame
     folders = "the folder " + frame["folder"].map(repr) + " is none of the nine classes"
     told = frame["archive_diagnosis"].dropna()
-    coarse = told.map(lambda text: " or ".join(archive_says(text) or ("no class of ours",)))
-    said = " and the archive says " + told + ", which may be " + coarse
+    coarse = told.map(lambda codes: " or ".join(archive_says(codes) or ("no class of ours",)))
+    said = " and the archive says " + _in_words(told) + ", which may be " + coarse.astype("str")
     return _breach(frame, frame["label"].isna(), folders + said.reindex(frame.index).fillna(""))
+
+
+def _in_words(told: pd.Series) -> pd.Series:
+    """Tuples of `Code` or `Contradiction`, for a person."""
+    return told.map(lambda each: "; ".join(map(str, each))).astype("str")
 
 
 def contradictory_label(evidence: Evidence) -> Breach:
@@ -142,16 +149,17 @@ def _conflicts(
 ) -> tuple[pd.Series, pd.Series]:
     """Rows that share a value of a column but differ in another, and whom each contradicts."""
     reasons = pd.Series(index=frame.index, dtype="str")
-    counterparts = pd.Series("", index=frame.index, dtype="str")
+    counterparts: dict[Any, tuple[str, ...]] = {}
     for column, words in same:
         several = frame.groupby(column)[differ].transform("nunique")
         for _, rows in frame[(several > 1) & reasons.isna()].groupby(column):
             names = ", ".join(sorted(rows[differ].dropna().unique()))
             reasons[rows.index] = f"the same {words} under {names}"
             for index, name in rows[differ].items():
-                counterparts.at[index] = "; ".join(rows.loc[rows[differ] != name, "key"])
+                counterparts[index] = tuple(rows.loc[rows[differ] != name, "key"])
     broken = reasons.dropna()
-    return broken, counterparts[broken.index]
+    told = [counterparts[index] for index in broken.index]
+    return broken, pd.Series(told, index=broken.index, dtype="object")
 
 
 def label_disagrees_with_archive(evidence: Evidence) -> Breach:
@@ -160,7 +168,8 @@ def label_disagrees_with_archive(evidence: Evidence) -> Breach:
     said = frame["archive_diagnosis"].dropna().map(archive_says).dropna()
     wrong = said[[frame.at[index, "label"] not in what for index, what in said.items()]]
     told = frame.loc[wrong.index, "archive_diagnosis"]
-    reasons = "labelled " + frame.loc[wrong.index, "label"] + ", but the archive says " + told
+    labels = frame.loc[wrong.index, "label"]
+    reasons = "labelled " + labels + ", but the archive says " + _in_words(told)
     return Breach(
         reasons.astype("str"), counted=[str(key) for key in frame.loc[wrong.index, "key"]]
     )
@@ -176,15 +185,14 @@ def contradictory_metadata(evidence: Evidence) -> Breach:
     """Tables that say different things of one image. Whose lesion it shows must be sure; where
     only age or sex are in doubt, it is reported and kept."""
     frame = evidence.frame[evidence.frame["contradiction"].notna()]
-    doubtful = frame[frame["contradiction"].str.contains(r"lesion_id|patient_id")]
+    words = _in_words(frame["contradiction"])
+    doubtful = [any(each.about in IDENTITY for each in told) for told in frame["contradiction"]]
     return Breach(
-        "the tables contradict each other: " + doubtful["contradiction"],
+        "the tables contradict each other: " + words[doubtful],
         counted=sorted(frame["image_id"].unique()),
         remark="; ".join(
             f"{image_id}: {what}"
-            for image_id, what in sorted(
-                set(zip(frame["image_id"], frame["contradiction"], strict=True))
-            )[:3]
+            for image_id, what in sorted(set(zip(frame["image_id"], words, strict=True)))[:3]
         ),
     )
 
@@ -199,10 +207,15 @@ def duplicate_pixels(evidence: Evidence) -> Breach:
     shared = int((across > 1).sum())
     return Breach(
         "the same pixels as " + kept,
-        kept,
+        _alone(kept),
         [str(key) for key in ordered.loc[extra, "key"]],
         f"{plural(shared, 'pair')} of them in both Train and Test as delivered" if shared else "",
     )
+
+
+def _alone(keys: pd.Series) -> pd.Series:
+    """One counterpart for each row."""
+    return pd.Series([(str(key),) for key in keys], index=keys.index, dtype="object")
 
 
 def delivered_again(evidence: Evidence) -> Breach:
@@ -215,7 +228,7 @@ def delivered_again(evidence: Evidence) -> Breach:
     extra = ordered[ordered["key"] != kept].index.sort_values()
     return Breach(
         "the same image as " + kept[extra],
-        kept[extra],
+        _alone(kept[extra]),
         sorted(ordered["image_id"].unique()),
     )
 
@@ -231,7 +244,7 @@ def near_duplicate(evidence: Evidence) -> Breach:
     new = one["pixel_hash"].to_numpy() != two["pixel_hash"].to_numpy()
     new &= one["image_id"].to_numpy() != two["image_id"].to_numpy()
     pairs, one, two = pairs[new], one[new], two[new]
-    told = [f"{a} ~ {b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
+    told = [(str(a), str(b)) for a, b in zip(pairs["first"], pairs["second"], strict=True)]
     remark = _precision(one, two) + _between_labels(one, two) if told else ""
     return Breach(pd.Series(dtype="str"), counted=told, remark=remark)
 

@@ -10,6 +10,7 @@ Imaging Collaboration".
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Diagnosis = Literal[
@@ -138,43 +139,65 @@ def diagnosis_from(text: str) -> Diagnosis | None:
     return _SPELLINGS.get(_plain(text))
 
 
-def meanings(archive: str, code: str) -> tuple[Diagnosis, ...] | None:
+@dataclass(frozen=True)
+class Code:
+    """What an archive's table says of a diagnosis.
+
+    Attributes:
+        archive: That says it.
+        terms: As its table spells them, from general to special; a code is one term.
+    """
+
+    archive: str
+    terms: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The terms as people write them, in `Retraining.coarse_codes` too."""
+        return ":".join(self.terms)
+
+    def __str__(self) -> str:
+        return f"{self.archive}={self.text}"
+
+
+def meanings(code: Code) -> tuple[Diagnosis, ...] | None:
     """The classes that an archive's code or term may mean.
 
     Returns:
         One class where it is exact, several where it is coarser than ours, none where it names
         something outside the nine; None where the archive does not say.
 
-    >>> meanings("HAM10000", "bkl")
+    >>> meanings(Code("HAM10000", ("bkl",)))
     ('pigmented benign keratosis', 'seborrheic keratosis')
-    >>> meanings("ISIC Archive", "Benign:Benign melanocytic proliferations:Nevus, Spitz")
+    >>> terms = ("Benign", "Benign melanocytic proliferations", "Nevus, Spitz")
+    >>> meanings(Code("ISIC Archive", terms))
     ('nevus',)
     """
-    codes = ARCHIVE_CODES.get(archive)
+    codes = ARCHIVE_CODES.get(code.archive)
     if codes is not None:
-        return codes.get(code) or None
-    exact = diagnosis_from(code)
+        return codes.get(code.text) or None
+    exact = diagnosis_from(code.text)
     if exact:
         return (exact,)
-    if code.strip().casefold() in ARCHIVE_CODES["HAM10000"]:
-        return ARCHIVE_CODES["HAM10000"][code.strip().casefold()]
-    for term in code.casefold().split(":"):
+    if code.text.strip().casefold() in ARCHIVE_CODES["HAM10000"]:
+        return ARCHIVE_CODES["HAM10000"][code.text.strip().casefold()]
+    for term in code.terms:
         for pattern, diagnosis in ARCHIVE_TERMS:
-            if re.fullmatch(pattern, term.strip()):
+            if re.fullmatch(pattern, term.strip().casefold()):
                 return (diagnosis,)
     return ()
 
 
-def archive_says(archive_diagnosis: str) -> tuple[Diagnosis, ...] | None:
+def archive_says(told: tuple[Code, ...]) -> tuple[Diagnosis, ...] | None:
     """What all archives together leave possible; None where none of them says anything.
 
     Args:
-        archive_diagnosis: As in the manifest: ``archive=code``, several joined by ``|``.
+        told: As in the manifest's ``archive_diagnosis``.
 
-    >>> archive_says("HAM10000=akiec|ISIC 2019=AK")
+    >>> archive_says((Code("HAM10000", ("akiec",)), Code("ISIC 2019", ("AK",))))
     ('actinic keratosis',)
     """
-    said = [meanings(*each.split("=", 1)) for each in archive_diagnosis.split("|") if each]
+    said = [meanings(code) for code in told]
     spoken = [set(each) for each in said if each is not None]
     if not spoken:
         return None

@@ -1,14 +1,17 @@
 """The manifest: one row per delivered file, as a pandas table, and the packed pixels behind it."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tasks.contracts import Artifact
+from tasks.lesions import Code
 from tasks.run import Run
+from tasks.tables import Contradiction
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -45,8 +48,8 @@ COLUMNS = {
     "age_years": "Float64",
     "sex": "str",
     "site": "str",
-    "archive_diagnosis": "str",  # archive=code, as its table spells it; several joined by |
-    "contradiction": "str",  # what tables say differently of it, such as "sex male or female"
+    "archive_diagnosis": "object",  # tuple of Code: what each archive calls it; or missing
+    "contradiction": "object",  # tuple of Contradiction: what tables say differently of it
     "other_metadata": "str",  # columns of the tables that are not known here, as JSON
 }
 
@@ -58,14 +61,60 @@ def table(rows: list[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
+    """A table as Parquet; what a cell holds several of is a list of structs."""
     buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
+    told = {name: _cells(frame[name], _structs) for name in NESTED if name in frame}
+    frame.assign(**told).to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
 
 
 def parquet_of(data: bytes) -> pd.DataFrame:
-    """The table that `to_parquet` made these bytes of."""
-    return pd.read_parquet(io.BytesIO(data))
+    """The table that `to_parquet`, or an earlier version of the program, made these bytes of."""
+    frame = pd.read_parquet(io.BytesIO(data))
+    told = {name: _cells(frame[name], read) for name, read in NESTED.items() if name in frame}
+    return frame.assign(**told)
+
+
+def _cells(column: pd.Series, change: Callable[[Any], Any]) -> pd.Series:
+    """Each cell that is not missing, changed."""
+    cells = [None if _missing(cell) else change(cell) for cell in column]
+    return pd.Series(cells, index=column.index, dtype="object")
+
+
+def _missing(cell: Any) -> bool:
+    return cell is None or (not isinstance(cell, str) and not np.iterable(cell))
+
+
+def _structs(cell: "tuple[Code | Contradiction, ...]") -> list[dict[str, Any]]:
+    return [asdict(each) for each in cell]
+
+
+def _codes(cell: Any) -> tuple[Code, ...]:
+    if not isinstance(cell, str):
+        return tuple(Code(each["archive"], tuple(each["terms"])) for each in cell)
+    # Format 1 joined them: archive=code|archive=code, with a colon between the archive's terms.
+    split = [each.partition("=") for each in cell.split("|") if each]
+    return tuple(
+        Code(archive, tuple(text.split(":")) if archive == "ISIC Archive" else (text,))
+        for archive, _, text in split
+    )
+
+
+def _contradictions(cell: Any) -> tuple[Contradiction, ...]:
+    if not isinstance(cell, str):
+        return tuple(Contradiction(**each) for each in cell)
+    # Format 1 joined them: "age 50 or 51; sex male or female".
+    split = [each.partition(" ") for each in cell.split("; ")]
+    return tuple(
+        Contradiction("age_years" if about == "age" else about, *said.partition(" or ")[::2])
+        for about, _, said in split
+    )
+
+
+NESTED: dict[str, Callable[[Any], Any]] = {
+    "archive_diagnosis": _codes,
+    "contradiction": _contradictions,
+}
 
 
 def read_parquet(run: Run, artifact: Artifact) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from tasks.lesions import (
     DIAGNOSES,
     IMAGE_SUFFIXES,
     MELANOMA,
+    Code,
     Diagnosis,
     archive_says,
     image_id_from,
@@ -274,7 +275,7 @@ def _labelled(
         if row is None:
             left.append(LeftOut(image_id=path.name, reason=f"no row in {labels.name}"))
             continue
-        label, code = meaning(row.get("archive_diagnosis", ""), coarse)
+        label, code = meaning(row.get("archive_diagnosis", ()), coarse)
         if label is None and code:
             unclear.setdefault(code, []).append(path.name)
         elif label not in subject.classes:
@@ -329,24 +330,23 @@ def _images_in(folder: Path) -> list[Path]:
     return found
 
 
-def meaning(told: str, coarse: dict[str, Diagnosis]) -> tuple[Diagnosis | None, str]:
+def meaning(told: tuple[Code, ...], coarse: dict[str, Diagnosis]) -> tuple[Diagnosis | None, str]:
     """The class that a table's diagnosis means, and the code, if that is coarser than a class.
 
     Args:
-        told: ``archive=code``, several joined by ``|``.
+        told: What each archive calls it.
         coarse: What coarser codes shall mean.
 
-    >>> meaning("HAM10000=bkl", {})
+    >>> meaning((Code("HAM10000", ("bkl",)),), {})
     (None, 'bkl')
-    >>> meaning("HAM10000=bkl", {"bkl": "pigmented benign keratosis"})
+    >>> meaning((Code("HAM10000", ("bkl",)),), {"bkl": "pigmented benign keratosis"})
     ('pigmented benign keratosis', '')
     """
     said = archive_says(told) or ()
     if len(said) == 1:
         return said[0], ""
-    codes = [each.split("=", 1)[1] for each in told.split("|") if each]
-    meant = next((coarse[code] for code in codes if code in coarse), None)
-    return meant, "" if meant or not said else codes[0]
+    meant = next((coarse[code.text] for code in told if code.text in coarse), None)
+    return meant, "" if meant or not said else told[0].text
 
 
 def _check_codes(unclear: dict[str, list[str]]) -> None:

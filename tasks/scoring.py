@@ -127,14 +127,14 @@ def described(rows: pd.DataFrame, pixels: Array) -> pd.DataFrame:
 
 
 def by_lesion(predictions: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    """One row for each lesion: mean probabilities, ``image_ids`` with blanks between, its traits.
+    """One row for each lesion: mean probabilities, ``image_ids`` as a tuple, its traits.
 
     The probabilities in `columns` are means over its images, the rest is that of its first image.
     A trait that no image has is missing; ``age`` is a band.
     """
     grouped = predictions.sort_values("image_id").groupby(["lesion", "label"], sort=True)
     table = grouped[list(columns)].mean()
-    table["image_ids"] = grouped["image_id"].agg(" ".join)
+    table["image_ids"] = grouped["image_id"].agg(tuple)
     for column in ("source", "age_years", "sex", "site", "skin_tone", "sharpness", THRESHOLD):
         if column in predictions:
             table[column] = grouped[column].first()

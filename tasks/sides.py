@@ -30,6 +30,7 @@ from tasks.groups import LINKS, groups_of
 from tasks.ledger import Chain, Entry
 from tasks.manifest import read_parquet
 from tasks.run import Run, read_record
+from tasks.spreadsheet import to_csv
 
 # Part of what a "side" means: another key would be another split, and would put images that
 # earlier models learned from into the test part. It never changes.
@@ -68,7 +69,7 @@ def renamed(frame: pd.DataFrame) -> pd.Series:
 def proof_of(frame: pd.DataFrame) -> bytes:
     """A table (CSV) from which anybody can recompute that no group straddles: see `flaw_in`."""
     columns = [name for name in PROOF if name in frame]
-    return frame[columns].to_csv(index=False).encode()
+    return to_csv(frame[columns])
 
 
 def flaw_in(

@@ -31,6 +31,7 @@ from tasks.sides import (
     side_of,
     strata_of,
 )
+from tasks.spreadsheet import to_csv
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def split(run: Run, validated: Validated) -> Split:
     return Split(
         parts=run.keep("parts.parquet", to_parquet(frame)),
         proof=run.keep("proof.csv", proof_of(frame)),
-        left_out=run.keep("left_out.csv", left.to_csv(index=False).encode()),
+        left_out=run.keep("left_out.csv", to_csv(left)),
         counts=counts,
         groups=groups,
         strata=strata,

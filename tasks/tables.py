@@ -8,17 +8,36 @@ are not known here are kept as they are.
 import io
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from tasks.lesions import ARCHIVE_CODES, SEXES, TABLE_COLUMNS, UNKNOWN, image_id_from
+from tasks.lesions import ARCHIVE_CODES, SEXES, TABLE_COLUMNS, UNKNOWN, Code, image_id_from
 
 Row = dict[str, Any]
 
 # What two tables may not say differently. Sites have other words in each archive.
 CONTRADICTABLE = ("lesion_id", "patient_id", "age_years", "sex")
 SEPARATORS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """What two rows of tables say differently of one image.
+
+    Attributes:
+        about: The manifest's column, one of `CONTRADICTABLE`.
+        one: What the first row says.
+        other: What a later one says.
+    """
+
+    about: str
+    one: str
+    other: str
+
+    def __str__(self) -> str:
+        return f"{self.about.removesuffix('_years')} {self.one} or {self.other}"
 
 
 def join_tables(tables: dict[str, bytes]) -> tuple[dict[str, Row], dict[str, int], tuple[str, ...]]:
@@ -50,16 +69,14 @@ def join_tables(tables: dict[str, bytes]) -> tuple[dict[str, Row], dict[str, int
 
 def _add(known: Row, row: Row) -> None:
     """Add what a row says to what is known; the first word stands, a contradiction is noted."""
-    said = [known.get("archive_diagnosis"), row.pop("archive_diagnosis", None)]
-    if any(said):
-        codes = "|".join(filter(None, said)).split("|")
-        known["archive_diagnosis"] = "|".join(dict.fromkeys(codes))
+    codes = (*known.get("archive_diagnosis", ()), *row.pop("archive_diagnosis", ()))
+    if codes:
+        known["archive_diagnosis"] = tuple(dict.fromkeys(codes))
     for name in CONTRADICTABLE:
         if known.get(name, row.get(name)) != row.get(name, known.get(name)):
-            notes = known.get("contradiction", "").split("; ")
             one, other = (f"{v:g}" if isinstance(v, float) else v for v in (known[name], row[name]))
-            note = f"{name.removesuffix('_years')} {one} or {other}"
-            known["contradiction"] = "; ".join(dict.fromkeys(filter(None, [*notes, note])))
+            notes = (*known.get("contradiction", ()), Contradiction(name, one, other))
+            known["contradiction"] = tuple(dict.fromkeys(notes))
     others = row.pop("other_metadata", {}) | known.get("other_metadata", {})
     if others:
         known["other_metadata"] = others
@@ -130,23 +147,34 @@ def _tidy(known: pd.DataFrame) -> None:
 
 
 def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | None, list[str]]:
-    """What a table says of the diagnosis, as ``archive=code``, and the columns that say it."""
+    """What a table says of the diagnosis, a tuple of `Code` or None for each row, and the columns
+    that say it."""
     codes = [code for code in ARCHIVE_CODES["ISIC 2019"] if code in frame.columns]
     levels = [names[f"diagnosis_{level}"] for level in range(1, 6) if f"diagnosis_{level}" in names]
     if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
-        told = pd.Series("", index=frame.index, dtype="str")
-        for code in codes:
-            yes = pd.to_numeric(frame[code], errors="coerce") > 0
-            told = told.mask(yes, told + f"|ISIC 2019={code}")
-        return told.str.removeprefix("|").where(told != ""), codes
+        yes = frame[codes].apply(pd.to_numeric, errors="coerce") > 0
+        told = [
+            [Code("ISIC 2019", (code,)) for code, is_it in zip(codes, row, strict=True) if is_it]
+            for row in yes.to_numpy(bool)
+        ]
+        return _series(told, frame), codes
     if levels:  # an export of the ISIC Archive: from general to special
-        path = frame[levels].apply(lambda row: ":".join(row.dropna()), axis=1)
-        return ("ISIC Archive=" + path).where(path != ""), levels
+        paths = [tuple(row.dropna()) for _, row in frame[levels].iterrows()]
+        return _series([[Code("ISIC Archive", path)] if path else [] for path in paths], frame), (
+            levels
+        )
     for column, archive in (("dx", "HAM10000"), ("diagnosis", "labels")):
         if column in names:
             said = frame[names[column]].str.strip()
-            return (archive + "=" + said).mask(said.str.casefold().isin(UNKNOWN)), [names[column]]
+            known = said.mask(said.str.casefold().isin(UNKNOWN))
+            told = [[Code(archive, (each,))] if pd.notna(each) else [] for each in known]
+            return _series(told, frame), [names[column]]
     return None, []
+
+
+def _series(told: list[list[Code]], frame: pd.DataFrame) -> pd.Series:
+    """A column for these rows; None where nothing is told."""
+    return pd.Series([tuple(each) or None for each in told], index=frame.index, dtype="object")
 
 
 def _others(frame: pd.DataFrame) -> pd.Series:

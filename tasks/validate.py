@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.changes import changes_since, previous_of
+from tasks.changes import OTHERS, changes_since, previous_of
 from tasks.config import Retraining
 from tasks.contracts import Artifact, Finding, Ingested, Validated, ValidatedPart
 from tasks.data_docs import index_of, self_contained
@@ -26,9 +26,10 @@ from tasks.images import THUMBNAIL_PX
 from tasks.laws import RULES, Breach, Evidence, Rule
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
 from tasks.likeness import joined, near_duplicates
-from tasks.manifest import read_parquet, to_parquet
+from tasks.manifest import NESTED, read_parquet, to_parquet
 from tasks.parts import Part
 from tasks.run import Run
+from tasks.spreadsheet import to_csv
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
     images = remaining["label"].value_counts()
     return Validated(
         accepted=run.keep("accepted.parquet", to_parquet(remaining.reset_index(drop=True))),
-        quarantine=run.keep("quarantine.csv", quarantined.to_csv(index=False).encode()),
+        quarantine=run.keep("quarantine.csv", to_csv(quarantined)),
         findings=findings,
         data_docs=docs,
         expectations_met=sum(bool(result.success) for result in results),
@@ -147,7 +148,7 @@ def _resolved(
     for law in config.laws_that_resolve:
         for index in breaches[law].reasons.index:
             told = manifest.at[index, "archive_diagnosis"]
-            said = archive_says(told) if isinstance(told, str) else None
+            said = archive_says(told) if isinstance(told, tuple) else None
             if said and len(said) == 1:
                 labels[index] = said[0]
     changed = int((labels.fillna("") != manifest["label"].fillna("")).sum())
@@ -174,7 +175,10 @@ def _taken_out(
             reasons = reasons[parts != "test"]
         rows = remaining.loc[reasons.index, ["key", "image_id", "label"]].copy()
         rows["law"], rows["reason"] = rule.law, reasons
-        rows["counterpart"] = breach.counterparts.reindex(reasons.index).fillna("")
+        against = breach.counterparts.reindex(reasons.index)
+        told = [each if isinstance(each, tuple) else () for each in against]
+        rows["counterpart"] = ["".join(each[:1]) for each in told]
+        rows[OTHERS] = ["; ".join(each[1:]) for each in told]  # for people only
         out.append(rows)
         remaining = remaining.drop(index=reasons.index)
     return remaining, pd.concat(out), later
@@ -224,8 +228,7 @@ def _check_no_law_fails(config: Retraining, findings: tuple[Finding, ...]) -> No
             "The data break a law that ends the run.",
             expected="; ".join(f"{each.law}: {each.description}" for each in broken),
             received="; ".join(
-                f"{each.law} {each.count}, such as {', '.join(each.examples[:3])}"
-                for each in broken
+                f"{each.law} {each.count}, such as {', '.join(each.told[:3])}" for each in broken
             ),
             do="correct the delivery, or take the law out of laws_that_fail",
         )
@@ -289,7 +292,7 @@ def _expect(context: Any, name: str, frame: pd.DataFrame, suite: list[Any]) -> l
 
 
 def _manifest_results(context: Any, manifest: pd.DataFrame) -> list[Any]:
-    told = manifest[manifest["shard"].notna()].drop(columns="thumbnail")
+    told = manifest[manifest["shard"].notna()].drop(columns=["thumbnail", *NESTED])
     frame = told.astype(object).where(lambda table: table.notna(), None)
     results = _expect(context, "manifest", frame, _suite())
     met = sum(bool(result.success) for result in results)

@@ -230,7 +230,7 @@ def _every_file_delivered_is_accounted_for(bundle: Bundle) -> str:
     )
 
 
-def _same(what: str, found: set[str], expected: set[str]) -> None:
+def _same(what: str, found: set[Any], expected: set[Any]) -> None:
     for key in sorted(found ^ expected):
         raise _flaw(f"it is not so that {what}", f"{len(expected)} files", f"see {key}")
 
@@ -325,7 +325,7 @@ def _the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
     low = lesions[(lesions["label"] == MELANOMA) & (lesions[MELANOMA] < evaluated.threshold)]
     _same(
         "the missed melanomas are those below the threshold",
-        {" ".join(each.image_ids) for each in evaluated.missed},
+        {each.image_ids for each in evaluated.missed},
         set(low["image_ids"]),
     )
     return f"all figures follow from {len(predictions)} predictions, made anew"
@@ -362,10 +362,10 @@ def _the_comparison_follows_from_the_predictions(bundle: Bundle) -> str:
     )
 
 
-def _same_said_of_the_champion(evaluated: Evaluated, misses: dict[str, bool]) -> None:
+def _same_said_of_the_champion(evaluated: Evaluated, misses: dict[tuple[str, ...], bool]) -> None:
     """Of each missed melanoma the record says whether the champion misses it too."""
     for each in evaluated.missed:
-        again = misses.get(" ".join(each.image_ids))
+        again = misses.get(each.image_ids)
         if each.by_champion is not again:
             raise _flaw(
                 f"whether the champion misses {each.image_ids[0]} too is told otherwise",

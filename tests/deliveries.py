@@ -11,8 +11,10 @@ from PIL import Image
 from tasks.config import Retraining
 from tasks.contracts import Artifact, Record
 from tasks.deliver import deliver
+from tasks.manifest import parquet_of
 from tasks.pipeline import step_named
 from tasks.run import Run, execute
+from tasks.spreadsheet import csv_of
 from tasks.storage import Store, open_store
 
 SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
@@ -58,8 +60,8 @@ def do(run: Run, *steps: str) -> Any:
 
 
 def table_of(run: Run, artifact: Artifact) -> pd.DataFrame:
-    data = io.BytesIO(run.fetch(artifact))
-    return pd.read_csv(data) if artifact.key.endswith(".csv") else pd.read_parquet(data)
+    data = run.fetch(artifact)
+    return csv_of(data) if artifact.key.endswith(".csv") else parquet_of(data)
 
 
 def folder_of(path: Path) -> set[str]:

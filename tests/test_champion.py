@@ -123,7 +123,7 @@ def test_both_models_are_counted_on_the_same_lesions(run: Run, split: Split, cro
     table = read_parquet(run, evaluated.predictions)
     found = table[(table["label"] == MELANOMA) & (table["champion_melanoma"] >= 0.5)]
     assert len(found) == compared.sensitivity.successes
-    missed = {each.image_ids[0] for each in evaluated.missed if each.by_champion is False}
+    missed = {each.image_ids for each in evaluated.missed if each.by_champion is False}
     assert missed == set(compared.lost)
 
 

@@ -7,6 +7,7 @@ from deliveries import do, picture, put_lesions, run_of, table_of
 from tasks import contents, images
 from tasks.errors import BadInput
 from tasks.images import Decoded, Refused
+from tasks.lesions import Code
 from tasks.manifest import pixels_of
 from tasks.storage import Store, open_store
 
@@ -163,7 +164,7 @@ def test_metadata_is_joined_from_the_archives_own_tables(store: Store) -> None:
     assert manifest.loc["ISIC_0000001", ["lesion_id", "site"]].tolist() == ["HAM_1", "ear"]
     assert manifest.loc["ISIC_0000001", "age_years"] == 80
     assert manifest.loc["ISIC_0000002", ["lesion_id", "sex"]].tolist() == ["L2", "female"]
-    assert manifest.loc["ISIC_0000003", "archive_diagnosis"] == "ISIC 2019=BKL"
+    assert manifest.loc["ISIC_0000003", "archive_diagnosis"] == (Code("ISIC 2019", ("BKL",)),)
     assert sorted(record.ignored) == ["raw/metadata/broken.csv", "raw/metadata/prices.csv"]
 
 

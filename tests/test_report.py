@@ -385,7 +385,7 @@ def test_every_section_shows_what_its_record_holds(tmp_path):
         "baseline 51.0 %, balanced 62.0 %",
         "5 of 7 · 71 % (29 % to 97 %)",
         "2 melanoma lesions of the test part fell below the threshold",
-        "ISIC_9999998 ISIC_9999999",
+        "ISIC_9999998, ISIC_9999999",
         "reused from run earlier",
         "456 MB",
         "c0dec0dec0de",

@@ -13,7 +13,7 @@ from PIL import Image
 from tasks.__main__ import main
 from tasks.contracts import Evaluated, Split
 from tasks.errors import BadInput, Corrupt
-from tasks.lesions import DIAGNOSES, MELANOMA
+from tasks.lesions import DIAGNOSES, MELANOMA, Code
 from tasks.run import Run
 from tasks.score import Scored, in_words, meaning, score
 from tasks.synthesize import synthesize
@@ -182,10 +182,14 @@ def test_a_code_that_is_coarser_than_the_classes_is_refused_by_name_unless_mappe
 
 @pytest.mark.parametrize(
     ("told", "label"),
-    [("labels=Melanoma", MELANOMA), ("HAM10000=bkl", None), ("", None),
-     ("HAM10000=akiec|ISIC 2019=AK", "actinic keratosis")],
-)  # fmt: skip
-def test_a_diagnosis_is_read_as_ingest_reads_it(told: str, label: str | None) -> None:
+    [
+        ([("labels", "Melanoma")], MELANOMA),
+        ([("HAM10000", "bkl")], None),
+        ([], None),
+        ([("HAM10000", "akiec"), ("ISIC 2019", "AK")], "actinic keratosis"),
+    ],
+)
+def test_a_diagnosis_is_read_as_ingest_reads_it(told: tuple[Code, ...], label: str | None) -> None:
     assert meaning(told, {})[0] == label
 
 

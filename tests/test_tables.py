@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from tasks.tables import join_tables, read_table
+from tasks.lesions import Code
+from tasks.tables import Contradiction, join_tables, read_table
 
 HEADER = "image_id,diagnosis,lesion_id,patient_id,age,sex,site"
 ROW = "ISIC_0000001,melanoma,L1,P1,55,female,back"
 SAID = {
     "image_id": "ISIC_0000001",
-    "archive_diagnosis": "labels=melanoma",
+    "archive_diagnosis": (Code("labels", ("melanoma",)),),
     "lesion_id": "L1",
     "patient_id": "P1",
     "age_years": 55.0,
@@ -68,10 +69,11 @@ def test_what_says_that_it_does_not_know_links_no_images() -> None:
 
 
 def test_a_ground_truth_that_answers_twice_is_kept_with_both_answers() -> None:
+    mel, nv = Code("ISIC 2019", ("MEL",)), Code("ISIC 2019", ("NV",))
     rows = read_table(b"image,MEL,NV,UNK\nA,1.0,1.0,0.0\nB,0,1,0\nC,0,0,0\n")
     assert rows == [
-        {"image_id": "A", "archive_diagnosis": "ISIC 2019=MEL|ISIC 2019=NV"},
-        {"image_id": "B", "archive_diagnosis": "ISIC 2019=NV"},
+        {"image_id": "A", "archive_diagnosis": (mel, nv)},
+        {"image_id": "B", "archive_diagnosis": (nv,)},
         {"image_id": "C"},
     ]
 
@@ -89,13 +91,16 @@ def test_columns_that_are_not_known_are_kept_from_every_table() -> None:
     [
         ("A,L1,P1,50,male", None),
         ("A,,,,", None),
-        ("A,L2,P1,50,male", "lesion_id L1 or L2"),
-        ("A,L1,P2,50,female", "patient_id P1 or P2; sex male or female"),
-        ("A,L1,P1,51,male", "age 50 or 51"),
+        ("A,L2,P1,50,male", (Contradiction("lesion_id", "L1", "L2"),)),
+        (
+            "A,L1,P2,50,female",
+            (Contradiction("patient_id", "P1", "P2"), Contradiction("sex", "male", "female")),
+        ),
+        ("A,L1,P1,51,male", (Contradiction("age_years", "50", "51"),)),
     ],
 )
 def test_tables_that_contradict_each_other_are_noted_and_repeated_rows_are_not(
-    second: str, note: str | None
+    second: str, note: tuple[Contradiction, ...] | None
 ) -> None:
     header = "image_id,lesion_id,patient_id,age,sex\n"
     first = f"{header}A,L1,P1,50,male\n"

@@ -312,7 +312,7 @@ def test_a_lesion_counts_once_by_the_mean_of_its_images() -> None:
     lesions = by_lesion(predictions, (MELANOMA,))
     assert list(lesions[MELANOMA]) == pytest.approx([0.4, 0.1])
     assert list(lesions["label"]) == [MELANOMA, "nevus"]
-    assert list(lesions["image_ids"]) == ["a b", "c"]
+    assert list(lesions["image_ids"]) == [("a", "b"), ("c",)]
 
 
 def test_a_model_file_that_would_run_code_is_refused(tmp_path: Path) -> None:

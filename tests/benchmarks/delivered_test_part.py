@@ -46,9 +46,11 @@ def delivered_images(run: Run) -> pd.DataFrame:
     files = read_parquet(run, ingested.manifest)
     labels = files.groupby("image_id")["label"].agg(lambda each: sorted(set(each.dropna())))
     tested = files[files["part"].str.casefold() == "test"].reset_index(drop=True)
-    said = [archive_says(each) if each else None for each in tested["archive_diagnosis"].fillna("")]
+    said = [archive_says(each) if each else None for each in tested["archive_diagnosis"]]
     tested["wrong"] = [
-        f"the archive says {told}" if what is not None and label not in what else ""
+        f"the archive says {'; '.join(map(str, told))}"
+        if what is not None and label not in what
+        else ""
         for label, what, told in zip(
             tested["label"], said, tested["archive_diagnosis"], strict=True
         )
