@@ -250,6 +250,26 @@ def promote_command(run: RunUri) -> None:
     promote(open_run(run, Retraining()))
 
 
+@app.command("supersede", rich_help_panel="Beside the pipeline")
+def supersede_command(
+    store: StoreUri,
+    image: Annotated[str, typer.Option(help="Id of an image that a model was judged on.")],
+    label: Annotated[str, typer.Option(help="The diagnosis that its lesion has, one of the nine.")],
+    by: Annotated[str, typer.Option(help="Who decided it.")],
+    reason: Annotated[str, typer.Option(help="Why, such as a second histology.")],
+    config: ConfigJson = "{}",
+) -> None:
+    """Replace, in a person's name, the label under which a lesion was judged.
+
+    The ledger keeps it. From then on the gate judges with both labels, and the worse counts.
+    """
+    from tasks.looks import supersede
+
+    run = Run(open_store(store), "", parse_config(config))
+    lesion, before, now = supersede(run, image, label, by, reason)
+    logging.getLogger("tasks").info("Lesion %s, judged as %s, is %s now.", lesion, before, now)
+
+
 @app.command("verify", rich_help_panel="Beside the pipeline")
 def verify_command(
     evidence: Annotated[
@@ -293,7 +313,11 @@ def score_command(
         str, typer.Option(help="JSON: the class that each coarser code of the labels shall mean.")
     ] = "{}",
     store: Annotated[
-        str | None, typer.Option(help="Where MLflow is, if MLFLOW_TRACKING_URI is not set.")
+        str | None,
+        typer.Option(
+            help="Whose ledger counts a look at images of the model's test part; and where MLflow "
+            "is, if MLFLOW_TRACKING_URI is not set."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
 ) -> None:

@@ -139,12 +139,16 @@ def _as_before(
     before = predictions.copy()
     for row, image in known.dropna().items():
         before.loc[row, ["lesion", "label"]] = [image.lesion, image.label]
+    # A judged lesion is what was judged of it: an easier picture of it must not raise its mean.
+    judged = {image.lesion for image in settled.images.values()}
+    before = before[known.notna() | ~before["lesion"].isin(judged)]
     gone = [
         image
         for _, image in sorted(settled.images.items())
         if image.image_id not in set(predictions["image_id"])
     ]
-    same = before[["lesion", "label"]].equals(predictions[["lesion", "label"]])
+    columns = ["image_id", "lesion", "label"]
+    same = before[columns].equals(predictions[columns])
     if not gone and same:
         return None
     missed = pd.DataFrame([_missed(image, predictions, evaluated) for image in gone])

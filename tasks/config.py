@@ -21,6 +21,7 @@ Law = Literal[
     "too_large",
     "unsafe_name",
     "schema",
+    "contradicts_judged",
     "unknown_label",
     "contradictory_label",
     "label_disagrees_with_archive",

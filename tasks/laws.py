@@ -19,6 +19,7 @@ from tasks.contracts import Example, Severity
 from tasks.figures import percent, plural
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
+from tasks.standing import Standing
 from tasks.statistics import proportion
 
 # A source that tells a class apart this well (sensitivity + specificity - 1, Youden 1950) is a
@@ -46,6 +47,7 @@ class Evidence:
         classes: Labels that were delivered, whatever is left of them.
         minimum_groups: Fewest lesions of a learnable class.
         previous: The run whose data were accepted before, if there was one.
+        standing: What was judged on, beside what is delivered now.
     """
 
     frame: pd.DataFrame
@@ -55,6 +57,7 @@ class Evidence:
     classes: tuple[str, ...]
     minimum_groups: int
     previous: Previous | None
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,24 @@ def _refused(law: Law) -> Callable[[Evidence], Breach]:
 def schema(evidence: Evidence) -> Breach:
     reasons = evidence.frame["key"].map(evidence.unexpected)
     return _breach(evidence.frame, reasons.notna(), reasons)
+
+
+def contradicts_judged(evidence: Evidence) -> Breach:
+    """Files that came later than a judged one of the same id, pixels or lesion, and tables."""
+    stands = evidence.standing
+    if stands is None:
+        return Breach(pd.Series(dtype="str"))
+    here = stands.opposed.index.intersection(evidence.frame.index)
+    some = ", ".join(stands.tables[:3])
+    return Breach(
+        stands.opposed[here],
+        _alone(stands.judged[here]),
+        [*(str(key) for key in evidence.frame.loc[here, "key"]), *stands.tables],
+        f"of {plural(len(stands.tables), 'judged image')} a folder or table says something else "
+        f"now, such as {some}"
+        if some
+        else "",
+    )
 
 
 def unknown_label(evidence: Evidence) -> Breach:
@@ -436,6 +457,15 @@ RULES: tuple[Rule, ...] = (
         "schema",
         "Every row of the manifest meets the Great Expectations suite. Counts files.",
         "error", True, "quarantined", schema,
+    ),
+    Rule(
+        "contradicts_judged",
+        "Nothing that is delivered later contradicts an image or lesion that a model was judged "
+        "on. Counts files, and judged images of which tables or folders say otherwise.",
+        "error", True,
+        "the later files quarantined, the later tables not believed: what was judged stands until "
+        "a named person supersedes it (python -m tasks supersede)",
+        contradicts_judged,
     ),
     Rule(
         "unknown_label",

@@ -18,7 +18,7 @@ from tasks.contracts import LedgerHead, Split
 from tasks.errors import BadInput, Corrupt
 from tasks.judged import DIGITS, Judged, as_lists, from_lists, judged_of
 from tasks.ledger import Chain, Entry, append, chain_of
-from tasks.lesions import MELANOMA, Diagnosis
+from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, diagnosis_from
 from tasks.manifest import read_parquet
 from tasks.run import Run, read_record, sha256
 
@@ -107,17 +107,15 @@ def enter_look(
     return append(run, "evaluation", content, also)
 
 
-def supersede(
-    run: Run, image_id: str, label: Diagnosis, by: str, reason: str
-) -> tuple[str, str, str]:
+def supersede(run: Run, image_id: str, label: str, by: str, reason: str) -> tuple[str, str, str]:
     """Replace, in a person's name, the label that a lesion was judged under.
 
     Returns:
         The lesion, the label that it was judged under, and the new one.
 
     Raises:
-        BadInput: No model was judged on this image, or it has this label; or a name or reason is
-            missing.
+        BadInput: No model was judged on this image, or it has this label; it is no diagnosis; or a
+            name or reason is missing.
     """
     if not by.strip() or not reason.strip():
         raise BadInput(
@@ -126,19 +124,27 @@ def supersede(
             received=f"--by {by!r} --reason {reason!r}",
             do="say who decided this, and why",
         )
+    named = diagnosis_from(label)
+    if named is None:
+        raise BadInput(
+            "This diagnosis is not known.",
+            expected=", ".join(DIAGNOSES),
+            received=repr(label),
+            do="name one of these",
+        )
     settled = settled_of(chain_of(run.store), run.config.test_part)
     image = settled.images.get(image_id)
     now = settled.label_of(image) if image else ""
-    if image is None or now == label:
+    if image is None or now == named:
         raise BadInput(
             "There is no judged label to supersede.",
             expected="an image that a model was judged on, and another label than it has",
             received=f"{image_id}, {f'which is {now} already' if image else 'not judged on yet'}",
             do="correct the label where the image is delivered, if nothing was judged on it",
         )
-    said = {"lesion": image.lesion, "label": label, "by": by.strip(), "reason": reason.strip()}
+    said = {"lesion": image.lesion, "label": named, "by": by.strip(), "reason": reason.strip()}
     append(run, "supersession", lambda chain: said)
-    return image.lesion, now, label
+    return image.lesion, now, named
 
 
 # Reading the ledger ------------------------------------------------------------------------------

@@ -27,10 +27,12 @@ class Division:
     Attributes:
         over: Field of the configuration that says into which parts: how many, or their names.
         gives: Type of the record of a part.
+        outside: Which of what the step depends on besides, as `Step.outside`, its parts do too.
     """
 
     over: Literal["parts", "recipes"]
     gives: type[contracts.Record]
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=contracts.Validated,
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part"),
         libraries=("great-expectations",),
+        outside=("looks",),
         division=Division("parts", contracts.ValidatedPart),
     ),
     Step(
@@ -136,7 +139,7 @@ PIPELINE: tuple[Step, ...] = (
         memory_mb=8192,
         cpus=8,
         spools=True,
-        division=Division("recipes", contracts.TrainedPart),
+        division=Division("recipes", contracts.TrainedPart, outside=("pretrained",)),
     ),
     Step(
         "evaluate",
@@ -227,4 +230,10 @@ def part_named(step: Step, name: str, config: Retraining) -> Step:
 
 def _part(step: Step, part: Part | str) -> Step:
     assert step.division
-    return replace(step, name=f"{step.name}/{part}", gives=step.division.gives, part=part)
+    return replace(
+        step,
+        name=f"{step.name}/{part}",
+        gives=step.division.gives,
+        outside=step.division.outside,
+        part=part,
+    )

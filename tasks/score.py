@@ -2,8 +2,9 @@
 
 This is external validation: images of another clinic, camera or year. Images that the model has
 learned from would flatter it, so that whatever shares an image id, pixels, a lesion, a patient or a
-near likeness with its training or validation part is left out, and named. That takes the model's
-evidence; without it nothing can be left out, and the answer says so.
+near likeness with its training or validation part is left out, and named. Images of its test part
+are a look at that test part: they are scored only where the ledger that counts the looks can take
+it. Both take the model's evidence; without it nothing can be left out, and the answer says so.
 """
 
 import json
@@ -19,7 +20,7 @@ import pandas as pd
 
 from tasks.card import counted, measured
 from tasks.config import Retraining
-from tasks.contracts import Evaluated, Figures, Frozen, Ingested, Split
+from tasks.contracts import Evaluated, Figures, Frozen, Ingested, LedgerHead, Split, Verdict
 from tasks.errors import BadInput, Corrupt
 from tasks.evidence import Bundle
 from tasks.images import THUMBNAIL_PX, Decoded, decode
@@ -34,9 +35,10 @@ from tasks.lesions import (
     source_from,
 )
 from tasks.likeness import near_duplicates
+from tasks.looks import enter_look, hash_of_test_part
 from tasks.model_file import answers_of, from_bytes
 from tasks.registry import mlflow_client, model_bytes, version_named
-from tasks.run import sha256
+from tasks.run import Run, read_record, sha256
 from tasks.scoring import described, figures
 from tasks.storage import Store
 from tasks.tables import read_table
@@ -73,6 +75,8 @@ class Scored(Frozen):
         left_out: All images that were not scored.
         figures: On the rest; the same as `evaluate` gives.
         inside: The sensitivity and specificity that the evidence tells of its own test part.
+        test_images: Images of its test part among those that were scored: a look that the ledger
+            counts; None if that could not be found out.
     """
 
     model: str
@@ -83,6 +87,7 @@ class Scored(Frozen):
     left_out: tuple[LeftOut, ...]
     figures: Figures
     inside: dict[str, str] | None
+    test_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class Subject:
 
     Attributes:
         known: Rows that it learned from; None if that is not known.
+        test: Rows of its test part; None if that is not known.
     """
 
     uri: str
@@ -99,6 +105,7 @@ class Subject:
     threshold: float
     bundle: Bundle | None
     known: pd.DataFrame | None
+    test: pd.DataFrame | None
     packed_px: int
     inside: dict[str, str] | None
 
@@ -124,11 +131,14 @@ def score(
         threshold: Melanoma probability at or above which a lesion is called melanoma; of a model
             without evidence. The model's own otherwise.
         coarse: The class that each code that is coarser than the model's classes shall mean.
-        store: Where MLflow is found if MLFLOW_TRACKING_URI is not set.
+        store: The store whose run made the model: its ledger takes the look, if images of the
+            model's test part are scored; and where MLflow is found if MLFLOW_TRACKING_URI is not
+            set.
 
     Raises:
-        BadInput: No such model, image or label; or nothing is left to score.
-        Corrupt: The evidence is not that of the model.
+        BadInput: No such model, image or label; nothing is left to score; or images of the test
+            part are to be scored without the store whose ledger counts that.
+        Corrupt: The evidence is not that of the model, or the ledger does not continue it.
     """
     subject = _subject(model, evidence, threshold, store)
     rows, pixels, left = _labelled(images, labels, coarse or {}, subject)
@@ -145,6 +155,7 @@ def score(
     fresh = ~rows.index.isin(shared.index)
     if not fresh.any():
         raise _nothing_left(left)
+    looked = _enter_look(subject, rows[fresh], store)
     network = from_bytes(subject.data)
     probabilities = answers_of(network, pixels[fresh]).astype(float)
     if probabilities.shape[1] != len(subject.classes):
@@ -166,7 +177,77 @@ def score(
         left_out=tuple(left),
         figures=figures(predictions, subject.classes, subject.threshold, Retraining().prevalence),
         inside=subject.inside,
+        test_images=looked,
     )
+
+
+def _enter_look(subject: Subject, rows: pd.DataFrame, store: Store | None) -> int | None:
+    """Let the ledger count a look at the model's test part, before anything is scored.
+
+    Returns:
+        How many of the images are of its test part, or show the same; None if it is not known.
+    """
+    if subject.test is None or subject.bundle is None:
+        return None
+    rows = rows.reset_index(drop=True)
+    seen = overlap(rows, subject.test, "which stands in its test part")
+    if seen.empty:
+        return 0
+    if store is None:
+        raise BadInput(
+            "Images of the model's test part are scored where the look is counted, or not at all.",
+            expected="--store STORE, the store whose run made the model, or images of which none "
+            "is of the test part",
+            received=f"{len(seen)} such images; {rows['image_id'][seen.index[0]]} is "
+            f"{seen.iloc[0]}",
+            do="give --store, whose ledger takes the look and makes the bounds of later models "
+            "wider; or leave these images out",
+        )
+    enter_look(
+        Run(store, subject.bundle.manifest.run, _config_of(subject.bundle)),
+        subject.test[_those_of(subject.test, rows)],
+        sha256(subject.data),
+        test_part=hash_of_test_part(subject.test),
+        threshold=subject.threshold,
+        by="score",
+        also=_heads_of(subject.bundle, store),
+    )
+    log.warning(
+        "%d images are of the model's test part: the ledger of %s counts this look.",
+        len(seen), store.uri,
+    )  # fmt: skip
+    return len(seen)
+
+
+def _config_of(bundle: Bundle) -> Retraining:
+    """The configuration that the model was judged under."""
+    came = bundle.record("evaluate").provenance
+    return came.config if came else Retraining()
+
+
+def _those_of(test: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
+    """Which images of the test part are looked at: those that share anything with `rows`."""
+    back = overlap(test.reset_index(drop=True), rows, "")
+    return pd.Series(test.reset_index(drop=True).index.isin(list(back.index)), index=test.index)
+
+
+def _heads_of(bundle: Bundle, store: Store) -> list[LedgerHead]:
+    """The head of the ledger at the model's verdict: another ledger cannot take the look.
+
+    A bundle of the first format has none; then the store must hold the model's run.
+    """
+    verdict = bundle.record("gate")
+    assert isinstance(verdict, Verdict)
+    if verdict.ledger:
+        return [verdict.ledger]
+    if read_record(store, bundle.manifest.run, "gate") is None:
+        raise BadInput(
+            "This store cannot count the look.",
+            expected=f"the store that holds run {bundle.manifest.run}",
+            received=f"{store.uri}, without such a run",
+            do="give the store in which the model was made",
+        )
+    return []
 
 
 def _nothing_left(left: list[LeftOut]) -> BadInput:
@@ -203,7 +284,8 @@ def _subject(
                 received="neither",
                 do="give --evidence STORE/runs/NAME/evidence if there is one",
             )
-        return Subject(model, data, classes, threshold, None, None, Retraining().packed_size, None)
+        size = Retraining().packed_size
+        return Subject(model, data, classes, threshold, None, None, None, size, None)
     return _described(model, data, Bundle(evidence), expected, threshold)
 
 
@@ -254,6 +336,7 @@ def _described(
         evaluated.threshold if threshold is None else threshold,
         bundle,
         parts[parts["side"] != "test"].reset_index(drop=True),
+        parts[parts["side"] == "test"].reset_index(drop=True),
         ingested.packed_px,
         inside,
     )
@@ -388,12 +471,15 @@ def _decoded(
 # What the model knows already -------------------------------------------------------------------
 
 
-def overlap(rows: pd.DataFrame, known: pd.DataFrame) -> pd.Series:
+def overlap(
+    rows: pd.DataFrame, known: pd.DataFrame, how: str = "which it learned from"
+) -> pd.Series:
     """Which rows show what the model learned from, and how that is known.
 
     Args:
         rows, known: With ``image_id``, ``pixel_hash``, ``thumbnail``, ``lesion_id``,
             ``patient_id``; index 0 to n - 1.
+        how: What is said of the known images.
 
     Returns:
         str, indexed by those of `rows`: in words, with the image that is known.
@@ -407,7 +493,7 @@ def overlap(rows: pd.DataFrame, known: pd.DataFrame) -> pd.Series:
         )
         for row, value in rows[column].dropna().items():
             if value in seen.index:
-                found.setdefault(int(str(row)), f"{words} {seen[value]}, which it learned from")
+                found.setdefault(int(str(row)), f"{words} {seen[value]}, {how}")
     planes = [
         np.frombuffer(b"".join(each["thumbnail"]), np.uint8).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)
         for each in (rows, known)
@@ -420,7 +506,7 @@ def overlap(rows: pd.DataFrame, known: pd.DataFrame) -> pd.Series:
         like = known["image_id"].iloc[second - len(rows)]
         found.setdefault(
             int(first),
-            f"a near duplicate (correlation {correlation:.2f}) of {like}, which it learned from",
+            f"a near duplicate (correlation {correlation:.2f}) of {like}, {how}",
         )
     return pd.Series(found, dtype="str").sort_index()
 
@@ -435,6 +521,11 @@ def in_words(scored: Scored) -> str:
         f"{scored.images} images of {made.lesions} lesions scored, {len(scored.left_out)} left "
         "out.",
         _overlap_in_words(scored.known_images_left_out),
+        *(
+            [f"{scored.test_images} of them are of its test part: the ledger counts this look."]
+            if scored.test_images
+            else []
+        ),
         "",
         f"Melanoma sensitivity: {counted(made.sensitivity)}",
         f"Melanoma specificity: {counted(made.specificity)}",

@@ -24,12 +24,15 @@ from tasks.errors import BadInput
 from tasks.groups import groups_of
 from tasks.images import THUMBNAIL_PX
 from tasks.laws import RULES, Breach, Evidence, Rule
+from tasks.ledger import chain_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
 from tasks.likeness import joined, near_duplicates
+from tasks.looks import settled_of
 from tasks.manifest import NESTED, read_parquet, to_parquet
 from tasks.parts import Part
 from tasks.run import Run
 from tasks.spreadsheet import to_csv
+from tasks.standing import Standing, standing
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
     pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
     manifest = _with_near_duplicates(manifest, pairs)
     before = previous_of(run)
+    settled = settled_of(chain_of(run.store), run.config.test_part)
     delivered = Evidence(
         frame=manifest,
         pairs=pairs,
@@ -78,6 +82,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
         classes=tuple(_present(manifest)),
         minimum_groups=run.config.minimum_groups,
         previous=before,
+        standing=standing(manifest, settled),
     )
     with _great_expectations() as (context, pages):
         results = _manifest_results(context, manifest)
@@ -113,7 +118,8 @@ def _judge(
 ) -> tuple[tuple[Finding, ...], pd.DataFrame, pd.DataFrame, int]:
     """Every law's finding, the rows that remain, those that do not, and how many labels changed."""
     breaches = {rule.law: rule.check(delivered) for rule in RULES if rule.law not in ON_ACCEPTED}
-    resolved, relabelled = _resolved(delivered.frame, breaches, config)
+    assert delivered.standing
+    resolved, relabelled = _resolved(delivered.standing, breaches, config)
     remaining, quarantined, later = _taken_out(replace(delivered, frame=resolved), config)
     findings = tuple(_finding(rule, (breaches | later)[rule.law]) for rule in RULES)
     return findings, remaining, quarantined, relabelled
@@ -141,12 +147,16 @@ def _present(frame: pd.DataFrame) -> list[Diagnosis]:
 
 
 def _resolved(
-    manifest: pd.DataFrame, breaches: dict[Any, Breach], config: Retraining
+    stands: Standing, breaches: dict[Any, Breach], config: Retraining
 ) -> tuple[pd.DataFrame, int]:
-    """The manifest with the archive's label where it resolves a breach; how many labels changed."""
+    """The manifest with the archive's label where it resolves a breach; how many labels changed.
+
+    No archive resolves what was judged.
+    """
+    manifest = stands.frame
     labels = manifest["label"].copy()
     for law in config.laws_that_resolve:
-        for index in breaches[law].reasons.index:
+        for index in breaches[law].reasons.index.difference(list(stands.held)):
             told = manifest.at[index, "archive_diagnosis"]
             said = archive_says(told) if isinstance(told, tuple) else None
             if said and len(said) == 1:

@@ -13,9 +13,12 @@ from PIL import Image
 from tasks.__main__ import main
 from tasks.contracts import Evaluated, Split
 from tasks.errors import BadInput, Corrupt
+from tasks.ledger import chain_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Code
+from tasks.looks import looks_of
 from tasks.run import Run
 from tasks.score import Scored, in_words, meaning, score
+from tasks.storage import open_store
 from tasks.synthesize import synthesize
 
 MODEL = "models:/melanoma_classifier/1"
@@ -106,6 +109,56 @@ def test_what_it_says_of_its_own_test_part_is_what_evaluate_said(run: Run, tmp_p
     assert found.specificity == evaluated.figures.specificity
     assert found.confusion == evaluated.figures.confusion
     assert found.auc.value == pytest.approx(evaluated.figures.auc.value, abs=1e-6)
+
+
+@pytest.fixture
+def own_test_part(run: Run, tmp_path: Path) -> Path:
+    """Some images of the model's test part, from where they were delivered."""
+    split = run.record("split")
+    assert isinstance(split, Split)
+    parts = table_of(run, split.parts)
+    test = parts[parts["side"] == "test"].iloc[:6]
+    (tmp_path / "images").mkdir()
+    for key in test["key"]:
+        (tmp_path / "images" / Path(key).name).write_bytes(run.store.read(key))
+    labels = test[["image_id", "label"]].rename(columns={"label": "diagnosis"})
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    return tmp_path
+
+
+def looks(run: Run) -> list[tuple[str, int]]:
+    return [(look.by, len(look.images)) for look in looks_of(chain_of(run.store))]
+
+
+def test_images_of_the_test_part_are_scored_only_where_the_look_is_counted(
+    run: Run, own_test_part: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = looks(run)
+    argv = ["score", "--model", str(model), "--evidence", f"{run.uri}/evidence"]
+    argv += ["--images", f"{own_test_part}/images", "--labels", f"{own_test_part}/labels.csv"]
+    assert main(argv) == 64
+    assert "where the look is counted" in capfd.readouterr().err
+    assert looks(run) == before
+    assert main([*argv, "--store", run.store.uri]) == 0
+    assert "6 of them are of its test part" in capfd.readouterr().out
+    assert looks(run) == [*before, ("score", 6)]
+    assert main([*argv, "--store", run.store.uri]) == 0  # the same look again
+    assert looks(run) == [*before, ("score", 6)]
+
+
+def test_a_look_is_counted_by_the_ledger_of_the_model_and_by_no_other(
+    run: Run, own_test_part: Path, model: Path, tmp_path: Path
+) -> None:
+    other = open_store(str(tmp_path / "other"))
+    with pytest.raises(Corrupt, match="ledger is damaged, or was cut short or replaced"):
+        score(
+            str(model),
+            own_test_part / "images",
+            own_test_part / "labels.csv",
+            evidence=f"{run.uri}/evidence",
+            store=other,
+        )
+    assert not list(other.list(""))
 
 
 def test_images_that_the_model_learned_from_are_left_out_each_with_a_reason(
