@@ -279,8 +279,7 @@ def _run(place: Place, module: str, *options: str, log: str) -> None:
         )
     if done.returncode:
         said = "\n".join(path.read_text(errors="replace").splitlines()[-20:])
-        message = f"`{module} {' '.join(options)}` failed ({path}):\n{said}"
-        raise Momentary(message)
+        raise Momentary(f"`{module} {' '.join(options)}` failed ({path}):", log=said)
 
 
 @contextmanager

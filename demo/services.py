@@ -102,13 +102,13 @@ def wait_until_ready(started: Started) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
         if not started.alive:
-            raise Momentary(f"{started.name} ended while it was starting.\n{_tail(started.log)}")
+            raise Momentary(f"{started.name} ended while it was starting.", log=_tail(started.log))
         if started.page is None or _answers(started.page):
             return
         time.sleep(0.2)
     raise Momentary(
-        f"{started.name} did not answer within {SECONDS_TO_START} s at {started.page}.\n"
-        f"{_tail(started.log)}"
+        f"{started.name} did not answer within {SECONDS_TO_START} s at {started.page}.",
+        log=_tail(started.log),
     )
 
 

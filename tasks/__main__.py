@@ -27,8 +27,9 @@ from rich.table import Table
 
 from tasks.config import Retraining, parse_config
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
+from tasks.lines import visible
 from tasks.pipeline import PIPELINE, Step, part_named
-from tasks.quiet import quiet_loggers
+from tasks.quiet import OneLine, quiet_loggers
 from tasks.run import Progress, Run, execute, open_run, steps_until
 from tasks.storage import open_store
 
@@ -152,7 +153,9 @@ def _bars(console: Console) -> Iterator[Bars]:
         TextColumn("{task.description}"),
     )
     if console.is_terminal:  # so that lines of the log stand above the bars
-        logging.getLogger().handlers = [RichHandler(console=console, show_path=False)]
+        handler = RichHandler(console=console, show_path=False)
+        handler.setFormatter(OneLine("%(message)s"))
+        logging.getLogger().handlers = [handler]
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         yield bars
 
@@ -289,9 +292,9 @@ def verify_command(
         print(verified.model_dump_json(indent=1))
         return
     for said in verified.held:
-        print(f"Holds: {said}.")
+        print(f"Holds: {visible(said)}.")
     print(
-        f"The evidence of run {verified.run} holds: {verified.decision}, model SHA-256 "
+        f"The evidence of run {visible(verified.run)} holds: {verified.decision}, model SHA-256 "
         f"{verified.model_sha256}. Manifest SHA-256 {verified.manifest_sha256}."
     )
 
@@ -379,7 +382,9 @@ def main(argv: list[str] | None = None) -> int:
     # deterministic it reports, as an error and in every epoch, an attribute that it then ignores.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed, the same model bytes
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("tasks").setLevel(logging.INFO)
     quiet_loggers()
     try:

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from tasks.contracts import Estimate, Proportion, Record
 from tasks.figures import at_least, at_most, percent
 from tasks.lesions import MELANOMA
+from tasks.lines import visible
 from tasks.policy import parse_policy, policy_bytes
 from tasks.run import code_hash, sha256
 
@@ -88,7 +89,7 @@ def _in_a_line(value: Any) -> Any:
     """Text of a delivery must not end a table's cell or row, nor begin a tag."""
     if not isinstance(value, str):
         return value
-    return " ".join(value.split()).replace("|", "\\|").replace("<", "\\<")
+    return visible(" ".join(value.split())).replace("|", "\\|").replace("<", "\\<")
 
 
 def counted(figure: Proportion) -> str:

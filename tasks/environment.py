@@ -85,7 +85,7 @@ def sbom() -> bytes | None:
             check=False,
         )
         if made.returncode:
-            raise Momentary(f"cyclonedx-py failed: {made.stderr.strip()[-500:]}")
+            raise Momentary("cyclonedx-py failed:", log=made.stderr.strip()[-500:])
         return path.read_bytes()
 
 

@@ -10,13 +10,21 @@
 
 64 and 75 are EX_USAGE and EX_TEMPFAIL of BSD's sysexits.h; 99 is the code that Airflow's
 own operators read as "skipped".
+
+What a message tells of names and answers is text of others: it cannot begin a line of its own.
 """
+
+from tasks.lines import visible
 
 
 class PipelineError(Exception):
     """Root of everything the pipeline raises on purpose."""
 
     exit_code = 1
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        """`log`: lines of a log, which stand below the message, each on a line of its own."""
+        super().__init__("\n".join(visible(line) for line in (message, *log.splitlines())))
 
 
 class BadInput(PipelineError):
@@ -25,10 +33,10 @@ class BadInput(PipelineError):
     exit_code = 64
 
     def __init__(self, problem: str, *, expected: str, received: str, do: str) -> None:
-        self.problem, self.expected, self.received, self.do = problem, expected, received, do
-        super().__init__(
-            f"{problem}\n  Expected: {expected}\n  Received: {received}\n  Do:       {do}"
-        )
+        self.problem, self.expected = visible(problem), visible(expected)
+        self.received, self.do = visible(received), visible(do)
+        below = f"  Expected: {self.expected}\n  Received: {self.received}\n  Do:       {self.do}"
+        super().__init__(self.problem, log=below)
 
 
 class NotFound(BadInput):

@@ -1,9 +1,14 @@
-"""Keeping the machine's chatter out of logs that people read."""
+"""Logs that people read: without the machine's chatter, and each message one line."""
 
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+from tasks.errors import PipelineError
+from tasks.lines import visible
 
 CHATTY = {
     "tensorflow": logging.ERROR,  # "retracing" warnings about loading a second model
@@ -20,6 +25,22 @@ def quiet_loggers() -> None:
     """Raise the level of loggers whose lines say nothing to a person."""
     for name, level in CHATTY.items():
         logging.getLogger(name).setLevel(level)
+
+
+class OneLine(logging.Formatter):
+    """Writes each message in one line, whatever the names in it hold; a traceback below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = copy(record)
+        if isinstance(record.args, tuple):
+            shown.args = tuple(_flat(each) for each in record.args)
+        shown.msg, shown.args = visible(shown.getMessage()), None
+        return super().format(shown)
+
+
+def _flat(argument: Any) -> Any:
+    """The lines of our own errors are joined; what others break a line with is made visible."""
+    return " ".join(str(argument).split()) if isinstance(argument, PipelineError) else argument
 
 
 @contextmanager

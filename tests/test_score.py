@@ -242,8 +242,11 @@ def test_a_code_that_is_coarser_than_the_classes_is_refused_by_name_unless_mappe
         ([("HAM10000", "akiec"), ("ISIC 2019", "AK")], "actinic keratosis"),
     ],
 )
-def test_a_diagnosis_is_read_as_ingest_reads_it(told: tuple[Code, ...], label: str | None) -> None:
-    assert meaning(told, {})[0] == label
+def test_a_diagnosis_is_read_as_ingest_reads_it(
+    told: list[tuple[str, str]], label: str | None
+) -> None:
+    codes = tuple(Code(archive, (code,)) for archive, code in told)
+    assert meaning(codes, {})[0] == label
 
 
 def test_what_cannot_be_scored_is_refused_or_named(run: Run, copy: Path, tmp_path: Path) -> None:
