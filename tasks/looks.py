@@ -101,7 +101,7 @@ def enter_look(
     }
 
     def content(chain: Chain) -> dict[str, Any] | None:
-        known = any(entry.content | {"by": by} == look for entry in chain.of("evaluation"))
+        known = any(entry.content == look for entry in chain.of("evaluation"))
         return None if known else look
 
     return append(run, "evaluation", content, also)
