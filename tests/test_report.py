@@ -237,15 +237,16 @@ def _evaluated(run: Run, found: int, missed_image: str) -> Evaluated:
     )
 
 
+EXACT = "Clopper-Pearson, one-sided, by lesion"
+
+
 def _verdict(run: Run, evaluated: Evaluated) -> Verdict:
     """What the gate says of these figures, had it a split to look at."""
     policy = parse_policy(policy_bytes("synthetic"), "synthetic")
     case = Case(
         evaluated=evaluated, leaks=0, same_test_part=True, earlier_evaluations=0, synthetic=True
     )
-    asked = Sensitivity(
-        rule="sensitivity", at_least=0.80, method="Clopper-Pearson, one-sided, by lesion", why="x"
-    )
+    asked = Sensitivity(rule="sensitivity", at_least=0.80, method=EXACT, why="as for patients")
     rules = judge(policy.model_copy(update={"rules": (asked, policy.rules[2])}), case)
     return Verdict(
         decision=decide(rules),
