@@ -1,13 +1,17 @@
 """lines: no text of others begins a line of ours, steers a terminal or turns a line round."""
 
+import io
 import logging
+import re
 import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from tasks.__main__ import _bars
 from tasks.errors import BadInput, Halt, Momentary
 from tasks.lines import visible
 from tasks.quiet import OneLine
@@ -89,3 +93,20 @@ def test_any_other_error_is_one_line(kind: type[Momentary | Halt], name: str) ->
 
 def test_the_lines_of_a_log_stay_lines_below_an_error() -> None:
     assert str(Momentary("It ended.", log="one\ntwo\x1b[2J")) == "It ended.\none\ntwo\\x1b[2J"
+
+
+def test_no_name_steers_a_terminal() -> None:
+    """There a handler of another library writes the lines, above the bars of progress."""
+    written = io.StringIO()
+    before = logging.getLogger().handlers
+    try:
+        with _bars(Console(file=written, force_terminal=True, width=200)):
+            logging.getLogger("tasks.test").warning("Ignored %s.", "a\nERROR passed\x1b[2J\x1b]0;x")
+    finally:
+        logging.getLogger().handlers = before
+
+    assert "Ignored a\\nERROR passed\\x1b[2J\\x1b]0;x." in re.sub(
+        r"\x1b\[[\d;]*m", "", written.getvalue()
+    )
+    assert "\x1b[2J" not in written.getvalue()
+    assert "\x1b]0" not in written.getvalue()
