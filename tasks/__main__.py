@@ -25,7 +25,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from tasks.config import Retraining, parse_config
+from tasks.config import Retraining, parse_config, range_in_words
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.lines import visible
 from tasks.pipeline import PIPELINE, Step, part_named
@@ -358,22 +358,9 @@ def config_command(
         default = escape(json.dumps(field["default"]).replace(", ", ",\n "))
         table.add_row(
             f"[b]{name}[/]\n[cyan]{default}[/]",
-            f"{escape(field['description'])}\n[dim]{escape(_range(field))}[/]",
+            f"{escape(field['description'])}\n[dim]{escape(range_in_words(field))}[/]",
         )
     Console().print(table)
-
-
-def _range(field: dict[str, Any]) -> str:
-    if "items" in field:
-        return "any of " + ", ".join(field["items"]["enum"])
-    if "enum" in field:
-        return " or ".join(field["enum"])
-    if field["type"] == "object":
-        each = field["additionalProperties"]
-        return "names and " + (", ".join(each["enum"]) if "enum" in each else _range(each))
-    low = field.get("minimum", f"above {field.get('exclusiveMinimum')}")
-    high = field.get("maximum", f"below {field.get('exclusiveMaximum')}")
-    return f"{low} to {high}"
 
 
 def main(argv: list[str] | None = None) -> int:

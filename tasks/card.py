@@ -11,11 +11,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from tasks.contracts import Estimate, Proportion, Record
-from tasks.figures import at_least, at_most, percent
+from tasks.curve import in_words
+from tasks.figures import at_least, at_most, down, percent, up
 from tasks.lesions import MELANOMA
 from tasks.lines import visible
 from tasks.policy import parse_policy, policy_bytes
 from tasks.run import code_hash, sha256
+from tasks.serious import serious_of
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -47,6 +49,7 @@ def model_card(run: str, records: dict[str, Record]) -> str:
             ),
             chosen=trained.of(evaluated.recipe),
             config=verdict.provenance.config,
+            serious_of=serious_of,
         )
     )
 
@@ -81,7 +84,12 @@ def _environment(*, autoescape: bool) -> Environment:
         lstrip_blocks=True,
         finalize=None if autoescape else _in_a_line,
     )
-    environment.filters |= {"percent": percent, "counted": counted, "measured": measured}
+    environment.filters |= {
+        "percent": percent,
+        "counted": counted,
+        "measured": measured,
+        "fit_in_words": in_words,
+    }
     return environment
 
 
@@ -108,4 +116,4 @@ def measured(figure: Estimate) -> str:
         return "cannot be measured here"
     if figure.lower is None or figure.upper is None:
         return f"{figure.value:.3f}, no interval: too few lesions"
-    return f"{figure.value:.3f} ({figure.lower:.3f} to {figure.upper:.3f})"
+    return f"{figure.value:.3f} ({down(figure.lower)} to {up(figure.upper)})"

@@ -1,18 +1,22 @@
 """What a delivery changed: the accepted data of this run beside those of the run before."""
 
 import io
+import logging
 from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.contracts import Artifact, Changed, Changes, Finding, Validated
+from tasks.contracts import Artifact, Changed, Changes, Finding, Standing, Validated
 from tasks.errors import BadInput
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import COLUMNS
-from tasks.run import Run, latest_record
+from tasks.run import Run, latest_run, read_record
 from tasks.spreadsheet import read_csv, to_csv
 
 OTHERS = "other_counterparts"  # a column of a quarantine table, for people only
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,14 @@ class Previous:
 
     Attributes:
         run: Its name.
+        standing: As `tasks.contracts.Changes.standing`.
         record: What it committed.
         accepted: The rows that it accepted, without the pictures.
         quarantined: Its quarantine table.
     """
 
     run: str
+    standing: Standing
     record: Validated
     accepted: pd.DataFrame
     quarantined: pd.DataFrame
@@ -38,9 +44,34 @@ class Previous:
         return both.set_index("key")["image_id"].astype("str")
 
 
+# A run that failed, or whose model was refused, must not swallow what is new: whoever decides about
+# the next model compares with the one that they know.
+STANDING: tuple[tuple[str, Standing], ...] = (
+    ("promote", "in use"),
+    ("register", "registered"),
+    ("gate", "judged"),
+    ("validate", "accepted"),
+)
+
+
 def previous_of(run: Run) -> Previous | None:
-    """The run of this store whose data were accepted last; None if there is none to be read."""
-    record = latest_record(run, "validate")
+    """The run whose model is in use, else the one registered last; where none ever was, the run
+    that came to a verdict last, else to its data. None if there is none to be read."""
+    for step, standing in STANDING:
+        name = latest_run(run.store, step)
+        if name is not None and name != run.name:
+            found = _previous(run, name, standing)
+            if found:
+                return found
+    return None
+
+
+def _previous(run: Run, name: str, standing: Standing) -> Previous | None:
+    try:
+        record = read_record(run.store, name, "validate")
+    except BadInput as error:
+        log.warning("What run %s accepted cannot be compared with: %s", name, error.problem)
+        return None
     if not isinstance(record, Validated) or not record.provenance:
         return None
     columns = [name for name in COLUMNS if name != "thumbnail"]
@@ -49,7 +80,7 @@ def previous_of(run: Run) -> Previous | None:
         quarantined = read_quarantine(run, record.quarantine)
     except (BadInput, ValueError):  # gone, or of another version of the program
         return None
-    return Previous(record.provenance.run, record, accepted, quarantined)
+    return Previous(name, standing, record, accepted, quarantined)
 
 
 def read_quarantine(run: Run, artifact: Artifact) -> pd.DataFrame:
@@ -81,6 +112,7 @@ def changes_since(
     new = ids[~ids.index.isin(before.ids.index)]
     return Changes(
         since=before.run,
+        standing=before.standing,
         new_files=len(new),
         new_images=new[~new.isin(before.ids)].nunique(),
         recognized=new[new.isin(before.ids)].nunique(),

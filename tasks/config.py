@@ -4,7 +4,7 @@ The Airflow trigger form, the command line's ``--config`` and the record of each
 made from this one class, so a field added here appears in all three.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -309,3 +309,33 @@ def _suggestion(name: str) -> str:
 
     near = get_close_matches(name, Retraining.model_fields, n=1)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def value_in_words(value: object) -> str:
+    """A value of a field, for a person.
+
+    >>> value_in_words({"melanoma": 0.05}), value_in_words(("baseline", "best")), value_in_words(())
+    ('melanoma: 0.05', 'baseline, best', 'none')
+    """
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {each}" for name, each in value.items()) or "none"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def range_in_words(field: dict[str, Any]) -> str:
+    """What a field may hold, from its part of the JSON schema."""
+    if "items" in field:
+        return "any of " + ", ".join(field["items"]["enum"])
+    if "enum" in field:
+        return " or ".join(field["enum"])
+    if field["type"] == "object":
+        of = ", ".join(field.get("propertyNames", {}).get("enum", ())) or "any name"
+        return f"for each of ({of}): {range_in_words(field['additionalProperties'])}"
+    if field["type"] == "string":
+        longest = f", at most {field['maxLength']} characters" if "maxLength" in field else ""
+        return f"text{longest}" + (f" like {field['pattern']}" if "pattern" in field else "")
+    low = f"{field['minimum']}" if "minimum" in field else f"above {field['exclusiveMinimum']}"
+    high = f"{field['maximum']}" if "maximum" in field else f"below {field['exclusiveMaximum']}"
+    return f"{low} to {high}"

@@ -124,9 +124,15 @@ class Record(Frozen):
         return None
 
 
+# Fields of what records hold that earlier versions did not know, or that later ones leave empty:
+# where they say nothing they are no content, so that an old record keeps its hash.
+ADDED_WITHIN = ("called", "fit")
+
+
 def _placeless(value: Any) -> Any:
     if isinstance(value, dict):
         place = {"key"} if value.keys() == Artifact.model_fields.keys() else set()
+        place |= {name for name in ADDED_WITHIN if value.get(name, "") in (None, "")}
         return {name: _placeless(part) for name, part in value.items() if name not in place}
     return [_placeless(part) for part in value] if isinstance(value, list) else value
 
@@ -236,11 +242,17 @@ class Changed(Frozen):
     now: int
 
 
+# Why a run is the one to compare with.
+Standing = Literal["in use", "registered", "judged", "accepted"]
+
+
 class Changes(Frozen):
     """What is different from the run whose data were accepted before.
 
     Attributes:
         since: That run.
+        standing: Why it is that run: its model is in use, or was registered last; where none ever
+            was, it came to a verdict last, or at least to its data.
         new_files: Files that it did not know.
         new_images: Image ids that it did not know.
         recognized: Image ids of new files that it knew already; the files may hold other pixels.
@@ -256,6 +268,7 @@ class Changes(Frozen):
     """
 
     since: str
+    standing: Standing = "accepted"
     new_files: int
     new_images: int
     recognized: int
@@ -408,6 +421,43 @@ class Epoch(Frozen):
     seconds: float
 
 
+FitKind = Literal[
+    "underfits",
+    "overfits",
+    "overfits mildly",
+    "had not finished learning",
+    "neither over- nor underfits",
+]
+
+
+class Fit(Frozen):
+    """What the curves of a training say, by the rules of `tasks.curve`.
+
+    Attributes:
+        epochs: How many there were.
+        best: The one with the lowest validation loss, from 1.
+        accuracy, val_accuracy: Of the last epoch, 0 to 1.
+        loss, val_loss: Of the last epoch, in nats.
+        lowest_val_loss: Of the best epoch, in nats.
+        prior_loss: Cross-entropy of answering with the class shares alone, in nats.
+    """
+
+    kind: FitKind
+    epochs: int
+    best: int
+    accuracy: float
+    val_accuracy: float
+    loss: float
+    lowest_val_loss: float
+    val_loss: float
+    prior_loss: float
+
+    @property
+    def gap(self) -> float:
+        """Accuracy in training less accuracy in validation, at the last epoch."""
+        return self.accuracy - self.val_accuracy
+
+
 class TrainedRecipe(Frozen):
     """One trained network.
 
@@ -419,7 +469,8 @@ class TrainedRecipe(Frozen):
         temperature: Fitted on validation; above 1, the network was overconfident.
         calibration_error: Expected calibration error on validation before and after; after, of the
             data that the temperature was fitted on, and so somewhat flattering.
-        finding: What the curves say about over- and underfit, by rule.
+        fit: What the curves say about over- and underfit, by rule.
+        finding: The same as a sentence, in records from before it was kept as data.
         mlflow_run: Empty if MLflow did not answer; `register` then makes one.
         computed_on: Keras's backend and the devices of the attempt that ended the training; empty
             in records from before it was kept. No part of the content: an unchanged step reuses a
@@ -435,7 +486,8 @@ class TrainedRecipe(Frozen):
     images: int
     epochs: tuple[Epoch, ...]
     best_epoch: int
-    finding: str
+    fit: Fit | None = None
+    finding: str = ""
     mlflow_run: str
     computed_on: str = ""
 
@@ -575,6 +627,8 @@ class Figures(Frozen):
             several models made the predictions, each with its own.
         sensitivity: Melanoma lesions that are called melanoma, at the threshold.
         specificity: Other lesions that are not.
+        called: Of each class, the lesions that are called melanoma, at the threshold; None in
+            records from before it was kept.
         prevalence: Share of melanomas where the model will be used, as configured.
         ppv: Of the lesions called melanoma, how many are, at that prevalence; None without one.
         auc: Melanoma lesions against all others.
@@ -610,6 +664,7 @@ class Figures(Frozen):
     calibration: Calibration
     within_source: tuple[WithinSource, ...]
     subgroups: tuple[Subgroup, ...]
+    called: dict[Diagnosis, Proportion] | None = None
 
 
 class MissedMelanoma(Frozen):

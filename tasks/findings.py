@@ -6,8 +6,9 @@ are uneven, recall counts more than accuracy) and those that the notebooks could
 
 from typing import Literal, NamedTuple
 
-from tasks.contracts import Balance, Evaluated, Figures, Trained
-from tasks.figures import at_least, percent
+from tasks.contracts import Balance, Evaluated, Figures, FitKind, Trained, TrainedRecipe
+from tasks.curve import in_words
+from tasks.figures import at_least, down, percent, up
 from tasks.lesions import MELANOMA
 
 # A class with more than twice the images of another is uneven enough to steer a network.
@@ -44,13 +45,26 @@ def _fit(trained: Trained | None, evaluated: Evaluated | None) -> Said | None:
     if trained is None:
         return None
     chosen = [each for each in trained.recipes if evaluated and each.recipe == evaluated.recipe]
-    text = (chosen or list(trained.recipes))[0].finding
-    if "neither over" in text:
-        return Said("good", "It fits", text)
-    for word, title in (("overfits", "It overfits"), ("underfits", "It underfits")):
-        if word in text:
-            return Said("warning", title, text)
-    return Said("warning", "It had not finished learning", text)
+    told = (chosen or list(trained.recipes))[0]
+    kind = told.fit.kind if told.fit else _kind_in(told)
+    return Said("good" if kind == FITS else "warning", TITLES[kind], in_words(told))
+
+
+FITS: FitKind = "neither over- nor underfits"
+TITLES: dict[FitKind, str] = {
+    "underfits": "It underfits",
+    "overfits": "It overfits",
+    "overfits mildly": "It overfits mildly",
+    "had not finished learning": "It had not finished learning",
+    FITS: "It fits",
+}
+
+
+def _kind_in(told: TrainedRecipe) -> FitKind:
+    """Records of earlier versions hold a sentence alone, which begins with recipe and kind."""
+    said = told.finding.removeprefix(f"{told.recipe} ")
+    kinds = sorted(TITLES, key=len, reverse=True)  # "overfits mildly" before "overfits"
+    return next((kind for kind in kinds if said.startswith(kind)), "had not finished learning")
 
 
 def _imbalance(balance: Balance | None) -> Said | None:
@@ -108,8 +122,8 @@ def _sources(figures: Figures) -> Said | None:
     best = max(known, key=lambda each: each.melanomas)
     text = (
         f"Among the {best.melanomas} melanomas and {best.nevi} nevi of {best.source} the area "
-        f"under the ROC curve is {best.auc.value:.2f} (95 % interval {best.auc.lower:.2f} to "
-        f"{best.auc.upper:.2f}); 0.5 is chance."
+        f"under the ROC curve is {best.auc.value:.3f} (95 % interval "
+        f"{down(best.auc.lower or 0)} to {up(best.auc.upper or 1)}); 0.5 is chance."
     )
     if (best.auc.lower or 0) <= CHANCE:
         return Said("warning", "It is not shown to tell lesions of one archive apart", text)
@@ -146,7 +160,7 @@ def _worse(figures: Figures) -> Said | None:
         if each.sufficient
         for what, own, of_all in (
             ("melanomas found,", each.sensitivity, figures.sensitivity),
-            ("other lesions left alone,", each.specificity, figures.specificity),
+            ("other lesions not called melanoma,", each.specificity, figures.specificity),
         )
         if own.upper < of_all.lower
     ]

@@ -16,7 +16,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from tasks.changes import Previous
 from tasks.config import Law
 from tasks.contracts import Example, Severity
-from tasks.figures import percent, plural
+from tasks.figures import at_least, at_most, percent, plural
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
 from tasks.standing import Standing
@@ -279,7 +279,7 @@ def _precision(one: pd.DataFrame, two: pd.DataFrame) -> str:
         return "of no pair are both lesions known, so the precision of the search cannot be told"
     return (
         f"of {plural(same.n, 'pair')} whose lesions are known, {same.successes} of one lesion: a "
-        f"precision between {percent(same.lower)} and {percent(same.upper)} (exact 95 % interval)"
+        f"precision between {at_least(same.lower)} and {at_most(same.upper)} (exact 95 % interval)"
         + ("; too few pairs to say more" if same.n < FEWEST_TO_COMPARE else "")
     )
 

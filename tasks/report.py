@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.audit import GALLERY, audit_of
 from tasks.charts import curves, reliability_chart
-from tasks.config import Retraining
+from tasks.config import Retraining, value_in_words
 from tasks.contracts import (
     Balance,
     Evaluated,
@@ -31,14 +31,16 @@ from tasks.contracts import (
     Validated,
     Verdict,
 )
+from tasks.curve import in_words
 from tasks.errors import BadInput, NotFound
 from tasks.evidence import FOLDER, MANIFEST
-from tasks.figures import at_least, at_most, duration, percent, plural
+from tasks.figures import at_least, at_most, down, duration, percent, plural, up
 from tasks.findings import findings
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pictures import missed, samples
 from tasks.pipeline import PIPELINE, Step
 from tasks.run import Run, sha256
+from tasks.serious import serious_of
 from tasks.statistics import lower_bound, upper_bound
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
@@ -114,6 +116,10 @@ def _environment() -> Environment:
         "percent": percent,
         "at_least": at_least,
         "at_most": at_most,
+        "down": down,
+        "up": up,
+        "fit_in_words": in_words,
+        "value": value_in_words,
         "duration": duration,
         "plural": plural,
         "lower_bound": lambda figure: lower_bound(figure.successes, figure.n),
@@ -151,6 +157,7 @@ def render(run: Run, records: Records) -> str:
             config=_config(records),
             defaults=Retraining(),
             melanoma=MELANOMA,
+            serious=serious_of(records.evaluate.figures) if records.evaluate else [],
             asked={rule.name: rule.threshold for rule in records.gate.rules}
             if records.gate
             else {},

@@ -148,8 +148,8 @@ def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
         said.append(
             f"Beside it, {cross.folds}-fold cross-validation, an estimate of the procedure and not "
             f"of this model: of {found.n} melanoma lesions {found.successes} are found "
-            f"({percent(found.estimate)}), of {spared.n} others {spared.successes} are left alone "
-            f"({percent(spared.estimate)})."
+            f"({percent(found.estimate)}), of {spared.n} others {spared.successes} are not called "
+            f"it ({percent(spared.estimate)})."
         )
     return said
 
@@ -542,9 +542,8 @@ def _paired(
     said = (
         f"{name}: of {n} melanomas the challenger found {gained} that the champion missed, and "
         f"missed {lost} that the champion found; with {confident(confidence)} confidence its "
-        f"sensitivity differs by "
-        f"at least {_signed(lower)} and at most {_signed(upper)}, and at least "
-        f"{_signed(-asked.margin)} is asked."
+        f"sensitivity differs by at least {_signed(lower, math.floor)} and at most "
+        f"{_signed(upper, math.ceil)}, and at least {_signed(-asked.margin)} is asked."
     )
     alpha, more = 1 - confidence, None
     if noninferiority_p(gained, lost, n, asked.margin) <= alpha:
@@ -572,9 +571,10 @@ def _paired(
     )
 
 
-def _signed(difference: float) -> str:
-    """A difference of shares in percentage points."""
-    return f"{100 * difference:+.1f}\u00a0points"
+def _signed(difference: float, towards: Callable[[float], float] = round) -> str:
+    """A difference of shares in percentage points; a bound is rounded away from the figure."""
+    tenths = towards(round(1000 * difference, 6))
+    return f"{tenths / 10:+.1f}\u00a0points"
 
 
 def _auc_against_champion(asked: of.AucAgainstChampion, case: Case) -> list[Rule]:

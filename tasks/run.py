@@ -156,15 +156,14 @@ class Run:
         return read_record(self.store, self.name, step)
 
 
-def latest_record(run: Run, step: str) -> Record | None:
-    """The record of a step that any run of this store committed last, or None."""
+def latest_run(store: Store, step: str) -> str | None:
+    """The run of a store that committed a step last, or promoted its model last; None if none."""
     try:
-        name = json.loads(run.store.read(_latest_key(step)))["run"]
-        return read_record(run.store, str(name), step)
+        return str(json.loads(store.read(latest_key(step)))["run"])
     except NotFound:
         return None
     except (BadInput, ValueError, KeyError, TypeError) as error:
-        log.warning("The latest record of %s cannot be used: %s", step, error)
+        log.warning("Which run came to %s last cannot be told: %s", step, error)
         return None
 
 
@@ -362,7 +361,7 @@ def _commit(step: Step, run: Run, record: Record, inputs: dict[str, Record]) -> 
         return winner
     _sweep(step, run)
     if not step.part:
-        run.store.replace(_latest_key(step.name), json.dumps({"run": run.name}).encode())
+        run.store.replace(latest_key(step.name), json.dumps({"run": run.name}).encode())
     if step.reusable and record.provenance and not record.provenance.reused_from:
         key = _reuse_key(step, record.provenance.fingerprint)
         note = {"run": run.name, "etags": _etags(run, tuple(artifacts_of(record)))}
@@ -411,7 +410,7 @@ def _check_same_work(run: Run, step: Step, committed: Record, inputs: dict[str, 
 # Reuse ------------------------------------------------------------------------------------------
 
 
-def _latest_key(step: str) -> str:
+def latest_key(step: str) -> str:
     return f"shared/latest/{step}.json"
 
 

@@ -104,6 +104,7 @@ def figures(
         calibration=_calibration(lesions, melanoma, confidence),
         within_source=_within_source(lesions, confidence),
         subgroups=_subgroups(lesions, called),
+        called={name: _hits(called, truth == name) for name in classes},
     )
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tasks.contracts import Epoch, TrainedRecipe
+from tasks.curve import in_words
 from tasks.errors import Momentary
 from tasks.registry import experiment_id, mlflow_client
 from tasks.run import Run, sha256
@@ -81,7 +82,7 @@ class Diary:
         self._send(trained.epochs)
         facts = {
             "model_sha256": trained.model.sha256,
-            "finding": trained.finding,
+            "finding": in_words(trained),
             "computed_on": trained.computed_on,
             "best_epoch": str(trained.best_epoch),
         }

@@ -29,10 +29,12 @@ from tasks.comparison import COLUMN, compared
 from tasks.config import Retraining
 from tasks.contracts import (
     Evaluated,
+    Figures,
     Frozen,
     Ingested,
     Oversampled,
     Record,
+    Rule,
     Split,
     Trained,
     Validated,
@@ -46,7 +48,7 @@ from tasks.ledger import RECORDING
 from tasks.lesions import MELANOMA, source_from
 from tasks.looks import hash_of_test_part, settled_of
 from tasks.policy import Policy, parse_policy
-from tasks.rules import Case, decide, judge, reason_of, warnings_of
+from tasks.rules import Case, decide, judge, reason_of, told, warnings_of
 from tasks.run import sha256
 from tasks.scoring import by_lesion, figures
 from tasks.sides import SIDES, flaw_in, register_of
@@ -318,7 +320,7 @@ def _the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
     config = evaluated.provenance.config if evaluated.provenance else None
     assert config  # checked with the records
     again = figures(predictions, evaluated.classes, evaluated.threshold, config.prevalence)
-    difference = first_difference(evaluated.figures, again)
+    difference = first_difference(evaluated.figures, _as_known(again, evaluated.figures))
     if difference:
         raise _flaw("a figure does not follow from the predictions", *difference)
     lesions = by_lesion(predictions, evaluated.classes)
@@ -329,6 +331,11 @@ def _the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
         set(low["image_ids"]),
     )
     return f"all figures follow from {len(predictions)} predictions, made anew"
+
+
+def _as_known(again: Figures, told: Figures) -> Figures:
+    """Figures made again, without what the version that told them did not keep."""
+    return again if told.called is not None else again.model_copy(update={"called": None})
 
 
 def _the_comparison_follows_from_the_predictions(bundle: Bundle) -> str:
@@ -407,7 +414,8 @@ def _the_cross_estimate_follows_from_its_predictions(bundle: Bundle) -> str:
     bars = tuple((n + 1, bar) for n, bar in enumerate(cross.thresholds))
     found = tuple(sorted(set(zip(predictions["fold"], predictions["threshold"], strict=True))))
     difference = first_difference(bars, found) or first_difference(
-        cross.figures, figures(predictions, evaluated.classes, None, config.prevalence)
+        cross.figures,
+        _as_known(figures(predictions, evaluated.classes, None, config.prevalence), cross.figures),
     )
     if difference:
         raise _flaw("cross-validation does not follow from its predictions", *difference)
@@ -424,7 +432,7 @@ def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
     cases = _cases(bundle, policy, evaluated, verdict, parts)
     case, rules = cases[0], judge(policy, *cases)
     for ours, theirs in zip(verdict.rules, rules, strict=False):
-        difference = first_difference(ours, theirs)
+        difference = first_difference(_in_figures(bundle, ours), _in_figures(bundle, theirs))
         if difference:
             raise _flaw(f"the rule {ours.name} is judged otherwise", *difference)
     if len(rules) != len(verdict.rules) or decide(rules) != verdict.decision:
@@ -435,11 +443,19 @@ def _the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
         )
     counted = "earlier_evaluations", "looks", "departed", "superseded"
     said = (verdict.reason, verdict.warnings, *(getattr(verdict, name) for name in counted))
-    again = (reason_of(rules, evaluated), warnings_of(policy, case))
+    again: tuple[Any, ...] = (reason_of(rules, evaluated), warnings_of(policy, case))
+    if bundle.manifest.format == FIRST:  # some of its words are others now
+        words = told(verdict.rules)
+        said, again = (verdict.reason[: len(words)], *said[1:]), (words, *again[1:])
     difference = first_difference(said, (*again, *(getattr(case, name) for name in counted)))
     if difference:
         raise _flaw("the verdict is told otherwise than it was reached", *difference)
     return f"the verdict, {verdict.decision}, follows from the figures and the policy"
+
+
+def _in_figures(bundle: Bundle, rule: Rule) -> Rule:
+    """A rule, without the words if an earlier version chose them."""
+    return rule.model_copy(update={"reason": ""}) if bundle.manifest.format == FIRST else rule
 
 
 def _cases(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
-from tasks.config import Retraining, parse_config
+from tasks.config import Retraining, parse_config, range_in_words, value_in_words
 from tasks.errors import BadInput, Momentary
 from tasks.pipeline import PIPELINE
 from tasks.storage import open_store
@@ -185,3 +185,33 @@ def test_a_store_on_s3_without_mlflow_is_refused_before_any_work(
 def test_config_lists_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["properties"]) == set(Retraining.model_fields)
+
+
+def test_config_says_each_range_and_default_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config"]) == 0
+    said = capsys.readouterr().out
+    assert "None" not in said
+    assert "0.05" in said  # the default prevalence
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"melanoma": 0.05}, "melanoma: 0.05"),
+        ({"bkl": "pigmented benign keratosis"}, "bkl: pigmented benign keratosis"),
+        (("baseline", "best"), "baseline, best"),
+        ({}, "none"),
+        ((), "none"),
+        (0.1, "0.1"),
+    ],
+)
+def test_a_value_is_told_whole(value: object, words: str) -> None:
+    """A mapping is more than its names."""
+    assert value_in_words(value) == words
+
+
+def test_a_range_that_excludes_its_ends_says_so() -> None:
+    fields = Retraining.model_json_schema()["properties"]
+    assert range_in_words(fields["best_learning_rate"]) == "above 0 to 1"
+    assert range_in_words(fields["epochs"]) == "1 to 500"
+    assert range_in_words(fields["prevalence"]).endswith("above 0 to below 1")

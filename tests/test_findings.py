@@ -3,9 +3,21 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
 
-from tasks.contracts import Balance, Estimate, Figures, Subgroup
+from tasks.contracts import (
+    Artifact,
+    Balance,
+    Epoch,
+    Estimate,
+    Figures,
+    Subgroup,
+    Trained,
+    TrainedRecipe,
+)
+from tasks.curve import fit_of
 from tasks.findings import Said, findings
 from tasks.statistics import proportion
 
@@ -79,3 +91,70 @@ def test_a_subgroup_that_does_worse_beyond_chance_is_named() -> None:
 
 def test_what_is_not_known_is_not_told() -> None:
     assert findings(None, None, None) == []
+
+
+def epoch(loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> Epoch:
+    return Epoch(
+        loss=loss,
+        accuracy=accuracy,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        val_balanced_accuracy=0.5,
+        seconds=1.0,
+    )
+
+
+def trained(*epochs: Epoch, best: int, finding: str = "") -> Trained:
+    fit = None if finding else fit_of(epochs, best, 2.0)
+    nothing = Artifact(key="k", sha256="0" * 64, size_bytes=0)
+    recipe = TrainedRecipe(
+        recipe="best",
+        model=nothing,
+        parameters=1,
+        images=1,
+        epochs=epochs,
+        best_epoch=best,
+        fit=fit,
+        finding=finding,
+        mlflow_run="",
+    )
+    return Trained(classes=("melanoma", "nevus"), recipes=(recipe,))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best", "title"),
+    [
+        ([epoch(1.9, 0.3, 1.9, 0.3)], 1, "It underfits"),
+        ([epoch(1, 0.6, 1.0, 0.6), epoch(0.1, 0.99, 1.5, 0.6)], 1, "It overfits"),
+        ([epoch(1, 0.6, 1.0, 0.6), epoch(0.1, 0.99, 1.05, 0.6)], 1, "It overfits mildly"),
+        ([epoch(1, 0.6, 1.0, 0.6), epoch(0.9, 0.65, 0.9, 0.6)], 2, "It had not finished learning"),
+        ([epoch(1, 0.6, 1.0, 0.6), epoch(0.9, 0.65, 1.05, 0.6)], 1, "It fits"),
+    ],
+)
+def test_the_title_comes_from_the_finding_and_not_from_its_words(
+    epochs: list[Epoch], best: int, title: str
+) -> None:
+    said = findings(None, trained(*epochs, best=best), None)[0]
+    assert said.title == title
+    assert said.tone == ("good" if title == "It fits" else "warning")
+
+
+@given(st.floats(0.2, 3.0), st.floats(0.2, 3.0), st.floats(0, 1), st.floats(0, 1))
+def test_no_sentence_contradicts_its_figures(
+    lowest: float, last: float, accuracy: float, val_accuracy: float
+) -> None:
+    """ "Validation loss has not risen" never stands beside figures that say it rose."""
+    epochs = (epoch(1, 0.5, lowest, 0.5), epoch(0.3, accuracy, max(lowest, last), val_accuracy))
+    text = findings(None, trained(*epochs, best=1), None)[0].text
+    if "has not risen" in text:
+        assert f"({lowest:.3f}) and ends at {lowest:.3f}" in text
+    if "has risen by" in text:
+        assert last > lowest
+
+
+def test_a_sentence_of_an_earlier_version_keeps_its_title() -> None:
+    for kind, title in (("overfits mildly", "It overfits mildly"), ("overfits", "It overfits")):
+        old = trained(
+            epoch(1, 1, 1, 1), best=1, finding=f"best {kind}: after 3 epochs it underfits"
+        )
+        assert findings(None, old, None)[0].title == title

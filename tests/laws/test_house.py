@@ -361,3 +361,43 @@ def test_of_several_processes_one_gets_all_tests_that_share_an_engine() -> None:
         assert dealt_as(f"{file}::test_a[1]") == "real"
     assert dealt_as("tests/test_a.py::test_b") == dealt_as("tests/test_a.py::test_c[x::y]")
     assert dealt_as("tests/test_a.py::test_b") != dealt_as("tests/test_b.py::test_b")
+
+
+# What is said -----------------------------------------------------------------------------------
+
+# A bound that is rounded to the nearest claims more than it holds: 79.96 % becomes 80.0 %.
+NEAREST = re.compile(
+    r"""\.(?:lower|upper)\s*(?::[+.]|\)?\s*\|\s*(?:percent|round))  # {x.lower:.1%}, {{ x.lower | percent }}
+    |format\(\s*[\w.]+\.(?:lower|upper)\b  # "%.3f" | format(x.lower)
+    |percent\(\s*[\w.]+\.(?:lower|upper)\b  # percent(x.lower)
+    """,
+    re.VERBOSE,
+)
+
+
+def test_no_page_log_or_message_rounds_a_bound_to_the_nearest() -> None:
+    pages = [ROOT / "tasks" / "pages", ROOT / "tasks", ROOT / "dags", ROOT / "demo"]
+    files = [path for folder in pages for path in folder.glob("*") if path.suffix in (".py", ".j2")]
+    found = [
+        f"{path.name}:{number}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if NEAREST.search(line)
+    ]
+
+    assert len(files) > 80
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'f"{found.lower:.1%} to {found.upper:.1%}"',
+        '{{ "%.3f" | format(figure.lower) }}',
+        "{{ each.upper | percent(1) }}",
+        "percent(same.upper)",
+    ],
+)
+def test_that_law_sees_each_way_to_round_a_bound(line: str) -> None:
+    assert NEAREST.search(line)
+    assert not NEAREST.search(line.replace("lower", "value").replace("upper", "value"))

@@ -1,0 +1,82 @@
+"""What the curves of a training say about over- and underfit, by rule, and in words."""
+
+from tasks.contracts import Epoch, Fit, FitKind, TrainedRecipe
+from tasks.figures import percent, plural
+
+# A gap of 0.10 in accuracy is what the public notebooks call overfitting; a loss that has risen by
+# a tenth of itself is beyond the noise between two epochs.
+ACCURACY_GAP = 0.10
+LOSS_RISE = 1.10
+# A network that explains less than a quarter of the training part's entropy has not learned it.
+EXPLAINED = 0.25
+
+
+def fit_of(epochs: tuple[Epoch, ...], best: int, prior_loss: float) -> Fit:
+    """What the curves say.
+
+    Args:
+        epochs: At least one.
+        best: The epoch of lowest validation loss, from 1.
+        prior_loss: Cross-entropy, in nats, of answering with the class shares.
+    """
+    last, kept = epochs[-1], epochs[best - 1]
+    gap = last.accuracy - last.val_accuracy
+    rose = last.val_loss > LOSS_RISE * kept.val_loss
+    if last.loss > (1 - EXPLAINED) * prior_loss:
+        kind: FitKind = "underfits"
+    elif gap > ACCURACY_GAP:
+        kind = "overfits" if rose else "overfits mildly"
+    elif best == len(epochs):
+        kind = "had not finished learning"
+    else:
+        kind = "neither over- nor underfits"
+    return Fit(
+        kind=kind,
+        epochs=len(epochs),
+        best=best,
+        accuracy=last.accuracy,
+        val_accuracy=last.val_accuracy,
+        loss=last.loss,
+        lowest_val_loss=kept.val_loss,
+        val_loss=last.val_loss,
+        prior_loss=prior_loss,
+    )
+
+
+def in_words(trained: TrainedRecipe) -> str:
+    """The finding as a person reads it. Records of earlier versions hold the sentence alone."""
+    fit = trained.fit
+    if fit is None:
+        return trained.finding
+    said = (
+        f"{trained.recipe} {fit.kind}: after {plural(fit.epochs, 'epoch')} accuracy is "
+        f"{percent(fit.accuracy)} in training and {percent(fit.val_accuracy)} in validation; "
+        f"validation loss is lowest at epoch {fit.best} ({fit.lowest_val_loss:.3f}) and ends at "
+        f"{fit.val_loss:.3f}"
+    )
+    if fit.kind == "underfits":
+        return (
+            f"{said}. Its training loss of {fit.loss:.3f} is not far below the "
+            f"{fit.prior_loss:.3f} of answering with the class shares alone."
+        )
+    if fit.kind == "overfits":
+        return (
+            f"{said}. It goes on learning the training images by heart; the weights of epoch "
+            f"{fit.best} are kept."
+        )
+    if fit.kind == "overfits mildly":
+        return f"{said}. The gap in accuracy is {percent(fit.gap)}; {_risen(fit)}."
+    if fit.kind == "had not finished learning":
+        return f"{said}: its last epoch is its best."
+    return f"{said}."
+
+
+def _risen(fit: Fit) -> str:
+    """What validation loss did after its lowest."""
+    rise = fit.val_loss / fit.lowest_val_loss - 1 if fit.lowest_val_loss else 0.0
+    if fit.best == fit.epochs or rise <= 0:
+        return "validation loss has not risen"
+    return (
+        f"validation loss has risen by {percent(rise, 1)} since its lowest, less than the "
+        f"{percent(LOSS_RISE - 1)} that count as overfitting"
+    )
