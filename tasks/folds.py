@@ -78,7 +78,7 @@ def _checkpoints(run: Run, work: str) -> Checkpoints:
 def _tell(recipe: Recipe, found: Figures) -> None:
     log.info(
         "Cross-validation of %s, an estimate of the procedure: of %d melanoma lesions %d found, of "
-        "%d other lesions %d left alone.",
+        "%d other lesions %d not called melanoma.",
         recipe, found.sensitivity.n, found.sensitivity.successes,
         found.specificity.n, found.specificity.successes,
     )  # fmt: skip

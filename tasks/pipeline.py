@@ -147,7 +147,7 @@ PIPELINE: tuple[Step, ...] = (
         needs=("split", "train", "oversample"),
         gives=contracts.Evaluated,
         config=(
-            *("recipes", "target_sensitivity", "prevalence", "evaluation", "folds"),
+            *("recipes", "target_sensitivity", "prevalence", "evaluation", "folds", "test_part"),
             *READ_BY_TRAINING,
         ),
         libraries=("keras", "scikit-learn", "scipy"),
@@ -164,8 +164,8 @@ PIPELINE: tuple[Step, ...] = (
         "evidence.",
         needs=("split", "evaluate"),
         gives=contracts.Verdict,
-        config=("policy",),
-        libraries=("scipy",),
+        config=("policy", "prevalence", "test_part"),
+        libraries=("scikit-learn", "scipy"),
         outside=("policy", "ledger"),
     ),
     Step(

@@ -1,5 +1,6 @@
 """changes: what a second delivery changed is told, and a run that nothing preceded says so."""
 
+import json
 import re
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from tasks.contracts import Changes, Validated
 from tasks.data_docs import index_of, self_contained
 from tasks.laws import Evidence, distribution_shift
 from tasks.report import report
-from tasks.run import Run
-from tasks.storage import open_store
+from tasks.run import Run, latest_key
+from tasks.storage import Store, open_store
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +209,7 @@ def shifts(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
         unmatched=(0, ()),
         classes=(),
         minimum_groups=2,
-        previous=Previous("before", record, old, nothing),
+        previous=Previous("before", "accepted", record, old, nothing),
     )
     return [each.split(" ")[0] for each in distribution_shift(evidence).counted]
 
@@ -246,3 +247,43 @@ def test_too_few_new_lesions_are_not_compared() -> None:
     assert "label" in shifts(old, population(rng, 60, melanoma=0.9))
     many = population(rng, 60, melanoma=0.9).assign(lesion_id="one")
     assert shifts(old, many) == []  # 60 images of one lesion are one
+
+
+# The run to compare with ------------------------------------------------------------------------
+
+
+def committed(store: Store, step: str, run: str) -> None:
+    """The mark that a step, or a promotion, leaves in the store."""
+    store.replace(latest_key(step), json.dumps({"run": run}).encode())
+
+
+@pytest.mark.parametrize(
+    ("marks", "since", "standing"),
+    [
+        ({}, "third", "accepted"),
+        ({"gate": "second"}, "second", "judged"),
+        ({"gate": "third", "register": "second"}, "second", "registered"),
+        ({"gate": "third", "register": "second", "promote": "first"}, "first", "in use"),
+        ({"register": "second", "promote": "gone"}, "second", "registered"),
+    ],
+)
+def test_a_failed_run_does_not_swallow_what_is_new(
+    tmp_path: Path, marks: dict[str, str], since: str, standing: str
+) -> None:
+    store = open_store(str(tmp_path))
+    put_lesions(store, "melanoma", range(100, 106))
+    put_lesions(store, "nevus", range(200, 206))
+    for name in ("first", "second", "third"):  # the last of them fails after validate, say
+        do(run_of(store, name), "ingest", "validate")
+    for step, run in marks.items():
+        committed(store, step, run)
+    put_lesions(store, "nevus", range(206, 208))
+    changes = changes_of_new(store)
+    assert (changes.since, changes.standing) == (since, standing)
+    assert changes.new_files == 2
+
+
+def changes_of_new(store: Store) -> Changes:
+    run = run_of(store, "fourth")
+    do(run, "ingest", "validate")
+    return changes_of(run)
