@@ -75,8 +75,11 @@ def test_a_traceback_still_stands_below_its_message() -> None:
 def test_an_error_has_its_own_four_lines_whatever_it_tells(
     problem: str, expected: str, received: str, do: str
 ) -> None:
-    lines = str(BadInput(problem, expected=expected, received=received, do=do)).split("\n")
+    error = BadInput(problem, expected=expected, received=received, do=do)
+    lines = str(error).split("\n")
 
+    for part in (error.problem, error.expected, error.received, error.do):
+        assert part == visible(part)
     assert len(lines) == 4
     for line, beginning in zip(
         lines[1:], ("  Expected: ", "  Received: ", "  Do:       "), strict=True

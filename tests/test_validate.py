@@ -427,3 +427,22 @@ def test_the_precision_of_the_search_is_told_with_its_interval_and_no_more(
     said = remark(record, "near_duplicate").replace("\xa0", " ")
     assert all(each in said for each in words), said
     assert ("two labels" in said) == (len(set(labels)) == 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "quarantined"),
+    [("sex", "lesion_id", 0), ("lesion_id", "L9", 1), ("patient_id", "sex", 1)],
+)
+def test_only_a_doubt_about_lesion_or_patient_quarantines_whatever_its_words_are(
+    shelf: Store, column: str, said: str, quarantined: int
+) -> None:
+    for table, value in (("a", "first"), ("b", said)):
+        shelf.create(
+            f"raw/{table}.csv", f"image_id,{column},age\nISIC_0000100,{value},5\n".encode()
+        )
+    validated = do(run_of(shelf), "ingest", "validate")
+    found = {finding.law: finding for finding in validated.findings}["contradictory_metadata"]
+
+    assert found.count == 1
+    assert f"{column} first or {said}" in found.remark
+    assert validated.quarantined == quarantined
