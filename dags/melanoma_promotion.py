@@ -1,5 +1,6 @@
 """A challenger was registered: a person reads the evidence and decides, then the alias moves."""
 
+import shlex
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from dags.runners import runner
 from tasks.contracts import Evaluated, Proportion, Registered, Rule, Verdict
+from tasks.markdown import code, plain
 from tasks.storage import open_store
 
 CHALLENGER_REGISTERED = Asset("challenger_registered")
 TIME_TO_DECIDE = timedelta(days=7)
+VERIFY = ("python", "-m", "tasks", "verify", "--evidence")
 
 ABOUT = """
 Puts a registered model, the **challenger**, before a person, and makes it the **champion** if the
@@ -49,6 +52,8 @@ def challenger(context: Context) -> str:
 def evidence(run: str) -> str:
     """What a person should know before deciding, in Markdown.
 
+    Names and tables of a delivery are hostile input: whatever they hold is text on this page.
+
     Args:
         run: Address of a run, ``STORE/runs/NAME``.
     """
@@ -60,10 +65,11 @@ def evidence(run: str) -> str:
     assert isinstance(verdict, Verdict)
     figures = evaluated.figures
     missed = ", ".join(" ".join(each.image_ids) for each in evaluated.missed)
+    policy = verdict.policy
     return "\n".join(
         [
-            f"**Model** {registered.name}, version {registered.version}; "
-            f"recipe *{evaluated.recipe}*, threshold {evaluated.threshold:.3f}",
+            f"**Model** {plain(registered.name)}, version {registered.version}; "
+            f"recipe {plain(evaluated.recipe)}, threshold {evaluated.threshold:.3f}",
             "",
             "| on the frozen test part | found | of | 95 % interval |",
             "|---|---|---|---|",
@@ -71,21 +77,21 @@ def evidence(run: str) -> str:
             f"| Specificity (lesions) | {_row(figures.specificity)} |",
             f"| Accuracy (lesions) | {_row(figures.accuracy)} |",
             "",
-            f"**Gate: {verdict.decision}.** Policy {verdict.policy.name}, version "
-            f"{verdict.policy.version}. {verdict.reason}",
+            f"**Gate: {verdict.decision}.** Policy {plain(policy.name)}, version "
+            f"{policy.version}. {plain(verdict.reason)}",
             "",
-            *(f"- {_sentence(rule)}" for rule in verdict.rules),
+            *(f"- {plain(_sentence(rule))}" for rule in verdict.rules),
             "",
-            *(f"**Warning.** {warning}" for warning in verdict.warnings),
+            *(f"**Warning.** {plain(warning)}" for warning in verdict.warnings),
             "",
-            f"Missed melanomas: {missed or 'none'}.",
+            f"Missed melanomas: {plain(missed) or 'none'}.",
             *_against_champion(evaluated),
             "",
-            f"Report: `{run}/report.html`",
+            f"Report: {code(f'{run}/report.html')}",
             "",
-            f"Evidence: `{run}/evidence`, manifest SHA-256 `{registered.evidence.sha256}`. It is "
-            "verified before anything is promoted; to do so now: "
-            f"`python -m tasks verify --evidence {run}/evidence`",
+            f"Evidence: {code(f'{run}/evidence')}, manifest SHA-256 "
+            f"{code(registered.evidence.sha256)}. It is verified before anything is promoted; "
+            f"to do so now: {code(shlex.join([*VERIFY, f'{run}/evidence']))}",
         ]
     )
 
@@ -115,7 +121,7 @@ def _against_champion(evaluated: Evaluated) -> list[str]:
     champion = evaluated.champion
     if champion is None or champion.comparison is None:
         return []
-    lost = ", ".join(champion.comparison.lost) or "none"
+    lost = plain(", ".join(champion.comparison.lost)) or "none"
     return ["", f"Found by the champion (version {champion.version}) and missed here: {lost}."]
 
 

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from tasks.contracts import Estimate, Proportion, Record
 from tasks.figures import at_least, at_most, percent
 from tasks.lesions import MELANOMA
+from tasks.markdown import plain
 from tasks.policy import parse_policy, policy_bytes
 from tasks.run import code_hash, sha256
 
@@ -86,9 +87,7 @@ def _environment(*, autoescape: bool) -> Environment:
 
 def _in_a_line(value: Any) -> Any:
     """Text of a delivery must not end a table's cell or row, nor begin a tag."""
-    if not isinstance(value, str):
-        return value
-    return " ".join(value.split()).replace("|", "\\|").replace("<", "\\<")
+    return plain(value) if isinstance(value, str) else value
 
 
 def counted(figure: Proportion) -> str:
