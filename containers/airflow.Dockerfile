@@ -29,6 +29,7 @@ ENV PATH=/libraries/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     AIRFLOW_HOME=/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/app/dags \
+    AIRFLOW__CORE__MAX_TEMPLATED_FIELD_LENGTH=65536 \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
 COPY --from=installer /libraries /libraries
 COPY --from=code /app /app

@@ -13,29 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.docker.hooks.docker import DockerHook
-from airflow.providers.docker.operators.docker import DockerOperator, fetch_logs
+from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import DeviceRequest, LogConfig, Mount
 
-from dags import credentials
+from dags import credentials, mounts
+from dags.command_line import command_line
+from dags.levels import lines_of, relay
 from dags.runners import SECONDS_TO_END, judge
+from tasks.pipeline import row_of
 
 # What a container is for, and whose it is. A retry and `make stop` find what was left by these.
 WORK = "melanoma-retraining.work"
 OWNER = "melanoma-retraining.airflow"
 
 # The only variables of a worker that its containers see. None holds a secret.
-PASSED_ON = (
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_REGION",
-    "MLFLOW_TRACKING_URI",
-)
+PASSED_ON = ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_REGION")
+# And of those that speak with MLflow.
+PASSED_ON_OF_MLFLOW = ("MLFLOW_TRACKING_URI",)
 # What a registry says that it will say again.
 LASTING = "(?i)manifest unknown|unauthorized|no basic auth credentials"
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
+SCRATCH = f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"
+PROCESSES = 1024
 # On the engine's disk, and gone with the container. Everybody may write to this folder of the
 # images, and a new volume takes that over from it.
 SPOOL = "/var/tmp"
@@ -44,11 +46,14 @@ SPOOL = "/var/tmp"
 class Container(DockerOperator):
     """Runs ``python -m tasks`` with an argv, without a shell; its output becomes the task's log.
 
-    Exit codes mean what they mean for `dags.runners.Process`. The container can write to the store,
-    to a scratch of SCRATCH_MB in memory, and, if it spools, to the engine's disk as far as that
-    goes. It runs as the owner of the store's directory or of the file with the credentials.
+    Exit codes mean what they mean for `dags.runners.Process`. The container can write to what of
+    the store the row of its step says, to a scratch of SCRATCH_MB in memory, and, if it spools, to
+    the engine's disk as far as that goes. It runs as the owner of the store's directory or of the
+    file with the credentials.
 
     Args:
+        step: Name of the row in `tasks.pipeline` that says what it may write, and whether it knows
+            MLflow. Without one it writes to nothing of the store and does not.
         memory_mb: Most memory, in MiB; there is no swap beyond it.
         cores: Most processor cores; all that the engine has, if those are fewer.
         spools: Whether its temporary files may need the room of a disk.
@@ -56,9 +61,13 @@ class Container(DockerOperator):
         part: The part that a mapped task does, for the templates of its command.
         registry: Id of the Airflow connection with which to log in where an image must be pulled;
             empty to pull without.
+
+    Attributes:
+        command_line: What to type to do the same by hand, once the templates are rendered.
     """
 
-    template_fields: Sequence[str] = ("command",)
+    # What Airflow shows. What runs is the command, without a shell.
+    template_fields: Sequence[str] = ("command_line",)
     template_ext: Sequence[str] = ()  # an argument that ends in ".sh" is no file to read
 
     def __init__(
@@ -66,6 +75,7 @@ class Container(DockerOperator):
         *,
         memory_mb: int,
         cores: int,
+        step: str = "",
         spools: bool = False,
         gpus: str = "",
         part: str = "",
@@ -74,7 +84,13 @@ class Container(DockerOperator):
     ) -> None:
         super().__init__(auto_remove="force", mount_tmp_dir=False, **settings)
         self.memory_mb, self.cores, self.spools, self.gpus = memory_mb, cores, spools, gpus
-        self.part, self.registry = part, registry
+        self.part, self.registry, self.command_line = part, registry, ""
+        self.row = row_of(step) if step else None
+
+    def _do_render_template_fields(self, parent: Any, fields: Any, *settings: Any) -> None:
+        super()._do_render_template_fields(parent, ("command",), *settings)
+        with suppress(AirflowFailException):  # there is no store: `execute` says so
+            self.command_line = self._by_hand()
 
     def execute(self, context: Context) -> None:
         try:
@@ -96,7 +112,7 @@ class Container(DockerOperator):
         self._remove_what_was_left()
         name = ""
         try:
-            with credentials.mounts(*self._needs()) as secrets:
+            with credentials.mounts(self._step, *self._needs()) as secrets:
                 self.container = self._create(digest, secrets)
                 name = self.container["Id"]
                 try:
@@ -105,12 +121,12 @@ class Container(DockerOperator):
                     raise self._not_started(error) from error
             self.log.info("Container %s of image %s", name[:12], digest)
             # From the engine's log, not attached: of a short container that would miss lines.
-            lines = fetch_logs(self.cli.logs(name, stream=True, follow=True), self.log)
+            last_line = relay(lines_of(self.cli.logs(name, stream=True, follow=True)), self.log)
             exit_code = int(self.cli.wait(name)["StatusCode"])
             if exit_code and self.cli.inspect_container(name)["State"]["OOMKilled"]:
                 raise AirflowException(self._out_of_memory())
             # A shell counts a signal from 128 up, a process of ours from 0 down.
-            return (128 - exit_code if exit_code > 128 else exit_code), lines[-1] if lines else ""
+            return (128 - exit_code if exit_code > 128 else exit_code), last_line
         finally:
             if name:
                 self._remove(name)
@@ -127,10 +143,10 @@ class Container(DockerOperator):
     # The container -------------------------------------------------------------------------------
 
     def _create(self, digest: str, secrets: list[Mount]) -> Any:
-        user, mounts, environment = self._place()
+        user, seen, environment = self._place()
+        own = mounts.made(seen) if seen else []
         if self.spools:
-            mounts.append(Mount(SPOOL, None, type="volume"))
-            environment["TMPDIR"] = SPOOL
+            own.append(Mount(SPOOL, None, type="volume"))
         return self.cli.create_container(
             image=self.image,
             command=self.command,
@@ -139,44 +155,72 @@ class Container(DockerOperator):
             environment=environment | {"IMAGE_DIGEST": digest},
             labels={WORK: self._work, OWNER: os.environ.get("AIRFLOW_HOME", "")},
             host_config=self.cli.create_host_config(
-                mounts=[*mounts, *secrets],
+                mounts=[*own, *secrets],
                 network_mode=self.network_mode,
                 read_only=True,
-                tmpfs={"/tmp": f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"},
+                tmpfs={"/tmp": SCRATCH},
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
                 mem_limit=f"{self.memory_mb}m",
                 memswap_limit=f"{self.memory_mb}m",
                 nano_cpus=int(1e9 * min(self.cores, self.cli.info()["NCPU"])),
-                pids_limit=1024,
+                pids_limit=PROCESSES,
                 device_requests=self._gpu_request(),
                 log_config=LogConfig(config={"max-size": "50m", "max-file": "2"}),
             ),
         )
 
-    def _place(self) -> tuple[str | None, list[Mount], dict[str, str]]:
-        """The user, what is mounted, and the environment, all from where the store is."""
-        environment = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
-        store = self._run_address.rpartition("/runs/")[0].removeprefix("file://")
+    def _place(self) -> tuple[str | None, dict[Path, bool], dict[str, str]]:
+        """The user, what it sees of a store in a directory, and the environment."""
+        passed = (*PASSED_ON, *(PASSED_ON_OF_MLFLOW if self.row and self.row.mlflow else ()))
+        environment = {name: os.environ[name] for name in passed if os.environ.get(name)}
+        if self.spools:
+            environment["TMPDIR"] = SPOOL
+        store, _, run = self._run_address.removeprefix("file://").rpartition("/runs/")
         if not store.startswith("s3://"):
-            # What was delivered is never written: it is mounted once more, read-only.
-            parts = [(store, False), (f"{store}/raw", True)]
-            mounts = [
-                Mount(part, part, type="bind", read_only=locked)
-                for part, locked in parts
-                if Path(part).is_dir()
-            ]
-            return _owner(store), mounts, environment
-        file = credentials.secret_file(credentials.STORE)
-        if file or os.environ.get(credentials.STORE.connection):
+            return _owner(store), mounts.places(Path(store), run, self.row), environment
+        file = credentials.secret_file(credentials.STORE, self._step)
+        if file or credentials.connection_of(credentials.STORE, self._step):
             environment["AWS_SHARED_CREDENTIALS_FILE"] = credentials.STORE.path
         # What comes from a connection, the user of the image can read.
-        return _owner(file) if file else None, [], environment
+        return _owner(file) if file else None, {}, environment
 
     def _needs(self) -> list[credentials.Kind]:
         """Which credentials this container needs: a store in a directory has none."""
-        on_s3 = self._run_address.startswith("s3://")
-        return [*([credentials.STORE] if on_s3 else []), credentials.MLFLOW]
+        kinds = [credentials.STORE] if self._run_address.startswith("s3://") else []
+        return [*kinds, *([credentials.MLFLOW] if self.row and self.row.mlflow else [])]
+
+    def _by_hand(self) -> str:
+        """The same container as a line for a shell. Credentials that Airflow takes from a
+        connection must be in the environment of whoever types it."""
+        user, seen, environment = self._place()
+        binds = [(str(path), str(path), not writable) for path, writable in seen.items()]
+        secret: list[str] = []
+        for kind in self._needs():
+            if file := credentials.secret_file(kind, self._step):
+                binds.append((file, kind.path, True))
+            elif credentials.connection_of(kind, self._step):
+                environment.pop("AWS_SHARED_CREDENTIALS_FILE", None)
+                secret += kind.variables
+        argv = [
+            *("docker", "run", "--rm", "--read-only", "--cap-drop", "ALL"),
+            *("--security-opt", "no-new-privileges", "--tmpfs", f"/tmp:{SCRATCH}"),
+            *("--memory", f"{self.memory_mb}m", "--memory-swap", f"{self.memory_mb}m"),
+            *("--pids-limit", str(PROCESSES), "--network", str(self.network_mode)),
+            *(("--user", user) if user else ()),
+            *(("--gpus", self.gpus) if self.gpus else ()),
+        ]
+        for source, target, locked in binds:
+            end = ",readonly" if locked else ""
+            argv += ["--mount", f"type=bind,src={source},dst={target}{end}"]
+        argv += ["--mount", f"type=volume,dst={SPOOL}"] if self.spools else []
+        inherited = [name for name in environment if os.environ.get(name) == environment[name]]
+        for name in (*environment, *secret):
+            # Without a value, the client takes that of the line's own environment.
+            own = name in inherited or name in secret
+            argv += ["--env", name if own else f"{name}={environment[name]}"]
+        argv += [self.image, *(self.command or ())]
+        return command_line(argv, ("DOCKER_HOST", *inherited), secret)
 
     def _gpu_request(self) -> list[DeviceRequest]:
         if not self.gpus:
@@ -246,6 +290,10 @@ class Container(DockerOperator):
     def _run_address(self) -> str:
         argv = list(self.command or ())
         return str(argv[argv.index("--run") + 1])
+
+    @property
+    def _step(self) -> str:
+        return self.row.name if self.row else ""
 
     @property
     def _work(self) -> str:

@@ -10,6 +10,9 @@ The environment of Airflow's processes may hold
   S3 (``aws_session_token`` in its extra); or AWS_SHARED_CREDENTIALS_FILE, in AWS's format
 - MELANOMA_MLFLOW_CONNECTION: id of a connection with the login and password of MLflow; or
   MELANOMA_MLFLOW_CREDENTIALS, a file in the format of ``~/.mlflow/credentials``
+
+``{step}`` in any of them stands for the name of the step, so that each may have its own: with
+MELANOMA_STORE_CONNECTION=store_{step}, ``ingest`` logs in with the connection ``store_ingest``.
 """
 
 import os
@@ -41,6 +44,7 @@ class Kind:
         section: Of the file.
         login, password: Names of the two in the file.
         parser: What the library reads the file with.
+        variables: Where the library looks for the two instead.
     """
 
     connection: str
@@ -50,6 +54,7 @@ class Kind:
     login: str
     password: str
     parser: type[RawConfigParser]
+    variables: tuple[str, str]
 
 
 STORE = Kind(
@@ -60,6 +65,7 @@ STORE = Kind(
     "aws_access_key_id",
     "aws_secret_access_key",
     RawConfigParser,
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
 )
 MLFLOW = Kind(
     "MELANOMA_MLFLOW_CONNECTION",
@@ -69,17 +75,25 @@ MLFLOW = Kind(
     "mlflow_tracking_username",
     "mlflow_tracking_password",
     ConfigParser,  # in which "%" has a meaning
+    ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
 )
 
 
-def secret_file(kind: Kind) -> str | None:
+def connection_of(kind: Kind, step: str) -> str:
+    """Id of the connection of a step; empty if none is named."""
+    return os.environ.get(kind.connection, "").replace("{step}", step)
+
+
+def secret_file(kind: Kind, step: str) -> str | None:
     """Path of the secret file to mount, unless a connection is named or there is neither."""
-    return None if os.environ.get(kind.connection) else os.environ.get(kind.file) or None
+    if os.environ.get(kind.connection):
+        return None
+    return os.environ.get(kind.file, "").replace("{step}", step) or None
 
 
 @contextmanager
-def mounts(*kinds: Kind) -> Iterator[list[Mount]]:
-    """What to mount into a container.
+def mounts(step: str, *kinds: Kind) -> Iterator[list[Mount]]:
+    """What to mount into the container of a step.
 
     What comes from connections lies in a folder in memory that only this user enters, and is gone
     when this ends: a container that has been started keeps what was mounted into it. A container
@@ -91,12 +105,12 @@ def mounts(*kinds: Kind) -> Iterator[list[Mount]]:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         found = []
         for kind in kinds:
-            if name := os.environ.get(kind.connection):
+            if name := connection_of(kind, step):
                 file = Path(folder, kind.section)
                 file.write_bytes(as_text(kind, name, _values(kind, name)))
                 file.chmod(0o444)
                 found.append(Mount(kind.path, str(file), type="bind", read_only=True))
-            elif given := secret_file(kind):
+            elif given := secret_file(kind, step):
                 found.append(Mount(kind.path, given, type="bind", read_only=True))
         yield found
 

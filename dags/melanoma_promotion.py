@@ -1,5 +1,6 @@
 """A challenger was registered: a person reads the evidence and decides, then the alias moves."""
 
+import shlex
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -10,11 +11,14 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from dags.runners import runner
 from tasks.contracts import Evaluated, Proportion, Registered, Rule, Verdict
-from tasks.lines import visible
+from tasks.figures import at_least, at_most, percent
+from tasks.markdown import code, plain
+from tasks.serious import Serious, serious_of
 from tasks.storage import open_store
 
 CHALLENGER_REGISTERED = Asset("challenger_registered")
 TIME_TO_DECIDE = timedelta(days=7)
+VERIFY = ("python", "-m", "tasks", "verify", "--evidence")
 
 ABOUT = """
 Puts a registered model, the **challenger**, before a person, and makes it the **champion** if the
@@ -51,6 +55,8 @@ def challenger(context: Context) -> str:
 def evidence(run: str) -> str:
     """What a person should know before deciding, in Markdown.
 
+    Names and tables of a delivery are hostile input: whatever they hold is text on this page.
+
     Args:
         run: Address of a run, ``STORE/runs/NAME``.
     """
@@ -62,32 +68,34 @@ def evidence(run: str) -> str:
     assert isinstance(verdict, Verdict)
     figures = evaluated.figures
     missed = _named([each.image_ids for each in evaluated.missed])
+    policy = verdict.policy
     return "\n".join(
         [
-            f"**Model** {registered.name}, version {registered.version}; "
-            f"recipe *{evaluated.recipe}*, threshold {evaluated.threshold:.3f}",
+            f"**Model** {plain(registered.name)}, version {registered.version}; "
+            f"recipe {plain(evaluated.recipe)}, threshold {evaluated.threshold:.3f}",
             "",
-            "| on the frozen test part | found | of | 95 % interval |",
+            "| lesions of the frozen test part | share | of | 95 % interval |",
             "|---|---|---|---|",
-            f"| Melanoma sensitivity (lesions) | {_row(figures.sensitivity)} |",
-            f"| Specificity (lesions) | {_row(figures.specificity)} |",
-            f"| Accuracy (lesions) | {_row(figures.accuracy)} |",
+            f"| Melanoma sensitivity: melanomas called melanoma | {_row(figures.sensitivity)} |",
+            f"| Specificity: others not called melanoma | {_row(figures.specificity)} |",
+            f"| Accuracy: first answer is right | {_row(figures.accuracy)} |",
+            *(_of_cancer(each) for each in serious_of(figures)),
             "",
-            f"**Gate: {verdict.decision}.** Policy {verdict.policy.name}, version "
-            f"{verdict.policy.version}. {verdict.reason}",
+            f"**Gate: {verdict.decision}.** Policy {plain(policy.name)}, version "
+            f"{policy.version}. {plain(verdict.reason)}",
             "",
-            *(f"- {_sentence(rule)}" for rule in verdict.rules),
+            *map(_sentence, verdict.rules),
             "",
-            *(f"**Warning.** {warning}" for warning in verdict.warnings),
+            *(f"**Warning.** {plain(warning)}" for warning in verdict.warnings),
             "",
             f"Missed melanomas: {missed}.",
             *_against_champion(evaluated),
             "",
-            f"Report: `{run}/report.html`",
+            f"Report: {code(f'{run}/report.html')}",
             "",
-            f"Evidence: `{run}/evidence`, manifest SHA-256 `{registered.evidence.sha256}`. It is "
-            "verified before anything is promoted; to do so now: "
-            f"`python -m tasks verify --evidence {run}/evidence`",
+            f"Evidence: {code(f'{run}/evidence')}, manifest SHA-256 "
+            f"{code(registered.evidence.sha256)}. It is verified before anything is promoted; "
+            f"to do so now: {code(shlex.join([*VERIFY, f'{run}/evidence']))}",
         ]
     )
 
@@ -108,8 +116,15 @@ def _record(run: str, step: str) -> Any:
 
 
 def _row(found: Proportion) -> str:
-    estimate = "-" if found.estimate is None else f"{found.estimate:.1%}"
-    return f"{estimate} | {found.n} | {found.lower:.1%} to {found.upper:.1%}"
+    bounds = f"{at_least(found.lower, 1)} to {at_most(found.upper, 1)}"
+    return f"{percent(found.estimate, 1) if found.n else '-'} | {found.n} | {bounds}"
+
+
+def _of_cancer(each: Serious) -> str:
+    """A row of a class that must not be left alone either."""
+    what = f"{each.name}, a precursor" if each.precursor else each.name
+    told = _row(each.called) if each.called else "not recorded | - | -"
+    return f"| Of the others, {what}: called melanoma | {told} |"
 
 
 def _against_champion(evaluated: Evaluated) -> list[str]:
@@ -123,11 +138,12 @@ def _against_champion(evaluated: Evaluated) -> list[str]:
 
 def _named(lesions: Iterable[tuple[str, ...]]) -> str:
     """Lesions by the ids of their images."""
-    return visible("; ".join(", ".join(ids) for ids in lesions)) or "none"
+    return plain("; ".join(", ".join(ids) for ids in lesions)) or "none"
 
 
 def _sentence(rule: Rule) -> str:
-    return f"{rule.name}: {rule.decision}. {rule.reason}"
+    """What a rule says; its reason begins with its name."""
+    return f"- **{rule.decision}** · {plain(rule.reason)}"
 
 
 @task(multiple_outputs=True)

@@ -33,7 +33,8 @@ when an event of the asset `images_delivered` says that new images lie under `ra
 *Trigger* opens a form with every choice there is.
 
 **It runs** each task as `python -m tasks STEP --run ADDRESS --config JSON`; the tab *Rendered
-Templates* of a task shows the line to type to repeat it by hand. What a step made lies in the
+Templates* of a task shows the line to type to repeat it by hand, with the environment that it needs
+in front; a secret is only named, and must be in your own environment. What a step made lies in the
 store under `runs/RUN/STEP/`, with `record.json` written last. A step whose inputs, code and
 configuration are unchanged reuses the earlier result, so that a run on unchanged data ends within
 seconds. A task may be cleared and run again at any time: what was committed stays.

@@ -1,9 +1,9 @@
 """Where a command runs: one small function for each kind of place.
 
 Every place runs the same argv, ``python -m tasks COMMAND --run ADDRESS ...``, and reads the same
-exit codes (``tasks.errors``). The argv is a Jinja template, so that Airflow's "Rendered Templates"
-page shows exactly what to type to repeat a task by hand. Its templates need ``MACROS``, which a
-DAG takes as ``user_defined_macros``.
+exit codes (``tasks.errors``). The argv is a Jinja template; Airflow's "Rendered Templates" page
+shows one line to type that repeats the task by hand. The templates need ``MACROS``, which a DAG
+takes as ``user_defined_macros``.
 """
 
 import os
@@ -18,9 +18,10 @@ from airflow.sdk import BaseOperator, Context, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from tasks.contracts import Record
+from dags.command_line import command_line
+from dags.levels import lines_of, relay
 from tasks.errors import BadInput, Halt
-from tasks.pipeline import PIPELINE, Step
+from tasks.pipeline import row_of
 
 Operator = BaseOperator | MappedOperator
 
@@ -59,9 +60,6 @@ def address(run_id: str) -> str:
 
 
 MACROS = {"address": address}
-
-# What a command beside the pipeline gets: the report, for one, reads records and draws.
-BESIDE = Step("", "", needs=(), gives=Record, image="train", memory_mb=2048)
 
 
 def runner() -> Callable[..., Operator]:
@@ -117,12 +115,13 @@ def docker(command: str, *options: str, parts: XComArg | None = None, **settings
     # Airflow's Docker provider takes a second to import, which only those pay who use it.
     from dags.container import Container
 
-    row = {step.name: step for step in PIPELINE}.get(command, BESIDE)
+    row = row_of(command)
     images = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
     gpus = os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else ""
     settings |= {
         "image": images.replace("{image}", "train-gpu" if gpus else row.image),
         "command": [command, *options],
+        "step": row.name,
         "memory_mb": row.memory_mb,
         "cores": row.cpus,
         "spools": row.spools,
@@ -158,16 +157,24 @@ class Process(BaseOperator):
     Assets in the task's outlets carry the run's address in the ``extra`` of their event.
 
     Args:
-        argv: What to run.
+        argv: What to run, each a Jinja template.
         part: The part that a mapped task does, for the templates of its argv.
+
+    Attributes:
+        command_line: What to type to do the same by hand, once the templates are rendered.
     """
 
-    template_fields: Sequence[str] = ("argv",)
+    # What Airflow shows. What runs is the argv, without a shell.
+    template_fields: Sequence[str] = ("command_line",)
 
     def __init__(self, *, argv: Sequence[str], part: str = "", **settings: Any) -> None:
         super().__init__(**settings)
-        self.argv, self.part = argv, part
-        self._process: subprocess.Popen[str] | None = None
+        self.argv, self.part, self.command_line = argv, part, ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _do_render_template_fields(self, parent: Any, fields: Any, *settings: Any) -> None:
+        super()._do_render_template_fields(parent, ("argv",), *settings)
+        self.command_line = command_line(self.argv)
 
     def execute(self, context: Context) -> None:
         # The process stays in the process group that Airflow makes for each task, and signals as
@@ -178,14 +185,9 @@ class Process(BaseOperator):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="backslashreplace",
         )
-        line = ""
-        for line in self._process.stdout or ():
-            self.log.info("%s", line.rstrip())
-        judge(self._process.wait(), line.strip())
+        last_line = relay(lines_of(self._process.stdout or ()), self.log)
+        judge(self._process.wait(), last_line)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"run": self._option("--run")}
 

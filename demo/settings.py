@@ -59,6 +59,8 @@ def airflow_settings(place: Place) -> dict[str, str]:
         # A worker notices the end of its task only at its next heartbeat. At the default of 5 s it
         # would stay taken that long after every task, however short.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        # The line to type that repeats a task must be whole, however long its configuration is.
+        "AIRFLOW__CORE__MAX_TEMPLATED_FIELD_LENGTH": "65536",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home / "logs/parsing"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",

@@ -377,7 +377,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         app(argv)
     except PipelineError as error:
-        print(f"\n{error}", file=sys.stderr)
+        level = "WARNING" if isinstance(error, Halt) else "ERROR"
+        print(f"\n{level} {error}", file=sys.stderr)
         return error.exit_code
     except SystemExit as wish:  # Typer's own way out; 2 is its code for a wrong command line
         return BadInput.exit_code if wish.code == 2 else int(wish.code or 0)
@@ -388,7 +389,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     """End this process in an orderly way: temporary files go, and whoever sent the signal may
     try again. Nothing is half committed, because a record is written last."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print(f"Stopped by {signal.Signals(number).name} before it was done.", file=sys.stderr)
+    print(f"ERROR Stopped by {signal.Signals(number).name} before it was done.", file=sys.stderr)
     # No library catches a SystemExit as it might an Exception.
     raise SystemExit(Momentary.exit_code)
 

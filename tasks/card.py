@@ -14,7 +14,7 @@ from tasks.contracts import Estimate, Proportion, Record
 from tasks.curve import in_words
 from tasks.figures import at_least, at_most, down, percent, up
 from tasks.lesions import MELANOMA
-from tasks.lines import visible
+from tasks.markdown import plain
 from tasks.policy import parse_policy, policy_bytes
 from tasks.run import code_hash, sha256
 from tasks.serious import serious_of
@@ -95,9 +95,7 @@ def _environment(*, autoescape: bool) -> Environment:
 
 def _in_a_line(value: Any) -> Any:
     """Text of a delivery must not end a table's cell or row, nor begin a tag."""
-    if not isinstance(value, str):
-        return value
-    return visible(" ".join(value.split())).replace("|", "\\|").replace("<", "\\<")
+    return plain(value) if isinstance(value, str) else value
 
 
 def counted(figure: Proportion) -> str:

@@ -53,6 +53,10 @@ class Step:
         memory_mb: Most memory that it may take, in MiB.
         cpus: Most processor cores that it may keep busy; a smaller machine gives what it has.
         spools: Whether it lays images that memory has no room for into a file.
+        mlflow: Whether it speaks with MLflow.
+        appends: Whether it appends to the ledger.
+        keeps: What it writes into the run's folder beside its own: files, and folders with a ``/``
+            at the end.
         reusable: Whether an earlier result may stand for a new one.
         division: How its work divides, if it does.
         part: The part that this row is of; None for a whole step, as all rows of the table are.
@@ -70,6 +74,9 @@ class Step:
     memory_mb: int = 2048
     cpus: int = 2
     spools: bool = False
+    mlflow: bool = False
+    appends: bool = False
+    keeps: tuple[str, ...] = ()
     reusable: bool = True
     division: Division | None = None
     part: Part | str | None = None
@@ -92,6 +99,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=contracts.Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
+        keeps=("raw.json",),
         division=Division("parts", contracts.IngestedPart),
     ),
     Step(
@@ -110,6 +118,7 @@ PIPELINE: tuple[Step, ...] = (
         needs=("validate",),
         gives=contracts.Split,
         config=("validation_share", "test_share", "test_part"),
+        appends=True,
     ),
     Step(
         "check_balance",
@@ -139,6 +148,7 @@ PIPELINE: tuple[Step, ...] = (
         memory_mb=8192,
         cpus=8,
         spools=True,
+        mlflow=True,
         division=Division("recipes", contracts.TrainedPart, outside=("pretrained",)),
     ),
     Step(
@@ -157,6 +167,8 @@ PIPELINE: tuple[Step, ...] = (
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half
         cpus=4,
         spools=True,
+        mlflow=True,
+        appends=True,
     ),
     Step(
         "gate",
@@ -177,9 +189,51 @@ PIPELINE: tuple[Step, ...] = (
         machine="large",
         image="train",
         memory_mb=4096,
+        mlflow=True,
+        keeps=("evidence/",),
         reusable=False,  # whether the version stands is for the registry to say, each time
     ),
 )
+
+# What an orchestrator runs beside the steps. These give no record that is committed.
+BESIDE: tuple[Step, ...] = (
+    Step(
+        "report",
+        "Writes the report of a run from whatever records it has.",
+        needs=(),
+        gives=contracts.Record,
+        image="train",
+        keeps=("report.html", "quarantine.html"),
+    ),
+    Step(
+        "promote",
+        "Makes the challenger of a run the champion.",
+        needs=("register",),
+        gives=contracts.Record,
+        image="train",
+        mlflow=True,
+    ),
+)
+
+
+def may_write(row: Step, run: str) -> tuple[str, ...]:
+    """What a step, or a command beside the steps, may write of a store; it may read all of it.
+
+    Args:
+        row: Of `PIPELINE` or `BESIDE`.
+        run: Name of the run; ``*`` for any.
+
+    Returns:
+        Keys, and folders with a ``/`` at the end.
+    """
+    own = () if row in BESIDE else (f"runs/{run}/{row.name.partition('/')[0]}/", "shared/")
+    ledger = ("ledger/",) if row.appends else ()
+    return (*own, *(f"runs/{run}/{each}" for each in row.keeps), *ledger)
+
+
+def row_of(command: str) -> Step:
+    """The row of a step or of a command beside the steps. Raises `BadInput` if there is none."""
+    return next((row for row in BESIDE if row.name == command), None) or step_named(command)
 
 
 def step_named(name: str) -> Step:

@@ -16,7 +16,8 @@ AWS tool reads: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
 
 import errno
 import os
-import tempfile
+import re
+import secrets
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,10 @@ from typing import Any, Protocol
 
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
 
-PARTIAL = ".partial"  # folder of a directory store that holds what is being written
+# What a directory store is writing: a hidden file beside its key, as a link does not cross mounts.
+# One that a kill left behind is nobody's, and does no harm. Earlier versions had a folder for it.
+PARTIAL = ".partial"
+PARTIAL_FILE = re.compile(r"\.partial-[0-9a-f]{16}")
 
 # Faults of a file system that a retry cannot mend.
 LASTING = (
@@ -152,8 +156,9 @@ def _not_found(store: Store, key: str) -> NotFound:
 class DirectoryStore:
     """A store in a directory of a local or shared file system.
 
-    A write goes to a temporary file beside the store's content first and becomes visible by one
-    atomic system call, so a reader, or a crash, never sees half an object.
+    A write goes to a temporary file beside its key first and becomes visible by one atomic system
+    call, so a reader, or a crash, never sees half an object. The file has the mode that the umask
+    of the process leaves.
     """
 
     def __init__(self, root: Path) -> None:
@@ -174,7 +179,7 @@ class DirectoryStore:
             for entry in entries:
                 if entry.is_dir() and Path(entry.path) != self.root / PARTIAL:
                     yield from self._walk(Path(entry.path))
-                elif not entry.is_dir():
+                elif not entry.is_dir() and not PARTIAL_FILE.fullmatch(entry.name):
                     with suppress(FileNotFoundError):
                         yield self._entry(Path(entry.path))
 
@@ -223,25 +228,24 @@ class DirectoryStore:
     @contextmanager
     def _partial(self, key: str, data: bytes) -> Iterator[str]:
         """A complete temporary file on the same file system, gone afterwards."""
-        name = None
+        path = self._key_path(key)
+        partial = path.with_name(f"{PARTIAL}-{secrets.token_hex(8)}")
         try:
-            self._key_path(key).parent.mkdir(parents=True, exist_ok=True)
-            (self.root / PARTIAL).mkdir(exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.root / PARTIAL)
-            with os.fdopen(handle, "wb") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("xb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(handle)  # else a power cut may keep the name and lose the content
-            os.chmod(name, 0o644)
-            yield name
+                os.fsync(file.fileno())  # else a power cut may keep the name and lose the content
+            yield str(partial)
         except OSError as error:
             raise self._explained(error, key) from error
         finally:
-            if name and os.path.exists(name):
-                os.unlink(name)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def _key_path(self, key: str) -> Path:
-        if "" in key.split("/") or key.split("/")[0] == PARTIAL:
+        parts = key.split("/")
+        if "" in parts or parts[0] == PARTIAL or any(map(PARTIAL_FILE.fullmatch, parts)):
             raise self._bad_key(key)
         return self._path(key)
 
@@ -254,7 +258,8 @@ class DirectoryStore:
     def _bad_key(self, key: str) -> BadInput:
         return BadInput(
             "A key would leave the store, or is not a file's.",
-            expected=f"a relative key without '.', '..' or empty parts, outside {PARTIAL}/",
+            expected=f"a relative key without '.', '..' or empty parts, outside {PARTIAL}/ and of "
+            f"no name such as {PARTIAL}-0123456789abcdef",
             received=repr(key),
             do="rename the file",
         )

@@ -1,6 +1,7 @@
 """Tasks in containers, run outside Airflow."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ _said = threading.local()  # the output of the last container of each thread
 
 def keep_output(container: Any) -> None:
     """Have `execute` know what a container says, whoever reads it."""
-    fetch = container.fetch_logs
+    lines_of = container.lines_of
 
-    def keep(*arguments: Any) -> list[str]:
-        _said.lines = fetch(*arguments)
-        return list(_said.lines)
+    def keep(chunks: Any) -> Iterator[str]:
+        for line in lines_of(chunks):
+            _said.lines.append(line.rstrip())
+            yield line
 
-    container.fetch_logs = keep
+    container.lines_of = keep
 
 
 def execute(task: Any) -> list[str]:

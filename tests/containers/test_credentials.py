@@ -112,8 +112,8 @@ def test_mlflow_lets_a_step_in_that_has_its_connection_only(
     probe: Probe, locked_mlflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(**more: Any) -> list[str]:
-        settings = {"image": IMAGE.replace("/data", "/train"), "memory_mb": 1024, **more}
-        return probe(ASK, **settings)[-1:]
+        train = {"image": IMAGE.replace("/data", "/train"), "memory_mb": 1024, "step": "train"}
+        return probe(ASK, **train, **more)[-1:]
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", locked_mlflow)
     assert ask() == ["401"]
@@ -136,7 +136,7 @@ def test_mlflows_credentials_may_also_be_a_file(
         "print(open(path).read().split()[-1], os.access(path, os.W_OK))"
     )
 
-    assert probe(code) == ["keeper False"]
+    assert probe(code, step="register") == ["keeper False"]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_connection_that_cannot_serve_is_refused_before_anything_runs(
     if fields:
         connect(monkeypatch, "wanting", **fields)
     with pytest.raises(exceptions.AirflowFailException, match=received) as raised:
-        probe("print('ran')")
+        probe("print('ran')", step="train")
 
     assert "MELANOMA_MLFLOW_CONNECTION" in str(raised.value)
     assert not containers_of(engine, "print('ran')", tmp_path / "empty")

@@ -239,7 +239,7 @@ def test_a_stopped_task_ends_its_training_in_an_orderly_way(
     assert seconds < 15  # it was not waited for until it was killed
     assert not containers_of(engine, "train", store)
     assert not list(store.glob("runs/probe/train/record.json"))
-    assert not list((store / ".partial").iterdir())
+    assert not list(store.rglob(".partial*"))
     assert list(store.glob("runs/probe/train/**/*.npz"))  # a checkpoint
 
     told = store / "runs" / "probe" / "train" / "progress.json"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -12,15 +13,59 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.engine import CONTAINER_USER
+from demo.engine import CONTAINER_USER, NETWORK, give_to_containers
+from tasks.pipeline import BESIDE, PIPELINE, Step, step_named
 from tasks.run import RUN_NAME
-from tests.containers.running import IMAGE
+from tests.containers.running import IMAGE, execute
 
 Probe = Callable[..., list[str]]
 
 
+# What each may write of a store, beside its own folder and shared/. Said here once more: a row that
+# may write more must be meant.
+MORE = {
+    "ingest": {"runs/probe"},  # raw.json
+    "split": {"ledger"},
+    "evaluate": {"ledger"},
+    "register": {"runs/probe/evidence"},
+}
+ROWS = (*PIPELINE, *BESIDE)
+each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+WRITE = (
+    "import json, os, sys\n"
+    "done = []\n"
+    "for place in sys.argv[1].split(','):\n"
+    "    try:\n"
+    "        os.makedirs(place, exist_ok=True)\n"
+    "        with open(place + '/tried', 'x'): done.append(place)\n"
+    "        os.link(place + '/tried', place + '/linked')\n"
+    "    except OSError: pass\n"
+    "print(json.dumps(done))"
+)
+
+
+@each_row
+def test_a_step_writes_to_what_its_row_says_and_reads_all(
+    probe: Probe, store: Path, row: Step
+) -> None:
+    folders = [f"runs/probe/{name}" for name in (*(each.name for each in PIPELINE), "evidence")]
+    others = ["", "raw", "raw/images", "external", "ledger", "shared", "runs", "runs/other"]
+    places = [*others, *folders, "runs/probe", "runs/other/train"]
+    said = probe(WRITE, ",".join(f"{store}/{each}" for each in places), store=store, step=row.name)
+    written = {os.path.relpath(each, store) for each in json.loads(said[-1])}
+
+    own = {"report": {"runs/probe"}, "promote": set()}
+    mine = own.get(row.name, {f"runs/probe/{row.name}", "shared"})
+    assert written == mine | MORE.get(row.name, set())
+    for path in store.rglob("linked"):
+        assert path.stat().st_uid == CONTAINER_USER
+    assert {path.stat().st_uid for path in store.rglob("*")} == {CONTAINER_USER}
+    images = "import glob, sys; print(len(glob.glob(sys.argv[1], recursive=True)))"
+    assert int(probe(images, f"{store}/raw/**/*.jpg", store=store, step=row.name)[-1]) > 0
+
+
 @pytest.mark.parametrize("spools", [False, True])
-def test_a_step_writes_to_the_store_and_to_its_scratch_only(
+def test_outside_of_the_store_a_step_writes_to_its_scratch_only(
     probe: Probe, store: Path, spools: bool
 ) -> None:
     code = (
@@ -30,12 +75,47 @@ def test_a_step_writes_to_the_store_and_to_its_scratch_only(
         "print(json.dumps(open_to))"
     )
     places = json.loads(probe(code, store=store, spools=spools)[-1])
-    outside = [place for place in places if not place.startswith(str(store))]
 
     disk = {"/var/tmp"} if spools else set()
-    assert set(outside) == {"/tmp", "/dev/shm", "/dev/mqueue"} | disk
-    assert str(store) in places
-    assert not [place for place in places if place.startswith(f"{store}/raw")]
+    assert set(places) == {"/tmp", "/dev/shm", "/dev/mqueue"} | disk
+
+
+def test_a_file_of_the_run_that_is_there_already_is_not_the_steps_to_change(
+    probe: Probe, store: Path
+) -> None:
+    """The report may write its page, and not what ingest noted of raw/."""
+    run = store / "runs" / "probe"
+    run.mkdir(parents=True)
+    (run / "raw.json").write_text("[]")
+    (run / "report.html").write_text("an earlier one")
+    give_to_containers(store)
+    code = (
+        "import os, sys\n"
+        "for name in ('raw.json', 'report.html'):\n"
+        "    with open('/tmp/new', 'w') as file: file.write('new')\n"
+        "    try:\n"
+        "        os.system(f'cp /tmp/new {sys.argv[1]}/new'); \n"
+        "        os.replace(f'{sys.argv[1]}/new', f'{sys.argv[1]}/{name}'); print(name)\n"
+        "    except OSError as error: print(error.strerror)"
+    )
+
+    said = probe(code, str(run), store=store, step="report")
+    assert said == ["Device or resource busy", "report.html"]
+    assert (run / "raw.json").read_text() == "[]"
+
+
+def test_a_store_that_the_worker_cannot_prepare_is_refused_with_what_to_do(
+    container: Any, exceptions: Any, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dags import mounts
+
+    def refuse(path: Path, **settings: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    seen = mounts.places(store, "probe", step_named("split"))
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(exceptions.AirflowFailException, match=r"Permission denied[^$]*chown"):
+        mounts.made(seen)
 
 
 def test_a_step_that_spools_has_a_disk_for_it_which_goes_with_the_step(
@@ -60,21 +140,6 @@ def test_a_step_that_spools_has_a_disk_for_it_which_goes_with_the_step(
     assert probe(code)[-1] == "/tmp tmpfs False"
 
 
-def test_what_was_delivered_cannot_be_changed(probe: Probe, store: Path) -> None:
-    code = (
-        "import glob, sys\n"
-        f"for act in (lambda: open({str(store / 'raw' / 'new')!r}, 'w'),\n"
-        f"            lambda: open(glob.glob({str(store / 'raw')!r} + '/**/*.jpg', recursive=True)"
-        "[0], 'a')):\n"
-        "    try: act()\n"
-        "    except OSError as error: print(error.strerror)\n"
-        f"open({str(store / 'new')!r}, 'w').write('the rest can')"
-    )
-
-    assert probe(code, store=store) == ["Read-only file system"] * 2
-    assert (store / "new").stat().st_uid == CONTAINER_USER
-
-
 def test_a_step_is_nobody_and_can_become_nobody_else(probe: Probe) -> None:
     code = "print(*[line.strip() for line in open('/proc/self/status')], sep='\\n')"
     status = dict(line.split(":", 1) for line in probe(code) if ":" in line)
@@ -84,8 +149,9 @@ def test_a_step_is_nobody_and_can_become_nobody_else(probe: Probe) -> None:
     assert status["NoNewPrivs"].strip() == "1"
 
 
-def test_a_step_sees_no_variable_of_airflow_nor_any_secret(
-    probe: Probe, monkeypatch: pytest.MonkeyPatch
+@each_row
+def test_a_step_sees_no_secret_and_of_mlflow_only_if_it_speaks_with_it(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: Step
 ) -> None:
     for name in (
         *("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_X"),
@@ -93,13 +159,41 @@ def test_a_step_sees_no_variable_of_airflow_nor_any_secret(
     ):
         monkeypatch.setenv(name, "must-not-be-seen")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://seen")
-    seen = json.loads(probe("import json, os; print(json.dumps(dict(os.environ)))")[-1])
+    (tmp_path / "login").write_text("[mlflow]\nmlflow_tracking_username = keeper\n")
+    monkeypatch.setenv("MELANOMA_MLFLOW_CREDENTIALS", str(tmp_path / "login"))
+    code = (
+        "import json, os; home = os.path.expanduser('~/.mlflow/credentials')\n"
+        "print(json.dumps([dict(os.environ), os.path.exists(home)]))"
+    )
+    seen, knows = json.loads(probe(code, step=row.name)[-1])
 
+    speaks = row.name in ("train", "evaluate", "register", "promote")
+    assert knows == speaks
     assert "must-not-be-seen" not in seen.values()
     assert seen.keys() - {"HOSTNAME", "LC_CTYPE"} == {
         *("PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "NO_COLOR"),
-        *("IMAGE_DIGEST", "MLFLOW_TRACKING_URI"),
+        *("IMAGE_DIGEST", *(["MLFLOW_TRACKING_URI"] if speaks else [])),
     }
+
+
+@pytest.mark.parametrize("place", ["connection", "file"])
+def test_each_step_may_have_credentials_of_its_own(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    for step in ("ingest", "split"):
+        fields = {"conn_type": "generic", "login": f"key-of-{step}", "password": "secret"}
+        monkeypatch.setenv(f"AIRFLOW_CONN_STORE_{step.upper()}", json.dumps(fields))
+        file = tmp_path / f"{step}.aws"
+        keys = f"aws_access_key_id = key-of-{step}\naws_secret_access_key = secret"
+        file.write_text(f"[default]\n{keys}\n")
+        os.chown(file, CONTAINER_USER, CONTAINER_USER)
+    if place == "connection":
+        monkeypatch.setenv("MELANOMA_STORE_CONNECTION", "store_{step}")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "{step}.aws"))
+    code = "import boto3; print(boto3.Session().get_credentials().access_key)"
+
+    for step in ("ingest", "split"):
+        assert probe(code, store="s3://bucket/prefix", step=step) == [f"key-of-{step}"]
 
 
 def test_credentials_come_as_a_file_that_only_the_step_reads(
@@ -178,6 +272,32 @@ def test_a_step_reaches_this_machine_and_nothing_beyond(
         server.server_close()
     assert probe(FETCH, neighbour) == ["unreachable"]
     assert probe(FETCH, neighbour, network_mode="bridge") == ["200"]  # so it was the network
+
+
+# The line to type ---------------------------------------------------------------------------------
+
+
+def test_the_line_that_airflow_shows_does_the_step_again_when_it_is_typed(
+    container: Any, gateway: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dags.runners import docker
+
+    monkeypatch.setenv("MELANOMA_NETWORK", NETWORK)
+    config = '{"packed_size": 48, "image_size": 32}'
+    task = docker("ingest", "--run", f"{store}/runs/probe", "--config", config)
+    execute(task)
+    task.render_template_fields({"task": task})
+    shown = {name: getattr(task, name) for name in task.template_fields}
+    typed = subprocess.run(
+        ["sh", "-c", shown["command_line"]], capture_output=True, text=True, check=False
+    )
+
+    assert typed.returncode == 0, typed.stderr
+    assert "ingest was committed before" in typed.stderr
+    assert shown.keys() == {"command_line"}
+    # And it holds the same locks.
+    for lock in ("--read-only", "--cap-drop ALL", f"src={store},dst={store},readonly"):
+        assert lock in shown["command_line"]
 
 
 # The argv -----------------------------------------------------------------------------------------

@@ -74,8 +74,7 @@ def record_of(step: str, store: Path, name: str = "killed") -> Record | None:
 
 def files(store: Path) -> set[str]:
     """Everything that a step may write."""
-    places = [store / ".partial", store / "runs", store / "shared"]
-    walks = [step for place in places for step in os.walk(place)]
+    walks = [step for place in ("runs", "shared") for step in os.walk(store / place)]
     return {os.path.join(base, name) for base, _, names in walks for name in names}
 
 
