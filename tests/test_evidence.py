@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,15 @@ from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.card import card_as_html
-from tasks.contracts import Evaluated, Registered, Verdict
+from tasks.contracts import Evaluated, Registered, Split, Verdict
 from tasks.environment import distributions, plain
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence
 from tasks.promote import promote
 from tasks.registry import mlflow_client
 from tasks.run import Run, sha256
+from tasks.sides import flaw_in, register_of
+from tasks.spreadsheet import csv_of
 from tasks.storage import Store
 from tasks.verify import verify
 
@@ -199,6 +202,120 @@ def reseal(bundle: Path, changes: dict[str, bytes]) -> None:
     (bundle / MANIFEST).write_bytes(
         Manifest(format=old.format, run=old.run, files=files).sealed().data
     )
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/etc/hostname")
+
+
+def link_to_a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def link_to_a_folder(path: Path) -> None:
+    path.symlink_to("/")
+
+
+ODD = [link, link_to_a_device, link_to_a_folder, os.mkfifo]
+
+
+@pytest.mark.parametrize("make", ODD, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("place", ["policy.yaml", MANIFEST, "added", "gate/.hidden"])
+def test_what_is_no_plain_file_is_refused_before_it_is_read(
+    copied: Path, make: Callable[[Path], None], place: str
+) -> None:
+    """A link may leave the bundle; a pipe and a device never end."""
+    path = copied / place
+    path.unlink(missing_ok=True)
+    make(path)
+    with pytest.raises(Corrupt, match="not made of plain files"):
+        verify(str(copied))
+
+
+@pytest.mark.parametrize("place", [".partial/more", ".hidden", "gate/.hidden/more"])
+def test_a_file_in_a_hidden_folder_is_caught_too(copied: Path, place: str) -> None:
+    path = copied / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"more")
+    with pytest.raises(Corrupt, match="was added"):
+        verify(str(copied))
+
+
+def test_a_device_is_no_bundle() -> None:
+    with pytest.raises(BadInput, match="no evidence here"):
+        verify("/dev/zero")
+
+
+def test_a_policy_that_unfolds_without_end_is_refused_though_sealed_anew(copied: Path) -> None:
+    bomb = b"a: &a [x]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b]\n"
+
+    def judged_by_it(content: Any) -> None:
+        content["policy"]["sha256"] = sha256(bomb)
+
+    record = changed_record(copied, "gate", judged_by_it)
+    reseal(copied, {"policy.yaml": bomb, "gate/record.json": record})
+    with pytest.raises(BadInput, match="alias"):
+        verify(str(copied))
+
+
+def test_tables_and_json_that_are_made_up_are_named_and_no_traceback(copied: Path) -> None:
+    reseal(copied, {"environment.json": b"[" * 100_000})
+    with pytest.raises(Corrupt, match="cannot be read"):
+        verify(str(copied))
+
+
+@pytest.mark.parametrize("name", ["model_card.md", "model_card.html"])
+@pytest.mark.parametrize("by_another_version", [False, True])
+def test_a_card_that_tells_another_verdict_is_caught_though_sealed_anew(
+    copied: Path, name: str, by_another_version: bool
+) -> None:
+    changes = {}
+    card = (copied / name).read_text()
+    assert "Verdict of the gate: pass" in card
+    changes[name] = card.replace("Verdict of the gate: pass", "Verdict of the gate: fail").encode()
+    if by_another_version:
+        told = json.loads((copied / "environment.json").read_text()) | {"card": "another"}
+        changes["environment.json"] = json.dumps(told).encode()
+    reseal(copied, changes)
+    with pytest.raises(Corrupt, match=f"{name} (tells another verdict|is another model's)"):
+        verify(str(copied))
+
+
+def test_a_card_that_tells_another_figure_is_caught_though_sealed_anew(copied: Path) -> None:
+    card = (copied / "model_card.md").read_text()
+    line = next(line for line in card.splitlines() if line.startswith("| melanoma sensitivity"))
+    reseal(copied, {"model_card.md": card.replace(line, "| melanoma sensitivity | all |").encode()})
+    with pytest.raises(Corrupt, match="another model's"):
+        verify(str(copied))
+
+
+def test_a_true_card_of_another_version_holds(copied: Path) -> None:
+    told = json.loads((copied / "environment.json").read_text()) | {"card": "another"}
+    reseal(copied, {"environment.json": json.dumps(told).encode()})
+    assert "the model card tells the verdict and what each rule said" in verify(str(copied)).held
+
+
+def test_a_ledger_that_was_cut_or_changed_is_caught_though_sealed_anew(copied: Path) -> None:
+    entries = sorted((copied / "ledger").glob("*.json"))
+    sound = entries[-1].read_bytes()
+    entries[-1].unlink()
+    reseal(copied, {})
+    with pytest.raises(Corrupt, match="ledger does not hold what"):
+        verify(str(copied))
+    reseal(copied, {f"ledger/{entries[-1].name}": sound.replace(b"evaluation", b"evasion", 1)})
+    with pytest.raises(Corrupt, match="ledger is damaged"):
+        verify(str(copied))
+
+
+def test_an_image_put_elsewhere_by_an_id_that_it_never_showed_is_caught(copied: Path) -> None:
+    """Whoever may choose what decides may choose the test part."""
+    split = Bundle(str(copied)).record("split")
+    assert isinstance(split, Split)
+    proof = csv_of((copied / "split/proof.csv").read_bytes())
+    register = register_of(Bundle(str(copied)).ledger())
+    proof.loc[0, "decided_by"] = "chosen"
+    assert "which it never showed" in str(flaw_in(proof, None, register))
+    assert flaw_in(proof, None) is None
 
 
 def changed_record(bundle: Path, step: str, change: Callable[[Any], None]) -> bytes:
