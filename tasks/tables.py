@@ -159,10 +159,10 @@ def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | 
         ]
         return _series(told, frame), codes
     if levels:  # an export of the ISIC Archive: from general to special
-        paths = [tuple(row.dropna()) for _, row in frame[levels].iterrows()]
-        return _series([[Code("ISIC Archive", path)] if path else [] for path in paths], frame), (
-            levels
-        )
+        rows = frame[levels].to_numpy(object)
+        paths = [tuple(term for term in row if isinstance(term, str)) for row in rows]
+        told = [[Code("ISIC Archive", path)] if path else [] for path in paths]
+        return _series(told, frame), levels
     for column, archive in (("dx", "HAM10000"), ("diagnosis", "labels")):
         if column in names:
             said = frame[names[column]].str.strip()
