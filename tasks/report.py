@@ -34,7 +34,7 @@ from tasks.contracts import (
 from tasks.curve import in_words
 from tasks.errors import BadInput, NotFound
 from tasks.evidence import FOLDER, MANIFEST
-from tasks.figures import at_least, at_most, down, duration, percent, plural, up
+from tasks.figures import at_least, at_most, confident, down, duration, percent, plural, up
 from tasks.findings import findings
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pictures import missed, samples
@@ -117,6 +117,7 @@ def _environment() -> Environment:
         "at_least": at_least,
         "at_most": at_most,
         "down": down,
+        "confident": confident,
         "up": up,
         "fit_in_words": in_words,
         "value": value_in_words,
