@@ -128,6 +128,38 @@ def test_any_json_is_a_configuration_or_a_clear_error(value: object) -> None:
         assert Retraining.model_validate_json(config.model_dump_json()) == config
 
 
+def within(field: dict[str, object]) -> st.SearchStrategy[object]:
+    """Values that a field's own schema allows."""
+    if "enum" in field:
+        return st.sampled_from(field["enum"])  # type: ignore[call-overload]
+    if field["type"] == "array":
+        each = st.sampled_from(field["items"]["enum"])  # type: ignore[index]
+        return st.lists(each, min_size=field.get("minItems", 0), unique=True)  # type: ignore[arg-type]
+    low, high = field.get("minimum", 0.001), field.get("maximum", 0.999)
+    if field["type"] == "integer":
+        return st.integers(low, high)  # type: ignore[arg-type]
+    return st.floats(low, high)  # type: ignore[arg-type]
+
+
+FIELDS = {
+    name: field
+    for name, field in Retraining.model_json_schema()["properties"].items()
+    # Sizes and shares must fit each other; two hold text.
+    if (not name.endswith(("_size", "_share")) and field["type"] in ("array", "integer", "number"))
+    or "enum" in field
+}
+
+
+@given(st.data())
+def test_every_value_within_its_range_is_a_configuration(data: st.DataObject) -> None:
+    """Else a parser that refused everything would pass."""
+    name = data.draw(st.sampled_from(sorted(FIELDS)))
+    value = data.draw(within(FIELDS[name]))
+    config = parse_config(json.dumps({name: value}))
+    told = getattr(config, name)
+    assert (list(told) if isinstance(told, tuple) else told) == value
+
+
 def test_every_field_is_typed_described_bounded_and_has_a_default() -> None:
     for name, field in Retraining.model_json_schema()["properties"].items():
         assert field["title"], name

@@ -449,6 +449,7 @@ def test_the_time_of_telling_others_is_not_that_of_an_epoch(
 
     fitted = fit(network(), TRAINING, VALIDATION, PLAN, watch=watch)
     assert told == [PLAN.epochs]
+    assert len(fitted.epochs) == PLAN.epochs
     assert all(0 < epoch.seconds < 10**6 for epoch in fitted.epochs)
 
 

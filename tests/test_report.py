@@ -640,6 +640,7 @@ def test_a_picture_is_a_small_jpeg(tmp_path):
     run = make_run(tmp_path)
     html = page_of(run, make_records(run))
     data = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+    assert data
     for each in data:
         with Image.open(io.BytesIO(b64decode(each))) as image:
             assert image.format == "JPEG"

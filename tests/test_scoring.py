@@ -88,6 +88,10 @@ def test_every_estimate_has_its_value_inside_its_interval() -> None:
         assert each.upper is not None
         assert each.lower <= each.value <= each.upper
         assert each.method
+        # 0 to 1 would hold every value and say nothing; of one class there are 10 lesions.
+        assert each.upper - each.lower < 0.45, each
+    overall = (found.auc, found.accuracy_of_images, found.calibration.brier)
+    assert all(each.upper - each.lower < 0.2 for each in overall)
 
 
 def test_a_model_that_knows_the_archive_only_is_seen_through_inside_one() -> None:

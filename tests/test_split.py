@@ -420,7 +420,9 @@ def test_how_each_class_and_source_lies_over_the_sides_is_on_record(
         of_side = parts[(parts["side"] == side) & (parts["label"] == "nevus")]
         assert count == of_side["group"].nunique()
     assert [each.name for each in record.strata if each.by == "source"] == ["ISIC, not HAM10000"]
-    assert all(0 < each.chance <= 1 for each in record.strata if each.chance is not None)
+    chances = [each.chance for each in record.strata if each.chance is not None]
+    assert len(chances) == len(record.strata) > 0
+    assert all(0 < chance <= 1 for chance in chances)
 
 
 def test_a_stratum_that_no_hash_would_give_is_told() -> None:

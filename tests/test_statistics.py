@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom
 from sklearn.metrics import brier_score_loss, roc_auc_score
@@ -113,6 +113,8 @@ def test_a_mean_of_proportions_lies_inside_its_interval(pairs: list[tuple[int, i
     assert mean.upper is not None
     assert 0 <= mean.lower <= mean.value <= mean.upper <= 1
     assert mean.lower < mean.upper  # also where all or none succeeded
+    widest = max(wilson(*pair)[1] - wilson(*pair)[0] for pair in pairs)
+    assert mean.upper - mean.lower <= widest + 1e-9  # a mean is no less sure than its parts
 
 
 def test_the_mean_of_one_proportion_has_wilsons_interval() -> None:
@@ -153,6 +155,7 @@ def test_the_interval_of_a_predictive_value_covers_it() -> None:
     drawn = zip(random.binomial(88, 0.9, 1000), random.binomial(320, 0.8, 1000), strict=True)
     values = [predictive_value(proportion(k, 88), proportion(s, 320), 0.05) for k, s in drawn]
     assert np.mean([each.lower <= true <= each.upper for each in values]) >= 0.95
+    assert np.mean([each.upper - each.lower for each in values]) < 0.2  # 0 to 1 would cover too
 
 
 # Areas --------------------------------------------------------------------------------------------
@@ -206,6 +209,16 @@ def test_an_area_is_scikit_learns_and_lies_inside_its_interval(
     assert found.upper is not None
     assert 0 <= found.lower <= found.value + 1e-9 <= found.upper + 2e-9 <= 1 + 3e-9
     assert found.lower < found.upper  # also where the classes are apart
+
+
+@pytest.mark.parametrize(("n", "widest"), [(20, 0.45), (100, 0.2), (500, 0.09)])
+def test_an_interval_of_an_area_narrows_as_lesions_come(n: int, widest: float) -> None:
+    """0 to 1 would hold every area and say nothing."""
+    random = np.random.default_rng(n)
+    found = auc(random.normal(1, 1, n), random.normal(0, 1, n))
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.upper - found.lower < widest
 
 
 def test_a_tests_difference_from_itself_is_nothing() -> None:
@@ -328,8 +341,7 @@ def test_more_gained_and_fewer_lost_never_weigh_against_the_new_test(
     gained: int, lost: int, same: int
 ) -> None:
     n = gained + lost + same
-    if n == 0:
-        return
+    assume(n > 0)
     now = noninferiority_p(gained, lost, n, 0.1)
     if same:
         assert noninferiority_p(gained + 1, lost, n, 0.1) <= now + 1e-9

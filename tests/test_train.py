@@ -87,6 +87,7 @@ def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
     validation = parts[parts["side"] == "validation"]
     labels = validation["label"].map({name: n for n, name in enumerate(trained.classes)})
     pixels = shrink(pixels_of(run, validation), run.config.image_size)
+    assert trained.recipes
     for each in trained.recipes:
         model = from_bytes(run.fetch(each.model))
         answers = model.predict(pixels, verbose=0)
