@@ -28,7 +28,7 @@ from rich.table import Table
 from tasks.config import Retraining, parse_config
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.pipeline import PIPELINE, Step, part_named
-from tasks.quiet import quiet_loggers
+from tasks.quiet import quiet_loggers, report_nothing
 from tasks.run import Progress, Run, execute, open_run, steps_until
 from tasks.storage import open_store
 
@@ -355,6 +355,7 @@ def main(argv: list[str] | None = None) -> int:
     # deterministic it reports, as an error and in every epoch, an attribute that it then ignores.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed, the same model bytes
+    report_nothing()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
     logging.getLogger("tasks").setLevel(logging.INFO)
     quiet_loggers()
