@@ -47,6 +47,9 @@ ENV PATH=/libraries/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    DO_NOT_TRACK=true \
+    GX_ANALYTICS_ENABLED=false \
     NO_COLOR=1
 WORKDIR /app
 USER 65532:65532

@@ -14,6 +14,7 @@ from pathlib import Path
 from demo.engine import NETWORK
 from demo.place import CODE, Place
 from demo.services import Service
+from tasks.quiet import UNREPORTED
 
 # Which demo a process belongs to. It is inherited, so a process that left its session is found too.
 MARK = "MELANOMA_DEMO"
@@ -93,9 +94,7 @@ def environment(place: Place) -> dict[str, str]:
         # MLflow's background jobs (scorers, prompt optimization) are no use here, and would start
         # eight more processes of 200 MB each.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        # Nothing is reported to anyone.
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
+        **UNREPORTED,
     }
 
 

@@ -29,7 +29,7 @@ from tasks.config import Retraining, parse_config, range_in_words
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.lines import visible
 from tasks.pipeline import PIPELINE, Step, part_named
-from tasks.quiet import OneLine, quiet_loggers
+from tasks.quiet import OneLine, quiet_loggers, report_nothing
 from tasks.run import Progress, Run, execute, open_run, steps_until
 from tasks.storage import open_store
 
@@ -369,6 +369,7 @@ def main(argv: list[str] | None = None) -> int:
     # deterministic it reports, as an error and in every epoch, an attribute that it then ignores.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed, the same model bytes
+    report_nothing()
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

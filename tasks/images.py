@@ -17,6 +17,11 @@ import simplejpeg
 from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# What the bytes of a file may be, by Pillow's names, whatever the file is called: the formats of
+# `tasks.lesions.IMAGE_SUFFIXES`. Pillow opens no other, for among the others are some that it hands
+# to a program of the machine: it starts Ghostscript on what an EPS says.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+
 THUMBNAIL_PX = 32  # the size that the 64-bit DCT hash is defined on (Zauner 2010, pHash)
 
 # Grey as ITU-R BT.601 weighs red, green and blue, in 256ths: exact in float32, and so the same grey
@@ -88,7 +93,7 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
             data, packed_px, maximum_megapixels
         )
     except UnidentifiedImageError:
-        return Refused("undecodable", "the content is not that of an image")
+        return Refused("undecodable", f"the content is not that of an image ({', '.join(FORMATS)})")
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError ...
         return Refused("undecodable", f"{error or type(error).__name__}")
 
@@ -129,7 +134,7 @@ def _is_upright(data: bytes) -> bool:
     Image.MAX_IMAGE_PIXELS = None  # as below
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) == 1
 
 
@@ -137,7 +142,7 @@ def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decode
     Image.MAX_IMAGE_PIXELS = None  # would raise before `_too_large` can say which limit it was
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd EXIF blocks are not worth a word: pixels count
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pictures = getattr(image, "n_frames", 1)
             if pictures > 1 and image.format != "MPO":  # phones add a small one to each JPEG
                 return Refused("undecodable", f"the file holds {pictures} pictures, not one")

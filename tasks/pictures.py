@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.contracts import Artifact, MissedMelanoma
 from tasks.errors import BadInput
-from tasks.images import THUMBNAIL_PX
+from tasks.images import FORMATS, THUMBNAIL_PX
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
 from tasks.manifest import pixels_of, read_parquet
 from tasks.run import Run
@@ -69,7 +69,7 @@ def missed(
 
 def _map(run: Run, lesion: MissedMelanoma) -> Picture:
     assert lesion.saliency
-    with Image.open(io.BytesIO(run.fetch(lesion.saliency))) as image:
+    with Image.open(io.BytesIO(run.fetch(lesion.saliency)), formats=FORMATS) as image:
         pixels = np.asarray(image.convert("RGB"))
     return Picture(_data_address(pixels, MAP_PX), lesion.image_ids[0], MELANOMA)
 

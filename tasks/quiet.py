@@ -1,4 +1,5 @@
-"""Logs that people read: without the machine's chatter, and each message one line."""
+"""Keeping libraries quiet: their chatter out of logs, their reports from their makers, and each
+message that people read in one line."""
 
 import logging
 import os
@@ -19,6 +20,23 @@ CHATTY = {
     "alembic": logging.WARNING,
     "matplotlib": logging.WARNING,
 }
+
+
+# MLflow looks when it is imported, and again at each use; Great Expectations when it is imported.
+UNREPORTED = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+
+
+def report_nothing() -> None:
+    """Nothing of what is done here is reported to the makers of libraries.
+
+    Must come before MLflow or Great Expectations is imported. The processes that this one starts
+    inherit the settings.
+    """
+    os.environ.update(UNREPORTED)
 
 
 def quiet_loggers() -> None:

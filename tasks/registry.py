@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tasks.contracts import LedgerHead
 from tasks.errors import BadInput, Corrupt, Momentary
-from tasks.quiet import imports_muted
+from tasks.quiet import imports_muted, report_nothing
 from tasks.run import Run, sha256
 from tasks.storage import DirectoryStore, Store
 
@@ -46,6 +47,18 @@ def tracking_uri(store: Store | None) -> str:
     )
 
 
+def mlflow_module(name: str) -> Any:
+    """A module of MLflow's, such as ``mlflow.entities``; nothing else here imports any.
+
+    MLflow decides while it is imported whether it reports to its makers, so that it must be told
+    before.
+    """
+    report_nothing()
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    return import_module(name)
+
+
 @contextmanager
 def mlflow_client(store: Store | None) -> Iterator[Any]:
     """MLflow's client, with its failures told as ours.
@@ -53,11 +66,7 @@ def mlflow_client(store: Store | None) -> Iterator[Any]:
     Raises:
         Momentary: MLflow cannot be reached or failed.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
+    mlflow, exceptions = mlflow_module("mlflow"), mlflow_module("mlflow.exceptions")
     address = tracking_uri(store)
     if isinstance(store, DirectoryStore):
         store.root.mkdir(parents=True, exist_ok=True)
@@ -70,7 +79,7 @@ def mlflow_client(store: Store | None) -> Iterator[Any]:
         os.environ["MLFLOW_TRACKING_URI"] = given
     try:
         yield mlflow.MlflowClient()
-    except MlflowException as error:
+    except exceptions.MlflowException as error:
         raise Momentary(f"MLflow at {address} failed: {error}") from error
 
 
@@ -108,13 +117,12 @@ def add_version(
     client: Any, store: Store, *, run_id: str, model: bytes, description: str, tags: dict[str, str]
 ) -> int:
     """Register a ``.keras`` file, byte for byte, as a new version; returns its number."""
-    from mlflow.exceptions import MlflowException
-
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
     with tempfile.TemporaryDirectory() as folder:
         client.log_artifacts(run_id, str(_as_mlflow_model(Path(folder), model)), "model")
     try:
         client.create_registered_model(MODEL, description="Nine-class skin-lesion classifier")
-    except MlflowException as error:  # of a server or of a database
+    except refusal as error:  # of a server or of a database
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/model"
@@ -153,11 +161,10 @@ def champion(client: Any) -> Version | None:
     Raises:
         BadInput: It lacks the tags that `register` writes.
     """
-    from mlflow.exceptions import MlflowException
-
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
     try:
         found = client.get_model_version_by_alias(MODEL, CHAMPION)
-    except MlflowException as error:
+    except refusal as error:
         # There is no such model yet, or it has no such alias.
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
@@ -171,8 +178,7 @@ def version_named(client: Any, uri: str) -> Version:
     Raises:
         BadInput: There is none, or it lacks the tags that `register` writes.
     """
-    from mlflow.exceptions import MlflowException
-
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
     name, at, alias = uri.removeprefix("models:/").partition("@")
     name, slash, number = (name, "", "") if at else name.partition("/")
     try:
@@ -180,7 +186,7 @@ def version_named(client: Any, uri: str) -> Version:
             return _described(client.get_model_version_by_alias(name, alias))
         if slash and number.isdecimal():
             return _described(client.get_model_version(name, number))
-    except MlflowException as error:
+    except refusal as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
     raise BadInput(
@@ -220,10 +226,8 @@ def model_bytes(version: Version) -> bytes:
     Raises:
         Corrupt: It is not the file that was registered.
     """
-    import mlflow.artifacts
-
     with tempfile.TemporaryDirectory() as folder:
-        path = mlflow.artifacts.download_artifacts(
+        path = mlflow_module("mlflow.artifacts").download_artifacts(
             artifact_uri=f"{version.source}/data/model.keras", dst_path=folder
         )
         data = Path(path).read_bytes()
@@ -247,11 +251,10 @@ def outside_state(run: Run) -> str:
 def has_run(client: Any, run_id: str) -> bool:
     """Whether there is such a run. There may be none: MLflow did not answer when it was to be
     made, or the work was reused and MLflow's database is younger than it."""
-    from mlflow.exceptions import MlflowException
-
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
     try:
         client.get_run(run_id)
-    except MlflowException:
+    except refusal:
         return False
     return True
 
@@ -260,21 +263,23 @@ def _as_mlflow_model(folder: Path, data: bytes) -> Path:
     """A folder in MLflow's own format, so that `mlflow.keras.load_model` opens the version."""
     with imports_muted():
         import keras
-        import mlflow.keras
         import numpy as np
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
 
         from tasks.model_file import from_bytes
 
+        flavor = mlflow_module("mlflow.keras")
+        signature_of = mlflow_module("mlflow.models").ModelSignature
+        types = mlflow_module("mlflow.types")
+
     model = from_bytes(data)
     classes = int(model.output_shape[-1])
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, -1, 3), "rgb_0_to_255")]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, classes))]),
+    floats = np.dtype("float32")
+    signature = signature_of(
+        inputs=types.Schema([types.TensorSpec(floats, (-1, -1, -1, 3), "rgb_0_to_255")]),
+        outputs=types.Schema([types.TensorSpec(floats, (-1, classes))]),
     )
     path = folder / "model"
-    mlflow.keras.save_model(
+    flavor.save_model(
         model,
         str(path),
         signature=signature,

@@ -7,6 +7,7 @@ are a look at that test part: they are scored only where the ledger that counts 
 it. Both take the model's evidence; without it nothing can be left out, and the answer says so.
 """
 
+import errno
 import json
 import logging
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tasks.config import Retraining
 from tasks.contracts import Evaluated, Figures, Frozen, Ingested, LedgerHead, Split, Verdict
 from tasks.errors import BadInput, Corrupt
 from tasks.evidence import Bundle
+from tasks.folder import files_in
 from tasks.images import THUMBNAIL_PX, Decoded, decode
 from tasks.lesions import (
     DIAGNOSES,
@@ -383,12 +385,14 @@ def _labelled(
 
 def _told(labels: Path) -> dict[str, dict[str, Any]]:
     try:
+        if labels.exists() and not labels.is_file():  # a pipe would be waited for, for ever
+            raise OSError(errno.EINVAL, "not a file")
         rows = read_table(labels.read_bytes())
     except OSError as error:
         raise BadInput(
             "The labels cannot be read.",
             expected="a CSV file",
-            received=f"{error.strerror}: {labels}",
+            received=f"{error.strerror}: {str(labels)!a}",
             do="correct --labels",
         ) from error
     if not rows or not any("archive_diagnosis" in row for row in rows):
@@ -402,14 +406,17 @@ def _told(labels: Path) -> dict[str, dict[str, Any]]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.casefold() in IMAGE_SUFFIXES)
+    files = files_in(folder, "images")
+    found = [path for path in files if path.suffix.casefold() in IMAGE_SUFFIXES]
     if not found:
         raise BadInput(
             "There are no images.",
             expected="a folder with images: " + ", ".join(IMAGE_SUFFIXES),
-            received=str(folder),
+            received=f"{len(files)} other files in {folder}",
             do="correct --images",
         )
+    if len(files) > len(found):
+        log.info("%d files in %s are no images.", len(files) - len(found), folder)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.contracts import Epoch, TrainedRecipe
 from tasks.curve import in_words
 from tasks.errors import Momentary
-from tasks.registry import experiment_id, mlflow_client
+from tasks.registry import experiment_id, mlflow_client, mlflow_module
 from tasks.run import Run, sha256
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,8 @@ class Diary:
         try:
             self.log(())
             if self.id:
-                from mlflow.system_metrics import system_metrics_monitor
-
-                untyped: Any = system_metrics_monitor
-                monitor = untyped.SystemMetricsMonitor(self.id, resume_logging=True)
+                metrics = mlflow_module("mlflow.system_metrics.system_metrics_monitor")
+                monitor = metrics.SystemMetricsMonitor(self.id, resume_logging=True)
                 monitor.start()
             yield
         finally:
@@ -77,8 +75,7 @@ class Diary:
 
     def complete(self, trained: TrainedRecipe) -> str:
         """Log all there is to say. Raises `Momentary`."""
-        from mlflow.entities import Param, RunTag
-
+        entities = mlflow_module("mlflow.entities")
         self._send(trained.epochs)
         facts = {
             "model_sha256": trained.model.sha256,
@@ -93,21 +90,20 @@ class Diary:
         with mlflow_client(self.run.store) as client:
             client.log_batch(
                 self.id,
-                params=[Param(name, str(value)) for name, value in config.items()],
-                tags=[RunTag(name, value) for name, value in facts.items()],
+                params=[entities.Param(name, str(value)) for name, value in config.items()],
+                tags=[entities.RunTag(name, value) for name, value in facts.items()],
             )
             client.set_terminated(self.id)
         return self.id
 
     def _send(self, epochs: tuple[Epoch, ...]) -> None:
-        from mlflow.entities import Metric
-
+        metric = mlflow_module("mlflow.entities").Metric
         with mlflow_client(self.run.store) as client:
             if not self.id:
                 self.id = self._found(client) or self._made(client)
             now_ms = int(1000 * time.time())
             metrics = [
-                Metric(name, value, now_ms, step)
+                metric(name, value, now_ms, step)
                 for step, epoch in enumerate(epochs, start=1)
                 if step > self.logged
                 for name, value in self._figures(epoch).items()

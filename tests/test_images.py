@@ -1,6 +1,10 @@
 """From bytes to pixels: every kind of file that a camera, a scanner or an accident leaves."""
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from PIL import Image
 
 from tasks import images
 from tasks.images import (
+    FORMATS,
     PACKING,
     SHRINKING,
     Decoded,
@@ -20,6 +25,7 @@ from tasks.images import (
     decode,
     squeezed,
 )
+from tasks.lesions import IMAGE_SUFFIXES
 
 PACKED = 48
 
@@ -272,3 +278,75 @@ def test_what_turns_a_jpeg_is_looked_for_in_its_head_alone() -> None:
     # A head that is not understood is searched to its end.
     assert images._is_marked(plain[:2] + b"odd" + plain[2:] + b"Exif")
     assert not images._is_marked(plain[:2] + b"odd" + plain[2:])
+
+
+# Programs that Pillow starts, or has started, for what it finds in a file.
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) show\nshowpage\n%%EOF\n"
+OLE = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(504)
+FOREIGN = {
+    "eps": EPS,
+    "eps after a binary head": b"\xc5\xd0\xd3\xc6" + (32).to_bytes(4, "little")
+    + len(EPS).to_bytes(4, "little") + bytes(20) + EPS,
+    "ps": EPS.replace(b" EPSF-3.0", b""),
+    "pdf": b"%PDF-1.4\n%%EOF\n",
+    "ole, of FPX and MIC": OLE,
+    "wmf": b"\xd7\xcd\xc6\x9a\x00\x00" + bytes(40),
+    "emf": b"\x01\x00\x00\x00" + bytes(36) + b" EMF" + bytes(60),
+    "gif": encoded(Image.new("P", (8, 8)), "GIF"),
+    "ppm": encoded(Image.new("RGB", (8, 8)), "PPM"),
+    "jpeg 2000": encoded(Image.new("RGB", (8, 8)), "JPEG2000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_another_format_is_refused_by_the_formats_that_are_accepted(kind: str) -> None:
+    said = refused(FOREIGN[kind]).reason
+    assert said == "the content is not that of an image (JPEG, PNG, BMP, TIFF, WEBP)"
+
+
+DECODING = """
+import io, sys
+from pathlib import Path
+from PIL import Image
+from tasks.images import decode
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    if sys.argv[2] == "product":
+        print(decode(path.read_bytes(), packed_px=48, maximum_megapixels=64))
+    else:
+        try:
+            Image.open(path).load()
+        except Exception as error:
+            print(repr(error))
+"""
+
+
+def test_no_file_makes_the_decoder_start_a_program(tmp_path: Path) -> None:
+    programs, files, mark = tmp_path / "bin", tmp_path / "files", tmp_path / "started"
+    programs.mkdir()
+    files.mkdir()
+    for name in ("gs", "gswin32c", "gswin64c", "djpeg", "cjpeg"):
+        (programs / name).write_text(f"#!/bin/sh\necho {name} >>{mark}\nexit 1\n")
+        (programs / name).chmod(0o755)
+    for kind, data in FOREIGN.items():
+        (files / f"{kind}.jpg").write_bytes(data)
+
+    def decode_by(whom: str) -> None:
+        subprocess.run(
+            [sys.executable, "-c", DECODING, str(files), whom],
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+            check=True,
+            capture_output=True,
+        )
+
+    decode_by("product")
+    assert not mark.exists()
+    decode_by("pillow alone")  # the trap works
+    assert "gs" in mark.read_text()
+
+
+def test_every_suffix_that_is_accepted_is_of_a_format_that_is_opened() -> None:
+    Image.init()
+    named = {Image.EXTENSION[suffix] for suffix in IMAGE_SUFFIXES if suffix in Image.EXTENSION}
+    assert named <= set(FORMATS)
+    for kind in FORMATS:
+        assert decoded(encoded(half_red_half_blue(), kind)).format == kind

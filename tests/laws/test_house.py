@@ -106,6 +106,27 @@ def test_great_expectations_is_imported_by_validate_only() -> None:
     assert importers == ["validate"]
 
 
+def opens_any_format(source: str) -> list[int]:
+    """The lines that let Pillow open whatever a file holds."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [
+        call.lineno
+        for call in calls
+        if ast.unparse(call.func) in ("Image.open", "PIL.Image.open")
+        and "FORMATS" not in [ast.unparse(k.value) for k in call.keywords if k.arg == "formats"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", product_files(), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_pillow_opens_only_the_formats_that_are_accepted(path: Path) -> None:
+    source = path.read_text()
+    assert opens_any_format(source) == []
+    assert "from PIL.Image import" not in source
+    assert opens_any_format("Image.open(path)") == opens_any_format("Image.open(p, formats=F)")
+
+
 # Libraries whose objects another one hands out, and tells its users to import them from there.
 SHOWN_BY = {"botocore": "boto3", "docker": "apache-airflow-providers-docker"}
 
