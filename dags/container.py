@@ -87,8 +87,10 @@ class Container(DockerOperator):
         self.part, self.registry, self.command_line = part, registry, ""
         self.row = row_of(step) if step else None
 
-    def _do_render_template_fields(self, parent: Any, fields: Any, *settings: Any) -> None:
-        super()._do_render_template_fields(parent, ("command",), *settings)
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: Any
+    ) -> None:
+        super()._do_render_template_fields(parent, ("command",), context, jinja_env, seen_oids)
         with suppress(AirflowFailException):  # there is no store: `execute` says so
             self.command_line = self._by_hand()
 

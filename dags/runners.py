@@ -172,8 +172,11 @@ class Process(BaseOperator):
         self.argv, self.part, self.command_line = argv, part, ""
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _do_render_template_fields(self, parent: Any, fields: Any, *settings: Any) -> None:
-        super()._do_render_template_fields(parent, ("argv",), *settings)
+    # Airflow's own hook for this: also what renders a mapped task.
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: Any
+    ) -> None:
+        super()._do_render_template_fields(parent, ("argv",), context, jinja_env, seen_oids)
         self.command_line = command_line(self.argv)
 
     def execute(self, context: Context) -> None:

@@ -22,7 +22,14 @@ from demo.follow import Look, follow
 from demo.place import Place, check_port_is_free, parent_folder, place_from
 from demo.services import Started, end, is_step, processes_of, recorded, wait_until_ready
 from demo.services import start as start_service
-from demo.settings import MARK, environment, mlflow_login, services
+from demo.settings import (
+    MARK,
+    environment,
+    mlflow_login,
+    passwords,
+    passwords_file,
+    services,
+)
 from tasks.errors import BadInput, Momentary, PipelineError
 from tasks.storage import open_store
 
@@ -63,7 +70,7 @@ def stop() -> None:
     with _explained():
         ended = 0
         for home in _homes(parent_folder()):
-            _end_unfinished_runs(_standing_at(home))
+            _end_unfinished_runs(home, _standing_at(home))
             ended += end(home, MARK)
             engine.remove_containers(home)
         console.print(f"{ended} processes ended." if ended else "Nothing of the demo is running.")
@@ -81,7 +88,8 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
         for started in standing_now:
             wait_until_ready(started)
         console.print(f"Airflow: {place.airflow}   MLflow: {place.mlflow}")
-    airflow = Airflow(place.airflow)
+    _say_who_may_log_in(place)
+    airflow = Airflow(place.airflow, passwords_file(place.home))
     for dag in (RETRAINING, PROMOTION):
         airflow.wait_for_dag(dag)
     if not standing:
@@ -98,11 +106,13 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
 def _start_services(place: Place) -> list[Started]:
     check_port_is_free(place.mlflow_port, "MLFLOW_PORT", "MLflow", place.mlflow_host)
     check_port_is_free(place.airflow_port, "AIRFLOW_PORT", "Airflow")
+    _lock_up(place.home)
     for folder in ("airflow", "mlflow", "run", "store"):
         (place.home / folder).mkdir(parents=True, exist_ok=True)
     _stands_in(place).write_text(_where(place))
     settings = environment(place)
     console.print("Starting Airflow and MLflow ...")
+    passwords(place.home)  # before Airflow would make some of its own
     first, *others = services(place)
     mlflow = start_service(first, place.home, settings)
     _run(place, "airflow", "db", "migrate", log="airflow-db")
@@ -127,7 +137,7 @@ def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
     outcome.show(store, name, place.config, console)
     for task in look.tasks.values():
         if task.state == "failed":
-            lines = airflow.log(RETRAINING, name, task.name, task.tries)[-25:]
+            lines = airflow.log(RETRAINING, name, task.id, task.tries, task.map_index)[-25:]
             console.print(f"\n[red]{task.name} failed.[/] The end of its log:")
             console.print("\n".join(f"  {line}" for line in lines), markup=False, soft_wrap=True)
     seconds = sum(task.seconds or 0 for task in look.tasks.values())
@@ -141,9 +151,26 @@ def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
         addresses["Decide"] = f"{place.airflow}/required_actions"
     for what, lies_at in addresses.items():
         console.print(f"  {what:<8} {lies_at}", soft_wrap=True)  # whole, to be clicked
+    _say_who_may_log_in(place)
     if place.runner == "docker":
         console.print(f"MLflow's login and password: {mlflow_login(place)}", soft_wrap=True)
     console.print("Airflow and MLflow stay up; `make stop` ends them.")
+
+
+def _say_who_may_log_in(place: Place) -> None:
+    for user, password in passwords(place.home).items():
+        console.print(f"  Airflow's login: {user}   password: {password}", markup=False)
+
+
+def _lock_up(home: Path) -> None:
+    """Nobody but this user enters, nor what an earlier version left open."""
+    if home.is_dir() and home.stat().st_mode & 0o077:
+        for folder, folders, files in os.walk(home):
+            for path in (Path(folder, name) for name in (*folders, *files)):
+                if not path.is_symlink():
+                    path.chmod(path.stat().st_mode & 0o700)
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
 
 
 # What stands, and its end ------------------------------------------------------------------------
@@ -156,7 +183,7 @@ def _standing(place: Place) -> dict[str, Started]:
     if whole and _same_place(place):
         return standing
     if standing:
-        _end_unfinished_runs(standing)
+        _end_unfinished_runs(place.home, standing)
     if end(place.home, MARK):
         changed = "Another RUNNER or STORE" if whole else "A part of the demo had ended"
         console.print(f"{changed}; starting all of it anew.")
@@ -209,7 +236,7 @@ def _end_others(place: Place) -> None:
     """End the demo with the other kind of images: it may hold the ports, and the memory."""
     for home in _homes(place.home.parent):
         if home != place.home and _standing_at(home):
-            _end_unfinished_runs(_standing_at(home))
+            _end_unfinished_runs(home, _standing_at(home))
             end(home, MARK)
             engine.remove_containers(home)
             console.print(f"Ended the demo in {home}; what it made stays there.")
@@ -224,20 +251,21 @@ def _undo(place: Place, standing: dict[str, Started]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if standing:
-        _end_unfinished_runs(standing)
+        _end_unfinished_runs(place.home, standing)
         _wait_for_steps(place)
     elif ended := end(place.home, MARK):
         engine.remove_containers(place.home)
         console.print(f"\nEnded the {ended} processes that were started.")
 
 
-def _end_unfinished_runs(standing: dict[str, Started]) -> None:
+def _end_unfinished_runs(home: Path, standing: dict[str, Started]) -> None:
     """Have Airflow end its runs itself, so that its database does not take them for running."""
     server = standing.get("airflow-api-server")
     if server and server.page:
         address = server.page.removesuffix("/api/v2/version")
         with suppress(PipelineError):
-            for run_id in Airflow(address, seconds=5).end_runs(RETRAINING):
+            airflow = Airflow(address, passwords_file(home), seconds=5)
+            for run_id in airflow.end_runs(RETRAINING):
                 console.print(f"Ended run {run_id}.")
 
 
@@ -304,6 +332,7 @@ def _explained() -> Iterator[None]:
     """Turn errors into messages and exit codes, and SIGTERM and SIGHUP into Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    os.umask(0o077)  # databases and images of patients: for this user only, also of all services
     try:
         yield
     except PipelineError as error:

@@ -1,8 +1,10 @@
 """The few requests to Airflow's REST API that a retraining needs."""
 
+import json
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,15 +14,21 @@ from tasks.errors import BadInput, Momentary
 RETRAINING = "melanoma_retraining"
 PROMOTION = "melanoma_promotion"
 SECONDS_TO_PARSE = 90
+# Who may log in to the demo's Airflow: one who runs it, and one who decides about models.
+ENGINEER = "engineer"
+PHYSICIAN = "physician"
 
 
 @dataclass(frozen=True)
 class Task:
     """A task of a run: its name, state (None before it is scheduled) and seconds of running.
 
-    A task that does one part of a step has the name of the part, such as ``ingest/2-of-4``.
+    A task that does one part of a step has the name of the part, such as ``ingest/2-of-4``; to
+    Airflow it is an instance, of some number, of one task.
     """
 
+    id: str
+    map_index: int
     name: str
     state: str | None
     seconds: float | None
@@ -32,10 +40,14 @@ class Airflow:
     """Airflow at an address, such as ``http://127.0.0.1:8080``.
 
     Attributes:
+        passwords: File with the password of each user, in JSON.
+        user: Who logs in, at the first request.
         seconds: How long to wait for an answer.
     """
 
     address: str
+    passwords: Path
+    user: str = ENGINEER
     seconds: float = 30
     _client: httpx.Client | None = field(default=None, repr=False)
 
@@ -103,7 +115,14 @@ class Airflow:
     def tasks(self, dag: str, run_id: str) -> dict[str, Task]:
         path = f"dags/{dag}/dagRuns/{run_id}/taskInstances"
         return {
-            _name(found): Task(_name(found), found["state"], _seconds(found), found["try_number"])
+            _name(found): Task(
+                id=found["task_id"],
+                map_index=found["map_index"],
+                name=_name(found),
+                state=found["state"],
+                seconds=_seconds(found),
+                tries=found["try_number"],
+            )
             for found in self.request("GET", path, limit=100)["task_instances"]
         }
 
@@ -134,7 +153,7 @@ class Airflow:
             with httpx.Client(
                 base_url=self.address, trust_env=False, timeout=self.seconds
             ) as client:
-                token = client.get("/auth/token").raise_for_status().json()["access_token"]
+                token = self._token(client)
             self._client = httpx.Client(
                 base_url=self.address,
                 trust_env=False,
@@ -142,6 +161,27 @@ class Airflow:
                 headers={"Authorization": f"Bearer {token}"},
             )
         return self._client
+
+    def _token(self, client: httpx.Client) -> str:
+        try:
+            known = json.loads(self.passwords.read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                "Nobody can log in to Airflow.",
+                expected=f"the passwords of its users in {self.passwords}",
+                received=str(error),
+                do="`make stop`, delete the file, and `make demo` again",
+            ) from None
+        login = {"username": self.user, "password": known[self.user]}
+        answer = client.post("/auth/token", json=login)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise BadInput(
+                f"Airflow does not let {self.user} in.",
+                expected=f"the password in {self.passwords}, which it read when it started",
+                received=str(answer.status_code),
+                do="`make stop`, then `make demo` again",
+            )
+        return str(answer.raise_for_status().json()["access_token"])
 
 
 def _name(task: dict[str, Any]) -> str:

@@ -9,8 +9,10 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from demo.airflow_api import ENGINEER, PHYSICIAN
 from demo.engine import NETWORK
 from demo.place import CODE, Place
 from demo.services import Service
@@ -36,11 +38,15 @@ def airflow_settings(place: Place) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         # A demo that is there but paused would wait for a click for ever.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        # Who may come in: whoever reaches 127.0.0.1, without a password.
+        # Who may come in. A page of another site that a browser takes for this one (DNS rebinding)
+        # has no login, and so gets nothing, whatever Host it sends.
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(place.airflow_port),
         "AIRFLOW__API__BASE_URL": place.airflow,
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        # Both may begin a run and decide; connections and settings are the engineer's.
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ENGINEER}:ADMIN,{PHYSICIAN}:USER",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(place.home)),
         # Workers report to the server through this address; without it they would guess.
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{place.airflow}/execution/",
         # One server process answers a person and three workers easily.
@@ -65,6 +71,9 @@ def airflow_settings(place: Place) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home / "logs/parsing"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        # Logs name patients' images: nobody else on this machine reads them.
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
     }
 
 
@@ -118,12 +127,29 @@ def services(place: Place) -> tuple[Service, ...]:
 def _mlflow(place: Place) -> tuple[str, ...]:
     home = place.home / "mlflow"
     locked = ("--app-name", "basic-auth") if place.runner == "docker" else ()
+    hosts = {place.mlflow_host, "127.0.0.1", "localhost"}
     return (
         *(sys.executable, "-m", "mlflow", "server", *locked),
         *("--host", place.mlflow_host, "--port", str(place.mlflow_port), "--workers", "1"),
+        # A page of another site that a browser takes for this one (DNS rebinding) is refused.
+        *("--allowed-hosts", ",".join(f"{host}:{place.mlflow_port}" for host in sorted(hosts))),
         *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
         *("--artifacts-destination", str(home / "artifacts")),
     )
+
+
+def passwords_file(home: Path) -> Path:
+    """The file with the passwords of Airflow's users."""
+    return home / "login" / "airflow.json"
+
+
+def passwords(home: Path) -> dict[str, str]:
+    """The password of each of Airflow's users, made once per demo."""
+    return _once(passwords_file(home), lambda: {who: _password() for who in (ENGINEER, PHYSICIAN)})
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(12)
 
 
 def mlflow_login(place: Place) -> Path:
@@ -159,16 +185,23 @@ def _lock(place: Place) -> dict[str, str]:
 
 def _secrets(place: Place) -> dict[str, str]:
     """Keys that Airflow's processes share, made once per demo."""
-    file = place.home / "secrets.json"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        keys = {
+    return _once(
+        place.home / "secrets.json",
+        lambda: {
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
             "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(48),
             "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        }
+        },
+    )
+
+
+def _once(file: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What a file of secrets holds; made if it is not there."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.chmod(0o700)
         partial = file.with_suffix(".partial")
         partial.touch(mode=0o600)
-        partial.write_text(json.dumps(keys))
+        partial.write_text(json.dumps(make()))
         partial.replace(file)
     return dict(json.loads(file.read_text()))

@@ -245,7 +245,8 @@ class Retraining(BaseModel):
         "melanoma",
         title="Policy of the gate",
         description="The change control plan in tasks/policies whose rules a model must meet. "
-        "synthetic and smoke are for drawn lesions; no model of real ones passes under them.",
+        "synthetic and smoke are for drawn lesions, melanoma for real ones; validate refuses the "
+        "others.",
     )
     seed: int = Field(
         20,

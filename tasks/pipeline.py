@@ -107,7 +107,7 @@ PIPELINE: tuple[Step, ...] = (
         "Finds what is not true in the data and quarantines it, with a reason for each image.",
         needs=("ingest",),
         gives=contracts.Validated,
-        config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part"),
+        config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
         outside=("looks",),
         division=Division("parts", contracts.ValidatedPart),

@@ -25,11 +25,12 @@ from tasks.groups import groups_of
 from tasks.images import THUMBNAIL_PX
 from tasks.laws import RULES, Breach, Evidence, Rule
 from tasks.ledger import chain_of
-from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
+from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says, source_from
 from tasks.likeness import joined, near_duplicates
 from tasks.looks import settled_of
 from tasks.manifest import NESTED, read_parquet, to_parquet
 from tasks.parts import Part
+from tasks.policy import parse_policy, policy_bytes
 from tasks.run import Run
 from tasks.spreadsheet import to_csv
 from tasks.standing import Standing, standing
@@ -67,7 +68,8 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
 
     Raises:
         BadInput: A law of `laws_that_fail` is broken; or so little is left that nothing can be
-            learned: fewer than two classes, or no melanoma.
+            learned: fewer than two classes, or no melanoma; or the configured policy is not for
+            such lesions, so that no model could pass the gate.
     """
     manifest = read_parquet(run, ingested.manifest)
     pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
@@ -94,6 +96,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
     _say(manifest, remaining, relabelled, findings)
     _check_no_law_fails(run.config, findings)
     _check_enough_is_left(run, ingested, remaining, findings)
+    _check_policy_fits(run.config.policy, remaining)
     groups = groups_of(remaining)
     images = remaining["label"].value_counts()
     return Validated(
@@ -258,6 +261,22 @@ def _check_enough_is_left(
         received=f"{ingested.files} files, of which {len(remaining)} could be accepted, of "
         f"{', '.join(classes) or 'no class'} ({why})",
         do="deliver more images in folders named after their diagnosis, or lower minimum_groups",
+    )
+
+
+def _check_policy_fits(name: str, remaining: pd.DataFrame) -> None:
+    """Real lesions are judged by a policy for real ones only, and drawn ones by one for drawn."""
+    policy = parse_policy(policy_bytes(name), name)
+    drawn = int(remaining["image_id"].map(source_from).eq("SYNTHETIC").sum())
+    if drawn == (len(remaining) if policy.data == "synthetic" else 0):
+        return
+    wanted, other = ("real", "synthetic") if policy.data == "real" else ("drawn", "melanoma")
+    raise BadInput(
+        "The policy does not fit the data: the gate would refuse any model.",
+        expected=f"{wanted} lesions only, which the policy {name} is for",
+        received=f"{drawn} drawn and {len(remaining) - drawn} real images",
+        do=f"""give --config '{{"policy": "{other}"}}' if all are of the other kind; never have """
+        "real and drawn lesions in one store",
     )
 
 

@@ -48,7 +48,10 @@ def delivered(images: Path, to: Path) -> Store:
 
 
 def run_of(store: Store, name: str = "test", **config: Any) -> Run:
-    return Run(store, name, Retraining(**(SMALL | config)))
+    """A run with the policy that fits what lies in the store, if none is given."""
+    drawn = any("SYNTHETIC" in entry.key for entry in store.list("raw/"))
+    fitting = {"policy": "synthetic"} if drawn else {}
+    return Run(store, name, Retraining(**(SMALL | fitting | config)))
 
 
 def do(run: Run, *steps: str) -> Any:

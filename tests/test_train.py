@@ -233,7 +233,8 @@ def test_the_registered_version_is_the_model_that_was_judged(run: Run) -> None:
 
 
 def test_a_refused_model_is_not_registered(run: Run) -> None:
-    strict = Run(run.store, "strict", run.config.model_copy(update={"policy": "melanoma"}))
+    untaught = {"policy": "synthetic", "recipes": ("baseline",), "epochs": 1}
+    strict = Run(run.store, "strict", run.config.model_copy(update=untaught))
     do(strict, *BEFORE_TRAINING, "train", "evaluate", "gate")
     with pytest.raises(Halt, match="Nothing is registered"):
         do(strict, "register")

@@ -446,3 +446,39 @@ def test_only_a_doubt_about_lesion_or_patient_quarantines_whatever_its_words_are
     assert found.count == 1
     assert f"{column} first or {said}" in found.remark
     assert validated.quarantined == quarantined
+
+
+# The policy -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["synthetic", "smoke", "melanoma"])
+@pytest.mark.parametrize("drawn", ["none", "all", "one"])
+def test_a_policy_that_is_not_for_these_lesions_is_refused_before_anything_is_learned(
+    tmp_path: Path, drawn: str, policy: str
+) -> None:
+    """Real lesions are judged by a policy for real ones only, and drawn ones by one for drawn."""
+    store = open_store(str(tmp_path / "store"))
+    for number in range(18):
+        kind = ("melanoma", "nevus", "dermatofibroma")[number % 3]
+        prefix = "SYNTHETIC" if drawn == "all" or (drawn == "one" and not number) else "ISIC"
+        store.create(f"raw/first/{kind}/{prefix}_{number:07d}.png", picture(number))
+    run = run_of(store, policy=policy)
+
+    if (drawn, policy == "melanoma") in (("none", True), ("all", False)):
+        assert do(run, "ingest", "validate")
+        return
+    other = "synthetic" if policy == "melanoma" else "melanoma"
+    counted = {"none": "0 drawn and 18 real", "all": "18 drawn and 0", "one": "1 drawn and 17"}
+    with pytest.raises(BadInput, match=f'{counted[drawn]}[^$]*"policy": "{other}"'):
+        do(run, "ingest", "validate")
+    assert run.record("validate") is None
+
+
+def test_the_check_of_the_policy_is_not_passed_over_by_reuse(shelf: Store) -> None:
+    first, before = validated(shelf, policy="melanoma")
+    with pytest.raises(BadInput, match="policy does not fit"):
+        validated(shelf, name="second", policy="synthetic")
+    _, again = validated(shelf, name="third", policy="melanoma")
+    assert again.provenance
+    assert again.provenance.reused_from == first.name
+    assert again.content_hash == before.content_hash

@@ -13,6 +13,7 @@ from conftest import S3Server
 
 from demo.airflow_api import RETRAINING, Airflow
 from demo.engine import CONTAINER_USER
+from demo.settings import passwords_file
 from tasks.pipeline import PIPELINE
 from tasks.run import read_record
 from tasks.storage import open_store
@@ -40,7 +41,8 @@ def demo(
         "MELANOMA_SCHEDULE": SCHEDULE,
     }
     try:
-        yield environment, Airflow(f"http://127.0.0.1:{environment['AIRFLOW_PORT']}")
+        address = f"http://127.0.0.1:{environment['AIRFLOW_PORT']}"
+        yield environment, Airflow(address, passwords_file(folder / "home" / "images"))
     finally:
         run_demo("stop", environment)
 
@@ -84,7 +86,8 @@ def test_the_dag_runs_in_containers_on_a_directory(demo: Any, engine: Any) -> No
     store = Path(environment["DEMO_HOME"], "images", "store")
     shown = check_run(airflow, str(store), engine)
 
-    assert '"ingest", "--run"' in shown.replace("'", '"')  # the rendered argv
+    assert "docker run --rm --read-only" in shown  # the line to type
+    assert f"ingest --run {store}/runs/" in shown
     assert "epoch 1/2" in shown  # the log of the step is the log of the task
     records = [path.stat().st_uid for path in store.rglob("record.json")]
     assert set(records) == {CONTAINER_USER if os.geteuid() == 0 else os.geteuid()}

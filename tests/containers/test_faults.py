@@ -22,7 +22,10 @@ from tests.containers.running import IMAGE, execute
 
 Probe = Callable[..., list[str]]
 WORK = "melanoma-retraining.work"
-SMALL = '{"image_size": 32, "packed_size": 48, "minimum_groups": 3, "recipes": ["baseline"]}'
+SMALL = (
+    '{"image_size": 32, "packed_size": 48, "minimum_groups": 3, "recipes": ["baseline"], '
+    '"policy": "smoke"}'
+)
 
 
 def eventually(look: Callable[[], Any], seconds: float = 60) -> Any:

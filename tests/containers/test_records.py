@@ -14,7 +14,7 @@ from tasks.pipeline import PIPELINE
 from tasks.run import open_run
 from tests.containers.running import ROOT, execute
 
-CONFIG = '{"image_size": 32, "packed_size": 48, "minimum_groups": 3}'
+CONFIG = '{"image_size": 32, "packed_size": 48, "minimum_groups": 3, "policy": "smoke"}'
 STEPS = [step.name for step in PIPELINE]
 # Training is not repeated bit by bit on every machine; all before it must be.
 REPEATABLE = [step for step in PIPELINE if STEPS.index(step.name) < STEPS.index("train")]

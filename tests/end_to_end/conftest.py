@@ -1,6 +1,5 @@
 """One demo, with its own Airflow and MLflow on free ports, for all tests of this folder."""
 
-import json
 import os
 import socket
 import subprocess
@@ -13,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from demo.airflow_api import PROMOTION, RETRAINING, Airflow
+from demo.airflow_api import PHYSICIAN, PROMOTION, RETRAINING, Airflow
 from demo.place import CODE
+from demo.settings import passwords_file
 from tasks.contracts import Record
 from tasks.run import read_record
 from tasks.storage import Store, open_store
@@ -33,14 +33,19 @@ PASSING = {
 }
 
 
+# What no policy lets pass: it has not learned anything, and is judged.
+UNTAUGHT = PASSING | {"policy": "synthetic", "epochs": 1, "learning_rate": 1e-9}
+
+
 @dataclass
 class Demo:
-    """A demo that stands.
+    """A demo that stands: the lesions that it draws itself, at its own scale.
 
     Attributes:
         folder: Its DEMO_HOME.
-        environment: What `make demo` was called with.
-        airflow: Its API.
+        environment: What `make demo` was called with: no images and no configuration.
+        airflow: Its API, for the engineer.
+        physician: Its API, for who decides.
         first: Name of the run that `make demo` did.
         said: What `make demo` printed.
     """
@@ -48,13 +53,14 @@ class Demo:
     folder: Path
     environment: dict[str, str]
     airflow: Airflow
+    physician: Airflow
     first: str = ""
     said: str = ""
     mlflow: str = field(default="", repr=False)
 
     @property
     def home(self) -> Path:
-        return self.folder / "images"
+        return self.folder / "synthetic"
 
     @property
     def store(self) -> Store:
@@ -95,7 +101,7 @@ class Demo:
         """Answer a waiting promotion as a person would; returns its tasks' last states."""
         path = f"dags/{PROMOTION}/dagRuns/{promotion}"
         body = {"chosen_options": [option], "params_input": {}}
-        self.airflow.request("PATCH", f"{path}/taskInstances/decide/-1/hitlDetails", body)
+        self.physician.request("PATCH", f"{path}/taskInstances/decide/-1/hitlDetails", body)
         self.wait(lambda: self.airflow.state(PROMOTION, promotion) in ("success", "failed"))
         return self.states(promotion, PROMOTION)
 
@@ -129,21 +135,18 @@ def run_demo(command: str, environment: dict[str, str]) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo")
-    images = folder / "delivery"
-    drawing = ["tasks", "synthesize", "--to", str(images), "--scale", "0.3"]
-    subprocess.run([sys.executable, "-m", *drawing], cwd=CODE, check=True)
-    unset = ("METADATA", "MELANOMA_STORE")
+    unset = ("IMAGES", "METADATA", "CONFIG", "MELANOMA_STORE", "STORE", "RUNNER")
     environment = {name: value for name, value in os.environ.items() if name not in unset} | {
         "DEMO_HOME": str(folder / "home"),
-        "IMAGES": str(images),
-        "CONFIG": json.dumps(PASSING),
         "AIRFLOW_PORT": str(free_port()),
         "MLFLOW_PORT": str(free_port()),
         "MELANOMA_SCHEDULE": SCHEDULE,
     }
-    airflow = Airflow(f"http://127.0.0.1:{environment['AIRFLOW_PORT']}")
+    address = f"http://127.0.0.1:{environment['AIRFLOW_PORT']}"
+    logins = passwords_file(folder / "home" / "synthetic")
+    airflow, physician = Airflow(address, logins), Airflow(address, logins, PHYSICIAN)
     mlflow = f"http://127.0.0.1:{environment['MLFLOW_PORT']}"
-    standing = Demo(folder / "home", environment, airflow, mlflow=mlflow)
+    standing = Demo(folder / "home", environment, airflow, physician, mlflow=mlflow)
     try:
         done = run_demo("start", environment)
         assert done.returncode == 0, done.stdout + done.stderr

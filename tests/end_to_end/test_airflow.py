@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from demo.airflow_api import PROMOTION, RETRAINING
+from demo.airflow_api import ENGINEER, PHYSICIAN, PROMOTION, RETRAINING
 from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
@@ -25,7 +25,7 @@ from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, step_named
 from tasks.run import execute, open_run
 from tasks.storage import open_store
-from tests.end_to_end.conftest import PASSING, Demo, free_port, run_demo
+from tests.end_to_end.conftest import PASSING, UNTAUGHT, Demo, free_port, run_demo
 
 
 def test_the_demo_says_what_happened_and_where_to_look(demo: Demo) -> None:
@@ -40,27 +40,70 @@ def test_the_demo_says_what_happened_and_where_to_look(demo: Demo) -> None:
 
 def test_every_step_of_a_run_commits_its_record(demo: Demo) -> None:
     states = demo.states(demo.first)
-    assert states.pop("train_part") == "skipped"  # one recipe: the step trains it itself
+    for step in ("ingest", "validate"):  # one part: the step does it itself
+        assert states.pop(f"{step}_part") == "skipped"
     assert set(states.values()) == {"success"}
+    assert {f"train/{recipe}" for recipe in Retraining().recipes} <= states.keys()
     assert all(demo.record(demo.first, step.name) for step in PIPELINE)
 
 
-def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
-    demo: Demo, tmp_path: Path
-) -> None:
-    parts = {f"{step}/{number}-of-4" for step in ("ingest", "validate") for number in (1, 2, 3, 4)}
-    assert parts <= demo.states(demo.first).keys()
-    deliver(open_store(str(tmp_path)), demo.folder.parent / "delivery")
-    config = Retraining.model_validate(PASSING | {"parts": 1})
-    for name in ("ingest", "validate"):
-        here = execute(step_named(name), open_run(f"{tmp_path}/runs/one", config, step=name))
-        there = demo.record(demo.first, name)
-        assert here.provenance
-        assert there
-        assert there.provenance
-        assert here.provenance.parts.keys() == {"1-of-1"}
-        assert there.provenance.parts.keys() == {f"{number}-of-4" for number in (1, 2, 3, 4)}
-        assert here.content_hash == there.content_hash
+def test_no_other_user_reads_anything_that_the_demo_made(demo: Demo) -> None:
+    open_to_others = [
+        path
+        for path in (demo.home, *demo.home.rglob("*"))
+        if not path.is_symlink() and path.stat().st_mode & 0o077
+    ]
+    assert not open_to_others
+    for held in ("airflow/airflow.db", "mlflow/mlflow.db", "login/airflow.json", "secrets.json"):
+        assert (demo.home / held).stat().st_mode & 0o777 == 0o600
+    assert list((demo.home / "store" / "raw").rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("host", ["", "evil.example", "localhost.evil.example"])
+@pytest.mark.parametrize("path", ["dags", "assets", "connections", "config", "importErrors"])
+def test_airflow_answers_only_who_has_logged_in(demo: Demo, path: str, host: str) -> None:
+    """So a page of another site, which a browser took for this one, gets nothing."""
+    named = {"Host": host} if host else {}
+    address = f"{demo.airflow.address}/api/v2/{path}"
+    refused = httpx.get(address, headers=named, trust_env=False)
+    assert (refused.status_code, refused.json()) == (401, {"detail": "Not authenticated"})
+    for way in ("/auth/token", "/auth/token/login"):
+        given = httpx.get(demo.airflow.address + way, headers=named, trust_env=False)
+        assert given.status_code == 403
+        assert not given.cookies
+    if path in ("dags", "assets", "importErrors"):
+        assert demo.airflow.request("GET", path)["total_entries"] >= 0
+
+
+def test_a_wrong_password_is_refused_and_the_demo_prints_the_right_ones(demo: Demo) -> None:
+    known = json.loads((demo.home / "login" / "airflow.json").read_text())
+    assert known.keys() == {ENGINEER, PHYSICIAN}
+    for user, password in known.items():
+        assert demo.said.count(f"{user}   password: {password}") == 2  # before the run, and after
+        for tried, status in ((password, 201), (password[:-1], 401), ("", 400)):
+            answer = httpx.post(
+                f"{demo.airflow.address}/auth/token",
+                json={"username": user, "password": tried},
+                trust_env=False,
+            )
+            assert answer.status_code == status
+    with pytest.raises(BadInput, match="403"):  # who decides about models sees no connections
+        demo.physician.request("GET", "connections")
+
+
+def test_mlflow_answers_under_its_own_names_only(demo: Demo) -> None:
+    asked = f"{demo.mlflow}/api/2.0/mlflow/registered-models/search"
+    port = demo.environment["MLFLOW_PORT"]
+    for host, status in (
+        (f"127.0.0.1:{port}", 200),
+        (f"localhost:{port}", 200),
+        ("evil.example", 403),
+        (f"evil.example:{port}", 403),
+        (f"127.0.0.1.evil.example:{port}", 403),
+    ):
+        answer = httpx.get(asked, headers={"Host": host}, trust_env=False)
+        assert answer.status_code == status
+        assert ("melanoma_classifier" in answer.text) == (status == 200)
 
 
 def test_no_dag_file_fails_to_import(demo: Demo) -> None:
@@ -110,12 +153,38 @@ def test_a_value_out_of_its_range_starts_nothing(demo: Demo, wrong: dict[str, An
         demo.airflow.state(RETRAINING, "refused")
 
 
-def test_a_tasks_log_says_what_the_step_found(demo: Demo) -> None:
-    text = "\n".join(demo.airflow.log(RETRAINING, demo.first, "validate"))
-    assert "contradictory_label" in text or "two labels" in text
+def test_a_tasks_log_says_what_the_step_found_and_how_grave_it_is(demo: Demo) -> None:
+    path = f"dags/{RETRAINING}/dagRuns/{demo.first}/taskInstances/validate/logs/1"
+    lines = demo.airflow.request("GET", path, full_content="true")["content"]
+    found = [line for line in lines if "contradictory_label" in line["event"]]
+    assert [line["level"] for line in found] == ["warning"]
+    accepted = [line for line in lines if "files accepted" in line["event"]]
+    assert [line["level"] for line in accepted] == ["info"]
+    assert not [line for line in lines if line["event"].startswith(("WARNING", "INFO"))]
     verdict = demo.record(demo.first, "gate")
     assert isinstance(verdict, Verdict)
     assert verdict.reason in "\n".join(demo.airflow.log(RETRAINING, demo.first, "gate"))
+
+
+@pytest.mark.parametrize("task", ["validate", "register", "report", "train_part"])
+def test_what_airflow_shows_of_a_task_can_be_typed(demo: Demo, task: str) -> None:
+    path = f"dags/{RETRAINING}/dagRuns/{demo.first}/taskInstances/{task}"
+    shown = demo.airflow.request("GET", f"{path}/0" if task == "train_part" else path)
+    fields = shown["rendered_fields"]
+    assert fields.keys() == {"command_line"}
+    assert f"MLFLOW_TRACKING_URI={demo.mlflow}" in fields["command_line"]
+    held = json.loads((demo.home / "secrets.json").read_text()).values()
+    assert not [secret for secret in held if secret in fields["command_line"]]
+    typed = subprocess.run(
+        ["sh", "-c", fields["command_line"]],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(demo.folder)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert typed.returncode == 0, typed.stderr
+    assert ("was committed before" in typed.stderr) == (task != "report")
 
 
 def test_a_registered_model_waits_for_a_person_who_reads_the_evidence(demo: Demo) -> None:
@@ -136,23 +205,43 @@ def test_an_approved_challenger_becomes_the_champion(demo: Demo) -> None:
     assert champion(demo, registered.name) is None
     assert demo.answer(demo.waiting_promotion(), "Approve")["promote"] == "success"
     assert champion(demo, registered.name) == registered.version
+    bundle = f"{demo.home}/store/runs/{demo.first}/evidence"
+    verified = subprocess.run(
+        [sys.executable, "-m", "tasks", "verify", "--evidence", bundle],
+        cwd=CODE, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (verified.returncode, "holds: pass" in verified.stdout) == (0, True), verified.stderr
 
 
 def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> None:
-    # `make demo` once more: it finds what stands, and reuses what has not changed.
-    again = run_demo("start", demo.environment | {"CONFIG": config(policy="melanoma")})
+    # `make demo` once more, which finds what stands.
+    again = run_demo("start", demo.environment | {"CONFIG": json.dumps(UNTAUGHT)})
     assert again.returncode == 0, again.stdout
     assert "Airflow and MLflow stand" in again.stdout
     assert "nothing was registered" in again.stdout
-    runs = demo.airflow.request("GET", f"dags/{RETRAINING}/dagRuns", order_by="-start_date")
-    name = runs["dag_runs"][0]["dag_run_id"]
+    name = last_run(demo)
     states = demo.states(name)
     assert states.pop("register") == states.pop("train_part") == "skipped"
     assert set(states.values()) == {"success"}
-    train = demo.record(name, "train")
-    assert train is not None
-    assert train.provenance is not None
-    assert train.provenance.reused_from == demo.first
+
+
+def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
+    demo: Demo, tmp_path: Path
+) -> None:
+    untaught = last_run(demo)
+    parts = {f"{step}/{number}-of-4" for step in ("ingest", "validate") for number in (1, 2, 3, 4)}
+    assert parts <= demo.states(untaught).keys()
+    deliver(open_store(str(tmp_path)), demo.home / "SYNTHETIC")
+    config = Retraining.model_validate(UNTAUGHT | {"parts": 1})
+    for name in ("ingest", "validate"):
+        here = execute(step_named(name), open_run(f"{tmp_path}/runs/one", config, step=name))
+        there = demo.record(untaught, name)
+        assert here.provenance
+        assert there
+        assert there.provenance
+        assert here.provenance.parts.keys() == {"1-of-1"}
+        assert there.provenance.parts.keys() == {f"{number}-of-4" for number in (1, 2, 3, 4)}
+        assert here.content_hash == there.content_hash
 
 
 def test_a_killed_recipe_is_trained_again_alone_and_a_rejected_challenger_changes_nothing(
@@ -237,10 +326,10 @@ def test_an_interrupted_demo_leaves_no_process(demo: Demo, number: signal.Signal
         # What a shell has put into the background, tests too, would go on ignoring SIGINT.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
-    demo.wait(lambda: bool(processes_of(folder / "images", MARK)), seconds=30)
+    demo.wait(lambda: bool(processes_of(folder / "synthetic", MARK)), seconds=30)
     begun.send_signal(number)
     assert begun.wait(60) == 130
-    assert not processes_of(folder / "images", MARK)
+    assert not processes_of(folder / "synthetic", MARK)
     assert demo.airflow.request("GET", "version")  # and ends nothing of another demo
 
 
@@ -261,8 +350,11 @@ def test_stop_ends_every_process_and_may_be_repeated(demo: Demo) -> None:
     assert (again.returncode, again.stdout.strip()) == (0, "Nothing of the demo is running.")
 
 
-def config(**changes: Any) -> str:
-    return json.dumps(PASSING | changes)
+def last_run(demo: Demo) -> str:
+    path = f"dags/{RETRAINING}/dagRuns"
+    return str(
+        demo.airflow.request("GET", path, order_by="-start_date")["dag_runs"][0]["dag_run_id"]
+    )
 
 
 def champion(demo: Demo, model: str) -> int | None:
