@@ -71,6 +71,7 @@ def evidence(run: str) -> str:
     policy = verdict.policy
     return "\n".join(
         [
+            *_synthetic(run),
             f"**Model** {plain(registered.name)}, version {registered.version}; "
             f"recipe {plain(evaluated.recipe)}, threshold {evaluated.threshold:.3f}",
             "",
@@ -113,6 +114,13 @@ def _record(run: str, step: str) -> Any:
             "  Received: no such record\n  Do:       name a run that registered a model"
         )
     return record
+
+
+def _synthetic(run: str) -> list[str]:
+    ingested = _record(run, "ingest")
+    if not ingested.synthetic:
+        return []
+    return ["**SYNTHETIC.** Drawn lesions: nothing here says anything about patients.", ""]
 
 
 def _row(found: Proportion) -> str:

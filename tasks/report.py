@@ -41,7 +41,7 @@ from tasks.pictures import missed, samples
 from tasks.pipeline import PIPELINE, Step
 from tasks.run import Run, sha256
 from tasks.serious import serious_of
-from tasks.statistics import lower_bound, upper_bound
+from tasks.statistics import CONFIDENCE, lower_bound, upper_bound
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 # The shortest code of each class.
@@ -123,8 +123,8 @@ def _environment() -> Environment:
         "value": value_in_words,
         "duration": duration,
         "plural": plural,
-        "lower_bound": lambda figure: lower_bound(figure.successes, figure.n),
-        "upper_bound": lambda figure: upper_bound(figure.successes, figure.n),
+        "lower_bound": lambda figure, sure: lower_bound(figure.successes, figure.n, sure),
+        "upper_bound": lambda figure, sure: upper_bound(figure.successes, figure.n, sure),
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
         "short": lambda name: ABBREVIATIONS.get(name, name),
         "sentence": lambda text: text[:1].upper() + text[1:],
@@ -158,6 +158,10 @@ def render(run: Run, records: Records) -> str:
             config=_config(records),
             defaults=Retraining(),
             melanoma=MELANOMA,
+            # The gate's own, so that the page does not say two bounds of one figure.
+            confidence=records.gate.looks.confidence
+            if records.gate and records.gate.looks
+            else CONFIDENCE,
             serious=serious_of(records.evaluate.figures) if records.evaluate else [],
             asked={rule.name: rule.threshold for rule in records.gate.rules}
             if records.gate

@@ -616,8 +616,8 @@ def _test_part_reuse(asked: of.TestPartReuse, case: Case) -> list[Rule]:
 def _spent(looks: Looks) -> str:
     """How much of the test part is used up, in words."""
     said = (
-        f"{plural(looks.look - 1, 'other model')} had been judged on it before, so that bounds "
-        f"hold with {confident(looks.confidence)} confidence."
+        f"{plural(looks.look - 1, 'other model') if looks.look > 1 else 'no other model'} had been "
+        f"judged on it before, so that bounds hold with {confident(looks.confidence)} confidence."
     )
     if looks.left is None:
         return said

@@ -120,12 +120,12 @@ def test_a_bundle_on_any_store_is_sealed_alike_and_holds(
 
 
 def test_a_refused_model_leaves_evidence_too(run: Run) -> None:
-    refused = Run(run.store, "refused", run.config.model_copy(update={"policy": "melanoma"}))
+    refused = Run(run.store, "refused", run.config.model_copy(update={"policy": "synthetic"}))
     do(refused, *BEFORE)
     with pytest.raises(Halt, match="evidence is in"):
         do(refused, "register")
 
-    assert verify(f"{refused.uri}/evidence").decision == "fail"  # drawn lesions, a policy for real
+    assert verify(f"{refused.uri}/evidence").decision != "pass"  # one epoch is not enough
 
 
 def test_the_registered_version_names_its_evidence(run: Run, sealed: Path) -> None:

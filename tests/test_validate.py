@@ -410,7 +410,7 @@ def test_the_delivered_test_part_is_kept_whole_and_what_it_touches_leaves_traini
 @pytest.mark.parametrize(
     ("lesions", "labels", "words"),
     [
-        (("L", "L"), ("nevus", "nevus"), ["1 pair whose", "1 of one lesion", "3 % and 100 %"]),
+        (("L", "L"), ("nevus", "nevus"), ["1 pair whose", "1 of one lesion", "2 % and 100 %"]),
         (("L", "M"), ("nevus", "melanoma"), ["0 of one lesion", "0 % and 98 %", "two labels"]),
         (("L", None), ("nevus", "nevus"), ["the precision of the search cannot be told"]),
     ],
