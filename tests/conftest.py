@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,16 @@ def dealt_as(nodeid: str) -> str:
 
 @dataclass(frozen=True)
 class S3Server:
-    """An S3 server on this machine and a key to it."""
+    """An S3 server on this machine and a key to it.
+
+    Attributes:
+        ceph: Configuration of Ceph, if it is one.
+    """
 
     endpoint: str
     access_key: str
     secret_key: str
+    ceph: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,6 +84,15 @@ class S3Server:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
         )
+
+    def new_user(self, name: str) -> "S3Server":
+        """The same server, with the key of a user who owns nothing."""
+        assert self.ceph
+        user = replace(self, access_key=f"key-of-{name}", secret_key=secrets.token_hex(16))
+        keys = ["--access-key", user.access_key, "--secret", user.secret_key]
+        argv = ["radosgw-admin", "-c", self.ceph, "user", "create", "--uid", name, *keys]
+        subprocess.run([*argv, "--display-name", name], check=True, capture_output=True)
+        return user
 
     def new_bucket(self) -> str:
         bucket = f"tests-{secrets.token_hex(6)}"
@@ -121,7 +135,8 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Ceph's S3 gateway with a real, one-node Ceph behind it."""
     _need_ceph()
     folder = tmp_path_factory.mktemp("ceph")
-    server = S3Server(f"http://127.0.0.1:{free_port()}", "testskey", secrets.token_hex(16))
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    server = S3Server(endpoint, "testskey", secrets.token_hex(16), folder / "ceph.conf")
     environment = {
         **os.environ,
         "S3_PORT": server.endpoint.rpartition(":")[2],

@@ -92,10 +92,8 @@ def test_a_file_of_the_run_that_is_there_already_is_not_the_steps_to_change(
     code = (
         "import os, sys\n"
         "for name in ('raw.json', 'report.html'):\n"
-        "    with open('/tmp/new', 'w') as file: file.write('new')\n"
-        "    try:\n"
-        "        os.system(f'cp /tmp/new {sys.argv[1]}/new'); \n"
-        "        os.replace(f'{sys.argv[1]}/new', f'{sys.argv[1]}/{name}'); print(name)\n"
+        "    with open(sys.argv[1] + '/new', 'w') as file: file.write('new')\n"
+        "    try: os.replace(sys.argv[1] + '/new', sys.argv[1] + '/' + name); print(name)\n"
         "    except OSError as error: print(error.strerror)"
     )
 

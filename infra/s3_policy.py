@@ -1,0 +1,80 @@
+"""A key for each step: the policy of a bucket on S3, made from the table of steps.
+
+    python -m infra.s3_policy BUCKET [PREFIX] [--principal PATTERN]
+
+prints JSON for ``aws s3api put-bucket-policy``, or for whatever else takes an S3 bucket policy.
+Each step, and each command that an orchestrator runs beside the steps, has a user of its own:
+PATTERN is the name of that user, with ``{step}`` for the step's (default
+``arn:aws:iam:::user/melanoma-{step}``, as Ceph's gateway writes it; AWS wants the account between
+the last two colons).
+
+Such a user reads the store and writes what the row of its step says. Who delivers images needs to
+write ``raw/`` and gets a key of another kind; nobody here does.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from tasks.pipeline import BESIDE, PIPELINE, may_write
+from tasks.run import CHECKPOINTS
+
+EVIDENCE = "evidence/"
+ROWS = (*PIPELINE, *BESIDE)
+PRINCIPAL = "arn:aws:iam:::user/melanoma-{step}"
+
+
+def bucket_policy(bucket: str, prefix: str, principal: str = PRINCIPAL) -> dict[str, Any]:
+    """The policy of a bucket that holds a store, as JSON.
+
+    Args:
+        bucket: Its name.
+        prefix: Of the store's keys, without a slash at the end; may be empty.
+        principal: Name of the user of a step, with ``{step}``.
+    """
+    top = f"arn:aws:s3:::{bucket}"
+    store = f"{top}/{prefix}/" if prefix else f"{top}/"
+    names = {row: principal.replace("{step}", row.name) for row in ROWS}
+    everybody = list(names.values())
+    # Without the right to list, a key that is not there is answered "forbidden".
+    statements = [
+        _statement("Allow", everybody, "s3:ListBucket", [top]),
+        _statement("Allow", everybody, "s3:GetObject", [f"{store}*"]),
+        # A bundle holds folders of the steps' names, and "*" below goes over slashes.
+        _statement(
+            "Deny",
+            [name for row, name in names.items() if EVIDENCE not in row.keeps],
+            "s3:PutObject",
+            [f"{store}runs/*/{EVIDENCE}*"],
+        ),
+    ]
+    for row, name in names.items():
+        mine = [store + key + ("*" if key.endswith("/") else "") for key in may_write(row, "*")]
+        if mine:
+            statements.append(_statement("Allow", [name], "s3:PutObject", mine))
+        if row.machine != "small":  # what is long enough to keep checkpoints
+            made = [f"{store}runs/*/{row.name}/*{CHECKPOINTS}/*"]
+            statements.append(_statement("Allow", [name], "s3:DeleteObject", made))
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _statement(effect: str, names: list[str], action: str, resources: list[str]) -> dict[str, Any]:
+    return {
+        "Effect": effect,
+        "Principal": {"AWS": names},
+        "Action": [action],
+        "Resource": resources,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The policy of a bucket that holds a store.")
+    parser.add_argument("bucket")
+    parser.add_argument("prefix", nargs="?", default="")
+    parser.add_argument("--principal", default=PRINCIPAL, help="with {step} in it")
+    given = parser.parse_args()
+    print(json.dumps(bucket_policy(given.bucket, given.prefix.strip("/"), given.principal)))
+
+
+if __name__ == "__main__":
+    main()
