@@ -344,13 +344,13 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         from botocore.exceptions import BotoCoreError
-        from urllib3.exceptions import HTTPError
+        from botocore.httpsession import URLLib3SSLError
 
         where = {"Bucket": self.bucket, "Key": self.prefix + key}
         with self._explained(key):
             for pause_seconds in PAUSES_SECONDS:
                 answer = self._client.get_object(**where)
-                with suppress(BotoCoreError, HTTPError):
+                with suppress(BotoCoreError, URLLib3SSLError):
                     return bytes(answer["Body"].read())
                 time.sleep(pause_seconds * random.uniform(0.5, 1.5))
             return bytes(self._client.get_object(**where)["Body"].read())
@@ -384,14 +384,14 @@ class S3Store:
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.httpsession import URLLib3SSLError
         from botocore.parsers import ResponseParserError
-        from urllib3.exceptions import HTTPError
 
         try:
             yield
         except ClientError as error:
             raise self._refused(error, key) from error
-        except (ResponseParserError, HTTPError) as error:
+        except (ResponseParserError, URLLib3SSLError) as error:
             broken = " ".join(str(error).split())
             raise Momentary(
                 f"An answer of {self._server} broke off at {key!r}: {broken}"

@@ -60,10 +60,6 @@ class FaultyProxy(ThreadingHTTPServer):
             self.faults += fault is not None
             return fault
 
-    def fetched(self, prefix: str) -> list[str]:
-        """The keys below a prefix whose bodies were sent whole, as often as they were."""
-        return [path for path in self.sent if path.startswith(prefix)]
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

@@ -116,6 +116,41 @@ def test_what_is_no_plain_file_is_named_and_nothing_is_delivered(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_score_names_what_is_no_plain_file_and_scores_nothing(
+    spoil: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named, do_it = SPOILS[spoil]
+    do_it(images)
+    assert main(scoring(tmp_path, images)) == BadInput.exit_code
+    said = capsys.readouterr()
+    assert named in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_score_takes_plain_files_also_below_a_folder_named_like_an_image(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "nevus").rename(images / "nevus.png")
+    (images / "table.csv").touch()
+    argv = scoring(tmp_path, images)
+    (tmp_path / "labels.csv").write_text("image_id,diagnosis\nanother,nevus\n")
+    assert main(argv) == 64
+    said = capsys.readouterr().err
+    assert "1 files are no images by their names" in said
+    assert "4 images, none of them such" in said
+
+
+def scoring(folder: Path, images: Path) -> list[str]:
+    """A command that scores the images by a file that is no model, found out only when asked."""
+    rows = [f"{number},nevus" for number in range(4)]
+    (folder / "labels.csv").write_text("\n".join(["image_id,diagnosis", *rows]))
+    (folder / "model.keras").write_bytes(b"no model")
+    told = ["--images", str(images), "--labels", str(folder / "labels.csv"), "--threshold", "0.5"]
+    return ["score", "--model", str(folder / "model.keras"), *told]
+
+
 @pytest.mark.parametrize("count", [10, 11, 25])
 def test_ten_offenders_are_named_and_the_others_counted(
     count: int, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -183,7 +218,7 @@ def test_what_may_not_be_read_is_named_and_nothing_is_delivered(
     (images / place).chmod(mode)
     code = as_nobody(argv, tmp_path / "errors")
     (images / place).chmod(0o755)
-    said = (tmp_path / "errors").read_text()
+    said = " ".join((tmp_path / "errors").read_text().replace("│", "").split())
     assert "Traceback" not in said
     if named is None:
         assert code == 0
