@@ -4,6 +4,10 @@ A content is known by its SHA-256: the same bytes under another name, or in a la
 not decoded again. A file is known by its key and ETag: it is not even fetched again. Each
 retraining that fetched something leaves one more table under ``shared/decoded/``; none is ever
 rewritten, so nothing that ends half-way or side by side can spoil what is known.
+
+Until a retraining has fetched everything, it leaves a table for each pack under ``shared/packs/``,
+from where the next attempt, of this run or another, goes on. Those tables tell of files only, not
+of contents: else what is packed where would depend on how often an attempt failed.
 """
 
 import hashlib
@@ -45,6 +49,8 @@ GROUP_BYTES = 500_000
 # Groups for each thread that are held in memory, being decoded or about to be.
 AHEAD = 2
 
+ENDED = "ended"  # beside the packs of a run whose table under shared/decoded/ tells all of them
+
 
 @dataclass(frozen=True)
 class Known:
@@ -80,8 +86,19 @@ class Known:
 
 def known(run: Run) -> Known:
     """What earlier runs have decoded with this code to this size, as far as it is still there."""
+    return _told_by(run, [entry.key for entry in run.store.list(f"shared/decoded/{_kind(run)}/")])
+
+
+def begun(run: Run) -> Known:
+    """What attempts have decoded that did not come to their end, of this run and of others."""
+    places = [entry.key for entry in run.store.list(f"shared/packs/{_kind(run)}/")]
+    ended = {place.rpartition("/")[0] for place in places if place.endswith(f"/{ENDED}")}
+    return _told_by(run, [place for place in places if place.rpartition("/")[0] not in ended])
+
+
+def _told_by(run: Run, places: list[str]) -> Known:
+    """What tables tell, of which each is named by its SHA-256."""
     tables = []
-    places = [entry.key for entry in run.store.list(f"shared/{_kind(run)}/")]
     for key, data in zip(places, read_many(run.store, places), strict=True):
         if hashlib.sha256(data).hexdigest() == key.rpartition("/")[2].removesuffix(".parquet"):
             tables.append(parquet_of(data))
@@ -97,20 +114,29 @@ def known(run: Run) -> Known:
     return Known(files.drop_duplicates(["key", "etag"], ignore_index=True))
 
 
+def remember_pack(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
+    """Keep what was found in one pack, for the attempt after one that fails; see `remember`."""
+    run.share(f"packs/{_kind(run)}/{run.name}", _table(run, files, etags), ".parquet")
+
+
 def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
-    """Keep what was found, for later runs.
+    """Keep all that was found, for later runs.
 
     Args:
         run: Where to.
-        files: Files that were fetched now, with `FILE_COLUMNS`.
+        files: Files that no earlier run has described, with `FILE_COLUMNS`.
         etags: The ETag of each key when it was fetched.
     """
-    if not len(files):
-        return
+    if len(files):
+        run.share(f"decoded/{_kind(run)}", _table(run, files, etags), ".parquet")
+        # What the packs told is told by the table now: they need not be read again.
+        run.store.replace(f"shared/packs/{_kind(run)}/{run.name}/{ENDED}", b"")
+
+
+def _table(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> bytes:
     shards = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
     told = files.assign(etag=files["key"].map(etags), shard_etag=files["shard"].map(shards))
-    told = told.sort_values("key")[list(TYPES)].astype(TYPES)
-    run.share(_kind(run), to_parquet(told), ".parquet")
+    return to_parquet(told.sort_values("key")[list(TYPES)].astype(TYPES))
 
 
 def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
@@ -232,4 +258,4 @@ def _kind(run: Run) -> str:
     """Pixels packed by other code, or to another size, are not the same pixels."""
     config = run.config
     limits = f"{config.packed_size}px-{config.maximum_megapixels}mp"
-    return f"decoded/{limits}-{code_hash('images')[:16]}"
+    return f"{limits}-{code_hash('images')[:16]}"

@@ -144,7 +144,7 @@ class IngestedPart(Record):
         rows: Parquet, one row per image file of this part: what `tasks.manifest.COLUMNS` says of
             it, but for what tables tell.
         shards: ``.npy`` files, as in `Ingested`.
-        fetched: Files that had to be fetched.
+        fetched: Files that no run which ended had fetched; see `Ingested`.
     """
 
     rows: Artifact
@@ -161,7 +161,8 @@ class Ingested(Record):
         shards: ``.npy`` files, uint8 ``(n, packed_px, packed_px, 3)``, RGB, 0 to 255.
         files: Rows in the manifest.
         decoded: Rows whose pixels could be decoded.
-        fetched: Files that had to be fetched in this run; the rest was known by its ETag.
+        fetched: Files that had to be fetched; the rest was known by its ETag from a run whose
+            ingest ended. How many attempts it took, of this run or another, makes no difference.
         tables: Metadata tables that were recognized, with the rows of each.
         ignored: Keys under ``raw/`` that are neither an image nor a recognized table.
         rows_without_image: Image ids in the tables of which no image was delivered; and a few.

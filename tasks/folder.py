@@ -1,126 +1,202 @@
-"""A folder that a person names: what lies in it, with nothing left out in silence.
+"""A folder that a person gave: every plain file in it, or the names of all that is none.
 
-Links are never followed. One that leads out of the folder would deliver what nobody named; one that
-stays inside would show the same file twice, perhaps under two diagnoses.
+Whatever cannot be read is refused by name, before anything is done with the rest: else a whole
+class could be missing without a word. No link is followed, also none that stays inside: its files
+would stand there twice, or come from another place than the one that was given.
 """
 
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Momentary
 
 log = logging.getLogger(__name__)
 
-SHOWN = 10  # of what is wrong or left out; the rest is counted
-KINDS = {
+NAMED = 10  # offenders that a message names; the others are counted
+
+SPECIAL = {
     stat.S_IFLNK: "a link",
-    stat.S_IFIFO: "a named pipe",
+    stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
 
 
-@dataclass
-class _Found:
-    files: list[Path] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+@dataclass(frozen=True)
+class PlainFile:
+    """A file that could be opened.
+
+    Attributes:
+        path: Where it lies.
+        within: Its path below the folder, with ``/`` between the parts.
+        status: As it was found.
+    """
+
+    path: Path
+    within: str
+    status: os.stat_result = field(repr=False)
+
+    def read(self) -> bytes:
+        """Its content. Raises `Momentary` if it is no longer the file that was found."""
+        try:
+            with open(os.open(self.path, PLAINLY), "rb") as file:
+                if _identity(os.fstat(file.fileno())) != _identity(self.status):
+                    raise self._changed()
+                data = file.read()
+                after = os.fstat(file.fileno())
+        except OSError as error:
+            raise self._changed(error) from error
+        if _identity(after) != _identity(self.status) or len(data) != after.st_size:
+            raise self._changed()
+        return data
+
+    def _changed(self, error: OSError | None = None) -> Momentary:
+        why = f" ({error.strerror})" if error else ""
+        return Momentary(
+            f"{shown(str(self.path))} changed while it was read{why}; it was not taken. Run it "
+            "again when nothing else writes there: what was taken whole is not taken twice."
+        )
 
 
-def files_in(folder: Path, what: str) -> list[Path]:
-    """Every file below a folder, at any depth, in order; each can be read at this moment.
+# A link that took the file's place is not followed; a pipe that took it keeps nobody waiting.
+PLAINLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-    Hidden files and folders (``.name``) are left out, and told. The folder itself may be hidden,
-    or a link.
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def files_in(folder: Path, what: str) -> list[PlainFile]:
+    """The files of a folder, at any depth, in the order of their paths.
+
+    What is hidden below the folder (its name begins with a dot) is left out, and counted in the
+    log. The folder itself may be hidden, or a link: a person named it.
 
     Args:
-        folder: The folder.
-        what: What lies in it, in words.
+        folder: Which.
+        what: What is expected in it, in one word, for messages.
 
     Raises:
-        BadInput: It is no folder; or something in it is a link, cannot be read, is no file, or has
-            a name that is no UTF-8. All of them are told at once.
+        BadInput: There is no such folder; or something in it cannot be read, is a link, a pipe, a
+            socket or a device, or has a name that is not UTF-8.
     """
-    found = _Found()
+    offenders: list[str] = []
+    hidden: list[str] = []
+    empty: list[str] = []
     try:
-        missing = "" if stat.S_ISDIR(folder.stat().st_mode) else "not a folder"
-    except (OSError, ValueError) as error:
-        missing = getattr(error, "strerror", None) or str(error)
-    if missing:
+        os.listdir(folder)
+    except OSError as error:
         raise BadInput(
-            f"The folder of {what} does not exist.",
+            f"The folder of {what} cannot be read.",
             expected=f"a folder with {what}",
-            received=f"{missing}: {str(folder)!a}",
-            do="correct the path, or the right to see it",
-        )
-    _walk(folder, folder, found)
-    if found.wrong:
-        raise BadInput(
-            f"The folder of {what} holds what cannot be taken as it is.",
-            expected=f"readable files and folders in {folder}, no links, with names in UTF-8",
-            received=listed(found.wrong),
-            do="correct these, or move them out; a link can be replaced by what it leads to with "
-            "`cp -rL`, a name be corrected with convmv. Nothing was taken",
-        )
-    if found.hidden:
-        log.warning(
-            "%d hidden files or folders in %s were left out: %s.",
-            len(found.hidden), folder, listed(found.hidden),
-        )  # fmt: skip
-    return sorted(found.files)
+            received=f"{error.strerror}: {shown(str(folder))}",
+            do="correct the path, or the folder's owner or mode",
+        ) from error
+    root = folder.resolve()
+    files = list(_walk(root, offenders, hidden, empty))
+    if offenders:
+        raise _refused(root, what, sorted(offenders))
+    _tell(folder, "hidden files and folders are left out", hidden)
+    _tell(folder, "folders are empty", empty)
+    return sorted(files, key=lambda file: file.within)
 
 
-def listed(names: list[str]) -> str:
-    """Some names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return "; ".join(sorted(names)[:SHOWN]) + more
+def _tell(folder: Path, what: str, names: list[str]) -> None:
+    if names:
+        told = in_short(sorted(names))
+        log.warning("In %s %d %s: %s.", shown(str(folder)), len(names), what, told)
 
 
-def _walk(folder: Path, root: Path, found: _Found) -> None:
+def _walk(
+    root: Path, offenders: list[str], hidden: list[str], empty: list[str]
+) -> Iterator[PlainFile]:
+    """The plain files below; what else there is joins the lists. Folders may nest however deep."""
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as scan:
+                entries = list(scan)
+        except OSError as error:
+            offenders.append(f"{_within(root, folder)}/ ({error.strerror})")
+            continue
+        if not entries and folder != root:
+            empty.append(f"{_within(root, folder)}/")
+        for entry in entries:
+            name = _within(root, Path(entry.path))
+            if entry.name.startswith("."):
+                hidden.append(name)
+            elif not _is_text(entry.name):
+                offenders.append(f"{name} (its name is not UTF-8)")
+            else:
+                file = _looked_at(Path(entry.path), name, folders, offenders)
+                if file:
+                    yield file
+
+
+def _looked_at(
+    path: Path, within: str, folders: list[Path], offenders: list[str]
+) -> PlainFile | None:
+    """The plain file that stands there; a folder joins the folders, all else the offenders."""
     try:
-        with os.scandir(folder) as scanned:
-            entries = sorted(scanned, key=lambda entry: entry.name)
-    except OSError as error:
-        found.wrong.append(f"{_shown(folder, root)}: {error.strerror}")
-        return
-    for entry in entries:
-        path = Path(entry.path)
-        name = _shown(path, root)
-        if entry.name.startswith("."):
-            found.hidden.append(name)
-        elif problem := _problem(path):
-            found.wrong.append(f"{name}: {problem}")
-        elif entry.is_dir(follow_symlinks=False):
-            _walk(path, root, found)
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            folders.append(path)
+        elif not stat.S_ISREG(status.st_mode):
+            offenders.append(f"{within} ({_kind(path, status)})")
         else:
-            found.files.append(path)
-
-
-def _problem(path: Path) -> str:
-    """Why something cannot be taken; empty if it can. Nothing but a file is opened: a pipe would
-    wait for ever."""
-    try:
-        str(path.name).encode()
-    except UnicodeEncodeError:
-        return "its name is no UTF-8"
-    try:
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            return f"a link to {os.readlink(path)!a}" + ("" if path.exists() else ", broken")
-        if stat.S_ISREG(mode):
-            path.open("rb").close()
-        elif not stat.S_ISDIR(mode):
-            return KINDS.get(stat.S_IFMT(mode), "neither a file nor a folder")
+            os.close(os.open(path, PLAINLY))  # the system knows more than modes
+            return PlainFile(path, within, status)
     except OSError as error:
-        return error.strerror or str(error)
-    return ""
+        offenders.append(f"{within} ({error.strerror})")
+    return None
 
 
-def _shown(path: Path, root: Path) -> str:
-    """A path as people read it, also one whose name is no text."""
-    name = path.relative_to(root).as_posix()
-    return name if name.isprintable() else ascii(name)
+def _kind(path: Path, status: os.stat_result) -> str:
+    kind = SPECIAL.get(stat.S_IFMT(status.st_mode), "no plain file")
+    if stat.S_ISLNK(status.st_mode):
+        return f"{kind} to {shown(os.readlink(path))}" + (
+            "" if os.path.exists(path) else ", broken"
+        )
+    return kind
+
+
+def _is_text(name: str) -> bool:
+    return shown(name) == name
+
+
+def _within(root: Path, path: Path) -> str:
+    return shown(path.relative_to(root).as_posix())
+
+
+def shown(name: str) -> str:
+    """A name that can be written anywhere: bytes that are no UTF-8 as ``\\xe4``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def in_short(names: list[str]) -> str:
+    """The first names, and how many more there are.
+
+    >>> in_short(["a", "b"])
+    'a, b'
+    >>> in_short([str(number) for number in range(12)])
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
+    """
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _refused(root: Path, what: str, offenders: list[str]) -> BadInput:
+    return BadInput(
+        f"The folder of {what} holds what is not taken. Nothing was taken.",
+        expected=f"folders and plain files below {shown(str(root))}, readable by this user, with "
+        "names in UTF-8; links are not followed, wherever they lead",
+        received=in_short(offenders),
+        do="give a copy without links (cp -rL), correct owners and modes, rename files (convmv), "
+        "or remove what is named",
+    )

@@ -8,7 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.contents import FILE_TYPES, describe, known, remember, shards_of
+from tasks.contents import (
+    FILE_TYPES,
+    begun,
+    describe,
+    known,
+    remember,
+    remember_pack,
+    shards_of,
+)
 from tasks.contracts import Ingested, IngestedPart
 from tasks.errors import BadInput
 from tasks.lesions import (
@@ -42,10 +50,16 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
     images, _, _ = _delivered(run)
     memory = known(run)
     seen, new = memory.of([each for each in images if part.holds(each.key) and _is_safe(each)])
-    frames = [seen.assign(fetched=False)]
-    done = 0
-    for pack in _packs(new):
-        frames.append(describe(run, pack, memory).assign(fetched=True))
+    # An attempt that did not end leaves whole packs, so that what is missing is packed as ever.
+    kept, missing = begun(run).of(new) if new else (seen[:0], new)
+    frames = [seen.assign(fetched=False), kept.assign(fetched=True)]
+    done = len(kept)
+    if done:
+        log.info("%d of %d images were decoded by an attempt that did not end.", done, len(new))
+    for pack in _packs(missing):
+        found = describe(run, pack, memory)
+        remember_pack(run, found, {entry.key: entry.etag for entry in pack})
+        frames.append(found.assign(fetched=True))
         done += len(pack)
         run.progress(done, len(new), f"{done} of {len(new)} images decoded")
     files = pd.concat(frames).sort_values("key", ignore_index=True)
@@ -131,9 +145,13 @@ def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
 
 
 def _is_litter(key: str) -> bool:
-    """Hidden files and what archivers of macOS leave behind; '..' is none, but a law's matter."""
+    """Hidden files and what archivers of macOS leave behind; '..' is none, but a law's matter.
+
+    A delivery's own folder may have any name: ``deliver`` made it of a folder that a person named.
+    """
     parts = key.split("/")
-    return "__MACOSX" in parts or any(re.match(r"\.(?!\.?$)", part) for part in parts)
+    below = parts[2:] or parts[1:]  # of raw/DELIVERY/
+    return "__MACOSX" in parts or any(re.match(r"\.(?!\.?$)", part) for part in below)
 
 
 @cache

@@ -24,7 +24,7 @@ from tasks.config import Retraining
 from tasks.contracts import Evaluated, Figures, Frozen, Ingested, LedgerHead, Split, Verdict
 from tasks.errors import BadInput, Corrupt
 from tasks.evidence import Bundle
-from tasks.folder import files_in
+from tasks.folder import PlainFile, files_in
 from tasks.images import THUMBNAIL_PX, Decoded, decode
 from tasks.lesions import (
     DIAGNOSES,
@@ -352,10 +352,10 @@ def _labelled(
 ) -> tuple[pd.DataFrame, Array, list[LeftOut]]:
     """Rows with a label, their pixels, and what was left out."""
     told, left = _told(labels), []
-    paths = _images_in(folder)
     unclear: dict[str, list[str]] = {}
     rows: list[dict[str, Any]] = []
-    for path in paths:
+    for file in _images_in(folder):
+        path = file.path
         row = told.get(image_id_from(path.name))
         if row is None:
             left.append(LeftOut(image_id=path.name, reason=f"no row in {labels.name}"))
@@ -371,7 +371,7 @@ def _labelled(
                 )
             )
         else:
-            rows.append(row | {"path": path, "label": label})
+            rows.append(row | {"file": file, "label": label})
     _check_codes(unclear)
     decoded = list(_decoded(rows, subject.packed_px, left))
     if not decoded:
@@ -405,9 +405,11 @@ def _told(labels: Path) -> dict[str, dict[str, Any]]:
     return {row["image_id"]: row for row in rows}
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path) -> list[PlainFile]:
     files = files_in(folder, "images")
-    found = [path for path in files if path.suffix.casefold() in IMAGE_SUFFIXES]
+    found = [file for file in files if file.within.casefold().endswith(IMAGE_SUFFIXES)]
+    if len(found) < len(files):
+        log.info("%d files are no images by their names.", len(files) - len(found))
     if not found:
         raise BadInput(
             "There are no images.",
@@ -460,14 +462,14 @@ def _decoded(
 
     def read(row: dict[str, Any]) -> Any:
         return decode(
-            row["path"].read_bytes(),
+            row["file"].read(),
             packed_px=packed_px,
             maximum_megapixels=Retraining().maximum_megapixels,
         )
 
     with ThreadPoolExecutor() as threads:
         for row, result in zip(rows, threads.map(read, rows), strict=True):
-            path = row.pop("path")
+            path = row.pop("file").path
             if not isinstance(result, Decoded):
                 left.append(LeftOut(image_id=path.name, reason=result.reason))
                 continue

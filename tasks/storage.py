@@ -16,6 +16,7 @@ AWS tool reads: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
 
 import errno
 import os
+import random
 import re
 import secrets
 import time
@@ -44,6 +45,10 @@ LASTING = (
 
 # Refusals of S3 that pass by themselves although their status says otherwise.
 PASSING_CODES = ("ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "BadDigest")
+
+# Before an object is asked for again because the body of the answer broke off, times 0.5 to 1.5:
+# botocore asks again only as long as it has no answer's head.
+PAUSES_SECONDS = (0.1, 0.4, 1.6, 4.0)
 
 PARALLEL_REQUESTS = 16  # S3 latency is tens of ms; 16 in flight hide it without flooding a server
 
@@ -314,21 +319,41 @@ class S3Store:
         )
 
     def list(self, prefix: str) -> Iterator[Entry]:
+        where = {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
         with self._explained(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self.prefix + prefix
-            )
-            for page in pages:
+            while True:
+                page = self._page(where)
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self.prefix)
                     if found["Key"].endswith("/"):
                         continue  # the mark that consoles and sync tools leave for a folder
                     yield Entry(key, found["Size"], found["ETag"].strip('"'))
+                if not page.get("IsTruncated"):
+                    return
+                where["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _page(self, where: dict[str, str]) -> dict[str, Any]:
+        """One page of a list; a page that broke off and does not say so is no XML."""
+        from botocore.parsers import ResponseParserError
+
+        for pause_seconds in PAUSES_SECONDS:
+            with suppress(ResponseParserError):
+                return dict(self._client.list_objects_v2(**where))
+            time.sleep(pause_seconds * random.uniform(0.5, 1.5))
+        return dict(self._client.list_objects_v2(**where))
 
     def read(self, key: str) -> bytes:
+        from botocore.exceptions import BotoCoreError
+        from botocore.httpsession import URLLib3SSLError
+
+        where = {"Bucket": self.bucket, "Key": self.prefix + key}
         with self._explained(key):
-            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
-            return bytes(answer["Body"].read())
+            for pause_seconds in PAUSES_SECONDS:
+                answer = self._client.get_object(**where)
+                with suppress(BotoCoreError, URLLib3SSLError):
+                    return bytes(answer["Body"].read())
+                time.sleep(pause_seconds * random.uniform(0.5, 1.5))
+            return bytes(self._client.get_object(**where)["Body"].read())
 
     def create(self, key: str, data: bytes) -> None:
         with self._explained(key):
@@ -359,11 +384,18 @@ class S3Store:
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.httpsession import URLLib3SSLError
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
         except ClientError as error:
             raise self._refused(error, key) from error
+        except (ResponseParserError, URLLib3SSLError) as error:
+            broken = " ".join(str(error).split())
+            raise Momentary(
+                f"An answer of {self._server} broke off at {key!r}: {broken}"
+            ) from error
         except (BotoCoreError, ValueError) as error:  # ValueError: a malformed AWS_ENDPOINT_URL
             raise self._unreached(error, key) from error
 

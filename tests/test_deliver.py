@@ -1,313 +1,407 @@
-"""deliver: everything that a folder holds is delivered, or named; nothing is half delivered."""
+"""deliver: what is not taken is named before anything is copied, and nothing is left out unsaid."""
 
+import multiprocessing
 import os
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from deliveries import picture, put_lesions
-from hypothesis import HealthCheck, given, settings
+from deliveries import do, folder_of, picture, run_of, table_of
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
-from tasks.deliver import deliver
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Momentary
 from tasks.folder import files_in
-from tasks.ingest import _is_litter
 from tasks.storage import open_store
 
-NOBODY = 65534
-
-
-def set_of(folder: Path) -> Path:
-    """Two classes of three images, and a note."""
-    for number, diagnosis in enumerate(("melanoma", "nevus")):
-        (folder / diagnosis).mkdir(parents=True)
-        for each in range(3):
-            name = f"ISIC_{10 * number + each:07d}.png"
-            (folder / diagnosis / name).write_bytes(picture(10 * number + each))
-    (folder / "README.txt").write_text("drawn")
-    return folder
+Spoil = Callable[[Path], object]
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    return set_of(tmp_path / "set")
+    """A folder of two classes with two images each."""
+    for number, name in enumerate(("melanoma", "nevus") * 2):
+        file = tmp_path / "clinic" / name / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(number))
+    return tmp_path / "clinic"
 
 
-def link_of_a_class(images: Path) -> str:
-    (images / "melanoma").rename(images.parent / "elsewhere")
-    (images / "melanoma").symlink_to(images.parent / "elsewhere")
-    return "melanoma: a link to"
+def delivering(store: Path, images: Path, *more: str) -> list[str]:
+    return ["deliver", "--store", str(store), "--images", str(images), *more]
 
 
-def link_that_stays_inside(images: Path) -> str:
-    (images / "basal cell carcinoma").symlink_to("nevus")
-    return "basal cell carcinoma: a link to 'nevus'"
+def moved_and_linked(folder: Path, elsewhere: Path) -> None:
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
 
 
-def link_of_an_image(images: Path) -> str:
-    outside = images.parent / "outside.png"
-    outside.write_bytes(picture(50))
-    (images / "nevus" / "linked.png").symlink_to(outside)
-    return "nevus/linked.png: a link to"
-
-
-def broken_link(images: Path) -> str:
-    (images / "nevus" / "gone.png").symlink_to("nowhere.png")
-    return "nevus/gone.png: a link to 'nowhere.png', broken"
-
-
-def link_to_itself(images: Path) -> str:
-    (images / "nevus" / "again").symlink_to(".")
-    return "nevus/again: a link to '.'"
-
-
-def named_pipe(images: Path) -> str:
-    os.mkfifo(images / "nevus" / "pipe.png")
-    return "nevus/pipe.png: a named pipe"
-
-
-def bound_socket(images: Path) -> str:
-    here = os.getcwd()
-    os.chdir(images / "nevus")  # an address holds 107 bytes at most
-    try:
-        socket.socket(socket.AF_UNIX).bind("s.png")
-    finally:
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = Path.cwd()
+        os.chdir(path.parent)  # such an address may be some 100 bytes long
+        listener.bind(path.name)
         os.chdir(here)
-    return "nevus/s.png: a socket"
 
 
-def device(images: Path) -> str:
-    os.mknod(images / "nevus" / "zero.png", 0o666 | 0o020000, os.makedev(1, 5))
-    return "nevus/zero.png: a device"
+def device(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("making a device needs root")
+    os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))
 
 
-def name_in_cp1252(images: Path) -> str:
-    path = os.fsencode(images / "nevus") + b"/Leberfleck gro\xdf.png"
-    Path(os.fsdecode(path)).write_bytes(picture(51))
-    return "Leberfleck gro\\udcdf.png': its name is no UTF-8"
+SPOILS: dict[str, tuple[str, Spoil]] = {
+    "a class that is a link out": (
+        "melanoma (a link to",
+        lambda at: moved_and_linked(at / "melanoma", at.parent / "elsewhere"),
+    ),
+    "a class that is a link inside": (
+        "naevus (a link to nevus)",
+        lambda at: (at / "naevus").symlink_to("nevus"),
+    ),
+    "an image that is a link": (
+        "nevus/7.png (a link to ../melanoma/0.png)",
+        lambda at: (at / "nevus/7.png").symlink_to("../melanoma/0.png"),
+    ),
+    "a broken link": (
+        "nevus/7.png (a link to absent.png, broken)",
+        lambda at: (at / "nevus/7.png").symlink_to("absent.png"),
+    ),
+    "a loop": ("nevus/loop (a link to ..", lambda at: (at / "nevus/loop").symlink_to("..")),
+    "a link to itself": (
+        "nevus/self (a link to self, broken)",
+        lambda at: (at / "nevus/self").symlink_to("self"),
+    ),
+    "a pipe": ("nevus/7.png (a pipe)", lambda at: os.mkfifo(at / "nevus/7.png")),
+    "a socket": ("nevus/7.png (a socket)", lambda at: bind(at / "nevus/7.png")),
+    "a device": ("nevus/7.png (a device)", lambda at: device(at / "nevus/7.png")),
+    "a file in cp1252": (
+        r"nevus/n\xe4vus.png (its name is not UTF-8)",
+        lambda at: Path(os.fsdecode(os.fsencode(at / "nevus") + b"/n\xe4vus.png")).touch(),
+    ),
+    "a folder in cp1252": (
+        r"n\xe4vus (its name is not UTF-8)",
+        lambda at: Path(os.fsdecode(os.fsencode(at) + b"/n\xe4vus")).mkdir(),
+    ),
+}
 
 
-def folder_in_cp1252(images: Path) -> str:
-    (images / "nevus").rename(os.fsdecode(os.fsencode(images) + b"/n\xe6vus"))
-    return "n\\udce6vus': its name is no UTF-8"
-
-
-Spoil = Callable[[Path], str]
-SPOILT: list[Spoil] = [
-    *(link_of_a_class, link_that_stays_inside, link_of_an_image, broken_link, link_to_itself),
-    *(named_pipe, bound_socket, name_in_cp1252, folder_in_cp1252),
-    pytest.param(device, marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root")),
-]
-
-
-def refused(argv: list[str], capfd: pytest.CaptureFixture[str]) -> str:
-    code = main(argv)
-    said = capfd.readouterr().err
-    assert code == 64, said
-    assert "Traceback" not in said
-    assert "Expected:" in said
-    assert "Do:" in said
-    return said
-
-
-@pytest.mark.parametrize("spoil", SPOILT)
-def test_what_cannot_be_taken_is_named_and_nothing_is_delivered(
-    spoil: Spoil, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", ["images", "metadata"])
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_what_is_no_plain_file_is_named_and_nothing_is_delivered(
+    spoil: str,
+    kind: str,
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    named = spoil(images)
-    store = tmp_path / "store"
-    said = refused(["deliver", "--store", str(store), "--images", str(images)], capfd)
+    argv = delivering(tmp_path / "store", images)
+    if kind == "metadata":  # the same tree, beside images that are in order
+        (tmp_path / "sound").mkdir()
+        (tmp_path / "sound/0.png").write_bytes(picture(0))
+        argv = delivering(tmp_path / "store", tmp_path / "sound", "--metadata", str(images))
+    named, do_it = SPOILS[spoil]
+    do_it(images)
+    assert main(argv) == BadInput.exit_code
+    said = capsys.readouterr().err
     assert named in said
-    assert not (store / "raw").exists()
+    assert f"The folder of {kind} holds what is not taken" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("spoil", SPOILT)
-def test_tables_and_images_to_score_are_looked_at_alike(
-    spoil: Spoil, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_score_names_what_is_no_plain_file_and_scores_nothing(
+    spoil: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tables = set_of(tmp_path / "tables")
-    named, store = spoil(tables), tmp_path / "store"
-    argv = ["deliver", "--store", str(store), "--images", str(images), "--metadata", str(tables)]
-    assert named in refused(argv, capfd)
-    assert not (store / "raw").exists()
-    with pytest.raises(BadInput) as told:
-        files_in(tables, "images")  # as score does, after the model was found
-    assert named in str(told.value)
+    named, do_it = SPOILS[spoil]
+    do_it(images)
+    assert main(scoring(tmp_path, images)) == BadInput.exit_code
+    said = capsys.readouterr()
+    assert named in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
 
 
-def test_all_that_is_wrong_is_told_at_once(
-    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_score_takes_plain_files_also_below_a_folder_named_like_an_image(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = [spoil(images) for spoil in (broken_link, named_pipe, name_in_cp1252)]
-    for number in range(20):
-        (images / f"z{number:02d}").symlink_to("nowhere")
-    said = refused(["run", "--store", str(tmp_path / "store"), "--images", str(images)], capfd)
-    assert "and 13 more" in said
-    assert all(each in said for each in named)
+    (images / "nevus").rename(images / "nevus.png")
+    (images / "table.csv").touch()
+    argv = scoring(tmp_path, images)
+    (tmp_path / "labels.csv").write_text("image_id,diagnosis\nanother,nevus\n")
+    assert main(argv) == 64
+    said = capsys.readouterr().err
+    assert "1 files are no images by their names" in said
+    assert "4 images, none of them such" in said
 
 
-AS_NOBODY = """
-import os, sys
-import tasks.deliver, tempfile, concurrent.futures.thread, typer.rich_utils, rich.traceback
-from tasks.__main__ import main
-if os.geteuid() == 0:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-sys.exit(main(sys.argv[1:]))
-"""
+def scoring(folder: Path, images: Path) -> list[str]:
+    """A command that scores the images by a file that is no model, found out only when asked."""
+    rows = [f"{number},nevus" for number in range(4)]
+    (folder / "labels.csv").write_text("\n".join(["image_id,diagnosis", *rows]))
+    (folder / "model.keras").write_bytes(b"no model")
+    told = ["--images", str(images), "--labels", str(folder / "labels.csv"), "--threshold", "0.5"]
+    return ["score", "--model", str(folder / "model.keras"), *told]
 
 
-@pytest.fixture
-def open_place() -> Iterator[Path]:
-    """A folder that an ordinary user may write to; pytest's own are closed to all but one."""
-    folder = Path(tempfile.mkdtemp())
-    set_of(folder / "set")
-    if os.geteuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-    yield folder
-    for path in folder.rglob("*"):
-        if not path.is_symlink():
-            path.chmod(0o700)
-    shutil.rmtree(folder)
-
-
-def as_nobody(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, *argv], capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.parametrize("closed", ["set/melanoma", "set/nevus/ISIC_0000011.png", "set", ""])
-def test_what_cannot_be_read_is_named_and_nothing_is_delivered(
-    open_place: Path, closed: str
+@pytest.mark.parametrize("count", [10, 11, 25])
+def test_ten_offenders_are_named_and_the_others_counted(
+    count: int, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (open_place / closed).chmod(0)
-    argv = ("deliver", "--store", f"{open_place}/store", "--images", f"{open_place}/set")
-    done = as_nobody(*argv)
-    assert done.returncode == 64, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Permission denied" in done.stderr or "is not readable" in done.stderr
-    assert closed.removeprefix("set/") in done.stderr
-    (open_place / closed).chmod(0o700)
-    assert not (open_place / "store/raw").exists()
-
-    assert as_nobody(*argv).returncode == 0
-    assert len(list((open_place / "store/raw").rglob("*.png"))) == 6
+    for number in range(count):
+        (images / f"nevus/broken{number:02}.png").symlink_to("absent")
+    assert main(delivering(tmp_path / "store", images)) == 64
+    said = capsys.readouterr().err
+    assert [f"broken{number:02}" in said for number in range(count)] == [
+        number < 10 for number in range(count)
+    ]
+    assert (f"and {count - 10} more" in said) == (count > 10)
 
 
-def test_a_store_in_the_folder_of_images_is_refused(
-    images: Path, capfd: pytest.CaptureFixture[str]
+# What may not be read -----------------------------------------------------------------------------
+
+
+def as_nobody(argv: list[str], errors: Path) -> int | None:
+    """The command in a child process of a user who is not root; its standard error in a file."""
+
+    def child() -> None:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os.dup2(descriptor, 2)
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace")
+        code = main(argv)
+        sys.stderr.flush()
+        os._exit(code)
+
+    descriptor = os.open(errors, os.O_CREAT | os.O_WRONLY)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    os.close(descriptor)
+    return process.exitcode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+@pytest.mark.parametrize("kind", ["images", "metadata"])
+@pytest.mark.parametrize(
+    ("place", "mode", "named"),
+    [
+        ("melanoma", 0o000, "melanoma/ (Permission denied)"),
+        ("melanoma", 0o444, "melanoma/0.png (Permission denied)"),  # may be listed, not entered
+        ("nevus/1.png", 0o000, "nevus/1.png (Permission denied)"),
+        (".", 0o000, "is not readable"),
+        ("nevus/1.png", 0o444, None),
+    ],
+)
+def test_what_may_not_be_read_is_named_and_nothing_is_delivered(
+    place: str, mode: int, named: str | None, kind: str, images: Path, tmp_path: Path
 ) -> None:
-    for store in (images / "store", images, images / "nevus" / "deep" / "store"):
-        said = refused(["deliver", "--store", str(store), "--images", str(images)], capfd)
-        assert "The store lies in the folder of images" in said
-    assert sorted(path.name for path in images.iterdir()) == ["README.txt", "melanoma", "nevus"]
+    for folder in (*tmp_path.parents, tmp_path):
+        if folder.stat().st_mode & 0o005 != 0o005 and folder.owner() == "root":
+            folder.chmod(folder.stat().st_mode | 0o005)  # pytest's own folders are private
+    store = tmp_path / "open/store"
+    store.parent.mkdir()
+    store.parent.chmod(0o777)
+    argv = delivering(store, images)
+    if kind == "metadata":
+        (tmp_path / "sound").mkdir()
+        (tmp_path / "sound/0.png").write_bytes(picture(0))
+        argv = delivering(store, tmp_path / "sound", "--metadata", str(images))
+    (images / place).chmod(mode)
+    code = as_nobody(argv, tmp_path / "errors")
+    (images / place).chmod(0o755)
+    said = " ".join((tmp_path / "errors").read_text().replace("│", "").split())
+    assert "Traceback" not in said
+    if named is None:
+        assert code == 0
+        assert len(folder_of(store)) == 4 + (kind == "metadata")
+    else:
+        assert code == BadInput.exit_code, said
+        assert named in said
+        assert not store.exists()
 
 
-def test_images_in_the_folder_of_the_store_are_delivered(tmp_path: Path) -> None:
-    """As when both are the folder that one works in."""
-    assert deliver(open_store(str(tmp_path)), set_of(tmp_path / "set")) == 7
+# The folders ------------------------------------------------------------------------------------
 
 
-def test_hidden_files_and_folders_are_left_out_and_told(
-    images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("store", ["clinic", "clinic/store", "clinic/nevus/.s", "."])
+def test_a_store_within_the_images_or_around_them_is_refused(
+    store: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (images / ".DS_Store").write_bytes(b"litter")
-    (images / ".git").mkdir()
-    (images / ".git" / "link").symlink_to("nowhere")
-    (images / "nevus" / "._ISIC_0000010.png").write_bytes(b"litter")
-    assert deliver(open_store(str(tmp_path / "store")), images) == 7
-    told = "3 hidden files or folders"
-    assert told in caplog.text
-    assert ".DS_Store; .git; nevus/._ISIC_0000010.png" in caplog.text
+    before = folder_of(tmp_path)
+    assert main(delivering(tmp_path / store, images)) == 64
+    assert "lie within one another" in capsys.readouterr().err
+    assert folder_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", [".isic9", "..isic9", "deep/.hidden/isic9"])
-def test_images_in_a_hidden_folder_are_delivered_and_ingested(tmp_path: Path, name: str) -> None:
-    store = open_store(str(tmp_path / "store"))
-    assert deliver(store, set_of(tmp_path / name)) == 7
-    keys = [entry.key for entry in store.list("raw/")]
-    assert "raw/isic9/melanoma/ISIC_0000000.png" in keys
-    assert not [key for key in keys if _is_litter(key)]
+def test_a_store_around_the_tables_is_refused(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = tmp_path / "store/tables"
+    tables.mkdir(parents=True)
+    (tables / "a.csv").write_text("image_id,diagnosis\n")
+    argv = delivering(tmp_path / "store", images, "--metadata", str(tables))
+    assert main(argv) == 64
+    assert "lie within one another" in capsys.readouterr().err
+    assert folder_of(tmp_path / "store") == {"tables/a.csv"}
 
 
-def test_a_folder_that_is_named_by_a_link_is_delivered(images: Path, tmp_path: Path) -> None:
-    """Whoever names the link means what it leads to."""
+def test_a_store_whose_name_only_begins_alike_is_taken(images: Path, tmp_path: Path) -> None:
+    assert main(delivering(tmp_path / "clinic-store", images)) == 0
+    assert len(folder_of(tmp_path / "clinic-store/raw/clinic")) == 4
+
+
+@pytest.mark.parametrize("given", ["absent", "file", "loop"])
+def test_a_folder_that_is_none_is_refused_by_name(
+    given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(delivering(tmp_path / "store", tmp_path / given)) == 64
+    said = capsys.readouterr().err
+    assert str(tmp_path / given) in said
+    assert "Traceback" not in said
+
+
+def test_a_link_that_a_person_gives_is_taken_by_the_name_of_its_target(
+    images: Path, tmp_path: Path
+) -> None:
     (tmp_path / "link").symlink_to(images)
-    store = open_store(str(tmp_path / "store"))
-    assert deliver(store, tmp_path / "link") == 7
-    assert {entry.key.split("/")[1] for entry in store.list("raw/")} == {"set"}
+    assert main(delivering(tmp_path / "store", tmp_path / "link")) == 0
+    assert len(folder_of(tmp_path / "store/raw/clinic")) == 4
 
 
-def test_a_second_delivery_copies_what_is_new_and_overwrites_nothing(
-    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_hidden_files_are_left_out_and_told(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (images / ".DS_Store").write_bytes(b"x")
+    (images / "nevus/._1.png").write_bytes(b"x")
+    (images / ".thumbnails").mkdir()
+    (images / ".thumbnails/1.png").write_bytes(picture(1))
+    (images / "nevus/empty").mkdir()
+    assert main(delivering(tmp_path / "store", images)) == 0
+    said = capsys.readouterr().err
+    told = "3 hidden files and folders are left out: .DS_Store, .thumbnails, nevus/._1.png"
+    assert told in said
+    assert "1 folders are empty: nevus/empty/" in said
+    assert len(folder_of(tmp_path / "store/raw")) == 4
+
+
+def test_a_delivery_from_a_hidden_folder_is_delivered_and_ingested(
+    images: Path, tmp_path: Path
+) -> None:
+    hidden = tmp_path / ".cache/.isic9"
+    hidden.parent.mkdir()
+    images.rename(hidden)
+    (hidden / ".hidden.png").write_bytes(picture(9))
+    assert main(delivering(tmp_path / "store", hidden)) == 0
     store = open_store(str(tmp_path / "store"))
-    argv = ["deliver", "--store", str(tmp_path / "store"), "--images", str(images)]
-    assert main(argv) == 0
-    (images / "nevus" / "new.png").write_bytes(picture(60))
-    assert main(argv) == 0
-    assert "8 files delivered" in (said := capfd.readouterr().err)
-    assert "1 of them new" in said
-    (images / "nevus" / "new.png").write_bytes(picture(61))
-    assert "Another file stands under this name" in refused(argv, capfd)
-    assert store.read("raw/set/nevus/new.png") == picture(60)
+    store.create("raw/.isic9/nevus/.litter/9.png", picture(9))
+    store.create("raw/.loose.png", picture(9))
+    run = run_of(store)
+    record = do(run, "ingest")
+    manifest = table_of(run, record.manifest)
+    assert set(manifest["label"]) == {"melanoma", "nevus"}
+    assert (record.files, record.decoded) == (4, 4)
+    assert set(record.ignored) == {"raw/.isic9/nevus/.litter/9.png", "raw/.loose.png"}
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sets(st.binary(min_size=1, max_size=12), min_size=1, max_size=6))
-def test_every_name_is_delivered_or_told(names: set[bytes]) -> None:
-    """Whatever bytes a file system takes as a name: each file is delivered, hidden or refused."""
-    with tempfile.TemporaryDirectory() as place:
-        folder, made = Path(place, "set"), set()
-        (folder / "nevus").mkdir(parents=True)
-        for name in names:
-            if b"/" in name or b"\0" in name:
-                continue
-            file = Path(os.fsdecode(os.fsencode(folder / "nevus") + b"/" + name + b".png"))
-            file.write_bytes(picture(1))
-            made.add(name + b".png")
-        if not made:
-            return
-        shown = {name for name in made if not name.startswith(b".")}
-        if all(map(_is_text, shown)):
-            found = files_in(folder, "images")
-            assert {os.fsencode(path.name) for path in found} == shown
-        else:
-            with pytest.raises(BadInput, match="no UTF-8"):
-                files_in(folder, "images")
+# What changes -----------------------------------------------------------------------------------
 
 
-def _is_text(name: bytes) -> bool:
+def test_other_content_under_a_known_name_is_told_before_anything_is_copied(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = delivering(tmp_path / "store", images)
+    assert main(argv) == main(argv) == 0
+    before = folder_of(tmp_path / "store")
+    (images / "melanoma/0.png").write_bytes(picture(7))
+    (images / "melanoma/new.png").write_bytes(picture(8))
+    assert main(argv) == 64
+    assert "raw/clinic/melanoma/0.png" in capsys.readouterr().err
+    assert folder_of(tmp_path / "store") == before
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks", "is written over"])
+def test_a_file_that_changes_while_it_is_copied_is_not_taken(
+    change: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, done = images / "nevus/1.png", threading.Event()
+    whole = picture(1, side=200)
+    file.write_bytes(whole)
+
+    def write() -> None:
+        while not done.is_set():
+            with file.open("r+b") as opened:
+                if change == "grows":
+                    opened.seek(0, os.SEEK_END)
+                    opened.write(b"more")
+                elif change == "shrinks":
+                    opened.truncate(max(file.stat().st_size - 1, 1))
+                else:
+                    opened.write(whole[::-1])
+            time.sleep(0.0005)
+
+    writer = threading.Thread(target=write)
+    writer.start()
     try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        code = main(delivering(tmp_path / "store", images))
+    finally:
+        done.set()
+        writer.join()
+    said = capsys.readouterr().err
+    assert code == Momentary.exit_code
+    assert f"{file} changed while it was read" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "store/raw/clinic/nevus/1.png").exists()
+    assert main(delivering(tmp_path / "store", images)) == 0
 
 
-def test_a_pipe_for_labels_is_refused_and_not_waited_for(
-    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+# A law ------------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["a", ".b", "c d", "e.png", "é"])
+KINDS = st.sampled_from(["file", "folder", "link", "pipe"])
+
+
+@settings(max_examples=60)
+@given(tree=st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map("/".join), KINDS))
+def test_every_entry_is_found_or_refused_or_hidden(
+    tree: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    os.mkfifo(tmp_path / "labels.csv")
-    model = tmp_path / "model.keras"
-    model.write_bytes(b"")
-    argv = ["--images", str(images), "--labels", str(tmp_path / "labels.csv")]
-    said = refused(["score", "--model", str(model), "--threshold", "0.5", *argv], capfd)
-    assert "The labels cannot be read" in said
+    root = tmp_path_factory.mktemp("tree")
+    made: dict[str, str] = {}
+    for name, kind in tree.items():
+        path = root / name
+        with suppress(FileExistsError, NotADirectoryError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(path):
+                make(path, kind)
+                made[name] = kind
+    shown = {name: k for name, k in made.items() if not f"/{name}".count("/.")}
+    special = sorted(name for name, kind in shown.items() if kind in ("link", "pipe"))
+    if special:
+        with pytest.raises(BadInput) as caught:
+            files_in(root, "images")
+        assert all(f"{name} (a " in caught.value.received for name in special[:10])
+    else:
+        found = [file.within for file in files_in(root, "images")]
+        assert found == sorted(name for name, kind in shown.items() if kind == "file")
 
 
-def test_what_is_delivered_is_what_ingest_lists(images: Path, tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "store"))
-    put_lesions(store, "melanoma", range(2))
-    deliver(store, images)
-    assert len([e for e in store.list("raw/") if e.key.endswith(".png")]) == 8
+def make(path: Path, kind: str) -> None:
+    if kind == "file":
+        path.write_bytes(b"x")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("absent")
+    else:
+        os.mkfifo(path)

@@ -1,0 +1,226 @@
+"""An S3 server that fails now and then: what was read is whole, and what was decoded is kept."""
+
+import json
+import logging
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from conftest import S3Server
+from deliveries import do, put_lesions, run_of
+from faulty_proxy import Choice, Fault, FaultyProxy, at_random, faulty
+
+from tasks import storage
+from tasks.__main__ import main
+from tasks.contracts import Ingested, Split
+from tasks.deliver import deliver
+from tasks.errors import AlreadyExists, Momentary
+from tasks.run import read_record
+from tasks.storage import Store, open_store
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+TRIES = 3
+RATE = 0.05
+CONFIG = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
+
+
+def first_times(fault: Fault, times: int) -> Choice:
+    """The fault on the first answers, then none."""
+    left = [fault] * times
+    return lambda method, path: left.pop() if left else None
+
+
+def through(proxy: FaultyProxy, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint}).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "werkzeug")  # moto's server logs into whatever is open
+    monkeypatch.setattr(storage, "PAUSES_SECONDS", (0.01,) * len(storage.PAUSES_SECONDS))
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "lost", "truncated", "slow"])
+@pytest.mark.parametrize("times", [1, 4])
+@pytest.mark.usefixtures("without_pauses")
+def test_every_use_survives_answers_that_break(
+    s3: S3Server, fault: Fault, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.new_bucket()
+    open_store(f"s3://{bucket}").create("raw/1", b"melanoma" * 9000)
+    uses = (
+        lambda store: store.read("raw/1") == b"melanoma" * 9000,
+        lambda store: [entry.key for entry in store.list("raw/")] == ["raw/1"],
+        lambda store: store.create("raw/2", b"2") is None and store.read("raw/2") == b"2",
+        lambda store: store.replace("raw/2", b"3") is None and store.read("raw/2") == b"3",
+        lambda store: store.delete("raw/2") is None,
+    )
+    left: list[Fault] = []
+    with faulty(s3.endpoint, lambda method, path: left.pop() if left else None) as proxy:
+        through(proxy, s3, monkeypatch)
+        store = open_store(f"s3://{bucket}")
+        for use in uses:
+            left[:] = [fault] * times
+            assert use(store)
+            assert fault == "slow" or not left
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
+@pytest.mark.usefixtures("without_pauses")
+def test_a_create_that_another_won_is_lost_also_when_answers_break(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.new_bucket()
+    open_store(f"s3://{bucket}").create("record", b"another's")
+    with faulty(s3.endpoint, first_times("lost", 2)) as proxy:
+        through(proxy, s3, monkeypatch)
+        with pytest.raises(AlreadyExists):
+            open_store(f"s3://{bucket}").create("record", b"mine")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    assert open_store(f"s3://{bucket}").read("record") == b"another's"
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "truncated"])
+@pytest.mark.usefixtures("without_pauses")
+def test_a_server_that_never_answers_whole_is_given_up_for_the_moment(
+    s3: S3Server,
+    fault: Fault,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    uri = f"s3://{s3.new_bucket()}"
+    put_lesions(open_store(uri), "melanoma", range(3))
+    with faulty(s3.endpoint, lambda method, path: fault if "/raw/" in path else None) as proxy:
+        through(proxy, s3, monkeypatch)
+        argv = ["run", "--store", uri, "--until", "split", "--config", json.dumps(CONFIG)]
+        assert main(argv) == Momentary.exit_code
+        assert proxy.faults <= 3 * 5  # each image is asked for five times
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "raw/first/Train/melanoma/ISIC_" in said
+
+
+def breaking_off(after: int) -> Choice:
+    """Every image is sent until `after` are; from then on each breaks off."""
+    count = [0]
+
+    def choose(method: str, path: str) -> Fault | None:
+        if "/raw/" not in path or method != "GET":
+            return None
+        count[0] += 1
+        return "truncated" if count[0] > after else None
+
+    return choose
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
+@pytest.mark.parametrize(("name", "parts"), [("first", 1), ("first", 3), ("second", 3)])
+@pytest.mark.usefixtures("without_pauses")
+def test_the_next_attempt_fetches_only_what_was_not_decoded(
+    s3: S3Server, name: str, parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same run or another; and its record is that of a run that nothing disturbed."""
+    uri, undisturbed = f"s3://{s3.new_bucket()}", open_store(str(tmp_path))
+    config = {"parts": parts}
+    for store in (open_store(uri), undisturbed):
+        put_lesions(store, "melanoma", range(24))
+        # Bytes that lie in two buckets: where they are packed must not depend on the attempts.
+        put_lesions(store, "nevus", range(12), part="Test")
+    expected = do(run_of(undisturbed), "ingest")
+    with faulty(s3.endpoint, breaking_off(20)) as proxy, monkeypatch.context() as patch:
+        through(proxy, s3, patch)
+        with pytest.raises(Momentary):
+            do(run_of(open_store(uri), "first", **config), "ingest")
+        before = images_in(proxy.sent)
+    decoded = decoded_in(open_store(uri))
+    with faulty(s3.endpoint, lambda method, path: None) as proxy, monkeypatch.context() as patch:
+        through(proxy, s3, patch)
+        record = do(run_of(open_store(uri), name, **config), "ingest")
+        after = images_in(proxy.sent)
+    delivered = [entry.key for entry in open_store(uri).list("raw/")]
+    assert decoded <= set(before)
+    assert len(decoded) > 5
+    assert sorted(after) == sorted(set(delivered) - decoded)
+    assert record.content_hash == expected.content_hash
+    assert record.manifest.sha256 == expected.manifest.sha256
+
+
+def images_in(paths: list[str]) -> list[str]:
+    return ["raw/" + path.partition("/raw/")[2] for path in paths if "/raw/" in path]
+
+
+def decoded_in(store: Store) -> set[str]:
+    """The images that attempts which did not end have left decoded."""
+    from tasks.manifest import parquet_of
+
+    tables = [parquet_of(store.read(entry.key)) for entry in store.list("shared/packs/")]
+    return {str(key) for table in tables for key in table["key"]}
+
+
+def test_what_a_run_that_ended_left_of_its_packs_is_not_read_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    put_lesions(store, "melanoma", range(4))
+    do(run_of(store, "first"), "ingest")
+    packs = [entry.key for entry in store.list("shared/packs/") if entry.key.endswith(".parquet")]
+    for key in packs:
+        store.replace(key, b"damaged, which would be told")
+    put_lesions(store, "nevus", range(10, 12))
+    assert packs
+    assert do(run_of(store, "second"), "ingest").fetched == 2
+
+
+# The public set ---------------------------------------------------------------------------------
+
+
+def sample(to: Path, each: int) -> Path:
+    """Some images of every class, chosen by the order of their names."""
+    for folder in sorted((DATA / "isic9").glob("*/*")):
+        for image in sorted(folder.iterdir())[:each]:
+            copy = to / image.relative_to(DATA / "isic9")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(image, copy)
+    return to
+
+
+@pytest.mark.parametrize("s3", ["radosgw"], indirect=True)
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+def test_the_public_set_is_split_within_three_attempts_behind_a_bad_network(
+    s3: S3Server, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 1 takes the whole set, also through `deliver`; the others up to 30 images of each class
+    and part, for the sake of time."""
+    if not (DATA / "isic9").is_dir():
+        pytest.skip("the public nine-class set is not in ../shared/data/isic9: not ours to ship")
+    images = DATA / "isic9" if seed == 1 else sample(tmp_path / "isic9", 30)
+    uri = f"s3://{s3.new_bucket()}/melanoma"
+    random.seed(seed)  # botocore's and our pauses
+    with faulty(s3.endpoint, at_random(seed, RATE)) as proxy:
+        through(proxy, s3, monkeypatch)
+        began = time.monotonic()
+        for attempt in range(TRIES):
+            try:
+                deliver(open_store(uri), images)
+                break
+            except Momentary:
+                assert attempt + 1 < TRIES
+        argv = ["run", "--store", uri, "--name", "one", "--until", "split"]
+        codes = []
+        while not codes or (codes[-1] == Momentary.exit_code and len(codes) < TRIES):
+            codes.append(main(argv))
+        seconds = time.monotonic() - began
+        assert codes[-1] == 0, codes
+        assert proxy.faults > 0.03 * len(proxy.sent)
+    print(f"seed {seed}: exit codes {codes}, {proxy.faults} faults, {seconds:.0f} s")
+    store = open_store(uri)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    ingested, split = (read_record(store, "one", step) for step in ("ingest", "split"))
+    assert isinstance(ingested, Ingested)
+    assert isinstance(split, Split)
+    files = [path for path in images.rglob("*") if path.is_file()]
+    assert ingested.files == ingested.decoded == ingested.fetched == len(files)
