@@ -29,7 +29,7 @@ from tasks.config import Retraining, parse_config, range_in_words
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.lines import visible
 from tasks.pipeline import PIPELINE, Step, part_named
-from tasks.quiet import OneLine, quiet_loggers, report_nothing
+from tasks.quiet import OneLine, quiet_loggers, report_nothing, show_bug
 from tasks.run import Progress, Run, execute, open_run, steps_until
 from tasks.storage import open_store
 
@@ -397,4 +397,5 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
+    sys.excepthook = show_bug
     sys.exit(main())

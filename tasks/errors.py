@@ -11,10 +11,17 @@
 64 and 75 are EX_USAGE and EX_TEMPFAIL of BSD's sysexits.h; 99 is the code that Airflow's
 own operators read as "skipped".
 
-What a message tells of names and answers is text of others: it cannot begin a line of its own.
+What a message tells of names and answers is text of others: it cannot begin a line of its own, and
+holds no password.
 """
 
 from tasks.lines import visible
+from tasks.redaction import redacted
+
+
+def _shown(text: str) -> str:
+    """In one line, and without a password: libraries repeat the address that they were given."""
+    return visible(redacted(text))
 
 
 class PipelineError(Exception):
@@ -24,7 +31,7 @@ class PipelineError(Exception):
 
     def __init__(self, message: str, *, log: str = "") -> None:
         """`log`: lines of a log, which stand below the message, each on a line of its own."""
-        super().__init__("\n".join(visible(line) for line in (message, *log.splitlines())))
+        super().__init__("\n".join(_shown(line) for line in (message, *log.splitlines())))
 
 
 class BadInput(PipelineError):
@@ -33,8 +40,8 @@ class BadInput(PipelineError):
     exit_code = 64
 
     def __init__(self, problem: str, *, expected: str, received: str, do: str) -> None:
-        self.problem, self.expected = visible(problem), visible(expected)
-        self.received, self.do = visible(received), visible(do)
+        self.problem, self.expected = _shown(problem), _shown(expected)
+        self.received, self.do = _shown(received), _shown(do)
         below = f"  Expected: {self.expected}\n  Received: {self.received}\n  Do:       {self.do}"
         super().__init__(self.problem, log=below)
 

@@ -3,13 +3,17 @@ message that people read in one line."""
 
 import logging
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from types import TracebackType
 from typing import Any
 
 from tasks.errors import PipelineError
 from tasks.lines import visible
+from tasks.redaction import redacted
 
 CHATTY = {
     "tensorflow": logging.ERROR,  # "retracing" warnings about loading a second model
@@ -27,6 +31,8 @@ UNREPORTED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GX_ANALYTICS_ENABLED": "false",
+    # Nor to whoever reads the output: the address of a run holds that of the server, and its login.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -46,19 +52,32 @@ def quiet_loggers() -> None:
 
 
 class OneLine(logging.Formatter):
-    """Writes each message in one line, whatever the names in it hold; a traceback below it."""
+    """Writes each message in one line, whatever the names in it hold; a traceback below it. No
+    password of an address is in either."""
 
     def format(self, record: logging.LogRecord) -> str:
         shown = copy(record)
         if isinstance(record.args, tuple):
             shown.args = tuple(_flat(each) for each in record.args)
-        shown.msg, shown.args = visible(shown.getMessage()), None
-        return super().format(shown)
+        shown.msg, shown.args = visible(redacted(shown.getMessage())), None
+        shown.exc_text = None  # of another formatter, which may have kept a password
+        return redacted(super().format(shown))
 
 
 def _flat(argument: Any) -> Any:
     """The lines of our own errors are joined; what others break a line with is made visible."""
     return " ".join(str(argument).split()) if isinstance(argument, PipelineError) else argument
+
+
+def in_one_line(library: str) -> None:
+    """Let a library's own handlers, which the root's formatter does not reach, write as ours do."""
+    for handler in logging.getLogger(library).handlers:
+        handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+
+
+def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python shows of an exception that nobody caught, without passwords."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 @contextmanager

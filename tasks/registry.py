@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.contracts import LedgerHead
 from tasks.errors import BadInput, Corrupt, Momentary
-from tasks.quiet import imports_muted, report_nothing
+from tasks.quiet import imports_muted, in_one_line, report_nothing
 from tasks.run import Run, sha256
 from tasks.storage import DirectoryStore, Store
 
@@ -56,7 +56,9 @@ def mlflow_module(name: str) -> Any:
     report_nothing()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    return import_module(name)
+    module = import_module(name)
+    in_one_line("mlflow")
+    return module
 
 
 @contextmanager
