@@ -71,6 +71,28 @@ def test_every_use_survives_answers_that_break(
 
 
 @pytest.mark.parametrize("s3", ["moto"], indirect=True)
+@pytest.mark.parametrize("times", [1, 4, 5])
+@pytest.mark.usefixtures("without_pauses")
+def test_an_empty_page_of_a_list_is_asked_for_again(
+    s3: S3Server, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times; then it is a fault of the moment, and never a list that is silently short."""
+    store = open_store(f"s3://{s3.new_bucket()}")
+    for number in range(3):
+        store.create(f"raw/{number}", b"1")
+    left: list[Fault] = ["empty"] * times
+    with faulty(s3.endpoint, lambda method, path: left.pop() if left else None) as proxy:
+        through(proxy, s3, monkeypatch)
+        store = open_store(store.uri)
+        if times < 5:
+            assert [entry.key for entry in store.list("raw/")] == ["raw/0", "raw/1", "raw/2"]
+        else:
+            with pytest.raises(Momentary, match="empty answer"):
+                list(store.list("raw/"))
+        assert not left
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
 @pytest.mark.usefixtures("without_pauses")
 def test_a_create_that_another_won_is_lost_also_when_answers_break(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
