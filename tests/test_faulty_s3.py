@@ -215,11 +215,11 @@ def sample(to: Path, each: int) -> Path:
 def test_the_public_set_is_split_within_three_attempts_behind_a_bad_network(
     s3: S3Server, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seed 1 takes the whole set, also through `deliver`; the others up to 30 images of each class
-    and part, for the sake of time."""
+    """Seed 1 takes the whole set; the others, for the sake of time, a fixed sample: the first 10
+    images of each class and part."""
     if not (DATA / "isic9").is_dir():
         pytest.skip("the public nine-class set is not in ../shared/data/isic9: not ours to ship")
-    images = DATA / "isic9" if seed == 1 else sample(tmp_path / "isic9", 30)
+    images = DATA / "isic9" if seed == 1 else sample(tmp_path / "isic9", 10)
     uri = f"s3://{s3.new_bucket()}/melanoma"
     random.seed(seed)  # botocore's and our pauses
     with faulty(s3.endpoint, at_random(seed, RATE)) as proxy:
@@ -231,6 +231,7 @@ def test_the_public_set_is_split_within_three_attempts_behind_a_bad_network(
                 break
             except Momentary:
                 assert attempt + 1 < TRIES
+        delivered = time.monotonic() - began
         argv = ["run", "--store", uri, "--name", "one", "--until", "split"]
         codes = []
         while not codes or (codes[-1] == Momentary.exit_code and len(codes) < TRIES):
@@ -238,7 +239,9 @@ def test_the_public_set_is_split_within_three_attempts_behind_a_bad_network(
         seconds = time.monotonic() - began
         assert codes[-1] == 0, codes
         assert proxy.faults > 0.03 * len(proxy.sent)
-    print(f"seed {seed}: exit codes {codes}, {proxy.faults} faults, {seconds:.0f} s")
+    print(
+        f"seed {seed}: exit codes {codes}, {proxy.faults} faults, {seconds:.0f} s, {delivered:.0f} of them to deliver"
+    )
     store = open_store(uri)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     ingested, split = (read_record(store, "one", step) for step in ("ingest", "split"))
