@@ -239,9 +239,8 @@ def test_the_public_set_is_split_within_three_attempts_behind_a_bad_network(
         seconds = time.monotonic() - began
         assert codes[-1] == 0, codes
         assert proxy.faults > 0.03 * len(proxy.sent)
-    print(
-        f"seed {seed}: exit codes {codes}, {proxy.faults} faults, {seconds:.0f} s, {delivered:.0f} of them to deliver"
-    )
+    took = f"{seconds:.0f} s, {delivered:.0f} of them to deliver"
+    print(f"seed {seed}: exit codes {codes}, {proxy.faults} faults, {took}")
     store = open_store(uri)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     ingested, split = (read_record(store, "one", step) for step in ("ingest", "split"))
