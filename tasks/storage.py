@@ -333,14 +333,13 @@ class S3Store:
                 where["ContinuationToken"] = page["NextContinuationToken"]
 
     def _page(self, where: dict[str, str]) -> dict[str, Any]:
-        """One page of a list; a page that broke off and does not say so is no XML."""
-        from botocore.parsers import ResponseParserError
-
-        for pause_seconds in PAUSES_SECONDS:
-            with suppress(ResponseParserError):
-                return dict(self._client.list_objects_v2(**where))
+        """One page of a list. botocore takes half a page for a fault, but none for an empty one."""
+        for pause_seconds in (*PAUSES_SECONDS, 0):
+            page = dict(self._client.list_objects_v2(**where))
+            if "IsTruncated" in page:
+                return page
             time.sleep(pause_seconds * random.uniform(0.5, 1.5))
-        return dict(self._client.list_objects_v2(**where))
+        raise Momentary(f"{self._server} gave an empty answer to a list of {where['Prefix']!r}.")
 
     def read(self, key: str) -> bytes:
         from botocore.exceptions import BotoCoreError
@@ -385,13 +384,12 @@ class S3Store:
     def _explained(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.httpsession import URLLib3SSLError
-        from botocore.parsers import ResponseParserError
 
         try:
             yield
         except ClientError as error:
             raise self._refused(error, key) from error
-        except (ResponseParserError, URLLib3SSLError) as error:
+        except URLLib3SSLError as error:
             broken = " ".join(str(error).split())
             raise Momentary(
                 f"An answer of {self._server} broke off at {key!r}: {broken}"

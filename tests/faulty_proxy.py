@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-Fault = Literal["500", "503", "reset", "lost", "truncated", "slow"]
+Fault = Literal["500", "503", "reset", "lost", "truncated", "slow", "empty"]
 FAULTS: tuple[Fault, ...] = ("500", "503", "reset", "lost", "truncated", "slow")
 CODES = {"500": "InternalError", "503": "SlowDown"}
 SLOW_SECONDS = 0.5
@@ -35,7 +35,8 @@ class FaultyProxy(ThreadingHTTPServer):
 
     Attributes:
         choice: Given a request's method and path: the fault of its answer, or None. "reset" breaks
-            the connection before the server hears of the request, "lost" after it has done it.
+            the connection before the server hears of the request, "lost" after it has done it;
+            "truncated" breaks off amid the body; "empty" has none, as if that were all.
         sent: Paths of the objects whose bodies were sent whole.
         faults: How many answers were broken.
     """
@@ -88,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "truncated":
             self._answer(status, headers, content, send=len(content) // 2)
             return self._break()
+        if fault == "empty":
+            return self._answer(status, headers, b"")
         self._answer(status, headers, content)
         if self.command == "GET" and status == 200:
             self.server.sent.append(path)
