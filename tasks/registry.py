@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks.contracts import LedgerHead
+from tasks.database import ensure_database
 from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.quiet import imports_muted, in_one_line, report_nothing
 from tasks.run import Run, sha256
 from tasks.storage import DirectoryStore, Store
 
 EXPERIMENT = "melanoma_retraining"
+DATABASE = "mlflow.db"  # beside a store in a directory, where no server is named
 MODEL = "melanoma_classifier"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
@@ -36,7 +38,7 @@ def tracking_uri(store: Store | None) -> str:
         return given
     # A container carries MLflow's client only, which cannot open a database.
     if isinstance(store, DirectoryStore) and find_spec("sqlalchemy"):
-        return f"sqlite:///{store.root}/mlflow.db"
+        return database_uri(store)
     instead = f"{store.uri} cannot stand in for it" if store else "no store stands in for it"
     raise BadInput(
         "There is no MLflow to register models with.",
@@ -45,6 +47,11 @@ def tracking_uri(store: Store | None) -> str:
         "database",
         do="start `mlflow server` and set MLFLOW_TRACKING_URI to its address",
     )
+
+
+def database_uri(store: DirectoryStore) -> str:
+    """Address of the database beside a store in a directory."""
+    return f"sqlite:///{store.root / DATABASE}"
 
 
 def mlflow_module(name: str) -> Any:
@@ -66,12 +73,15 @@ def mlflow_client(store: Store | None) -> Iterator[Any]:
     """MLflow's client, with its failures told as ours.
 
     Raises:
-        Momentary: MLflow cannot be reached or failed.
+        BadInput: MLflow does not hold what it is asked for, or refuses the login; or a database
+            beside the store is damaged.
+        Momentary: MLflow cannot be reached or failed, or its database is locked.
     """
-    mlflow, exceptions = mlflow_module("mlflow"), mlflow_module("mlflow.exceptions")
     address = tracking_uri(store)
-    if isinstance(store, DirectoryStore):
+    mlflow, exceptions = mlflow_module("mlflow"), mlflow_module("mlflow.exceptions")
+    if isinstance(store, DirectoryStore) and address == database_uri(store):
         store.root.mkdir(parents=True, exist_ok=True)
+        ensure_database(store.root / DATABASE, mlflow_module)
     given = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(address)
     mlflow.set_registry_uri(address)
@@ -82,7 +92,24 @@ def mlflow_client(store: Store | None) -> Iterator[Any]:
     try:
         yield mlflow.MlflowClient()
     except exceptions.MlflowException as error:
+        if error.error_code in LASTING:
+            raise _refused(address, error) from error
         raise Momentary(f"MLflow at {address} failed: {error}") from error
+
+
+# What MLflow says that it will say again.
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
+LASTING = (*GONE, "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE")
+
+
+def _refused(address: str, error: Any) -> BadInput:
+    return BadInput(
+        "MLflow does not hold what it is asked for, or does not give it.",
+        expected=f"the run, version, alias or login that is asked for, at {address}",
+        received=f"{error.error_code}: {error.message}",
+        do="correct the address, the login or the name; what was deleted in MLflow must be "
+        "registered or promoted again",
+    )
 
 
 def experiment_id(client: Any, store: Store) -> str:
@@ -94,7 +121,13 @@ def experiment_id(client: Any, store: Store) -> str:
     database = tracking_uri(store).removeprefix("sqlite:///")
     bare = database != tracking_uri(store)
     place = Path(database).absolute().with_name("mlflow-artifacts").as_uri() if bare else None
-    return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+    exceptions = mlflow_module("mlflow.exceptions")
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+    except exceptions.MlflowException as error:  # another process was faster
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
 
 def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
