@@ -30,10 +30,11 @@ def ask_champion(run: Run, pixels: Array) -> tuple[Version | None, Array | str]:
         pixels: uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
 
     Raises:
+        BadInput: The model in use is gone from MLflow.
         Momentary: MLflow failed.
     """
     with mlflow_client(run.store) as client:
-        version = champion(client)
+        version = champion(client, run.store)
         if version is None:
             return None, ""
         if MELANOMA not in version.classes:

@@ -5,10 +5,12 @@ import json
 import tempfile
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, ZipInfo
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import keras
 import numpy as np
+
+from tasks.errors import BadInput
 
 Array = np.ndarray[Any, Any]
 
@@ -53,9 +55,56 @@ def _timeless(path: Path) -> bytes:
     return file.getvalue()
 
 
+# Parts of a .keras file, and the most that they may unfold to: 200 times the recipe best.
+PARTS = {"config.json", "metadata.json", "model.weights.h5"}
+MOST_BYTES = 2 * 2**30
+
+
 def from_bytes(data: bytes) -> keras.Model:
-    """Load a ``.keras`` file; refuses any that would run code (safe mode)."""
+    """Load a ``.keras`` file; refuses any that would run code (safe mode).
+
+    Returns:
+        From images ``(n, any, any, 3)`` to class probabilities ``(n, classes)``.
+
+    Raises:
+        BadInput: It is no such file: cut short, of another format, or of another network.
+    """
+    _check_parts(data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         path.write_bytes(data)
-        return keras.saving.load_model(path, safe_mode=True)
+        try:
+            model = keras.saving.load_model(path, safe_mode=True)
+        except Exception as error:  # Keras raises whatever its parts do: KeyError, OSError, ...
+            raise _no_model(f"{type(error).__name__}: {error}") from error
+    shapes = _shape(model, "input_shape"), _shape(model, "output_shape")
+    if len(shapes[0]) != 4 or shapes[0][-1] != 3 or len(shapes[1]) != 2:
+        raise _no_model(f"a network from {shapes[0]} to {shapes[1]}")
+    return model
+
+
+def _shape(model: Any, name: str) -> tuple[Any, ...]:
+    """A network of several inputs has a list of shapes, and one that was never built has none."""
+    shape = getattr(model, name, ())
+    return shape if isinstance(shape, tuple) else ()
+
+
+def _check_parts(data: bytes) -> None:
+    try:
+        with ZipFile(io.BytesIO(data)) as file:
+            sizes = {part.filename: part.file_size for part in file.infolist()}
+    except (BadZipFile, ValueError, OSError, EOFError) as error:
+        hdf5 = data.startswith(b"\x89HDF")
+        raise _no_model("an HDF5 file, Keras 2's format" if hdf5 else str(error)) from error
+    if not sizes.keys() >= PARTS or sum(sizes.values()) > MOST_BYTES:
+        raise _no_model(f"a zip of {sum(sizes.values())} bytes with {', '.join(sizes)}")
+
+
+def _no_model(received: str) -> BadInput:
+    return BadInput(
+        "This is not a model of this product.",
+        expected="a .keras file (Keras 3), whole, from RGB images (n, any, any, 3) to class "
+        "probabilities (n, classes)",
+        received=" ".join(received.split())[:300],
+        do="give the file that the run made, or the registered version",
+    )

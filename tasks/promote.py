@@ -6,7 +6,7 @@ from typing import Any
 from tasks.contracts import Registered
 from tasks.errors import BadInput, Corrupt
 from tasks.evidence import FOLDER
-from tasks.registry import CHALLENGER, CHAMPION, mlflow_client
+from tasks.registry import CHALLENGER, CHAMPION, mlflow_client, note_promotion
 from tasks.run import Run
 from tasks.verify import verify
 
@@ -45,6 +45,7 @@ def promote(run: Run) -> int:
                 do="decide about the present challenger",
             )
         client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
+    note_promotion(run.store, run.name, registered.version, registered.model_sha256)
     log.info("The evidence holds: %s/%s.", run.uri, FOLDER)
     log.info("Version %d of %s is the champion.", registered.version, registered.name)
     return registered.version

@@ -13,9 +13,9 @@ from typing import Any
 
 from tasks.contracts import LedgerHead
 from tasks.database import ensure_database
-from tasks.errors import BadInput, Corrupt, Momentary
+from tasks.errors import BadInput, Corrupt, Momentary, NotFound
 from tasks.quiet import imports_muted, in_one_line, report_nothing
-from tasks.run import Run, sha256
+from tasks.run import Run, latest_key, sha256
 from tasks.storage import DirectoryStore, Store
 
 EXPERIMENT = "melanoma_retraining"
@@ -190,21 +190,50 @@ class Version:
     evidence_sha256: str | None = None
 
 
-def champion(client: Any) -> Version | None:
-    """The version with the alias champion, or None.
+def promoted_key() -> str:
+    """Where a store keeps which of its models was promoted last."""
+    return latest_key("promote")
+
+
+def note_promotion(store: Store, run: str, version: int, model_sha256: str) -> None:
+    """Remember in the store what MLflow forgets with a version: that a model is in use."""
+    note = {"run": run, "version": version, "model_sha256": model_sha256}
+    store.replace(promoted_key(), json.dumps(note).encode())
+
+
+def champion(client: Any, store: Store) -> Version | None:
+    """The version with the alias champion; None if no model was ever promoted.
 
     Raises:
-        BadInput: It lacks the tags that `register` writes.
+        BadInput: It lacks the tags that `register` writes; or MLflow has no champion though a model
+            of this store was promoted: its alias or version was deleted.
     """
     refusal = mlflow_module("mlflow.exceptions").MlflowException
     try:
         found = client.get_model_version_by_alias(MODEL, CHAMPION)
     except refusal as error:
-        # There is no such model yet, or it has no such alias.
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+        if error.error_code not in GONE:
+            raise
+        _check_none_was_promoted(store)  # there is no such model yet, or it has no such alias
+        return None
     return _described(found)
+
+
+def _check_none_was_promoted(store: Store) -> None:
+    try:
+        note = json.loads(store.read(promoted_key()))
+        promoted = f"version {note['version']} of {MODEL}, of run {note['run']}"
+    except NotFound:
+        return
+    except (ValueError, KeyError, TypeError):
+        promoted = "a version that the note does not name"
+    raise BadInput(
+        "The model in use is gone from MLflow.",
+        expected=f"the alias {CHAMPION} on {promoted}, which was promoted from this store",
+        received="no such alias: it, the version or the registered model was deleted",
+        do=f"set the alias again in MLflow, or promote another run; if no model shall be in use, "
+        f"remove {promoted_key()} from the store: the next model is then compared with none",
+    )
 
 
 def version_named(client: Any, uri: str) -> Version:
@@ -222,7 +251,7 @@ def version_named(client: Any, uri: str) -> Version:
         if slash and number.isdecimal():
             return _described(client.get_model_version(name, number))
     except refusal as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in GONE:
             raise
     raise BadInput(
         "There is no such registered model.",
@@ -261,11 +290,22 @@ def model_bytes(version: Version) -> bytes:
     Raises:
         Corrupt: It is not the file that was registered.
     """
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
     with tempfile.TemporaryDirectory() as folder:
-        path = mlflow_module("mlflow.artifacts").download_artifacts(
-            artifact_uri=f"{version.source}/data/model.keras", dst_path=folder
-        )
-        data = Path(path).read_bytes()
+        try:
+            path = mlflow_module("mlflow.artifacts").download_artifacts(
+                artifact_uri=f"{version.source}/data/model.keras", dst_path=folder
+            )
+            data = Path(path).read_bytes()
+        except (refusal, OSError) as error:  # requests' own are OSError
+            if _passes(error):
+                raise Momentary(f"MLflow did not give version {version.number}: {error}") from error
+            raise Corrupt(
+                f"The model of version {version.number} of {MODEL} is gone from MLflow.",
+                expected=f"a file {version.source}/data/model.keras",
+                received=" ".join(str(error).split())[:300],
+                do="restore MLflow's artifacts from a backup, or register the run again",
+            ) from error
     if sha256(data) != version.model_sha256:
         raise Corrupt(
             f"Version {version.number} of {MODEL} is not the model that was registered.",
@@ -276,10 +316,19 @@ def model_bytes(version: Version) -> bytes:
     return data
 
 
+def _passes(error: Any) -> bool:
+    """Whether a failed download may succeed later: the server is away, or has trouble."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is None and type(error).__module__.startswith("requests"):
+        return True  # no answer at all
+    code = getattr(error, "error_code", "")
+    return bool((status or 0) >= 500 or code in ("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"))
+
+
 def outside_state(run: Run) -> str:
     """Which version is the champion, as far as reuse is concerned; empty if there is none."""
     with mlflow_client(run.store) as client:
-        version = champion(client)
+        version = champion(client, run.store)
     return f"{version.number} {version.model_sha256}" if version else ""
 
 

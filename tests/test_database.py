@@ -1,0 +1,217 @@
+"""MLflow's database beside a store: there whole, or not at all, whoever is killed or in a hurry."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from deliveries import BEFORE_REGISTER, delivered, do, run_of
+
+from tasks.__main__ import main
+from tasks.registry import DATABASE, EXPERIMENT, experiment_id, mlflow_client, mlflow_module
+from tasks.run import Run
+from tasks.storage import DirectoryStore, open_store
+
+ROOT = Path(__file__).parents[1]
+EVERY_SECONDS = 0.05
+
+# A parent that has imported MLflow forks a child for each attempt: the import takes seconds.
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+from tasks.registry import experiment_id, mlflow_client, mlflow_module
+from tasks.storage import open_store
+
+mlflow_module("mlflow.store.tracking.sqlalchemy_store")
+mlflow_module("mlflow.store.model_registry.sqlalchemy_store")
+mlflow_module("mlflow")
+
+def use(folder):
+    store = open_store(folder)
+    with mlflow_client(store) as client:
+        experiment_id(client, store)
+        client.search_model_versions("name = 'any'")
+
+def bare(folder):
+    store = mlflow_module("mlflow.store.tracking.sqlalchemy_store").SqlAlchemyStore
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts")
+
+def child(work, folder, seconds=None):
+    pid = os.fork()
+    if not pid:
+        try:
+            work(folder)
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+            os._exit(1)
+        os._exit(0)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    return pid
+
+def ended(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+
+def python(code: str, *argv: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD + code, *argv],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_kill_at_any_moment_of_its_making_leaves_a_store_that_works(tmp_path: Path) -> None:
+    """Every 50 ms, until one attempt ends before it is killed."""
+    said = python(
+        f"""
+folder, number = sys.argv[1], 0
+while True:
+    place = f"{{folder}}/{{number}}"
+    killed = ended(child(use, place, number * {EVERY_SECONDS}))
+    after = ended(child(use, place))
+    print(number, killed, after, flush=True)
+    if killed == 0 or after:
+        break
+    number += 1
+""",
+        str(tmp_path),
+    )
+    attempts = [tuple(map(int, line.split())) for line in said.splitlines()]
+
+    assert len(attempts) > 5  # its making takes longer than a few kills
+    assert {after for _, _, after in attempts} == {0}
+    assert {killed for _, killed, _ in attempts[:-1]} == {-signal.SIGKILL}
+
+
+def test_two_that_make_it_at_once_use_one(tmp_path: Path) -> None:
+    said = python(
+        """
+pids = [child(use, sys.argv[1]) for _ in range(3)]
+print([ended(pid) for pid in pids])
+""",
+        str(tmp_path),
+    )
+    assert said.splitlines()[-1] == "[0, 0, 0]"
+    with mlflow_client(open_store(str(tmp_path))) as client:
+        names = [each.name for each in client.search_experiments()]
+    assert sorted(names) == sorted(["Default", EXPERIMENT])
+    assert [path.name for path in tmp_path.iterdir() if "mlflow.db" in path.name] == [DATABASE]
+
+
+def test_a_half_made_one_of_an_earlier_version_is_made_anew_and_kept_aside(tmp_path: Path) -> None:
+    said = python(
+        """
+for number in range(2, 9):
+    place = f"{sys.argv[1]}/{number}"
+    killed = ended(child(bare, place, number / 10))
+    print(number, killed, ended(child(use, place)), flush=True)
+""",
+        str(tmp_path),
+    )
+    attempts = [tuple(map(int, line.split())) for line in said.splitlines()]
+
+    assert {after for _, _, after in attempts} == {0}
+    assert any(killed for _, killed, _ in attempts)
+    assert list(tmp_path.glob("*/mlflow.db.unfinished-*"))
+
+
+def make(path: Path) -> DirectoryStore:
+    store = open_store(str(path))
+    assert isinstance(store, DirectoryStore)
+    with mlflow_client(store) as client:
+        client.create_run(experiment_id(client, store))
+    return store
+
+
+def test_one_that_holds_something_is_never_thrown_away(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    with sqlite3.connect(tmp_path / DATABASE) as database:
+        database.execute("DROP TABLE alembic_version")
+    assert main(["promote", "--run", f"{store.uri}/runs/a"]) == 64
+    with pytest.raises(Exception, match="unfinished, but holds something"), mlflow_client(store):
+        pass
+    assert not list(tmp_path.glob("*.unfinished-*"))
+
+
+# Faults of the moment, and others ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that is ready to be registered."""
+    store = delivered(drawn, tmp_path_factory.mktemp("database") / "store")
+    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
+    do(run, *BEFORE_REGISTER)
+    return run
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"SQLite, or so " * 1000)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(("damage", "expected"), [(garbage, 64), (empty, 0)])
+def test_a_database_that_is_none_is_told_and_an_empty_one_is_made(
+    trained: Run,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    expected: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = Path(trained.store.uri, DATABASE)
+    kept = path.rename(tmp_path / DATABASE)
+    damage(path)
+    try:
+        argv = ["register", "--run", trained.uri, "--config", trained.config.model_dump_json()]
+        assert main(argv) == expected
+        said = capfd.readouterr().err
+        assert "Traceback" not in said
+        assert ("no database, or is damaged" in said) == bool(expected)
+    finally:
+        path.unlink(missing_ok=True)
+        kept.rename(path)
+        trained.store.delete("runs/test/register/record.json")
+
+
+def test_a_locked_database_is_a_fault_of_the_moment(
+    trained: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(trained.store.uri, DATABASE)
+    code = (
+        "import sqlite3, sys, time; database = sqlite3.connect(sys.argv[1]);"
+        "database.execute('BEGIN EXCLUSIVE'); print('locked', flush=True); time.sleep(300)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout
+        assert holder.stdout.readline() == "locked\n"
+        argv = ["register", "--run", trained.uri, "--config", trained.config.model_dump_json()]
+        began = time.monotonic()
+        assert main(argv) == 75
+        assert time.monotonic() - began < 120
+        said = capfd.readouterr().err
+        assert "Traceback" not in said
+        assert "locked" in said
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    assert mlflow_module("mlflow")
