@@ -14,7 +14,7 @@ from deliveries import BEFORE_REGISTER, delivered, do, run_of
 
 from tasks.__main__ import main
 from tasks.contracts import Evaluated
-from tasks.errors import BadInput, Corrupt
+from tasks.errors import BadInput
 from tasks.model_file import from_bytes, to_bytes
 from tasks.registry import (
     CHALLENGER,
@@ -202,7 +202,3 @@ def test_a_bomb_is_refused_by_its_size_before_it_unfolds(sound: bytes) -> None:
 
 def test_a_sound_model_is_loaded(sound: bytes) -> None:
     assert from_bytes(sound).output_shape[0] is None
-
-
-def test_corrupt_is_told_where_the_bytes_are_others() -> None:
-    assert issubclass(Corrupt, BadInput)
