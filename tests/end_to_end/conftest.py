@@ -34,7 +34,12 @@ PASSING = {
 
 
 # What no policy lets pass: it has not learned anything, and is judged.
-UNTAUGHT = PASSING | {"policy": "synthetic", "epochs": 1, "learning_rate": 1e-9}
+UNTAUGHT = PASSING | {
+    "policy": "synthetic",
+    "epochs": 1,
+    "learning_rate": 1e-9,
+    "balance_policy": "none",
+}
 
 
 @dataclass

@@ -247,7 +247,7 @@ def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
 def test_a_killed_recipe_is_trained_again_alone_and_a_rejected_challenger_changes_nothing(
     demo: Demo,
 ) -> None:
-    both = PASSING | {"recipes": ["baseline", "regularized"], "seed": 7}
+    both = PASSING | {"recipes": ["baseline", "regularized"], "balance_policy": "none", "seed": 7}
     demo.airflow.trigger(RETRAINING, both, "another-seed")
     training = "runs/another-seed/train/regularized/progress.json"
     demo.wait(lambda: bool(list(demo.store.list(training))))  # it has trained for one epoch
