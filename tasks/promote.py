@@ -6,7 +6,14 @@ from typing import Any
 from tasks.contracts import Registered
 from tasks.errors import BadInput, Corrupt
 from tasks.evidence import FOLDER
-from tasks.registry import CHALLENGER, CHAMPION, mlflow_client, note_promotion
+from tasks.registry import (
+    CHALLENGER,
+    CHAMPION,
+    mlflow_client,
+    model_bytes,
+    note_promotion,
+    version_named,
+)
 from tasks.run import Run
 from tasks.verify import verify
 
@@ -20,9 +27,10 @@ def promote(run: Run) -> int:
 
     Raises:
         BadInput: The run registered nothing, or another version has become the challenger
-            since, so that the decision was about a model that is no longer it; or MLflow's tags
-            are not those of the evidence.
-        Corrupt: The evidence does not hold.
+            since, so that the decision was about a model that is no longer it; or MLflow does not
+            hold the version any more.
+        Corrupt: The evidence does not hold; MLflow's tags are not those of the evidence, or the
+            model that it holds is not the one that was judged.
         Momentary: MLflow failed.
     """
     registered = run.record("register")
@@ -44,6 +52,8 @@ def promote(run: Run) -> int:
                 received=f"version {current}",
                 do="decide about the present challenger",
             )
+        # What will be served from there must be there, and be what was judged.
+        model_bytes(version_named(client, f"models:/{registered.name}/{registered.version}"))
         client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
     note_promotion(run.store, run.name, registered.version, registered.model_sha256)
     log.info("The evidence holds: %s/%s.", run.uri, FOLDER)

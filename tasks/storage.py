@@ -50,6 +50,9 @@ PASSING_CODES = ("ConditionalRequestConflict", "OperationAborted", "RequestTimeo
 # botocore asks again only as long as it has no answer's head.
 PAUSES_SECONDS = (0.1, 0.4, 1.6, 4.0)
 
+# "Another conditional write of this key is under way"; as a number, where the words broke off.
+CONFLICTS = ("ConditionalRequestConflict", "409")
+
 PARALLEL_REQUESTS = 16  # S3 latency is tens of ms; 16 in flight hide it without flooding a server
 
 
@@ -138,6 +141,12 @@ def _may_be_ours(error: Any) -> bool:
     again because the answer to the first sending got lost."""
     metadata = error.response["ResponseMetadata"]
     return bool(metadata.get("HTTPStatusCode") == 412 and metadata.get("RetryAttempts", 0) > 0)
+
+
+def _broke_off(error: Any) -> bool:
+    """Whether a refusal came without its words; 412 needs none."""
+    code = str(error.response["Error"].get("Code", ""))
+    return code.isdecimal() and error.response["ResponseMetadata"].get("HTTPStatusCode") != 412
 
 
 def _bad_address(uri: str) -> BadInput:
@@ -335,7 +344,7 @@ class S3Store:
     def _page(self, where: dict[str, str]) -> dict[str, Any]:
         """One page of a list. botocore takes half a page for a fault, but none for an empty one."""
         for pause_seconds in (*PAUSES_SECONDS, 0):
-            page = dict(self._client.list_objects_v2(**where))
+            page = dict(self._asked("list_objects_v2", **where))
             if "IsTruncated" in page:
                 return page
             time.sleep(pause_seconds * random.uniform(0.5, 1.5))
@@ -348,11 +357,28 @@ class S3Store:
         where = {"Bucket": self.bucket, "Key": self.prefix + key}
         with self._explained(key):
             for pause_seconds in PAUSES_SECONDS:
-                answer = self._client.get_object(**where)
+                answer = self._asked("get_object", **where)
                 with suppress(BotoCoreError, URLLib3SSLError):
                     return bytes(answer["Body"].read())
                 time.sleep(pause_seconds * random.uniform(0.5, 1.5))
-            return bytes(self._client.get_object(**where)["Body"].read())
+            return bytes(self._asked("get_object", **where)["Body"].read())
+
+    def _asked(self, request: str, **where: Any) -> Any:
+        """The answer to a request that may be sent twice; asked for again where a refusal broke
+        off: without its body nobody knows what was refused, and botocore takes the status for it.
+        """
+        from botocore.parsers import ResponseParserError
+
+        for pause_seconds in PAUSES_SECONDS:
+            try:
+                return getattr(self._client, request)(**where)
+            except self._client.exceptions.ClientError as error:
+                if not _broke_off(error):
+                    raise
+            except ResponseParserError:
+                pass
+            time.sleep(pause_seconds * random.uniform(0.5, 1.5))
+        return getattr(self._client, request)(**where)
 
     def create(self, key: str, data: bytes) -> None:
         with self._explained(key):
@@ -367,29 +393,30 @@ class S3Store:
                         return
                     # "Another conditional write of this key is under way, ask again": who won
                     # is not known yet.
-                    conflict = error.response["Error"].get("Code") == "ConditionalRequestConflict"
+                    conflict = error.response["Error"].get("Code") in CONFLICTS
                     if not conflict or pause_seconds is None:
                         raise
                     time.sleep(pause_seconds)
 
     def replace(self, key: str, data: bytes) -> None:
         with self._explained(key):
-            self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+            self._asked("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data)
 
     def delete(self, key: str) -> None:
         with self._explained(key):
-            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+            self._asked("delete_object", Bucket=self.bucket, Key=self.prefix + key)
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.httpsession import URLLib3SSLError
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
         except ClientError as error:
             raise self._refused(error, key) from error
-        except URLLib3SSLError as error:
+        except (URLLib3SSLError, ResponseParserError) as error:
             broken = " ".join(str(error).split())
             raise Momentary(
                 f"An answer of {self._server} broke off at {key!r}: {broken}"
@@ -400,7 +427,7 @@ class S3Store:
     def _refused(self, error: Any, key: str) -> Exception:
         code = str(error.response["Error"].get("Code", ""))
         status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
-        if code == "NoSuchKey":
+        if code in ("NoSuchKey", "404"):  # the latter of a server that never says more
             return _not_found(self, key)
         if code == "PreconditionFailed" or status == 412:
             return AlreadyExists(key)

@@ -4,7 +4,9 @@ import json
 import logging
 import random
 import shutil
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ from tasks import storage
 from tasks.__main__ import main
 from tasks.contracts import Ingested, Split
 from tasks.deliver import deliver
-from tasks.errors import AlreadyExists, Momentary
+from tasks.errors import AlreadyExists, Momentary, NotFound
 from tasks.run import read_record
-from tasks.storage import Store, open_store
+from tasks.storage import PAUSES_SECONDS, Store, open_store
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 TRIES = 3
@@ -248,3 +250,49 @@ def test_the_public_set_is_split_within_three_attempts_behind_a_bad_network(
     assert isinstance(split, Split)
     files = [path for path in images.rglob("*") if path.is_file()]
     assert ingested.files == ingested.decoded == ingested.fetched == len(files)
+
+
+# Refusals that break off -------------------------------------------------------------------------
+
+NO_KEY = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>none</Message></Error>"
+
+
+class Abrupt(BaseHTTPRequestHandler):
+    """Says that there is no such key; the first `cut` times its words break off."""
+
+    cut = 2
+    asked = 0
+
+    def _refuse(self) -> None:
+        type(self).asked += 1
+        body = NO_KEY[:30] if self.asked <= self.cut else NO_KEY
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_DELETE = _refuse  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("cut", "asked"), [(0, 1), (2, 3), (99, len(PAUSES_SECONDS) + 1)])
+def test_a_refusal_that_breaks_off_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, cut: int, asked: int
+) -> None:
+    """botocore takes its status for its code, and a missing object ended the run."""
+    monkeypatch.setattr(Abrupt, "cut", cut)
+    monkeypatch.setattr(Abrupt, "asked", 0)
+    monkeypatch.setattr("tasks.storage.PAUSES_SECONDS", (0.01,) * len(PAUSES_SECONDS))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Abrupt)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    try:
+        with pytest.raises(NotFound):
+            open_store("s3://bucket/prefix").read("a")
+    finally:
+        server.shutdown()
+    assert Abrupt.asked == asked

@@ -95,6 +95,35 @@ def test_a_champion_that_was_deleted_is_not_no_champion(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def lose(artifact: Path) -> None:
+    artifact.unlink()
+
+
+def change(artifact: Path) -> None:
+    artifact.write_bytes(artifact.read_bytes() + b"more")
+
+
+@pytest.mark.parametrize("damage", [lose, change])
+def test_a_model_that_is_gone_or_another_is_not_promoted(
+    shelf: Run,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (artifact,) = Path(shelf.store.uri, "mlflow-artifacts").rglob("model.keras")
+    shutil.copy(artifact, tmp_path / "kept.keras")
+    damage(artifact)
+    try:
+        assert promote(shelf) == 64
+        said = capfd.readouterr().err
+        assert "Traceback" not in said
+        assert f"of {MODEL} is" in said  # gone, or not the model that was registered
+    finally:
+        shutil.copy(tmp_path / "kept.keras", artifact)
+    with mlflow_client(shelf.store) as client:
+        assert champion(client, shelf.store) is None
+
+
 def test_where_nothing_was_promoted_there_is_no_champion(run: Run) -> None:
     with mlflow_client(run.store) as client:
         assert champion(client, run.store) is None
