@@ -176,6 +176,7 @@ PIPELINE: tuple[Step, ...] = (
         config=("policy",),
         libraries=("scipy",),
         outside=("policy", "ledger"),
+        image="train",
     ),
     Step(
         "register",
