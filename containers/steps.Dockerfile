@@ -1,7 +1,7 @@
 # The steps as images, one target for each set of libraries:
 #
-#   data    ingest, validate, split, check_balance, oversample, gate: no TensorFlow
-#   train   train, evaluate, register, report, promote: TensorFlow for the CPU
+#   data    ingest, validate, split, check_balance, oversample: no TensorFlow
+#   train   train, evaluate, gate, register, report, promote: TensorFlow for the CPU
 #   train-gpu   train on an NVIDIA GPU: Keras on JAX with CUDA. CUDA comes as Python packages from
 #               the lock; of the machine it needs the driver only, which the engine's NVIDIA
 #               runtime puts into the container. `containers/build.sh train-gpu` builds it.

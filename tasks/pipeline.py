@@ -179,6 +179,7 @@ PIPELINE: tuple[Step, ...] = (
         config=("policy", "prevalence", "test_part"),
         libraries=("scikit-learn", "scipy"),
         outside=("policy", "ledger"),
+        image="train",
     ),
     Step(
         "register",

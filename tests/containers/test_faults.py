@@ -417,17 +417,19 @@ def test_an_engine_that_stops_in_mid_run_is_a_failure_that_a_retry_mends(
             command=[code, "--run", f"{store}/runs/probe"],
             docker_url=other_engine.address,
             network_mode="none",
+            step="ingest",
             memory_mb=256,
             cores=1,
         )
 
+    begun = store / "runs" / "probe" / "ingest" / "begun"
     code = (
         "import os, sys, time\n"
-        f"if os.path.exists({str(store / 'begun')!r}): sys.exit(print('again'))\n"
-        f"open({str(store / 'begun')!r}, 'w'); time.sleep(600)"
+        f"if os.path.exists({str(begun)!r}): sys.exit(print('again'))\n"
+        f"open({str(begun)!r}, 'w'); time.sleep(600)"
     )
     running = Execution(lambda: execute(task(code)))
-    eventually((store / "begun").exists)
+    eventually(begun.exists)
     other_engine.stop(number)
     raised = running.end()
 

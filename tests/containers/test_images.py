@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tasks.pipeline import BESIDE, PIPELINE, Step
 from tests.containers.running import ROOT
 
 IMAGES = ("data", "train", "airflow")
@@ -59,6 +60,18 @@ def test_an_image_is_within_its_size(engine: Any, images: None, image: str) -> N
     size = engine.inspect_image(name_of(image))["Size"] / 1e6
 
     assert size < LIMITS[image]
+
+
+@pytest.mark.parametrize("row", (*PIPELINE, *BESIDE), ids=lambda row: row.name)
+def test_the_image_of_a_step_holds_what_the_step_imports(client: str, row: Step) -> None:
+    said = subprocess.run(
+        [client, "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp",
+         "--entrypoint", "python", f"melanoma-retraining/{row.image}:latest",
+         "-c", f"import tasks.{row.name}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert said.returncode == 0, said.stderr
 
 
 @each_image

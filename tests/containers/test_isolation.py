@@ -170,6 +170,7 @@ def test_a_step_sees_no_secret_and_of_mlflow_only_if_it_speaks_with_it(
     assert "must-not-be-seen" not in seen.values()
     assert seen.keys() - {"HOSTNAME", "LC_CTYPE"} == {
         *("PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "NO_COLOR"),
+        *("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "GX_ANALYTICS_ENABLED"),
         *("IMAGE_DIGEST", *(["MLFLOW_TRACKING_URI"] if speaks else [])),
     }
 
