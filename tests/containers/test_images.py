@@ -62,7 +62,7 @@ def test_an_image_is_within_its_size(engine: Any, images: None, image: str) -> N
     assert size < LIMITS[image]
 
 
-@pytest.mark.parametrize("row", (*PIPELINE, *BESIDE), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*PIPELINE, *BESIDE], ids=lambda row: row.name)
 def test_the_image_of_a_step_holds_what_the_step_imports(client: str, row: Step) -> None:
     said = subprocess.run(
         [client, "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp",
