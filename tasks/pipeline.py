@@ -55,6 +55,7 @@ class Step:
         spools: Whether it lays images that memory has no room for into a file.
         mlflow: Whether it speaks with MLflow.
         appends: Whether it appends to the ledger.
+        notes: What a command beside the steps writes outside of the run: folders with a ``/``.
         keeps: What it writes into the run's folder beside its own: files, and folders with a ``/``
             at the end.
         reusable: Whether an earlier result may stand for a new one.
@@ -77,6 +78,7 @@ class Step:
     mlflow: bool = False
     appends: bool = False
     keeps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     reusable: bool = True
     division: Division | None = None
     part: Part | str | None = None
@@ -212,6 +214,7 @@ BESIDE: tuple[Step, ...] = (
         needs=("register",),
         gives=contracts.Record,
         image="train",
+        notes=("shared/latest/",),
         mlflow=True,
     ),
 )
@@ -229,7 +232,7 @@ def may_write(row: Step, run: str) -> tuple[str, ...]:
     """
     own = () if row in BESIDE else (f"runs/{run}/{row.name.partition('/')[0]}/", "shared/")
     ledger = ("ledger/",) if row.appends else ()
-    return (*own, *(f"runs/{run}/{each}" for each in row.keeps), *ledger)
+    return (*own, *(f"runs/{run}/{each}" for each in row.keeps), *row.notes, *ledger)
 
 
 def row_of(command: str) -> Step:
