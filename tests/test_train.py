@@ -15,6 +15,7 @@ from scipy.special import softmax
 from tasks import learner
 from tasks.calibration import at_temperature, calibration_error
 from tasks.contracts import Epoch
+from tasks.curve import fit_of, in_words
 from tasks.errors import Halt
 from tasks.fitting import Plan, cross_entropy
 from tasks.images import decode
@@ -26,7 +27,6 @@ from tasks.network import build, shrink
 from tasks.run import Run
 from tasks.scoring import by_lesion, operating_threshold
 from tasks.storage import DirectoryStore
-from tasks.train import finding
 
 NOTEBOOKS = ("baseline", "regularized", "balanced")
 RECIPES = (*NOTEBOOKS, "best")
@@ -56,9 +56,11 @@ def test_every_recipe_is_trained_with_curves_and_a_finding(run: Run) -> None:
         assert each.epochs[0].loss > each.epochs[-1].loss
         losses = [epoch.val_loss for epoch in each.epochs]
         assert each.best_epoch == 1 + losses.index(min(losses))
-        assert each.recipe in each.finding
+        assert each.fit is not None
+        assert (each.fit.epochs, each.fit.best) == (len(each.epochs), each.best_epoch)
+        assert each.recipe in in_words(each)
         assert each.computed_on == "tensorflow on 1 cpu"
-        assert "fit" in each.finding or "finished" in each.finding
+        assert each.finding == ""
 
 
 def test_only_the_balanced_recipe_sees_the_copies(run: Run) -> None:
@@ -269,9 +271,9 @@ def epochs(*figures: tuple[float, float, float, float]) -> tuple[Epoch, ...]:
     ("curve", "words"),
     [
         ([(2.0, 0.3, 1.9, 0.3), (1.9, 0.3, 1.9, 0.3)], "underfits"),
-        ([(1.0, 0.6, 1.0, 0.6), (0.1, 0.99, 2.0, 0.6)], "overfits:"),
+        ([(1.0, 0.6, 1.0, 0.6), (0.1, 0.99, 2.0, 0.6)], "overfits"),
         ([(1.0, 0.6, 1.0, 0.6), (0.5, 0.9, 1.05, 0.65)], "overfits mildly"),
-        ([(1.0, 0.6, 1.0, 0.6), (0.8, 0.7, 0.9, 0.68)], "had not finished"),
+        ([(1.0, 0.6, 1.0, 0.6), (0.8, 0.7, 0.9, 0.68)], "had not finished learning"),
         ([(1.0, 0.6, 0.8, 0.7), (0.8, 0.7, 0.82, 0.69)], "neither over- nor underfits"),
     ],
 )
@@ -279,8 +281,8 @@ def test_the_finding_follows_from_the_curve(
     curve: list[tuple[float, float, float, float]], words: str
 ) -> None:
     losses = [each[2] for each in curve]
-    said = finding("baseline", epochs(*curve), 1 + losses.index(min(losses)), prior_loss=2.0)
-    assert words in said
+    fit = fit_of(epochs(*curve), 1 + losses.index(min(losses)), prior_loss=2.0)
+    assert fit.kind == words
 
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=60)
