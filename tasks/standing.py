@@ -115,10 +115,13 @@ def _restored(
         row, label = manifest.loc[index], settled.label_of(image)
         codes: Any = row["archive_diagnosis"]
         said = archive_says(codes) if _told(codes) else None
+        doubts: Any = row["contradiction"] if _told(row["contradiction"]) else ()
+        # Whose age or sex is in doubt is no other lesion.
+        kept: Any = tuple(each for each in doubts if each.about not in IDS)
         against = (
             (_told(row["label"]) and row["label"] not in (label, image.label))
             or (said is not None and not {label, image.label} & set(said))
-            or _told(row["contradiction"])
+            or len(kept) < len(doubts)
             or any(_told(row[n]) and getattr(image, n) not in (None, row[n]) for n in IDS)
         )
         frame.at[index, "label"] = label
@@ -127,7 +130,7 @@ def _restored(
                 frame.at[index, name] = getattr(image, name)
         if against or (said is not None and label not in said):
             frame.at[index, "archive_diagnosis"] = None
-            frame.at[index, "contradiction"] = None
+            frame.at[index, "contradiction"] = kept or None
         if against:
             opposed.append(image.image_id)
     return frame, tuple(sorted(opposed))

@@ -23,7 +23,7 @@ EVERY_SECONDS = 0.05
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from tasks.registry import experiment_id, mlflow_client
+from tasks.registry import experiment_id, mlflow_client, mlflow_module
 from tasks.storage import open_store
 
 mlflow_module("mlflow.store.tracking.sqlalchemy_store")

@@ -116,6 +116,8 @@ def test_what_contradicts_nothing_that_was_judged_is_accepted(
     store.create("raw/more/melanoma/ISIC_0000901.png", picture(901))
     row = f"image_id,lesion_id,age\nISIC_0000901,{image['lesion_id']},50\n{image['image_id']},,51\n"
     store.create("raw/more/labels.csv", row.encode())
+    doubt = f"image_id,age\n{image['image_id']},52\n"  # whose age is in doubt is no other lesion
+    store.create("raw/more/ages.csv", doubt.encode())
     run = run_of(store, "second")
     validated = do(run, "ingest", "validate")
     split = do(run, "split")
