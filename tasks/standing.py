@@ -47,7 +47,7 @@ def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
     """
     held = _files_of(manifest, settled)
     frame, tables = _restored(manifest, held, settled)
-    keys = {image.image_id: str(frame.at[index, "key"]) for index, image in held.items()}
+    files: dict[str, Any] = {image.image_id: frame.loc[n] for n, image in held.items()}
     pixels = {image.pixels: image for image in settled.images.values()}
     lesions = {image.lesion_id: image for image in settled.images.values() if image.lesion_id}
     alike = (
@@ -60,11 +60,12 @@ def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
     for index, row in frame[alike & ~frame.index.isin(list(held))].iterrows():
         of_it = settled.images.get(row["image_id"]) or pixels.get(str(row["pixel_hash"])[:DIGITS])
         for image in filter(None, (of_it, lesions.get(row["lesion_id"]))):
-            how = _contradiction(row, image, settled.label_of(image))
+            file = files.get(image.image_id)
+            how = _contradiction(row, image, settled.label_of(image), file)
             if how:
                 number = int(str(index))
                 opposed[number] = f"{how} than {image.image_id}, which a model was judged on"
-                judged[number] = keys.get(image.image_id, "")
+                judged[number] = "" if file is None else str(file["key"])
                 break
     return Standing(
         frame=frame,
@@ -75,18 +76,30 @@ def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
     )
 
 
-def _contradiction(row: pd.Series, image: Judged, label: str) -> str | None:
-    """What a later file says otherwise than a judged image of the same id, pixels or lesion."""
+def _contradiction(row: pd.Series, image: Judged, label: str, file: pd.Series | None) -> str | None:
+    """What a later file says otherwise than a judged image of the same id, pixels or lesion.
+
+    A copy that would not be kept in the place of the judged `file` may have been there all along:
+    of equal pixels the first by name is kept, of one image its largest file.
+    """
     if _told(row["label"]) and row["label"] != label:
         return "another label"
     same_pixels = str(row["pixel_hash"])[:DIGITS] == image.pixels
     if row["image_id"] == image.image_id:
-        return None if same_pixels or not _told(row["pixel_hash"]) else "other pixels"
+        if same_pixels or not _told(row["pixel_hash"]):
+            return None
+        return "other pixels" if file is None or _rank(row) < _rank(file) else None
     if same_pixels:
-        return "another image id for the same pixels"
+        displaces = file is None or row["key"] < file["key"]
+        return "another image id for the same pixels" if displaces else None
     if _told(row["patient_id"]) and image.patient_id not in (None, row["patient_id"]):
         return "another patient of the same lesion"
     return None
+
+
+def _rank(row: Any) -> tuple[int, str]:
+    """Of several files of one image the lowest is kept."""
+    return -int(row["width"]) * int(row["height"]), str(row["key"])
 
 
 def _files_of(manifest: pd.DataFrame, settled: Settled) -> dict[int, Judged]:
@@ -119,7 +132,8 @@ def _restored(
         # Whose age or sex is in doubt is no other lesion.
         kept: Any = tuple(each for each in doubts if each.about not in IDS)
         against = (
-            (_told(row["label"]) and row["label"] not in (label, image.label))
+            # Where the archive names the judged label, it resolved this file's own before.
+            (_told(row["label"]) and row["label"] not in (label, image.label) and said != (label,))
             or (said is not None and not {label, image.label} & set(said))
             or len(kept) < len(doubts)
             or any(_told(row[n]) and getattr(image, n) not in (None, row[n]) for n in IDS)

@@ -1,10 +1,11 @@
 """What a model was judged on stands, whatever is delivered later, until a person supersedes it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from deliveries import do, picture, put_lesions, run_of, table_of
+from deliveries import delivered, do, picture, put_lesions, run_of, table_of
 
 from tasks.__main__ import main
 from tasks.contracts import Validated
@@ -116,6 +117,9 @@ def test_what_contradicts_nothing_that_was_judged_is_accepted(
     store.create("raw/more/melanoma/ISIC_0000901.png", picture(901))
     row = f"image_id,lesion_id,age\nISIC_0000901,{image['lesion_id']},50\n{image['image_id']},,51\n"
     store.create("raw/more/labels.csv", row.encode())
+    number = number_of(image)
+    store.create("raw/zzz/melanoma/ZZZ.png", picture(number))  # a copy that is not kept
+    store.create(f"raw/zzz/melanoma/{image['image_id']}.png", picture(9999, side=40))  # nor this
     doubt = f"image_id,age\n{image['image_id']},52\n"  # whose age is in doubt is no other lesion
     store.create("raw/more/ages.csv", doubt.encode())
     run = run_of(store, "second")
@@ -127,6 +131,25 @@ def test_what_contradicts_nothing_that_was_judged_is_accepted(
     assert {"ISIC_0000900", "ISIC_0000901"} <= set(accepted["image_id"])
     sides = table_of(run, split.parts).set_index("image_id")["side"]
     assert sides.get("ISIC_0000901", "test") == "test"  # it follows its lesion, or leaves
+
+
+def test_where_nothing_new_is_delivered_a_judgement_changes_nothing(
+    drawn: Path, tmp_path: Path
+) -> None:
+    """Though the delivery holds copies, contradictions and doubts from the start."""
+    store = delivered(drawn, tmp_path / "store")
+    config = {"minimum_groups": 4, "policy": "smoke"}
+    first = run_of(store, "first", **config)
+    before = do(first, "ingest", "validate")
+    do(first, "split")
+    enter_look(first, part_judged(first), "f" * 64, threshold=0.5)
+    second = run_of(store, "second", **config)
+    after = do(second, "ingest", "validate")
+    assert after.provenance.reused_from is None
+    assert after.content_hash == before.content_hash
+    counts = {each.law: each.count for each in after.findings}
+    assert counts["contradicts_judged"] == 0
+    assert counts["contradictory_label"] > 0
 
 
 def test_before_anything_is_judged_a_contradiction_quarantines_both(tmp_path: object) -> None:
