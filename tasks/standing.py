@@ -55,11 +55,15 @@ def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
         | frame["pixel_hash"].str[:DIGITS].isin(list(pixels))
         | frame["lesion_id"].isin(list(lesions))
     )
+    in_doubt: Any = frame.groupby("image_id")["label"].transform("nunique") > 1
     opposed: dict[int, str] = {}
     judged: dict[int, str] = {}
     for index, row in frame[alike & ~frame.index.isin(list(held))].iterrows():
         of_it = settled.images.get(row["image_id"]) or pixels.get(str(row["pixel_hash"])[:DIGITS])
-        for image in filter(None, (of_it, lesions.get(row["lesion_id"]))):
+        # An image that is under two labels itself is in doubt as a whole: no judged lesion says which
+        # of its files is true, and `contradictory_label` takes both.
+        of_lesion = None if in_doubt[index] else lesions.get(row["lesion_id"])
+        for image in filter(None, (of_it, of_lesion)):
             file = files.get(image.image_id)
             how = _contradiction(row, image, settled.label_of(image), file)
             if how:
