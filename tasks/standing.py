@@ -60,8 +60,8 @@ def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
     judged: dict[int, str] = {}
     for index, row in frame[alike & ~frame.index.isin(list(held))].iterrows():
         of_it = settled.images.get(row["image_id"]) or pixels.get(str(row["pixel_hash"])[:DIGITS])
-        # An image that is under two labels itself is in doubt as a whole: no judged lesion says which
-        # of its files is true, and `contradictory_label` takes both.
+        # An image that is under two labels itself is in doubt as a whole: no judged lesion says
+        # which of its files is true, and `contradictory_label` takes both.
         of_lesion = None if in_doubt[index] else lesions.get(row["lesion_id"])
         for image in filter(None, (of_it, of_lesion)):
             file = files.get(image.image_id)
