@@ -31,9 +31,9 @@ UNREPORTED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GX_ANALYTICS_ENABLED": "false",
-    # Nor to whoever reads the output: the address of a run holds that of the server, and its login.
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+# MLflow prints the address of each run that ends, and so that of its server, with the login.
+UNPRINTED = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
 def report_nothing() -> None:
@@ -42,7 +42,7 @@ def report_nothing() -> None:
     Must come before MLflow or Great Expectations is imported. The processes that this one starts
     inherit the settings.
     """
-    os.environ.update(UNREPORTED)
+    os.environ.update(UNREPORTED | UNPRINTED)
 
 
 def quiet_loggers() -> None:
