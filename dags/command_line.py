@@ -5,6 +5,8 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from tasks.redaction import redacted
+
 # What a step reads of its environment. None of these holds a secret.
 SHOWN = (
     *("PYTHONPATH", "MLFLOW_TRACKING_URI"),
@@ -41,7 +43,7 @@ def command_line(
 
 def shown(value: str, name: str) -> str:
     """The value of a variable as a word for a shell, without a password."""
-    bare = re.sub(r"(?<=//)[^/?#]*@", "***@", value)
+    bare = redacted(value)
     if bare == value:
         return shlex.quote(value)
     escaped = re.sub(r'([\\"$`}])', r"\\\1", bare)

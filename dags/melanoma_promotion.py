@@ -85,7 +85,7 @@ def evidence(run: str) -> str:
             f"**Gate: {verdict.decision}.** Policy {plain(policy.name)}, version "
             f"{policy.version}. {plain(verdict.reason)}",
             "",
-            *map(_sentence, verdict.rules),
+            *map(_as_item, verdict.rules),
             "",
             *(f"**Warning.** {plain(warning)}" for warning in verdict.warnings),
             "",
@@ -149,7 +149,7 @@ def _named(lesions: Iterable[tuple[str, ...]]) -> str:
     return plain("; ".join(", ".join(ids) for ids in lesions)) or "none"
 
 
-def _sentence(rule: Rule) -> str:
+def _as_item(rule: Rule) -> str:
     """What a rule says; its reason begins with its name."""
     return f"- **{rule.decision}** · {plain(rule.reason)}"
 

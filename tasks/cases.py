@@ -25,8 +25,10 @@ from tasks.rules import Case
 from tasks.scoring import by_lesion, figures
 from tasks.statistics import looks_until
 
-BEFORE = "as it was judged before: with each image that left as a miss, and under the labels and "
-BEFORE += "in the lesions of then"
+BEFORE = (
+    "as it was judged before: with each image that left as a miss, and under the labels and in the "
+    "lesions of then"
+)
 
 
 def cases_of(
@@ -47,6 +49,8 @@ def cases_of(
         parts: The table of the split.
         chain: The ledger, up to the entry of this evaluation at least.
     """
+    if evaluated.ledger:  # what others were judged on later is no matter of this model
+        chain = chain.until(evaluated.ledger)
     test = parts[parts["side"] == "test"]
     own = identity_of(evaluated.model.sha256, evaluated.test_part, evaluated.threshold)
     earlier = looks_before(chain, test, own)

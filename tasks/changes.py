@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.contracts import Artifact, Changed, Changes, Finding, Standing, Validated
+from tasks.contracts import Artifact, Basis, Changed, Changes, Finding, Validated
 from tasks.errors import BadInput
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.manifest import COLUMNS
@@ -25,14 +25,14 @@ class Previous:
 
     Attributes:
         run: Its name.
-        standing: As `tasks.contracts.Changes.standing`.
+        basis: As `tasks.contracts.Changes.basis`.
         record: What it committed.
         accepted: The rows that it accepted, without the pictures.
         quarantined: Its quarantine table.
     """
 
     run: str
-    standing: Standing
+    basis: Basis
     record: Validated
     accepted: pd.DataFrame
     quarantined: pd.DataFrame
@@ -46,7 +46,7 @@ class Previous:
 
 # A run that failed, or whose model was refused, must not swallow what is new: whoever decides about
 # the next model compares with the one that they know.
-STANDING: tuple[tuple[str, Standing], ...] = (
+BASES: tuple[tuple[str, Basis], ...] = (
     ("promote", "in use"),
     ("register", "registered"),
     ("gate", "judged"),
@@ -57,16 +57,16 @@ STANDING: tuple[tuple[str, Standing], ...] = (
 def previous_of(run: Run) -> Previous | None:
     """The run whose model is in use, else the one registered last; where none ever was, the run
     that came to a verdict last, else to its data. None if there is none to be read."""
-    for step, standing in STANDING:
+    for step, basis in BASES:
         name = latest_run(run.store, step)
         if name is not None and name != run.name:
-            found = _previous(run, name, standing)
+            found = _previous(run, name, basis)
             if found:
                 return found
     return None
 
 
-def _previous(run: Run, name: str, standing: Standing) -> Previous | None:
+def _previous(run: Run, name: str, basis: Basis) -> Previous | None:
     try:
         record = read_record(run.store, name, "validate")
     except BadInput as error:
@@ -80,7 +80,7 @@ def _previous(run: Run, name: str, standing: Standing) -> Previous | None:
         quarantined = read_quarantine(run, record.quarantine)
     except (BadInput, ValueError):  # gone, or of another version of the program
         return None
-    return Previous(name, standing, record, accepted, quarantined)
+    return Previous(name, basis, record, accepted, quarantined)
 
 
 def read_quarantine(run: Run, artifact: Artifact) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def changes_since(
     new = ids[~ids.index.isin(before.ids.index)]
     return Changes(
         since=before.run,
-        standing=before.standing,
+        basis=before.basis,
         new_files=len(new),
         new_images=new[~new.isin(before.ids)].nunique(),
         recognized=new[new.isin(before.ids)].nunique(),

@@ -244,7 +244,7 @@ class Changed(Frozen):
 
 
 # Why a run is the one to compare with.
-Standing = Literal["in use", "registered", "judged", "accepted"]
+Basis = Literal["in use", "registered", "judged", "accepted"]
 
 
 class Changes(Frozen):
@@ -252,7 +252,7 @@ class Changes(Frozen):
 
     Attributes:
         since: That run.
-        standing: Why it is that run: its model is in use, or was registered last; where none ever
+        basis: Why it is that run: its model is in use, or was registered last; where none ever
             was, it came to a verdict last, or at least to its data.
         new_files: Files that it did not know.
         new_images: Image ids that it did not know.
@@ -269,7 +269,7 @@ class Changes(Frozen):
     """
 
     since: str
-    standing: Standing = "accepted"
+    basis: Basis = "accepted"
     new_files: int
     new_images: int
     recognized: int

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tasks.errors import AlreadyExists, BadInput
-from tasks.folder import PlainFile, files_in, in_short, shown
+from tasks.figures import listed
+from tasks.folder import PlainFile, files_in, shown
 from tasks.lesions import IMAGE_SUFFIXES
 from tasks.storage import PARALLEL_REQUESTS, DirectoryStore, Store, read_many
 
@@ -97,7 +98,7 @@ def _refuse_others(keys: list[str], where: str) -> None:
         raise BadInput(
             "Another file stands under this name already.",
             expected="new names, or the same bytes as before: deliveries are never overwritten",
-            received=f"other content in {shown(where)} under {in_short(keys)}",
+            received=f"other content in {shown(where)} under {listed(keys)}",
             do="deliver it from a folder with another name",
         )
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.errors import BadInput, Momentary
+from tasks.figures import listed
 
 log = logging.getLogger(__name__)
-
-NAMED = 10  # offenders that a message names; the others are counted
 
 SPECIAL = {
     stat.S_IFLNK: "a link",
@@ -108,7 +107,7 @@ def files_in(folder: Path, what: str) -> list[PlainFile]:
 
 def _tell(folder: Path, what: str, names: list[str]) -> None:
     if names:
-        told = in_short(sorted(names))
+        told = listed(sorted(names))
         log.warning("In %s %d %s: %s.", shown(str(folder)), len(names), what, told)
 
 
@@ -179,24 +178,12 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def in_short(names: list[str]) -> str:
-    """The first names, and how many more there are.
-
-    >>> in_short(["a", "b"])
-    'a, b'
-    >>> in_short([str(number) for number in range(12)])
-    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
-    """
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _refused(root: Path, what: str, offenders: list[str]) -> BadInput:
     return BadInput(
         f"The folder of {what} holds what is not taken. Nothing was taken.",
         expected=f"folders and plain files below {shown(str(root))}, readable by this user, with "
         "names in UTF-8; links are not followed, wherever they lead",
-        received=in_short(offenders),
+        received=listed(offenders),
         do="give a copy without links (cp -rL), correct owners and modes, rename files (convmv), "
         "or remove what is named",
     )

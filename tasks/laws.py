@@ -16,10 +16,10 @@ from scipy.stats import chi2_contingency, ks_2samp
 from tasks.changes import Previous
 from tasks.config import Law
 from tasks.contracts import Example, Severity
-from tasks.figures import at_least, at_most, percent, plural
+from tasks.figures import at_least, at_most, listed, percent, plural
 from tasks.groups import groups_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
-from tasks.standing import Standing
+from tasks.standing import IDENTITY, Standing
 from tasks.statistics import proportion
 
 # A source that tells a class apart this well (sensitivity + specificity - 1, Youden 1950) is a
@@ -30,7 +30,6 @@ CONFOUNDED = 0.5
 SHIFT_CHANCE = 0.001
 SHIFT_EFFECT = 0.1
 FEWEST_TO_COMPARE = 30  # lesions; the chi-squared distribution does not hold for fewer
-IDENTITY = ("lesion_id", "patient_id")  # in doubt, they make a lesion stand on two sides
 SHIFT_OF_SHARES = ("label", "source", "sex")
 SHIFT_OF_VALUES = ("width", "height", "red", "green", "blue", "age_years")
 
@@ -125,7 +124,7 @@ def contradicts_judged(evidence: Evidence) -> Breach:
     if stands is None:
         return Breach(pd.Series(dtype="str"))
     here = stands.opposed.index.intersection(evidence.frame.index)
-    some = ", ".join(stands.tables[:3])
+    some = listed(list(stands.tables), 3)
     return Breach(
         stands.opposed[here],
         _alone(stands.judged[here]),

@@ -152,8 +152,9 @@ class Spending(Frozen):
 
     Attributes:
         error: Over all looks at one test part, 0 to 1.
-        renewed_by: Share of the images, and of the melanomas, that must be new in the test part
-            for the count to begin anew.
+        by: How, as `tasks.statistics.error_at`.
+        renewed_by: When the count begins anew, as `tasks.looks.looks_before` counts.
+        source: Of the rule.
     """
 
     error: Annotated[float, Field(gt=0, le=0.5)]
@@ -241,10 +242,21 @@ def policy_bytes(name: str, version: int | None = None) -> bytes:
 
 
 def released() -> dict[str, set[int]]:
-    """Each policy's versions, ``tasks/policies/<name>-<version>.yaml``, by its name."""
+    """Each policy's versions, ``tasks/policies/<name>-<version>.yaml``, by its name.
+
+    Raises:
+        BadInput: A file there has no such name.
+    """
     found: dict[str, set[int]] = {}
     for path in FOLDER.glob("*.yaml"):
         name, _, version = path.stem.rpartition("-")
+        if not name or not version.isdecimal():
+            raise BadInput(
+                "A policy's file does not say which version it is.",
+                expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-2.yaml",
+                received=path.name,
+                do="rename the file",
+            )
         found.setdefault(name, set()).add(int(version))
     return found
 

@@ -53,7 +53,7 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         "evidence_sha256": evidence.sha256,
     }
     if verdict.ledger:
-        tags[HEAD] = f"{verdict.ledger.number} {verdict.ledger.sha256}"
+        tags[HEAD] = verdict.ledger.model_dump_json()
     card = run.store.read(f"runs/{run.name}/{FOLDER}/model_card.md").decode()
     with mlflow_client(run.store) as client:
         version, made_by = find_version(client, chosen.model.sha256) or (None, run.uri)

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tasks.contracts import LedgerHead
 from tasks.database import ensure_database
 from tasks.errors import BadInput, Corrupt, Momentary, NotFound
@@ -23,7 +25,7 @@ DATABASE = "mlflow.db"  # beside a store in a directory, where no server is name
 MODEL = "melanoma_classifier"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
-HEAD = "ledger_head"  # tag: number and SHA-256 of the ledger's last entry at the verdict
+HEAD = "ledger_head"  # tag: where the ledger stood at the verdict, a `LedgerHead` in JSON
 
 
 def tracking_uri(store: Store | None) -> str:
@@ -139,13 +141,22 @@ def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
 
 
 def heads_of(client: Any, store: Store) -> list[LedgerHead]:
-    """The heads of a store's ledger that the versions which it registered name."""
-    heads = []
-    for each in client.search_model_versions(f"name = '{MODEL}'"):
-        number, _, digest = str(each.tags.get(HEAD, "")).partition(" ")
-        if number.isdecimal() and str(each.tags.get("run", "")).startswith(f"{store.uri}/runs/"):
-            heads.append(LedgerHead(number=int(number), sha256=digest))
-    return heads
+    """The heads of a store's ledger that the versions which it registered name.
+
+    Raises:
+        Corrupt: The tag of one is none.
+    """
+    found = client.search_model_versions(f"name = '{MODEL}'")
+    own = [each for each in found if each.tags.get("run", "").startswith(f"{store.uri}/runs/")]
+    try:
+        return [LedgerHead.model_validate_json(e.tags[HEAD]) for e in own if HEAD in e.tags]
+    except ValidationError as error:
+        raise Corrupt(
+            f"A version of {MODEL} does not say where the ledger stood.",
+            expected=f"the tag {HEAD} as register wrote it",
+            received=" ".join(str(error).split())[:200],
+            do="find out who changed the tags in MLflow",
+        ) from error
 
 
 def add_version(

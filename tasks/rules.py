@@ -55,7 +55,7 @@ class Case:
         same_test_part: Whether the figures were made on this split's test part.
         earlier_evaluations: Models judged on at least half of the test part before this one.
         synthetic: Whether every image was drawn.
-        drawn: How many images were drawn.
+        drawn: Whether any image was drawn, under a policy of version 2 or later.
         confidence: Of every bound, 0 to 1.
         looks: What the looks at the test part leave; None under a policy that spends nothing.
         departed: Images that models were judged on and that are not in the test part any more.

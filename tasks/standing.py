@@ -15,7 +15,7 @@ from tasks.judged import DIGITS, Judged
 from tasks.lesions import archive_says
 from tasks.looks import Settled
 
-IDS = ("lesion_id", "patient_id")
+IDENTITY = ("lesion_id", "patient_id")  # in doubt, they make a lesion stand on two sides
 
 
 @dataclass(frozen=True)
@@ -134,16 +134,16 @@ def _restored(
         said = archive_says(codes) if _told(codes) else None
         doubts: Any = row["contradiction"] if _told(row["contradiction"]) else ()
         # Whose age or sex is in doubt is no other lesion.
-        kept: Any = tuple(each for each in doubts if each.about not in IDS)
+        kept: Any = tuple(each for each in doubts if each.about not in IDENTITY)
         against = (
             # Where the archive names the judged label, it resolved this file's own before.
             (_told(row["label"]) and row["label"] not in (label, image.label) and said != (label,))
             or (said is not None and not {label, image.label} & set(said))
             or len(kept) < len(doubts)
-            or any(_told(row[n]) and getattr(image, n) not in (None, row[n]) for n in IDS)
+            or any(_told(row[n]) and getattr(image, n) not in (None, row[n]) for n in IDENTITY)
         )
         frame.at[index, "label"] = label
-        for name in IDS:
+        for name in IDENTITY:
             if getattr(image, name) is not None:
                 frame.at[index, name] = getattr(image, name)
         if against or (said is not None and label not in said):

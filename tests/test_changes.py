@@ -258,7 +258,7 @@ def committed(store: Store, step: str, run: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("marks", "since", "standing"),
+    ("marks", "since", "basis"),
     [
         ({}, "third", "accepted"),
         ({"gate": "second"}, "second", "judged"),
@@ -268,7 +268,7 @@ def committed(store: Store, step: str, run: str) -> None:
     ],
 )
 def test_a_failed_run_does_not_swallow_what_is_new(
-    tmp_path: Path, marks: dict[str, str], since: str, standing: str
+    tmp_path: Path, marks: dict[str, str], since: str, basis: str
 ) -> None:
     store = open_store(str(tmp_path))
     put_lesions(store, "melanoma", range(100, 106))
@@ -279,7 +279,7 @@ def test_a_failed_run_does_not_swallow_what_is_new(
         committed(store, step, run)
     put_lesions(store, "nevus", range(206, 208))
     changes = changes_of_new(store)
-    assert (changes.since, changes.standing) == (since, standing)
+    assert (changes.since, changes.basis) == (since, basis)
     assert changes.new_files == 2
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.contracts import Evaluated, Registered, Verdict
+from tasks.contracts import Evaluated, LedgerHead, Registered, Verdict
 from tasks.figures import at_least, at_most
 from tasks.ledger import chain_of
 from tasks.registry import HEAD, heads_of, mlflow_client
@@ -54,7 +54,7 @@ def test_the_registered_version_names_the_head_of_the_ledger(registered_run: Run
     assert verdict.ledger
     with mlflow_client(registered_run.store) as client:
         tags = client.get_model_version(registered.name, str(registered.version)).tags
-        assert tags[HEAD] == f"{verdict.ledger.number} {verdict.ledger.sha256}"
+        assert LedgerHead.model_validate_json(tags[HEAD]) == verdict.ledger
         assert heads_of(client, registered_run.store) == [verdict.ledger]
     assert chain_of(registered_run.store).holds(verdict.ledger)
     assert Path(registered_run.store.uri, "ledger", "chain").is_dir()
