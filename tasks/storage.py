@@ -21,13 +21,13 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
 
@@ -52,6 +52,8 @@ PAUSES_SECONDS = (0.1, 0.4, 1.6, 4.0)
 
 # "Another conditional write of this key is under way"; as a number, where the words broke off.
 CONFLICTS = ("ConditionalRequestConflict", "409")
+
+T = TypeVar("T")
 
 PARALLEL_REQUESTS = 16  # S3 latency is tens of ms; 16 in flight hide it without flooding a server
 
@@ -143,7 +145,11 @@ def _may_be_ours(error: Any) -> bool:
     return bool(metadata.get("HTTPStatusCode") == 412 and metadata.get("RetryAttempts", 0) > 0)
 
 
-def _broke_off(error: Any) -> bool:
+class _BrokeOff(Exception):
+    """An answer of S3 that began well and did not come to its end."""
+
+
+def _refused_without_words(error: Any) -> bool:
     """Whether a refusal came without its words; 412 needs none."""
     code = str(error.response["Error"].get("Code", ""))
     return code.isdecimal() and error.response["ResponseMetadata"].get("HTTPStatusCode") != 412
@@ -343,42 +349,47 @@ class S3Store:
 
     def _page(self, where: dict[str, str]) -> dict[str, Any]:
         """One page of a list. botocore takes half a page for a fault, but none for an empty one."""
-        for pause_seconds in (*PAUSES_SECONDS, 0):
-            page = dict(self._asked("list_objects_v2", **where))
-            if "IsTruncated" in page:
-                return page
-            time.sleep(pause_seconds * random.uniform(0.5, 1.5))
-        raise Momentary(f"{self._server} gave an empty answer to a list of {where['Prefix']!r}.")
+
+        def once() -> dict[str, Any]:
+            page = dict(self._client.list_objects_v2(**where))
+            if "IsTruncated" not in page:
+                raise _BrokeOff("an empty answer to a list")
+            return page
+
+        return self._whole(once)
 
     def read(self, key: str) -> bytes:
         from botocore.exceptions import BotoCoreError
         from botocore.httpsession import URLLib3SSLError
 
-        where = {"Bucket": self.bucket, "Key": self.prefix + key}
-        with self._explained(key):
-            for pause_seconds in PAUSES_SECONDS:
-                answer = self._asked("get_object", **where)
-                with suppress(BotoCoreError, URLLib3SSLError):
-                    return bytes(answer["Body"].read())
-                time.sleep(pause_seconds * random.uniform(0.5, 1.5))
-            return bytes(self._asked("get_object", **where)["Body"].read())
+        def once() -> bytes:
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            try:
+                return bytes(answer["Body"].read())
+            except (BotoCoreError, URLLib3SSLError) as error:
+                raise _BrokeOff(" ".join(str(error).split())) from error
 
-    def _asked(self, request: str, **where: Any) -> Any:
-        """The answer to a request that may be sent twice; asked for again where a refusal broke
-        off: without its body nobody knows what was refused, and botocore takes the status for it.
+        with self._explained(key):
+            return self._whole(once)
+
+    def _whole(self, once: Callable[[], T]) -> T:
+        """What a request that may be sent twice gives; sent again where the answer broke off.
+
+        botocore sends again only as long as it has no answer's head. Of a refusal that broke off
+        nobody knows what was refused; botocore takes the status for it.
         """
         from botocore.parsers import ResponseParserError
 
         for pause_seconds in PAUSES_SECONDS:
             try:
-                return getattr(self._client, request)(**where)
+                return once()
             except self._client.exceptions.ClientError as error:
-                if not _broke_off(error):
+                if not _refused_without_words(error):
                     raise
-            except ResponseParserError:
+            except (_BrokeOff, ResponseParserError):
                 pass
             time.sleep(pause_seconds * random.uniform(0.5, 1.5))
-        return getattr(self._client, request)(**where)
+        return once()
 
     def create(self, key: str, data: bytes) -> None:
         with self._explained(key):
@@ -400,23 +411,24 @@ class S3Store:
 
     def replace(self, key: str, data: bytes) -> None:
         with self._explained(key):
-            self._asked("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data)
+            where = {"Bucket": self.bucket, "Key": self.prefix + key}
+            self._whole(lambda: self._client.put_object(**where, Body=data))
 
     def delete(self, key: str) -> None:
         with self._explained(key):
-            self._asked("delete_object", Bucket=self.bucket, Key=self.prefix + key)
+            where = {"Bucket": self.bucket, "Key": self.prefix + key}
+            self._whole(lambda: self._client.delete_object(**where))
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.httpsession import URLLib3SSLError
         from botocore.parsers import ResponseParserError
 
         try:
             yield
         except ClientError as error:
             raise self._refused(error, key) from error
-        except (URLLib3SSLError, ResponseParserError) as error:
+        except (_BrokeOff, ResponseParserError) as error:
             broken = " ".join(str(error).split())
             raise Momentary(
                 f"An answer of {self._server} broke off at {key!r}: {broken}"

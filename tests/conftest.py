@@ -232,11 +232,10 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def registered_run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run of drawn lesions whose model is registered; for tests that only read, or mend."""
-    from deliveries import BEFORE_REGISTER, delivered, do, run_of
+    from deliveries import do, judged_run
 
-    store = delivered(drawn, tmp_path_factory.mktemp("registered") / "store")
-    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
-    do(run, *BEFORE_REGISTER, "register")
+    run = judged_run(drawn, tmp_path_factory.mktemp("registered") / "store")
+    do(run, "register")
     return run
 
 

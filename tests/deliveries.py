@@ -62,6 +62,15 @@ def do(run: Run, *steps: str) -> Any:
     return record
 
 
+def judged_run(drawn: Path, to: Path) -> Run:
+    """A run of drawn lesions in a new store whose model the gate lets pass: ready to register."""
+    run = run_of(
+        delivered(drawn, to), epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",)
+    )
+    do(run, *BEFORE_REGISTER)
+    return run
+
+
 def table_of(run: Run, artifact: Artifact) -> pd.DataFrame:
     data = run.fetch(artifact)
     return csv_of(data) if artifact.key.endswith(".csv") else parquet_of(data)

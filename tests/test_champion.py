@@ -101,8 +101,10 @@ def crown(run: Run) -> Crown:
 
 def test_without_a_champion_nothing_is_compared(run: Run, split: Split) -> None:
     assert outside_state(run) == ""
-    evaluated = evaluate(run, split, trained_of(run, 1))
+    half = run.config.model_copy(update={"target_sensitivity": 0.5})
+    evaluated = evaluate(replace(run, config=half), split, trained_of(run, 1))
     assert evaluated.champion is None
+    assert evaluated.missed
     assert all(each.by_champion is None for each in evaluated.missed)
 
 

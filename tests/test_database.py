@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from deliveries import BEFORE_REGISTER, delivered, do, run_of
+from deliveries import judged_run
 
 from tasks.__main__ import main
 from tasks.registry import DATABASE, EXPERIMENT, experiment_id, mlflow_client
@@ -152,10 +152,7 @@ def test_one_that_holds_something_is_never_thrown_away(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that is ready to be registered."""
-    store = delivered(drawn, tmp_path_factory.mktemp("database") / "store")
-    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
-    do(run, *BEFORE_REGISTER)
-    return run
+    return judged_run(drawn, tmp_path_factory.mktemp("database") / "store")
 
 
 def test_a_file_that_is_no_database_is_told(

@@ -414,6 +414,18 @@ def test_a_released_policy_never_changes(name: str, digest: str) -> None:
     assert sha256(policy_bytes(name, 1)) == digest
 
 
+def test_a_policys_file_without_a_version_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = changed(name="mine", version=1)
+    monkeypatch.setattr("tasks.policy.FOLDER", tmp_path)
+    (tmp_path / "mine.yaml").write_bytes(mine)
+    with pytest.raises(BadInput, match="which version it is"):
+        policy_bytes("mine")
+    (tmp_path / "mine.yaml").rename(tmp_path / "mine-1.yaml")
+    assert policy_bytes("mine") == mine
+
+
 def test_a_version_that_was_never_released_is_refused_by_number() -> None:
     with pytest.raises(BadInput, match="version 99"):
         policy_bytes("melanoma", 99)
@@ -627,6 +639,21 @@ def test_a_missed_melanoma_that_left_is_named_and_still_counts_as_missed(tmp_pat
     sensitivity = next(rule for rule in after.rules if rule.name == "melanoma sensitivity")
     assert (sensitivity.successes, sensitivity.n) == (86, 100)
     assert "each image that left as a miss" in sensitivity.reason
+
+
+def test_what_others_were_judged_on_later_is_no_matter_of_this_model(tmp_path: Path) -> None:
+    """A gate that is run again, or tried again, gives the verdict of the model's own turn."""
+    run, split, evaluated = made(tmp_path)
+    test = judged_part(run, split)
+    own = enter_look(run, test, evaluated.model.sha256, threshold=THRESHOLD)
+    then = evaluated.model_copy(update={"ledger": own.head})
+    before = gate(run, split, then)
+    grown = pd.concat([test, test.iloc[:1].assign(image_id="NEW", pixel_hash="9" * 64)])
+    look(run, grown, "a" * 64)
+    after = gate(run, split, then)
+    assert after.departed == ()
+    assert after.content_hash == before.content_hash
+    assert gate(run, split, evaluated).departed  # without its own head it would be one
 
 
 def test_lesions_of_which_nothing_left_are_judged_once(tmp_path: Path) -> None:

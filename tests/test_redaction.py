@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from conftest import free_port
-from deliveries import BEFORE_REGISTER, delivered, do, run_of
+from deliveries import judged_run
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -101,10 +101,7 @@ def failing() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that is ready to be registered."""
-    store = delivered(drawn, tmp_path_factory.mktemp("redaction") / "store")
-    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
-    do(run, *BEFORE_REGISTER)
-    return run
+    return judged_run(drawn, tmp_path_factory.mktemp("redaction") / "store")
 
 
 def command(*argv: str, **environment: str) -> tuple[int, str]:

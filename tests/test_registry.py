@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 import pytest
-from deliveries import BEFORE_REGISTER, delivered, do, run_of
+from deliveries import do, judged_run, run_of
 
 from tasks.__main__ import main
 from tasks.contracts import Evaluated
@@ -31,9 +31,8 @@ from tasks.run import Run
 @pytest.fixture(scope="module")
 def shelf(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose model is registered."""
-    store = delivered(drawn, tmp_path_factory.mktemp("registry") / "store")
-    run = run_of(store, epochs=1, minimum_groups=4, policy="smoke", recipes=("baseline",))
-    do(run, *BEFORE_REGISTER, "register")
+    run = judged_run(drawn, tmp_path_factory.mktemp("registry") / "store")
+    do(run, "register")
     return run
 
 
