@@ -16,6 +16,7 @@ import pandas as pd
 from tasks.errors import BadInput, Corrupt
 from tasks.judged import DIGITS, Judged, as_lists, judged_of
 from tasks.run import sha256
+from tasks.spreadsheet import csv_of
 from tasks.storage import Store
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def _as_proven(store: Store) -> set[tuple[str, str]]:
             proof = store.read(record["proof"]["key"])
             if sha256(proof) != record["proof"]["sha256"]:
                 raise ValueError("its proof is another one")
-            rows = pd.read_csv(io.BytesIO(proof), dtype="str", keep_default_na=False)
+            rows = csv_of(proof)
             own = [rows[name] for name in ("image_id", "lesion_id", "patient_id") if name in rows]
             fits = pd.concat([column == rows["decided_by"] for column in own], axis=1).any(axis=1)
         except (BadInput, ValueError, KeyError, TypeError) as error:
