@@ -173,9 +173,9 @@ def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
         )
     if case.looks and case.looks.left is not None and case.looks.left <= SOON:
         found.append(
-            f"The test part is nearly spent: after {plural(case.looks.left, 'more run')} not even "
-            "a model without a miss could pass on these melanomas. "
-            f"{plural(case.looks.lesions_that_renew, 'new melanoma lesion')} in it would renew it."
+            f"The test part is nearly spent: after {plural(case.looks.left, 'more run')} even a "
+            "model that misses none of these melanomas cannot pass. "
+            f"{plural(case.looks.lesions_that_renew, 'new melanoma lesion')} in it renew it."
         )
     reuse = next((each for each in policy.rules if each.rule == "test_part_reuse"), None)
     if isinstance(reuse, of.TestPartReuse) and case.earlier_evaluations > reuse.warn_above:
@@ -625,9 +625,9 @@ def _spent(looks: Looks) -> str:
         return f"{said} It is practically never spent."
     rate = looks.left_at_this_rate or 0
     return (
-        f"{said} After {plural(looks.left, 'more run')} not even a model without a miss could pass "
-        f"on these melanomas, after {rate} one that misses as many as this. "
-        f"{plural(looks.lesions_that_renew, 'new melanoma lesion')} in it would renew it."
+        f"{said} After {plural(looks.left, 'more run')} even a model that misses none of these "
+        f"melanomas cannot pass; after {rate}, one that misses as many as this one cannot. "
+        f"{plural(looks.lesions_that_renew, 'new melanoma lesion')} in the test part renew it."
     )
 
 
