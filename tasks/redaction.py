@@ -26,9 +26,14 @@ SHORTEST = 4  # a shorter secret stands inside of harmless words; the patterns b
 
 # In any text: what stands between :// and the last @ before a blank, a quote or the path.
 USERINFO = re.compile(r"(?<=://)[^\s/'\"<>]+@(?=[\w.\[-])")
-# In a query: what is named like a secret.
+# In a query or a fragment: what is named like a secret.
 QUERY = re.compile(
-    r"(?i)(?<=[?&;])([\w.-]*(?:pass|pwd|secret|token|key|signature|credential|auth)[\w.-]*)=[^&\s'\"<>;#]+"
+    r"(?i)(?<=[?&;#])([\w.-]*(?:pass|pwd|secret|token|key|signature|credential|auth)[\w.-]*)=[^&\s'\"<>;#]+"
+)
+
+# In a header that a library repeats: what follows the scheme.
+HEADER = re.compile(
+    r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token|negotiate)\s+)[^\s'\",]+"
 )
 
 
@@ -40,7 +45,8 @@ def redacted(text: str) -> str:
     """
     for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return QUERY.sub(rf"\1={HIDDEN}", USERINFO.sub(f"{HIDDEN}@", text))
+    text = HEADER.sub(rf"\1{HIDDEN}", USERINFO.sub(f"{HIDDEN}@", text))
+    return QUERY.sub(rf"\1={HIDDEN}", text)
 
 
 def _secrets() -> Iterator[str]:

@@ -21,6 +21,7 @@ from tasks.config import Retraining
 from tasks.contracts import Artifact, Finding, Ingested, Validated, ValidatedPart
 from tasks.data_docs import index_of, self_contained
 from tasks.errors import BadInput
+from tasks.figures import plural
 from tasks.groups import groups_of
 from tasks.images import THUMBNAIL_PX
 from tasks.laws import RULES, Breach, Evidence, Rule
@@ -124,7 +125,7 @@ def _judge(
     assert delivered.standing
     resolved, relabelled = _resolved(delivered.standing, breaches, config)
     remaining, quarantined, later = _taken_out(replace(delivered, frame=resolved), config)
-    findings = tuple(_finding(rule, (breaches | later)[rule.law]) for rule in RULES)
+    findings = tuple(_finding(rule, (breaches | later)[rule.law], remaining) for rule in RULES)
     return findings, remaining, quarantined, relabelled
 
 
@@ -208,14 +209,22 @@ SPARED_IN_DELIVERED_TEST = (
 )
 
 
-def _finding(rule: Rule, breach: Breach) -> Finding:
+def _finding(rule: Rule, breach: Breach, remaining: pd.DataFrame) -> Finding:
     count = len(breach.counted) if breach.count is None else breach.count
+    files = breach.reasons.index
+    kept = len(files.intersection(remaining.index)) if rule.quarantines else 0
+    settled = (
+        f"; {kept} of {plural(len(files), 'file')} kept: the archive, or what a model was judged "
+        "on, says which is true, or test_part is delivered"
+    )
     return Finding(
         law=rule.law,
         description=rule.description,
         count=count,
         severity=rule.severity if count else "information",
-        consequence=rule.consequence if count else "none: the law holds",
+        consequence=rule.consequence + (settled if kept else "")
+        if count
+        else "none: the law holds",
         remark=breach.remark,
         examples=tuple(breach.counted[:EXAMPLES]),
     )

@@ -63,6 +63,8 @@ def test_no_password_of_an_address_is_in_a_message_or_a_line_of_the_log(
         "models:/melanoma_classifier@champion",
         "s3://bucket/prefix/me@home.jpg",
         "https://host/page?size=3&part=2",
+        "https://host/page#part-2",
+        "Authorization failed: basic needs are not met",
     ],
 )
 def test_what_is_no_password_stays(text: str) -> None:
@@ -75,6 +77,18 @@ def test_a_secret_in_a_query_and_one_of_the_environment_are_hidden(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "abcd/efgh+1")
     said = redacted("http://h:1/a?X-Amz-Signature=12ab&page=2 with abcd/efgh+1, abcd%2Fefgh%2B1")
     assert said == f"http://h:1/a?X-Amz-Signature={HIDDEN}&page=2 with {HIDDEN}, {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://h/a#access_token=tok12&page=2", f"http://h/a#access_token={HIDDEN}&page=2"),
+        ("Authorization: Bearer tok12, 401", f"Authorization: Bearer {HIDDEN}, 401"),
+        ("{'authorization': 'Basic dTpw=='}", f"{{'authorization': 'Basic {HIDDEN}'}}"),
+    ],
+)
+def test_a_secret_in_a_fragment_or_a_header_is_hidden(text: str, shown: str) -> None:
+    assert redacted(text) == shown
 
 
 @pytest.fixture

@@ -108,6 +108,23 @@ def test_no_delivery_takes_a_judged_melanoma_out_of_the_test_part(
     assert finding.severity == "error"
 
 
+def test_what_stays_because_it_was_judged_is_not_told_as_quarantined(
+    judged: tuple[Store, pd.DataFrame],
+) -> None:
+    """A table puts a judged melanoma and two nevi into one lesion: its word is not believed."""
+    store, before = judged
+    names = (before.iloc[0]["image_id"], "ISIC_0000200", "ISIC_0000201")
+    rows = "".join(f"{name},ONE\n" for name in names)
+    store.create("raw/attack/labels.csv", f"image_id,lesion_id\n{rows}".encode())
+    run = run_of(store, "second")
+    validated = do(run, "ingest", "validate")
+    law = "lesion_under_two_labels"
+    finding = next(each for each in validated.findings if each.law == law)
+    assert finding.count == 1
+    assert "; 3 of 3 files kept: " in finding.consequence
+    assert set(names) <= set(table_of(run, validated.accepted)["image_id"])
+
+
 def test_what_contradicts_nothing_that_was_judged_is_accepted(
     judged: tuple[Store, pd.DataFrame],
 ) -> None:
