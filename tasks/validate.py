@@ -125,7 +125,9 @@ def _judge(
     assert delivered.standing
     resolved, relabelled = _resolved(delivered.standing, breaches, config)
     remaining, quarantined, later = _taken_out(replace(delivered, frame=resolved), config)
-    findings = tuple(_finding(rule, (breaches | later)[rule.law], remaining) for rule in RULES)
+    findings = tuple(
+        _finding(rule, (breaches | later)[rule.law], remaining, config) for rule in RULES
+    )
     return findings, remaining, quarantined, relabelled
 
 
@@ -209,25 +211,31 @@ SPARED_IN_DELIVERED_TEST = (
 )
 
 
-def _finding(rule: Rule, breach: Breach, remaining: pd.DataFrame) -> Finding:
+def _finding(rule: Rule, breach: Breach, remaining: pd.DataFrame, config: Retraining) -> Finding:
     count = len(breach.counted) if breach.count is None else breach.count
-    files = breach.reasons.index
-    kept = len(files.intersection(remaining.index)) if rule.quarantines else 0
-    settled = (
-        f"; {kept} of {plural(len(files), 'file')} kept: the archive, or what a model was judged "
-        "on, says which is true, or test_part is delivered"
-    )
     return Finding(
         law=rule.law,
         description=rule.description,
         count=count,
         severity=rule.severity if count else "information",
-        consequence=rule.consequence + (settled if kept else "")
+        consequence=rule.consequence + _kept(rule, breach, remaining, config)
         if count
         else "none: the law holds",
         remark=breach.remark,
         examples=tuple(breach.counted[:EXAMPLES]),
     )
+
+
+def _kept(rule: Rule, breach: Breach, remaining: pd.DataFrame, config: Retraining) -> str:
+    """How many of the files that broke a quarantining law as delivered are accepted after all: the
+    archive or a judged image settled them, or another law took out what they contradicted."""
+    files = breach.reasons.index
+    kept = len(files.intersection(remaining.index)) if rule.quarantines else 0
+    spared = config.test_part == "delivered" and rule.law in SPARED_IN_DELIVERED_TEST
+    why = "nothing that is accepted contradicts them any more"
+    if spared:
+        why = f"{why}, or they are in the delivered test part"
+    return f"; {kept} of {plural(len(files), 'file')} kept: {why}" if kept else ""
 
 
 def _say(
