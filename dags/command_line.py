@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from tasks.redaction import redacted
+from tasks.text.redaction import redacted
 
 # What a step reads of its environment. None of these holds a secret.
 SHOWN = (

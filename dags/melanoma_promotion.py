@@ -10,11 +10,11 @@ from airflow.sdk import DAG, Asset, Context, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from dags.runners import runner
-from tasks.contracts import Evaluated, Proportion, Registered, Rule, Verdict
+from tasks.engine.storage import open_store
+from tasks.evaluation.serious import Serious, serious_of
 from tasks.figures import at_least, at_most, percent
-from tasks.markdown import code, plain
-from tasks.serious import Serious, serious_of
-from tasks.storage import open_store
+from tasks.records.contracts import Evaluated, Proportion, Registered, Rule, Verdict
+from tasks.text.markdown import code, plain
 
 CHALLENGER_REGISTERED = Asset("challenger_registered")
 TIME_TO_DECIDE = timedelta(days=7)
@@ -102,9 +102,9 @@ def evidence(run: str) -> str:
 
 
 def _record(run: str, step: str) -> Any:
-    # tasks.run costs a few hundred milliseconds to import, which every parse of this file would
-    # pay.
-    from tasks.run import read_record
+    # tasks.engine.run costs a few hundred milliseconds to import, which every parse of this file
+    # would pay.
+    from tasks.engine.run import read_record
 
     store, _, name = run.rpartition("/runs/")
     record = read_record(open_store(store), name, step)

@@ -30,8 +30,8 @@ from demo.settings import (
     passwords_file,
     services,
 )
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary, PipelineError
-from tasks.storage import open_store
 
 SECONDS_FOR_STEPS_TO_END = 40
 

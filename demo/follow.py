@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from demo.airflow_api import RETRAINING, Airflow, Task
+from tasks.engine.run import Progress
+from tasks.engine.storage import Store
 from tasks.errors import Momentary, NotFound
 from tasks.pipeline import PIPELINE
-from tasks.run import Progress
-from tasks.storage import Store
 
 ENDED = ("success", "failed")
 TASKS = (*(step.name for step in PIPELINE), "report")

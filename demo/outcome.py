@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.config import Retraining
-from tasks.contracts import Evaluated, Ingested, Registered, Split, Validated, Verdict
+from tasks.engine.run import Run, read_record
+from tasks.engine.spreadsheet import read_csv
+from tasks.engine.storage import Store
 from tasks.figures import at_least, at_most
 from tasks.lesions import MELANOMA
-from tasks.run import Run, read_record
-from tasks.spreadsheet import read_csv
-from tasks.storage import Store
+from tasks.records.contracts import Evaluated, Ingested, Registered, Split, Validated, Verdict
 
 SYNTHETIC = "SYNTHETIC: drawn lesions. These figures say nothing about real ones."
 

@@ -16,7 +16,7 @@ from demo.airflow_api import ENGINEER, PHYSICIAN
 from demo.engine import NETWORK
 from demo.place import CODE, Place
 from demo.services import Service
-from tasks.quiet import UNREPORTED
+from tasks.engine.quiet import UNREPORTED
 
 # Which demo a process belongs to. It is inherited, so a process that left its session is found too.
 MARK = "MELANOMA_DEMO"

@@ -16,8 +16,8 @@ import argparse
 import json
 from typing import Any
 
+from tasks.engine.run import CHECKPOINTS
 from tasks.pipeline import BESIDE, PIPELINE, may_write
-from tasks.run import CHECKPOINTS
 
 EVIDENCE = "evidence/"
 ROWS = (*PIPELINE, *BESIDE)

@@ -26,12 +26,12 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from tasks.config import Retraining, parse_config, range_in_words
+from tasks.engine.quiet import OneLine, quiet_loggers, report_nothing, show_bug
+from tasks.engine.run import Progress, Run, execute, open_run, steps_until
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
-from tasks.lines import visible
 from tasks.pipeline import PIPELINE, Step, part_named
-from tasks.quiet import OneLine, quiet_loggers, report_nothing, show_bug
-from tasks.run import Progress, Run, execute, open_run, steps_until
-from tasks.storage import open_store
+from tasks.text.lines import visible
 
 EPILOG = (
     "Every step reads the records of the steps before it and commits its own record last, so it "
@@ -110,9 +110,9 @@ def run_all(
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
     """The whole pipeline in this process, without Airflow, then the report."""
-    from tasks.deliver import deliver
-    from tasks.registry import tracking_uri
-    from tasks.report import report
+    from tasks.intake.deliver import deliver
+    from tasks.registry.versions import tracking_uri
+    from tasks.reporting.report import report
 
     parsed, steps = parse_config(config), steps_until(until)
     name = name or datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
@@ -219,7 +219,7 @@ def deliver_command(
     metadata: Annotated[Path | None, typer.Option(help="Folder with CSV tables.")] = None,
 ) -> None:
     """Copy images and tables into raw/ of a store, once, as they are."""
-    from tasks.deliver import deliver
+    from tasks.intake.deliver import deliver
 
     deliver(open_store(store), images, metadata)
 
@@ -231,7 +231,7 @@ def synthesize_command(
     scale: Annotated[float, typer.Option(min=0.01, help="Times about 800 images.")] = 1.0,
 ) -> None:
     """Draw synthetic lesions of nine classes, with planted defects, marked SYNTHETIC."""
-    from tasks.synthesize import synthesize
+    from tasks.intake.synthesize import synthesize
 
     for what, count in synthesize(to, seed=seed, scale=scale).items():
         logging.getLogger("tasks").info("%s: %d", what, count)
@@ -240,7 +240,7 @@ def synthesize_command(
 @app.command("report", rich_help_panel="Beside the pipeline")
 def report_command(run: RunUri) -> None:
     """Write report.html of a run from whatever records it has."""
-    from tasks.report import report
+    from tasks.reporting.report import report
 
     report(open_run(run, Retraining()))
 
@@ -248,7 +248,7 @@ def report_command(run: RunUri) -> None:
 @app.command("promote", rich_help_panel="Beside the pipeline")
 def promote_command(run: RunUri) -> None:
     """Make the challenger that this run registered the champion."""
-    from tasks.promote import promote
+    from tasks.release.promote import promote
 
     promote(open_run(run, Retraining()))
 
@@ -266,7 +266,7 @@ def supersede_command(
 
     The ledger keeps it. From then on the gate judges with both labels, and the worse counts.
     """
-    from tasks.looks import supersede
+    from tasks.splitting.looks import supersede
 
     run = Run(open_store(store), "", parse_config(config))
     lesion, before, now = supersede(run, image, label, by, reason)
@@ -285,7 +285,7 @@ def verify_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print what holds as JSON.")] = False,
 ) -> None:
     """Check the evidence of a run, offline; names the first thing that does not hold."""
-    from tasks.verify import verify
+    from tasks.release.verify import verify
 
     verified = verify(evidence, sha256)
     if as_json:
@@ -325,7 +325,7 @@ def score_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
 ) -> None:
     """Score a model on any labelled folder, without the images that it learned from."""
-    from tasks.score import in_words, score
+    from tasks.monitoring.score import in_words, score
 
     parsed = parse_config(f'{{"coarse_codes": {coarse}}}')
     scored = score(

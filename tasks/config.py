@@ -14,7 +14,7 @@ from tasks.parts import BUCKETS
 
 Recipe = Literal["baseline", "regularized", "balanced", "best", "transfer"]
 
-PolicyName = Literal["melanoma", "synthetic", "smoke"]  # the files of tasks/policies
+PolicyName = Literal["melanoma", "synthetic", "smoke"]  # the files of tasks/evaluation/policies
 
 Law = Literal[
     "undecodable",
@@ -244,9 +244,9 @@ class Retraining(BaseModel):
     policy: PolicyName = Field(
         "melanoma",
         title="Policy of the gate",
-        description="The change control plan in tasks/policies whose rules a model must meet. "
-        "synthetic and smoke are for drawn lesions, melanoma for real ones; validate refuses the "
-        "others.",
+        description="The change control plan in tasks/evaluation/policies whose rules a model must "
+        "meet. synthetic and smoke are for drawn lesions, melanoma for real ones; validate refuses "
+        "the others.",
     )
     seed: int = Field(
         20,

@@ -15,8 +15,8 @@ What a message tells of names and answers is text of others: it cannot begin a l
 holds no password.
 """
 
-from tasks.lines import visible
-from tasks.redaction import redacted
+from tasks.text.lines import visible
+from tasks.text.redaction import redacted
 
 
 def _shown(text: str) -> str:

@@ -1,16 +1,16 @@
 """The pipeline as a table: each step, the records it needs and gives, what it depends on.
 
 The command line, the Airflow DAG and the reuse of earlier work all read this table. The module
-of a step has the step's name and holds one function of that name.
+of a step holds one function of the step's name.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tasks import contracts
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.parts import Part
+from tasks.records import contracts
 
 Machine = Literal["small", "large", "gpu"]
 Libraries = Literal["data", "train"]
@@ -40,8 +40,9 @@ class Step:
     """One row.
 
     Attributes:
-        name: Of the step, its module and its function.
+        name: Of the step and its function.
         does: One sentence for a person.
+        module: Where the function is, within ``tasks``, as a dotted path.
         needs: Steps whose records the function takes, in this order.
         gives: Type of the record it returns.
         config: Fields of the configuration that its result depends on.
@@ -65,6 +66,7 @@ class Step:
 
     name: str
     does: str
+    module: str
     needs: tuple[str, ...]
     gives: type[contracts.Record]
     config: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ PIPELINE: tuple[Step, ...] = (
     Step(
         "ingest",
         "Fetches what is new under raw/, decodes it once, packs the pixels, builds the manifest.",
+        module="intake.ingest",
         needs=(),
         gives=contracts.Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
@@ -107,16 +110,18 @@ PIPELINE: tuple[Step, ...] = (
     Step(
         "validate",
         "Finds what is not true in the data and quarantines it, with a reason for each image.",
+        module="validation.validate",
         needs=("ingest",),
         gives=contracts.Validated,
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
-        outside=("looks",),
+        outside=("splitting.looks",),
         division=Division("parts", contracts.ValidatedPart),
     ),
     Step(
         "split",
         "Puts each lesion, whole, into training, validation or test, for ever.",
+        module="splitting.split",
         needs=("validate",),
         gives=contracts.Split,
         config=("validation_share", "test_share", "test_part"),
@@ -125,6 +130,7 @@ PIPELINE: tuple[Step, ...] = (
     Step(
         "check_balance",
         "Measures how uneven the classes of the training part are and plans copies.",
+        module="balancing.check_balance",
         needs=("split",),
         gives=contracts.Balance,
         config=("balance_policy", "balance_target", "copies_per_image"),
@@ -132,6 +138,7 @@ PIPELINE: tuple[Step, ...] = (
     Step(
         "oversample",
         "Draws the planned copies with Augmentor, from training images only.",
+        module="balancing.oversample",
         needs=("split", "check_balance"),
         gives=contracts.Oversampled,
         config=("seed",),
@@ -140,22 +147,24 @@ PIPELINE: tuple[Step, ...] = (
     Step(
         "train",
         "Trains each recipe, keeps its curves and says whether it over- or underfits.",
+        module="training.train",
         needs=("split", "oversample"),
         gives=contracts.Trained,
         config=("recipes", *READ_BY_TRAINING),
         libraries=("keras",),
-        outside=("pretrained",),
+        outside=("training.pretrained",),
         machine="gpu",
         image="train",
         memory_mb=8192,
         cpus=8,
         spools=True,
         mlflow=True,
-        division=Division("recipes", contracts.TrainedPart, outside=("pretrained",)),
+        division=Division("recipes", contracts.TrainedPart, outside=("training.pretrained",)),
     ),
     Step(
         "evaluate",
         "Chooses recipe and threshold on validation, then scores the frozen test part once.",
+        module="evaluation.evaluate",
         needs=("split", "train", "oversample"),
         gives=contracts.Evaluated,
         config=(
@@ -163,7 +172,7 @@ PIPELINE: tuple[Step, ...] = (
             *READ_BY_TRAINING,
         ),
         libraries=("keras", "scikit-learn", "scipy"),
-        outside=("registry", "pretrained"),
+        outside=("registry.versions", "training.pretrained"),
         machine="large",
         image="train",
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half
@@ -176,16 +185,18 @@ PIPELINE: tuple[Step, ...] = (
         "gate",
         "Judges the figures by a policy's rules, by their bounds: pass, fail or insufficient "
         "evidence.",
+        module="evaluation.gate",
         needs=("split", "evaluate"),
         gives=contracts.Verdict,
         config=("policy", "prevalence", "test_part"),
         libraries=("scikit-learn", "scipy"),
-        outside=("policy", "ledger"),
+        outside=("evaluation.policy", "engine.ledger"),
         image="train",
     ),
     Step(
         "register",
         "Writes the evidence; makes an MLflow model version, the challenger, if the gate passed.",
+        module="release.register",
         needs=("train", "evaluate", "gate"),
         gives=contracts.Registered,
         config=("policy",),
@@ -203,6 +214,7 @@ BESIDE: tuple[Step, ...] = (
     Step(
         "report",
         "Writes the report of a run from whatever records it has.",
+        module="reporting.report",
         needs=(),
         gives=contracts.Record,
         image="train",
@@ -211,6 +223,7 @@ BESIDE: tuple[Step, ...] = (
     Step(
         "promote",
         "Makes the challenger of a run the champion.",
+        module="release.promote",
         needs=("register",),
         gives=contracts.Record,
         image="train",

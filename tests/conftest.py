@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tasks.storage import Store, open_store
+from tasks.engine.storage import Store, open_store
 
 CEPH_PACKAGES = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-common", "radosgw")
 CEPH_PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "radosgw", "radosgw-admin")
@@ -222,7 +222,7 @@ def store(store_uri: str) -> Store:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of some 200 drawn lesions of nine classes, and a table of them; only to be read."""
-    from tasks.synthesize import synthesize
+    from tasks.intake.synthesize import synthesize
 
     folder = tmp_path_factory.mktemp("lesions") / "drawn"
     synthesize(folder, scale=0.25)

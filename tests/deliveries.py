@@ -9,13 +9,13 @@ import pandas as pd
 from PIL import Image
 
 from tasks.config import Retraining
-from tasks.contracts import Artifact, Record
-from tasks.deliver import deliver
-from tasks.manifest import parquet_of
+from tasks.engine.run import Run, execute
+from tasks.engine.spreadsheet import csv_of
+from tasks.engine.storage import Store, open_store
+from tasks.intake.deliver import deliver
+from tasks.intake.manifest import parquet_of
 from tasks.pipeline import step_named
-from tasks.run import Run, execute
-from tasks.spreadsheet import csv_of
-from tasks.storage import Store, open_store
+from tasks.records.contracts import Artifact, Record
 
 SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
 

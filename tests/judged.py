@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.contracts import Artifact, Evaluated, Figures
+from tasks.evaluation.policy import parse_policy, policy_bytes
+from tasks.evaluation.rules import Case
+from tasks.evaluation.scoring import figures
 from tasks.lesions import MELANOMA, Diagnosis
-from tasks.policy import parse_policy, policy_bytes
-from tasks.rules import Case
-from tasks.scoring import figures
+from tasks.records.contracts import Artifact, Evaluated, Figures
 from tasks.statistics import proportion
 
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
-from tasks.batches import Showing, Shown, crop_and_turn, mix, recolour
+from tasks.training.batches import Showing, Shown, crop_and_turn, mix, recolour
 
 STILL = Showing(smallest_area=1.0, stretch=0.0, gain=0.0, brightness=0.0, contrast=0.0)
 

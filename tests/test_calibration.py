@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 
-from tasks.calibration import (
+from tasks.model_file import from_bytes, to_bytes
+from tasks.training.calibration import (
     COOLEST,
     HOTTEST,
     at_temperature,
@@ -15,7 +16,6 @@ from tasks.calibration import (
     calibration_error,
     fit_temperature,
 )
-from tasks.model_file import from_bytes, to_bytes
 
 Array = np.ndarray
 

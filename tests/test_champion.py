@@ -12,18 +12,25 @@ import pytest
 from deliveries import run_of
 from judged import MELANOMA_POLICY, case_of
 
-from tasks import evaluate as step
-from tasks.contracts import Evaluated, Oversampled, Split, Trained, TrainedRecipe
+from tasks.engine.run import Run, sha256
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput
+from tasks.evaluation import evaluate as step
+from tasks.evaluation.rules import Case, judge
+from tasks.intake.manifest import read_parquet, table, to_npy, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
-from tasks.manifest import read_parquet, table, to_npy, to_parquet
 from tasks.model_file import to_bytes
-from tasks.network import build
 from tasks.pipeline import step_named
-from tasks.registry import CHAMPION, MODEL, add_version, experiment_id, mlflow_client, outside_state
-from tasks.rules import Case, judge
-from tasks.run import Run, sha256
-from tasks.storage import open_store
+from tasks.records.contracts import Evaluated, Oversampled, Split, Trained, TrainedRecipe
+from tasks.registry.versions import (
+    CHAMPION,
+    MODEL,
+    add_version,
+    experiment_id,
+    mlflow_client,
+    outside_state,
+)
+from tasks.training.network import build
 
 TWO: tuple[Diagnosis, ...] = ("melanoma", "nevus")
 PX = 32

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from deliveries import do, picture, put_lesions, run_of, table_of
 
-from tasks.audit import audit_of
-from tasks.changes import Previous
-from tasks.contracts import Changes, Validated
-from tasks.data_docs import index_of, self_contained
-from tasks.laws import Evidence, distribution_shift
-from tasks.report import report
-from tasks.run import Run, latest_key
-from tasks.storage import Store, open_store
+from tasks.engine.run import Run, latest_key
+from tasks.engine.storage import Store, open_store
+from tasks.records.contracts import Changes, Validated
+from tasks.reporting.audit import audit_of
+from tasks.reporting.report import report
+from tasks.validation.changes import Previous
+from tasks.validation.data_docs import index_of, self_contained
+from tasks.validation.laws import Evidence, distribution_shift
 
 
 @pytest.fixture(scope="module")

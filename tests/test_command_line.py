@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.config import Retraining, parse_config, range_in_words, value_in_words
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
 from tasks.pipeline import PIPELINE
-from tasks.storage import open_store
 
 
 def tasks(*argv: str) -> subprocess.CompletedProcess[str]:

@@ -12,9 +12,9 @@ import pytest
 from deliveries import judged_run
 
 from tasks.__main__ import main
-from tasks.registry import DATABASE, EXPERIMENT, experiment_id, mlflow_client
-from tasks.run import Run
-from tasks.storage import DirectoryStore, open_store
+from tasks.engine.run import Run
+from tasks.engine.storage import DirectoryStore, open_store
+from tasks.registry.versions import DATABASE, EXPERIMENT, experiment_id, mlflow_client
 
 ROOT = Path(__file__).parents[1]
 EVERY_SECONDS = 0.05
@@ -23,8 +23,8 @@ EVERY_SECONDS = 0.05
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from tasks.registry import experiment_id, mlflow_client, mlflow_module
-from tasks.storage import open_store
+from tasks.registry.versions import experiment_id, mlflow_client, mlflow_module
+from tasks.engine.storage import open_store
 
 mlflow_module("mlflow.store.tracking.sqlalchemy_store")
 mlflow_module("mlflow.store.model_registry.sqlalchemy_store")

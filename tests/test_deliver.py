@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
-from tasks.folder import files_in
-from tasks.storage import open_store
+from tasks.intake.folder import files_in
 
 Spoil = Callable[[Path], object]
 

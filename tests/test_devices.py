@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import devices
-from tasks.devices import PIXELS_AT_ONCE, dealt_evenly, device_count, steps_at_once
+from tasks.training import devices
+from tasks.training.devices import PIXELS_AT_ONCE, dealt_evenly, device_count, steps_at_once
 
 RECIPES = ("best", "balanced")
 KILLED = 9
@@ -141,7 +141,7 @@ def test_an_accelerator_is_left_alone_with_as_much_work_as_one_may_wait_for(
 GIVEN_AWAY = """
 import keras, numpy as np
 from tasks.errors import BadInput
-from tasks.fitting import Plan, fit
+from tasks.training.fitting import Plan, fit
 
 image = keras.Input((4, 4, 3))
 x = keras.layers.Dropout(0.5, seed=1)(keras.layers.GlobalAveragePooling2D()(image))
@@ -187,11 +187,11 @@ def train(
     from test_fitting import Killed, checkpoints
     from test_streaming import TRAINING, VALIDATION
 
-    from tasks import learner as learning
-    from tasks import network
-    from tasks.fitting import cross_entropy, fit
+    from tasks.engine.storage import DirectoryStore
     from tasks.model_file import from_bytes, to_bytes
-    from tasks.storage import DirectoryStore
+    from tasks.training import learner as learning
+    from tasks.training import network
+    from tasks.training.fitting import cross_entropy, fit
 
     network.STEM, network.STAGES = 8, (8, 16)  # sooner compiled
     validation = tuple(each[:10] for each in VALIDATION)

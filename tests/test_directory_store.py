@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.storage import DirectoryStore
 from tasks.errors import BadInput
-from tasks.storage import DirectoryStore
 
 WRITER = (
-    "import sys, itertools; from tasks.storage import open_store\n"
+    "import sys, itertools; from tasks.engine.storage import open_store\n"
     "store = open_store(sys.argv[1])\n"
     "for number in itertools.count(): store.create(f'runs/a/{number}', bytes(20_000_000))"
 )

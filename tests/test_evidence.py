@@ -16,18 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
-from tasks.card import card_as_html
-from tasks.contracts import Evaluated, Registered, Split, Verdict
-from tasks.environment import distributions, plain
+from tasks.engine.environment import distributions, plain
+from tasks.engine.run import Run, sha256
+from tasks.engine.spreadsheet import csv_of
+from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt, Halt
-from tasks.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence
-from tasks.promote import promote
-from tasks.registry import mlflow_client
-from tasks.run import Run, sha256
-from tasks.sides import flaw_in, register_of
-from tasks.spreadsheet import csv_of
-from tasks.storage import Store
-from tasks.verify import verify
+from tasks.records.contracts import Evaluated, Registered, Split, Verdict
+from tasks.registry.versions import mlflow_client
+from tasks.release.card import card_as_html
+from tasks.release.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence
+from tasks.release.promote import promote
+from tasks.release.verify import verify
+from tasks.splitting.sides import flaw_in, register_of
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from conftest import S3Server
 from deliveries import do, put_lesions, run_of
 from faulty_proxy import Choice, Fault, FaultyProxy, at_random, faulty
 
-from tasks import storage
 from tasks.__main__ import main
-from tasks.contracts import Ingested, Split
-from tasks.deliver import deliver
+from tasks.engine import storage
+from tasks.engine.run import read_record
+from tasks.engine.storage import PAUSES_SECONDS, Store, open_store
 from tasks.errors import AlreadyExists, Momentary, NotFound
-from tasks.run import read_record
-from tasks.storage import PAUSES_SECONDS, Store, open_store
+from tasks.intake.deliver import deliver
+from tasks.records.contracts import Ingested, Split
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 TRIES = 3
@@ -181,7 +181,7 @@ def images_in(paths: list[str]) -> list[str]:
 
 def decoded_in(store: Store) -> set[str]:
     """The images that attempts which did not end have left decoded."""
-    from tasks.manifest import parquet_of
+    from tasks.intake.manifest import parquet_of
 
     tables = [parquet_of(store.read(entry.key)) for entry in store.list("shared/packs/")]
     return {str(key) for table in tables for key in table["key"]}
@@ -284,7 +284,7 @@ def test_a_refusal_that_breaks_off_is_asked_for_again(
     """botocore takes its status for its code, and a missing object ended the run."""
     monkeypatch.setattr(Abrupt, "cut", cut)
     monkeypatch.setattr(Abrupt, "asked", 0)
-    monkeypatch.setattr("tasks.storage.PAUSES_SECONDS", (0.01,) * len(PAUSES_SECONDS))
+    monkeypatch.setattr("tasks.engine.storage.PAUSES_SECONDS", (0.01,) * len(PAUSES_SECONDS))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Abrupt)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")

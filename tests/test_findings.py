@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
 
-from tasks.contracts import (
+from tasks.curve import fit_of
+from tasks.records.contracts import (
     Artifact,
     Balance,
     Epoch,
@@ -17,8 +18,7 @@ from tasks.contracts import (
     Trained,
     TrainedRecipe,
 )
-from tasks.curve import fit_of
-from tasks.findings import Said, findings
+from tasks.reporting.findings import Said, findings
 from tasks.statistics import proportion
 
 

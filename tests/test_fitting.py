@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tasks.checkpoints import KEPT, Checkpoints
-from tasks.contracts import Epoch
+from tasks.engine.checkpoints import KEPT, Checkpoints
+from tasks.engine.storage import DirectoryStore, Store
 from tasks.errors import BadInput, Momentary
-from tasks.fitting import Examples, Fitted, Plan, cross_entropy, fit
-from tasks.memory import ran_out
 from tasks.model_file import to_bytes
-from tasks.network import JIT
-from tasks.storage import DirectoryStore, Store
+from tasks.records.contracts import Epoch
+from tasks.training.fitting import Examples, Fitted, Plan, cross_entropy, fit
+from tasks.training.memory import ran_out
+from tasks.training.network import JIT
 
 PLAN = Plan(epochs=3, batch_size=8, seed=5)
 STEPS = 3  # of an epoch: 20 images in batches of 8, 8 and 4
@@ -323,7 +323,7 @@ def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
     moment: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tasks import fitting
+    from tasks.training import fitting
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(75)

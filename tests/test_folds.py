@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
 from test_evidence import linked_records, reseal
 
-from tasks import folds as module
-from tasks.contracts import CrossEstimate, Evaluated, Oversampled, Split, Verdict
+from tasks.engine.run import Run
 from tasks.errors import BadInput, Corrupt
-from tasks.evidence import keep_evidence
-from tasks.folds import cross_estimate, dealt
+from tasks.evaluation import folds as module
+from tasks.evaluation.folds import cross_estimate, dealt
+from tasks.evaluation.rules import beside
+from tasks.evaluation.scoring import by_lesion
 from tasks.lesions import MELANOMA
-from tasks.report import report
-from tasks.rules import beside
-from tasks.run import Run
-from tasks.scoring import by_lesion
-from tasks.verify import verify
+from tasks.records.contracts import CrossEstimate, Evaluated, Oversampled, Split, Verdict
+from tasks.release.evidence import keep_evidence
+from tasks.release.verify import verify
+from tasks.reporting.report import report
 
 FOLDS = 3
 

@@ -22,7 +22,15 @@ from judged import (
 )
 
 from tasks.config import PolicyName
-from tasks.contracts import (
+from tasks.engine.run import Run, sha256
+from tasks.engine.storage import open_store
+from tasks.errors import BadInput, Momentary
+from tasks.evaluation.gate import gate
+from tasks.evaluation.policy import Policy, parse_policy, policy_bytes, released
+from tasks.evaluation.rules import Case, decide, judge, judge_proportion, warnings_of
+from tasks.evaluation.scoring import figures
+from tasks.intake.manifest import read_parquet, table, to_parquet
+from tasks.records.contracts import (
     Champion,
     Comparison,
     Estimate,
@@ -33,16 +41,8 @@ from tasks.contracts import (
     Subgroup,
     Verdict,
 )
-from tasks.errors import BadInput, Momentary
-from tasks.gate import gate
-from tasks.looks import enter_look, hash_of_test_part, supersede
-from tasks.manifest import read_parquet, table, to_parquet
-from tasks.policy import Policy, parse_policy, policy_bytes, released
-from tasks.rules import Case, decide, judge, judge_proportion, warnings_of
-from tasks.run import Run, sha256
-from tasks.scoring import figures
+from tasks.splitting.looks import enter_look, hash_of_test_part, supersede
 from tasks.statistics import proportion
-from tasks.storage import open_store
 
 RULES = [each.rule for each in MELANOMA_POLICY.rules]
 
@@ -418,7 +418,7 @@ def test_a_policys_file_without_a_version_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = changed(name="mine", version=1)
-    monkeypatch.setattr("tasks.policy.FOLDER", tmp_path)
+    monkeypatch.setattr("tasks.evaluation.policy.FOLDER", tmp_path)
     (tmp_path / "mine.yaml").write_bytes(mine)
     with pytest.raises(BadInput, match="which version it is"):
         policy_bytes("mine")
@@ -447,7 +447,7 @@ def test_a_policy_that_would_unfold_without_end_is_refused(data: bytes, words: s
 
 
 def test_the_policy_for_patients_judges_everything_that_can_be_judged() -> None:
-    from tasks.rules import _JUDGES
+    from tasks.evaluation.rules import _JUDGES
 
     assert set(RULES) == set(_JUDGES)
 
@@ -744,7 +744,7 @@ def test_a_world_that_changes_under_a_step_is_a_fault_of_the_moment(
     for step, record in (("split", split), ("evaluate", evaluated)):
         run.store.replace(run.key("record.json", step), record.model_dump_json().encode())
     states = iter(["then", "now"])
-    monkeypatch.setattr("tasks.ledger.outside_state", lambda run: next(states))
+    monkeypatch.setattr("tasks.engine.ledger.outside_state", lambda run: next(states))
     with pytest.raises(Momentary, match="changed while it ran"):
         do(run, "gate")
     assert run.record("gate") is None

@@ -18,20 +18,20 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from tasks.audit import audit_of
-from tasks.changes import OTHERS
-from tasks.comparison import COLUMN, compared
 from tasks.config import Retraining
-from tasks.contracts import Comparison, Evaluated, Finding, Registered, Validated
+from tasks.engine.run import Run
+from tasks.engine.spreadsheet import csv_of, to_csv
+from tasks.engine.storage import Store, open_store
+from tasks.evaluation.comparison import COLUMN, compared
+from tasks.evaluation.scoring import by_lesion
 from tasks.lesions import MELANOMA
-from tasks.markdown import WORD_JOINER
-from tasks.registry import CHAMPION, MODEL, mlflow_client
-from tasks.report import report
-from tasks.run import Run
-from tasks.scoring import by_lesion
-from tasks.spreadsheet import csv_of, to_csv
-from tasks.storage import Store, open_store
-from tasks.verify import verify
+from tasks.records.contracts import Comparison, Evaluated, Finding, Registered, Validated
+from tasks.registry.versions import CHAMPION, MODEL, mlflow_client
+from tasks.release.verify import verify
+from tasks.reporting.audit import audit_of
+from tasks.reporting.report import report
+from tasks.text.markdown import WORD_JOINER
+from tasks.validation.changes import OTHERS
 
 # What one part of the product or another puts between values, and what it may not be able to read.
 TAILS = (

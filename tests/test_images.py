@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks import images
-from tasks.images import (
+from tasks.intake import images
+from tasks.intake.images import (
     FORMATS,
     PACKING,
     SHRINKING,
@@ -308,7 +308,7 @@ DECODING = """
 import io, sys
 from pathlib import Path
 from PIL import Image
-from tasks.images import decode
+from tasks.intake.images import decode
 for path in sorted(Path(sys.argv[1]).iterdir()):
     if sys.argv[2] == "product":
         print(decode(path.read_bytes(), packed_px=48, maximum_megapixels=64))

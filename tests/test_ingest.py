@@ -4,12 +4,12 @@ import pytest
 from conftest import S3Server
 from deliveries import do, picture, put_lesions, run_of, table_of
 
-from tasks import contents, images
+from tasks.engine.storage import Store, open_store
 from tasks.errors import BadInput
-from tasks.images import Decoded, Refused
+from tasks.intake import contents, images
+from tasks.intake.images import Decoded, Refused
+from tasks.intake.manifest import pixels_of
 from tasks.lesions import Code
-from tasks.manifest import pixels_of
-from tasks.storage import Store, open_store
 
 
 def test_every_file_is_described_and_its_pixels_packed(store: Store) -> None:

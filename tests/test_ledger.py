@@ -13,9 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
-from tasks.contracts import LedgerHead, Split
-from tasks.errors import BadInput, Corrupt
-from tasks.ledger import (
+from tasks.engine.ledger import (
     FOLDER,
     Chain,
     append,
@@ -25,10 +23,12 @@ from tasks.ledger import (
     parse_chain,
     recorded_heads,
 )
-from tasks.looks import enter_look, looks_of
-from tasks.run import Run, sha256
-from tasks.sides import register_of
-from tasks.storage import Store, open_store
+from tasks.engine.run import Run, sha256
+from tasks.engine.storage import Store, open_store
+from tasks.errors import BadInput, Corrupt
+from tasks.records.contracts import LedgerHead, Split
+from tasks.splitting.looks import enter_look, looks_of
+from tasks.splitting.sides import register_of
 
 contents = st.lists(
     st.dictionaries(st.text(max_size=5), st.text(max_size=8) | st.integers(), max_size=3),

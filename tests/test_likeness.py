@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from tasks.likeness import (
+from tasks.intake.likeness import (
     HASH_BITS,
     MAXIMUM_DISTANCE,
     _candidates,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tasks.__main__ import _bars
+from tasks.engine.quiet import OneLine
 from tasks.errors import BadInput, Halt, Momentary
-from tasks.lines import visible
-from tasks.quiet import OneLine
+from tasks.text.lines import visible
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 texts = st.text(st.characters(exclude_categories=()) | st.sampled_from("\n\r\x1b\u202e\u2028\x85"))

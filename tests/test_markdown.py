@@ -16,12 +16,12 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pydantic import BaseModel
 
-from tasks.card import model_card
-from tasks.lines import visible
-from tasks.markdown import WORD_JOINER, code, plain
+from tasks.engine.run import read_record
+from tasks.engine.storage import open_store
 from tasks.pipeline import PIPELINE
-from tasks.run import read_record
-from tasks.storage import open_store
+from tasks.release.card import model_card
+from tasks.text.lines import visible
+from tasks.text.markdown import WORD_JOINER, code, plain
 
 HOSTILE = (
     *(

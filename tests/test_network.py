@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.fft import dctn, idctn
 from scipy.special import softmax
 
-from tasks.calibration import calibrated
-from tasks.harmonic import Harmonic, plain, slow_cosines
 from tasks.model_file import answers_of, from_bytes, to_bytes
-from tasks.network import eight_turns, residual, served
+from tasks.training.calibration import calibrated
+from tasks.training.harmonic import Harmonic, plain, slow_cosines
+from tasks.training.network import eight_turns, residual, served
 
 Array = np.ndarray
 SIDE, CLASSES = 16, 3

@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from deliveries import do, run_of
 
-from tasks.changes import read_quarantine
-from tasks.contracts import Comparison, Finding, Ingested, Validated
+from tasks.engine.run import Run, read_record
+from tasks.engine.storage import open_store
+from tasks.intake.manifest import parquet_of, read_parquet, to_parquet
+from tasks.intake.tables import Contradiction
 from tasks.lesions import Code
-from tasks.manifest import parquet_of, read_parquet, to_parquet
-from tasks.report import report
-from tasks.run import Run, read_record
+from tasks.records.contracts import Comparison, Finding, Ingested, Validated
+from tasks.release.verify import verify
+from tasks.reporting.report import report
 from tasks.statistics import auc, proportion
-from tasks.storage import open_store
-from tasks.tables import Contradiction
-from tasks.verify import verify
+from tasks.validation.changes import read_quarantine
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from deliveries import do, put_lesions, run_of, table_of
 from PIL import Image
 
-from tasks.contracts import Artifact, Split
-from tasks.copies import Artist, Sketch, draw, operations, turned
-from tasks.manifest import pixels_of
-from tasks.run import Run
-from tasks.storage import open_store
+from tasks.balancing.copies import Artist, Sketch, draw, operations, turned
+from tasks.engine.run import Run
+from tasks.engine.storage import open_store
+from tasks.intake.manifest import pixels_of
+from tasks.records.contracts import Artifact, Split
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,8 @@ def test_another_store_gives_the_same_copies_and_another_seed_does_not(
 
 
 def test_even_classes_need_no_copies(tmp_path: Path) -> None:
-    from tasks.contracts import Balance, Oversampled
-    from tasks.oversample import oversample
+    from tasks.balancing.oversample import oversample
+    from tasks.records.contracts import Balance, Oversampled
 
     store = open_store(str(tmp_path / "store"))
     put_lesions(store, "melanoma", range(100, 140))
@@ -134,7 +134,7 @@ COUNTS = {"melanoma": 100, "nevus": 300, "dermatofibroma": 2}
 def test_the_plan_follows_the_policy(
     tmp_path: Path, policy: str, config: dict[str, int], plan: dict[str, int]
 ) -> None:
-    from tasks.check_balance import check_balance
+    from tasks.balancing.check_balance import check_balance
 
     run = run_of(open_store(str(tmp_path)), balance_policy=policy, **config)
     balance = check_balance(run, split_of(COUNTS))

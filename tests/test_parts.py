@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config import Retraining
-from tasks.contracts import Artifact, Record
+from tasks.engine.run import Run, execute
+from tasks.engine.storage import Entry, Store
 from tasks.errors import BadInput, Momentary
-from tasks.ingest import _packs
-from tasks.likeness import joined, near_duplicates
+from tasks.intake.ingest import _packs
+from tasks.intake.likeness import joined, near_duplicates
 from tasks.parts import BUCKETS, Part, bucket_of
 from tasks.pipeline import Division, Step, part_named, parts_of, step_named
-from tasks.run import Run, execute
-from tasks.storage import Entry, Store
+from tasks.records.contracts import Artifact, Record
 from tests.deliveries import do, picture, put_lesions, run_of, table_of
 
 KEYS = st.lists(st.text(min_size=1, max_size=30), max_size=80, unique=True)
@@ -227,6 +227,7 @@ class Painted(Record):
 PAINT = Step(
     "paint",
     "",
+    module="paint",
     needs=(),
     gives=Painted,
     config=("recipes", "seed"),
@@ -338,7 +339,7 @@ def test_the_seconds_of_parts_are_told_once_wherever_they_were_done(
 ) -> None:
     """Each part takes 7 s and the joining 1 s, done here or by another machine before."""
     clock = [0.0]
-    monkeypatch.setattr("tasks.run.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("tasks.engine.run.time", SimpleNamespace(monotonic=lambda: clock[0]))
     painter.lasts = lambda seconds: clock.__setitem__(0, clock[0] + seconds)
     if apart:
         paint(store, "first", "baseline", "balanced", part=apart)

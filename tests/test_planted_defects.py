@@ -12,9 +12,9 @@ from deliveries import do, run_of, table_of
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from tasks.contracts import Ingested, Validated
-from tasks.run import Run
-from tasks.storage import Store, open_store
+from tasks.engine.run import Run
+from tasks.engine.storage import Store, open_store
+from tasks.records.contracts import Ingested, Validated
 
 CLASSES = {"melanoma": 100, "nevus": 200, "basal cell carcinoma": 300}
 EACH = 24  # half of them with ids of HAM10000, so that no source tells a class apart

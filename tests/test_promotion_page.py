@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.contracts import Evaluated, LedgerHead, Registered, Verdict
+from tasks.engine.ledger import chain_of
+from tasks.engine.run import Run
 from tasks.figures import at_least, at_most
-from tasks.ledger import chain_of
-from tasks.registry import HEAD, heads_of, mlflow_client
-from tasks.run import Run
+from tasks.records.contracts import Evaluated, LedgerHead, Registered, Verdict
+from tasks.registry.versions import HEAD, heads_of, mlflow_client
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import pytest
 from deliveries import BEFORE_REGISTER, do, table_of
 
 from tasks.config import Retraining
-from tasks.contracts import Ingested, Split, Validated
-from tasks.deliver import deliver
+from tasks.engine.run import Run
+from tasks.engine.storage import open_store
 from tasks.errors import Halt
-from tasks.evidence import FOLDER
-from tasks.run import Run
-from tasks.storage import open_store
-from tasks.verify import verify
+from tasks.intake.deliver import deliver
+from tasks.records.contracts import Ingested, Split, Validated
+from tasks.release.evidence import FOLDER
+from tasks.release.verify import verify
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -17,11 +17,11 @@ from deliveries import judged_run
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tasks.engine.quiet import OneLine
+from tasks.engine.run import Run
 from tasks.errors import BadInput, Momentary
-from tasks.quiet import OneLine
-from tasks.redaction import HIDDEN, redacted
-from tasks.report import report
-from tasks.run import Run
+from tasks.reporting.report import report
+from tasks.text.redaction import HIDDEN, redacted
 
 SECRET = "s3cr3t@of:the/house?yes"
 HOST = "registry.example:5000"
@@ -169,7 +169,7 @@ def test_a_command_that_cannot_reach_s3_tells_where_and_no_password(
 
 def test_a_bug_shows_its_traceback_without_the_password() -> None:
     code = (
-        "import sys; from tasks.quiet import show_bug; sys.excepthook = show_bug;"
+        "import sys; from tasks.engine.quiet import show_bug; sys.excepthook = show_bug;"
         "raise ValueError('http://me:s3cr3t@host:1/ failed')"
     )
     done = subprocess.run(

@@ -13,10 +13,11 @@ import pytest
 from deliveries import do, judged_run, run_of
 
 from tasks.__main__ import main
-from tasks.contracts import Evaluated
+from tasks.engine.run import Run
 from tasks.errors import BadInput
 from tasks.model_file import from_bytes, to_bytes
-from tasks.registry import (
+from tasks.records.contracts import Evaluated
+from tasks.registry.versions import (
     CHALLENGER,
     CHAMPION,
     MODEL,
@@ -25,7 +26,6 @@ from tasks.registry import (
     outside_state,
     promoted_key,
 )
-from tasks.run import Run
 
 
 @pytest.fixture(scope="module")

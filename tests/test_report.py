@@ -15,9 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
 
-from tasks.charts import curves
 from tasks.config import Retraining
-from tasks.contracts import (
+from tasks.engine.run import Run, open_run, sha256
+from tasks.errors import BadInput
+from tasks.evaluation.policy import Sensitivity, parse_policy, policy_bytes, reference
+from tasks.evaluation.rules import Case, decide, judge, judge_proportion, told
+from tasks.figures import at_least, at_most, duration, percent
+from tasks.intake.manifest import table, to_npy, to_parquet
+from tasks.lesions import DIAGNOSES
+from tasks.pipeline import PIPELINE
+from tasks.records.contracts import (
     Artifact,
     Balance,
     Epoch,
@@ -37,15 +44,8 @@ from tasks.contracts import (
     Validated,
     Verdict,
 )
-from tasks.errors import BadInput
-from tasks.figures import at_least, at_most, duration, percent
-from tasks.lesions import DIAGNOSES
-from tasks.manifest import table, to_npy, to_parquet
-from tasks.pipeline import PIPELINE
-from tasks.policy import Sensitivity, parse_policy, policy_bytes, reference
-from tasks.report import Records, report
-from tasks.rules import Case, decide, judge, judge_proportion, told
-from tasks.run import Run, open_run, sha256
+from tasks.reporting.charts import curves
+from tasks.reporting.report import Records, report
 from tasks.statistics import proportion
 
 STEPS = [step.name for step in PIPELINE]

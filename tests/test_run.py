@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-import tasks.run
+import tasks.engine.run
 from tasks.config import Retraining
-from tasks.contracts import Artifact, Record
+from tasks.engine.run import Run, artifacts_of, execute, open_run, steps_until
+from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt, Halt, NotFound
 from tasks.pipeline import Step
-from tasks.run import Run, artifacts_of, execute, open_run, steps_until
-from tasks.storage import Store
+from tasks.records.contracts import Artifact, Record
 
 on_a_directory = pytest.mark.parametrize("store_uri", ["directory"], indirect=True)
 on_real_stores = pytest.mark.parametrize("store_uri", ["directory", "radosgw"], indirect=True)
@@ -46,9 +46,11 @@ class Counted(Record):
         return "there is nothing to count" if self.bytes_counted == 0 else None
 
 
-DRAW = Step("draw", "", needs=(), gives=Drawn, config=("seed",), libraries=("paint",))
-COUNT = Step("count", "", needs=("draw",), gives=Counted, config=("epochs",))
-ASK = Step("ask", "", needs=("draw",), gives=Counted, reusable=False)
+DRAW = Step(
+    "draw", "", module="draw", needs=(), gives=Drawn, config=("seed",), libraries=("paint",)
+)
+COUNT = Step("count", "", module="count", needs=("draw",), gives=Counted, config=("epochs",))
+ASK = Step("ask", "", module="ask", needs=("draw",), gives=Counted, reusable=False)
 
 
 @dataclass
@@ -95,8 +97,8 @@ def world(store: Store, monkeypatch: pytest.MonkeyPatch) -> World:
         setattr(module, step.name, getattr(world, step.name))
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr("tasks.pipeline.PIPELINE", (DRAW, COUNT, ASK))
-    monkeypatch.setattr("tasks.run.code_hash", lambda name: world.code[name])
-    monkeypatch.setattr("tasks.run.metadata.version", lambda name: world.libraries[name])
+    monkeypatch.setattr("tasks.engine.run.code_hash", lambda name: world.code[name])
+    monkeypatch.setattr("tasks.engine.run.metadata.version", lambda name: world.libraries[name])
     return world
 
 
@@ -562,44 +564,47 @@ def test_an_unknown_step_is_refused_and_a_known_one_ends_the_list() -> None:
 def code_hash_of(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """`code_hash` over a copy of ``tasks/`` in which files can be changed."""
     folder = tmp_path / "tasks"
-    folder.mkdir()
-    shutil.copy(str(tasks.run.__file__), folder)
+    for package in ("engine", "stage"):
+        (folder / package).mkdir(parents=True)
+    shutil.copy(str(tasks.engine.run.__file__), folder / "engine")
     for name, source in {
-        "step": "from tasks.noun import x\nfrom tasks import other\n",
-        "noun": "def f():\n    import tasks.deep\n",
+        "stage/step": "from tasks.stage.noun import x\nfrom tasks.stage import beside\n"
+        "from tasks import other\n",
+        "stage/noun": "def f():\n    import tasks.deep\n",
+        "stage/beside": "",
         "other": "",
-        "deep": "from tasks.step import y\n",
+        "deep": "from tasks.stage.step import y\n",
         "unrelated": "",
     }.items():
         (folder / f"{name}.py").write_text(source)
 
-    def code_hash(**changed: str) -> str:
-        for name, source in changed.items():
+    def code_hash(changed: dict[str, str] | None = None) -> str:
+        for name, source in (changed or {}).items():
             (folder / f"{name}.py").write_text(source)
-        spec = importlib.util.spec_from_file_location("copied_run", folder / "run.py")
+        spec = importlib.util.spec_from_file_location("copied_run", folder / "engine/run.py")
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules["copied_run"] = module
         spec.loader.exec_module(module)
-        return str(module.code_hash("step"))
+        return str(module.code_hash("stage.step"))
 
     yield code_hash
     sys.modules.pop("copied_run", None)
 
 
-@pytest.mark.parametrize("module", ["step", "noun", "other", "deep"])
+@pytest.mark.parametrize("module", ["stage/step", "stage/noun", "stage/beside", "other", "deep"])
 def test_a_change_in_anything_a_step_imports_changes_its_code(
     code_hash_of: Callable[..., str], tmp_path: Path, module: str
 ) -> None:
     before = code_hash_of()
     source = (tmp_path / "tasks" / f"{module}.py").read_text()
 
-    assert code_hash_of(**{module: source + "changed = 1\n"}) != before
-    assert code_hash_of(**{module: source}) == before
+    assert code_hash_of({module: source + "changed = 1\n"}) != before
+    assert code_hash_of({module: source}) == before
 
 
 def test_a_change_in_what_a_step_does_not_import_leaves_its_code_as_it_was(
     code_hash_of: Callable[..., str],
 ) -> None:
-    assert code_hash_of() == code_hash_of(unrelated="changed = 1\n")
+    assert code_hash_of() == code_hash_of({"unrelated": "changed = 1\n"})

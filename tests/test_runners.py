@@ -206,7 +206,7 @@ def test_times_that_are_no_cron_expression_are_refused_by_name(
 def test_a_run_id_becomes_a_name_that_a_store_takes(
     runners: Any, monkeypatch: pytest.MonkeyPatch, run_id: str, name: str
 ) -> None:
-    from tasks.run import RUN_NAME
+    from tasks.engine.run import RUN_NAME
 
     monkeypatch.setenv("MELANOMA_STORE", "s3://bucket/melanoma/")
     assert runners.address(run_id) == f"s3://bucket/melanoma/runs/{name}"

@@ -11,15 +11,15 @@ from deliveries import table_of
 from PIL import Image
 
 from tasks.__main__ import main
-from tasks.contracts import Evaluated, Split
+from tasks.engine.ledger import chain_of
+from tasks.engine.run import Run
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Corrupt
-from tasks.ledger import chain_of
+from tasks.intake.synthesize import synthesize
 from tasks.lesions import DIAGNOSES, MELANOMA, Code
-from tasks.looks import looks_of
-from tasks.run import Run
-from tasks.score import Scored, in_words, meaning, score
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
+from tasks.monitoring.score import Scored, in_words, meaning, score
+from tasks.records.contracts import Evaluated, Split
+from tasks.splitting.looks import looks_of
 
 MODEL = "models:/melanoma_classifier/1"
 
@@ -207,7 +207,7 @@ def test_a_model_without_evidence_is_scored_and_the_doubt_said(
 
 def test_evidence_of_another_model_is_refused(run: Run, clinic: Path, tmp_path: Path) -> None:
     from tasks.model_file import to_bytes
-    from tasks.network import build
+    from tasks.training.network import build
 
     other = build("baseline", image_size=32, classes=9, learning_rate=0.001, seed=1)
     (tmp_path / "other.keras").write_bytes(to_bytes(other))

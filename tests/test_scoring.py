@@ -12,7 +12,7 @@ from judged import THRESHOLD, figures_of, predictions
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from tasks.appearance import (
+from tasks.evaluation.appearance import (
     THIRDS,
     cielab,
     sharpness,
@@ -21,9 +21,9 @@ from tasks.appearance import (
     thirds,
     typology_angle,
 )
+from tasks.evaluation.saliency import GRID, drawn, occlusion
+from tasks.evaluation.scoring import age_band, by_lesion, described, figures, operating_threshold
 from tasks.lesions import DIAGNOSES, MELANOMA
-from tasks.saliency import GRID, drawn, occlusion
-from tasks.scoring import age_band, by_lesion, described, figures, operating_threshold
 
 TWO = ("melanoma", "nevus")
 

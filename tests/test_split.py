@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from tasks.contracts import Split
+from tasks.engine.ledger import append, chain_of
+from tasks.engine.run import Run
+from tasks.engine.storage import Store, open_store
 from tasks.errors import BadInput, Corrupt
-from tasks.groups import LINKS, groups_of
-from tasks.ledger import append, chain_of
-from tasks.looks import enter_look, settled_of
-from tasks.manifest import read_parquet
-from tasks.run import Run
-from tasks.sides import decided_by, flaw_in, register_of, side_of, strata_of
-from tasks.split import _settle
-from tasks.storage import Store, open_store
+from tasks.intake.manifest import read_parquet
+from tasks.records.contracts import Split
+from tasks.splitting.groups import LINKS, groups_of
+from tasks.splitting.looks import enter_look, settled_of
+from tasks.splitting.sides import decided_by, flaw_in, register_of, side_of, strata_of
+from tasks.splitting.split import _settle
 
 few = st.one_of(st.none(), st.integers(0, 8).map(str))
 images = st.lists(
@@ -307,7 +307,7 @@ def test_whoever_makes_up_an_evaluation_before_the_first_split_chooses_nothing(
 def test_what_a_killed_split_noted_stands(shelf: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(shelf, "first")
     do(run, "ingest", "validate")
-    monkeypatch.setattr("tasks.split.strata_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("tasks.splitting.split.strata_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         do(run, "split")
     noted = chain_of(shelf)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.spreadsheet import csv_of, to_csv
+from tasks.engine.spreadsheet import csv_of, to_csv
 
 ROOT = Path(__file__).parents[1]
 RUNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -108,12 +108,12 @@ def test_numbers_stay_numbers_and_what_is_missing_is_empty() -> None:
 
 
 def test_every_table_for_people_is_written_and_read_in_one_place() -> None:
-    """Delivered tables are read by `tasks.tables`; `synthesize` writes one to be delivered."""
+    """Delivered tables are read by `tasks.intake.tables`; `synthesize` writes one to deliver."""
     pattern = re.compile(r"\.to_csv\(|pd\.read_csv\(|csv\.(writer|reader|Dict)")
     found = {
         path.stem
         for folder in ("tasks", "dags", "demo")
-        for path in (ROOT / folder).glob("*.py")
+        for path in (ROOT / folder).rglob("*.py")
         if pattern.search(path.read_text())
     }
 

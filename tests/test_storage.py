@@ -20,8 +20,8 @@ from conftest import S3Server, free_port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.engine.storage import PARALLEL_REQUESTS, DirectoryStore, Store, open_store, read_many
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
-from tasks.storage import PARALLEL_REQUESTS, DirectoryStore, Store, open_store, read_many
 
 WRITERS = 16
 ROUNDS = 8

@@ -10,18 +10,18 @@ import pytest
 from deliveries import do, put_lesions, run_of, table_of
 from test_fitting import Deadly, Killed
 
-from tasks import memory
-from tasks.batches import Shown, Streamed
-from tasks.contracts import Ingested
+from tasks.engine.run import Run
+from tasks.engine.storage import DirectoryStore
 from tasks.errors import BadInput
-from tasks.fitting import DATA, Examples, fit
-from tasks.learner import examples, learner_of
+from tasks.intake.manifest import pixels_of
 from tasks.lesions import DIAGNOSES
-from tasks.manifest import pixels_of
 from tasks.model_file import to_bytes
-from tasks.network import shrink
-from tasks.run import Run
-from tasks.storage import DirectoryStore
+from tasks.records.contracts import Ingested
+from tasks.training import memory
+from tasks.training.batches import Shown, Streamed
+from tasks.training.fitting import DATA, Examples, fit
+from tasks.training.learner import examples, learner_of
+from tasks.training.network import shrink
 
 CLASSES = 3
 STEPS = 2  # of an epoch: 40 images in batches of 16, of which 8 are left out

@@ -13,8 +13,8 @@ from numpy.random import default_rng
 from PIL import Image
 
 from tasks.errors import BadInput
+from tasks.intake.synthesize import KINDS, SIDE_PX, draw, synthesize
 from tasks.lesions import DIAGNOSES, SYNTHETIC_PREFIX, TABLE_COLUMNS
-from tasks.synthesize import KINDS, SIDE_PX, draw, synthesize
 
 SCALE = 0.1
 

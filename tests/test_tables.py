@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tasks.intake.tables import Contradiction, join_tables, read_table
 from tasks.lesions import Code
-from tasks.tables import Contradiction, join_tables, read_table
 
 HEADER = "image_id,diagnosis,lesion_id,patient_id,age,sex,site"
 ROW = "ISIC_0000001,melanoma,L1,P1,55,female,back"

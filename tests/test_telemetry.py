@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.quiet import UNREPORTED
+from tasks.engine.quiet import UNREPORTED
 
 ROOT = Path(__file__).parents[1]
 # By any of these MLflow takes a process for a test and reports nothing: none may help here.
@@ -96,7 +96,7 @@ def test_without_the_setting_mlflow_would_report() -> None:
 
 def test_what_reports_is_told_before_it_is_imported() -> None:
     """One function imports MLflow, by a name that it is given."""
-    for path in (ROOT / "tasks").glob("*.py"):
+    for path in (ROOT / "tasks").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from deliveries import run_of
 
-from tasks.contracts import Artifact, Epoch, TrainedRecipe
-from tasks.registry import mlflow_client, tracking_uri
-from tasks.storage import DirectoryStore
-from tasks.tracking import Diary
+from tasks.engine.storage import DirectoryStore
+from tasks.records.contracts import Artifact, Epoch, TrainedRecipe
+from tasks.registry.tracking import Diary
+from tasks.registry.versions import mlflow_client, tracking_uri
 
 CLASSES = ("melanoma", "nevus")
 

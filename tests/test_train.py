@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.special import softmax
 
-from tasks import learner
-from tasks.calibration import at_temperature, calibration_error
-from tasks.contracts import Epoch
 from tasks.curve import fit_of, in_words
+from tasks.engine.run import Run
+from tasks.engine.storage import DirectoryStore
 from tasks.errors import Halt
-from tasks.fitting import Plan, cross_entropy
-from tasks.images import decode
-from tasks.learner import learner_of
+from tasks.evaluation.scoring import by_lesion, operating_threshold
+from tasks.intake.images import decode
+from tasks.intake.manifest import pixels_of
 from tasks.lesions import MELANOMA
-from tasks.manifest import pixels_of
 from tasks.model_file import from_bytes, to_bytes
-from tasks.network import build, shrink
-from tasks.run import Run
-from tasks.scoring import by_lesion, operating_threshold
-from tasks.storage import DirectoryStore
+from tasks.records.contracts import Epoch
+from tasks.training import learner
+from tasks.training.calibration import at_temperature, calibration_error
+from tasks.training.fitting import Plan, cross_entropy
+from tasks.training.learner import learner_of
+from tasks.training.network import build, shrink
 
 NOTEBOOKS = ("baseline", "regularized", "balanced")
 RECIPES = (*NOTEBOOKS, "best")
@@ -107,7 +107,7 @@ def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
 
 
 def test_mlflow_has_the_curves_the_recalls_the_data_and_the_configuration(run: Run) -> None:
-    from tasks.registry import mlflow_client
+    from tasks.registry.versions import mlflow_client
 
     trained, split = record(run, "train"), record(run, "split")
     with mlflow_client(run.store) as client:
@@ -219,7 +219,7 @@ def test_a_passing_model_is_registered_once_and_unchanged_data_register_nothing(
 
 
 def test_the_registered_version_is_the_model_that_was_judged(run: Run) -> None:
-    from tasks.registry import mlflow_client
+    from tasks.registry.versions import mlflow_client
 
     do(run, "register")
     evaluated = record(run, "evaluate")
@@ -245,8 +245,8 @@ def test_a_refused_model_is_not_registered(run: Run) -> None:
 
 def test_a_person_moves_the_champion_and_only_to_the_present_challenger(run: Run) -> None:
     from tasks.errors import BadInput
-    from tasks.promote import promote
-    from tasks.registry import mlflow_client
+    from tasks.registry.versions import mlflow_client
+    from tasks.release.promote import promote
 
     do(run, "register")
     assert promote(run) == 1

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from deliveries import delivered, do, run_of
 
-from tasks import pretrained
+from tasks.engine.run import Run
 from tasks.errors import BadInput, Momentary
-from tasks.fitting import Plan, fit
 from tasks.model_file import from_bytes, to_bytes
-from tasks.network import BACKBONE, transfer_phases, transferred
-from tasks.run import Run
+from tasks.training import pretrained
+from tasks.training.fitting import Plan, fit
+from tasks.training.network import BACKBONE, transfer_phases, transferred
 
 KEY = "pretrained/small.weights.h5"
 SIDE = 32  # the least that the backbone takes

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from deliveries import do, picture, put_lesions, run_of, table_of
 
-from tasks.contracts import Validated
+from tasks.engine.run import Run
+from tasks.engine.storage import Store, open_store
 from tasks.errors import BadInput
-from tasks.run import Run
-from tasks.storage import Store, open_store
+from tasks.records.contracts import Validated
 
 
 @pytest.fixture

@@ -32,15 +32,16 @@ from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from tasks.batches import SHOWING, Showing, Shown
 from tasks.config import Retraining
-from tasks.contracts import Split
-from tasks.fitting import Plan, fit
-from tasks.harmonic import Harmonic
+from tasks.evaluation.scoring import NEVUS
+from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA
-from tasks.manifest import pixels_of, read_parquet
 from tasks.model_file import answers_of
-from tasks.network import (
+from tasks.records.contracts import Split
+from tasks.training.batches import SHOWING, Showing, Shown
+from tasks.training.fitting import Plan, fit
+from tasks.training.harmonic import Harmonic
+from tasks.training.network import (
     AVERAGED_STEPS,
     BEST_WEIGHT_DECAY,
     annealed,
@@ -48,7 +49,6 @@ from tasks.network import (
     served,
     shrink,
 )
-from tasks.scoring import NEVUS
 from tests.benchmarks.runs import run_until
 
 Array = np.ndarray[Any, Any]

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.config import parse_config
-from tasks.contracts import Evaluated, Ingested
+from tasks.engine.run import Run
+from tasks.intake.manifest import read_parquet
 from tasks.lesions import archive_says
-from tasks.manifest import read_parquet
-from tasks.run import Run
+from tasks.records.contracts import Evaluated, Ingested
 from tasks.statistics import proportion
 from tests.benchmarks.runs import run_until
 

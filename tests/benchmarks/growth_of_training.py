@@ -37,9 +37,9 @@ WARM_UP = 5  # steps that are not measured: the first traces the graph
 
 
 def generate(store: Any, count: int, packed: int) -> pd.DataFrame:
+    from tasks.engine.run import sha256
+    from tasks.intake.manifest import IMAGES_PER_SHARD, to_npy
     from tasks.lesions import DIAGNOSES
-    from tasks.manifest import IMAGES_PER_SHARD, to_npy
-    from tasks.run import sha256
 
     random, tables = np.random.default_rng(count), []
     for start in range(0, count, IMAGES_PER_SHARD):
@@ -93,13 +93,13 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     import keras
     import tensorflow as tf
 
-    from tasks import memory
     from tasks.config import Retraining
-    from tasks.harmonic import plain
-    from tasks.learner import examples, learner_of
+    from tasks.engine.run import Run
+    from tasks.engine.storage import DirectoryStore
     from tasks.lesions import DIAGNOSES
-    from tasks.run import Run
-    from tasks.storage import DirectoryStore
+    from tasks.training import memory
+    from tasks.training.harmonic import plain
+    from tasks.training.learner import examples, learner_of
 
     if streamed:
         memory.SHARE_FOR_IMAGES = 0.0

@@ -30,11 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.config import Retraining
-from tasks.contents import decode_many, describe, known
-from tasks.images import THUMBNAIL_PX
-from tasks.likeness import perceptual_hashes, to_hex
-from tasks.run import Run
-from tasks.storage import open_store
+from tasks.engine.run import Run
+from tasks.engine.storage import open_store
+from tasks.intake.contents import decode_many, describe, known
+from tasks.intake.images import THUMBNAIL_PX
+from tasks.intake.likeness import perceptual_hashes, to_hex
 
 PACKED_PX = Retraining().packed_size
 Work = Callable[[list[bytes]], object]

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from tasks.figures import percent
-from tasks.images import THUMBNAIL_PX
+from tasks.intake.images import THUMBNAIL_PX
+from tasks.intake.likeness import near_duplicates
 from tasks.lesions import IMAGE_SUFFIXES
-from tasks.likeness import near_duplicates
 from tasks.statistics import proportion
 
 Alteration = Callable[[Image.Image], Image.Image]

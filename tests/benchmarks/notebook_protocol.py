@@ -34,11 +34,11 @@ from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score
 
 from tasks.config import Retraining
-from tasks.contracts import Epoch, Estimate, Evaluated, Proportion, Split, Trained
-from tasks.groups import groups_of
+from tasks.engine.run import Run, open_run
+from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES
-from tasks.manifest import pixels_of, read_parquet
-from tasks.run import Run, open_run
+from tasks.records.contracts import Epoch, Estimate, Evaluated, Proportion, Split, Trained
+from tasks.splitting.groups import groups_of
 from tasks.statistics import proportion
 from tests.benchmarks.runs import images_shown, run_until
 

@@ -25,8 +25,8 @@ import Augmentor.Operations
 import numpy as np
 from PIL import Image
 
-from tasks.copies import Artist, draw, operations, weights_of
-from tasks.manifest import IMAGES_PER_SHARD, to_npy
+from tasks.balancing.copies import Artist, draw, operations, weights_of
+from tasks.intake.manifest import IMAGES_PER_SHARD, to_npy
 
 
 def theirs(folder: Path, copies: int) -> None:

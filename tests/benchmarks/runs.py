@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from tasks.config import Retraining
-from tasks.contracts import TrainedRecipe
-from tasks.run import Run, open_run
+from tasks.engine.run import Run, open_run
+from tasks.records.contracts import TrainedRecipe
 
 
 def run_until(

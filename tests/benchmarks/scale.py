@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
+from tasks.intake.likeness import near_duplicates
 from tasks.lesions import DIAGNOSES
-from tasks.likeness import near_duplicates
 
 STEPS = ("ingest", "validate", "split")
 CONFIG = '{"packed_size": 64, "image_size": 64}'

@@ -34,11 +34,11 @@ from rich.table import Table
 from sklearn.metrics import roc_curve
 
 from tasks.config import parse_config
-from tasks.contracts import Epoch, Evaluated, Trained
+from tasks.engine.run import Run
+from tasks.evaluation.scoring import by_lesion
+from tasks.intake.manifest import read_parquet
 from tasks.lesions import MELANOMA
-from tasks.manifest import read_parquet
-from tasks.run import Run
-from tasks.scoring import by_lesion
+from tasks.records.contracts import Epoch, Evaluated, Trained
 from tests.benchmarks.runs import images_shown, run_until
 
 SENSITIVITY = 0.95
@@ -122,9 +122,9 @@ def machine_of(config: str) -> dict[str, float]:
     """FLOP of one image's forward pass of ``best``, and FLOP a second of products of squares."""
     import keras
 
-    from tasks.devices import device_count, is_accelerated
-    from tasks.harmonic import plain
-    from tasks.network import residual
+    from tasks.training.devices import device_count, is_accelerated
+    from tasks.training.harmonic import plain
+    from tasks.training.network import residual
 
     on_gpu = is_accelerated()
     side, dtype = (8192, "bfloat16") if on_gpu else (2048, "float32")

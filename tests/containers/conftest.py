@@ -16,9 +16,9 @@ import pytest
 
 from demo.engine import CONTAINER_USER, NETWORK, give_to_containers, prepare
 from demo.services import Service, end, start, wait_until_ready
-from tasks.deliver import deliver
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
+from tasks.engine.storage import open_store
+from tasks.intake.deliver import deliver
+from tasks.intake.synthesize import synthesize
 from tests.conftest import free_port
 from tests.containers.running import IMAGE, ROOT, execute, keep_output
 

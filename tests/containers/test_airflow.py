@@ -14,9 +14,9 @@ from conftest import S3Server
 from demo.airflow_api import RETRAINING, Airflow
 from demo.engine import CONTAINER_USER
 from demo.settings import passwords_file
+from tasks.engine.run import read_record
+from tasks.engine.storage import open_store
 from tasks.pipeline import PIPELINE
-from tasks.run import read_record
-from tasks.storage import open_store
 from tests.conftest import free_port
 from tests.containers.running import ROOT
 from tests.end_to_end.conftest import PASSING, SCHEDULE, run_demo

@@ -67,7 +67,7 @@ def test_the_image_of_a_step_holds_what_the_step_imports(client: str, row: Step)
     said = subprocess.run(
         [client, "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp",
          "--entrypoint", "python", f"melanoma-retraining/{row.image}:latest",
-         "-c", f"import tasks.{row.name}"],
+         "-c", f"import tasks.{row.module}"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -206,7 +206,7 @@ def build(client: str, context: Path, target: str, tag: str, *options: str) -> N
 
 def test_a_change_in_tasks_makes_one_layer_anew(client: str, engine: Any, tmp_path: Path) -> None:
     context = copy_of_what_is_built(tmp_path / "context")
-    with (context / "tasks" / "gate.py").open("a") as file:
+    with (context / "tasks" / "evaluation" / "gate.py").open("a") as file:
         file.write("\n# changed\n")
     build(client, context, "train", "melanoma-changed:latest")
     before = engine.inspect_image(name_of("train"))["RootFS"]["Layers"]

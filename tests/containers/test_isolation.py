@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.engine import CONTAINER_USER, NETWORK, give_to_containers
+from tasks.engine.run import RUN_NAME
 from tasks.pipeline import BESIDE, PIPELINE, Step, step_named
-from tasks.run import RUN_NAME
 from tests.containers.running import IMAGE, execute
 
 Probe = Callable[..., list[str]]

@@ -10,8 +10,8 @@ import pytest
 
 from demo.engine import NETWORK, give_to_containers
 from tasks.config import Retraining
+from tasks.engine.run import open_run
 from tasks.pipeline import PIPELINE
-from tasks.run import open_run
 from tests.containers.running import ROOT, execute
 
 CONFIG = '{"image_size": 32, "packed_size": 48, "minimum_groups": 3, "policy": "smoke"}'

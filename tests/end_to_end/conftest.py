@@ -15,9 +15,9 @@ import pytest
 from demo.airflow_api import PHYSICIAN, PROMOTION, RETRAINING, Airflow
 from demo.place import CODE
 from demo.settings import passwords_file
-from tasks.contracts import Record
-from tasks.run import read_record
-from tasks.storage import Store, open_store
+from tasks.engine.run import read_record
+from tasks.engine.storage import Store, open_store
+from tasks.records.contracts import Record
 
 # No scheduled run may start between the test's own, whenever the tests run: half a year away.
 SCHEDULE = f"0 0 1 {(time.gmtime().tm_mon + 5) % 12 + 1} *"

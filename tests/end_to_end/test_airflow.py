@@ -19,12 +19,12 @@ from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
 from tasks.config import Recipe, Retraining
-from tasks.contracts import Registered, Trained, Verdict
-from tasks.deliver import deliver
+from tasks.engine.run import execute, open_run
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput
+from tasks.intake.deliver import deliver
 from tasks.pipeline import PIPELINE, step_named
-from tasks.run import execute, open_run
-from tasks.storage import open_store
+from tasks.records.contracts import Registered, Trained, Verdict
 from tests.end_to_end.conftest import PASSING, UNTAUGHT, Demo, free_port, run_demo
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from tasks.config import Retraining
-from tasks.contracts import Record
-from tasks.deliver import deliver
+from tasks.engine.run import artifacts_of, open_run, sha256
+from tasks.engine.storage import open_store
+from tasks.intake.deliver import deliver
+from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
-from tasks.run import artifacts_of, open_run, sha256
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
+from tasks.records.contracts import Record
 
 ROOT = Path(__file__).parents[2]
 STEPS = [step.name for step in PIPELINE]

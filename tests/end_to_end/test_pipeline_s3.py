@@ -11,10 +11,10 @@ import pytest
 from conftest import S3Server, free_port
 
 from tasks.config import Retraining
+from tasks.engine.run import artifacts_of, open_run
+from tasks.engine.storage import open_store
+from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
-from tasks.run import artifacts_of, open_run
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

@@ -9,14 +9,14 @@ from conftest import S3Server
 
 from infra.s3_policy import ROWS, bucket_policy
 from tasks.config import Retraining
-from tasks.deliver import deliver
+from tasks.engine.run import Run, execute, open_run
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput
+from tasks.intake.deliver import deliver
+from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE, Step
-from tasks.promote import promote
-from tasks.report import report
-from tasks.run import Run, execute, open_run
-from tasks.storage import open_store
-from tasks.synthesize import synthesize
+from tasks.release.promote import promote
+from tasks.reporting.report import report
 
 PREFIX = "house/melanoma"
 CONFIG = Retraining(

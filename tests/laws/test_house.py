@@ -12,17 +12,24 @@ from pathlib import Path
 import pytest
 
 from tasks.config import Retraining
-from tasks.contracts import Record
-from tasks.environment import plain
+from tasks.engine.environment import plain
+from tasks.engine.run import imports_of
 from tasks.pipeline import PIPELINE, Step, step_named
-from tasks.run import _imports as own_imports
+from tasks.records.contracts import Record
 
 ROOT = Path(__file__).parents[2]
 STEPS = [step.name for step in PIPELINE]
 DIVIDED = [step for step in PIPELINE if step.division]
 # verify is a command too, but one that register and promote call before they rely on evidence.
-COMMANDS = ["__main__", "deliver", "promote", "report", "score", "synthesize"]
-MODULES = sorted(path.stem for path in (ROOT / "tasks").glob("*.py"))
+COMMANDS = [
+    *("__main__", "intake.deliver", "intake.synthesize"),
+    *("release.promote", "reporting.report", "monitoring.score"),
+]
+# Each file of tasks/, as a dotted path within it.
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT / "tasks").with_suffix("").parts)
+    for path in (ROOT / "tasks").rglob("*.py")
+)
 HEAVY = ("numpy", "pandas", "boto3", "keras", "tensorflow", "great_expectations", "mlflow")
 
 PLACE = r"(?<![\w.:*{}/-])/(?:home|Users|root|work|tmp)/[\w.]"
@@ -31,7 +38,7 @@ each_step = pytest.mark.parametrize("step", PIPELINE, ids=STEPS)
 
 
 def source_of(module: str) -> str:
-    return (ROOT / "tasks" / f"{module}.py").read_text()
+    return (ROOT / "tasks" / f"{module.replace('.', '/')}.py").read_text()
 
 
 @cache
@@ -51,7 +58,7 @@ def packages_imported(path: Path) -> set[str]:
 
 
 def product_files() -> list[Path]:
-    return [path for folder in ("tasks", "dags", "demo") for path in (ROOT / folder).glob("*.py")]
+    return [path for folder in ("tasks", "dags", "demo") for path in (ROOT / folder).rglob("*.py")]
 
 
 def files_of_the_project() -> list[Path]:
@@ -88,7 +95,7 @@ def lines_that_match(pattern: str) -> list[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_tasks_never_imports_airflow_nor_relatively(module: str) -> None:
-    imported = packages_imported(ROOT / "tasks" / f"{module}.py")
+    imported = packages_imported(ROOT / "tasks" / f"{module.replace('.', '/')}.py")
 
     assert not imported & {"airflow", "dags", "demo", "."}  # code_hash follows absolute imports
 
@@ -97,7 +104,47 @@ def test_tasks_never_imports_airflow_nor_relatively(module: str) -> None:
 def test_only_commands_import_steps(module: str) -> None:
     if module in COMMANDS:
         return
-    assert not set(own_imports(source_of(module))) & {*STEPS, *COMMANDS}
+    assert not set(imports_of(source_of(module))) & {*(step.module for step in PIPELINE), *COMMANDS}
+
+
+# A package imports what stands in the rows before its own.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("text",),
+    ("config", "errors", "figures", "lesions", "model_file", "parts"),
+    ("records",),
+    ("curve", "pipeline", "statistics"),
+    ("engine",),
+    ("intake", "registry"),
+    ("balancing", "splitting", "training"),
+    ("evaluation",),
+    ("validation",),
+    ("release",),
+    ("monitoring", "reporting"),
+    ("__init__", "__main__"),
+)
+SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}
+FLOOR = {package: number for number, row in enumerate(FLOORS) for package in row}
+
+
+def above(module: str, source: str) -> list[str]:
+    """What a module imports of a package above its own, or beside it in the same row."""
+    own = module.partition(".")[0]
+    imported = {name.partition(".")[0] for name in imports_of(source)} - {own}
+    # Single files of one row may know each other; packages of one row may not.
+    highest = FLOOR[own] if f"{own}.py" in SINGLE_FILES else FLOOR[own] - 1
+    return sorted(name for name in imported if FLOOR[name] > highest)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_package_imports_only_what_lies_below_it(module: str) -> None:
+    assert above(module, source_of(module)) == []
+
+
+def test_an_import_upwards_or_across_would_be_found() -> None:
+    assert above("intake.ingest", "from tasks.release.card import model_card") == ["release"]
+    assert above("intake.ingest", "def f():\n    import tasks.registry.versions") == ["registry"]
+    assert above("intake.ingest", "from tasks.engine import run") == []
+    assert above("intake.ingest", "from tasks.intake.tables import read_table") == []
 
 
 def test_great_expectations_is_imported_by_validate_only() -> None:
@@ -155,7 +202,9 @@ def test_a_library_that_only_comes_through_another_is_not_declared() -> None:
     assert "h11" not in declared()
 
 
-@pytest.mark.parametrize("module", ["tasks", "tasks.pipeline", "tasks.run", "tasks.__main__"])
+@pytest.mark.parametrize(
+    "module", ["tasks", "tasks.pipeline", "tasks.engine.run", "tasks.__main__"]
+)
 def test_importing_what_every_step_needs_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(sys.modules))"
     loaded = subprocess.run(
@@ -197,7 +246,7 @@ def gives(function: ast.FunctionDef) -> str:
 
 @each_step
 def test_a_step_is_a_function_from_the_records_it_needs_to_the_record_it_gives(step: Step) -> None:
-    function = functions_of(step.name)[step.name]
+    function = functions_of(step.module)[step.name]
     expected = [step_named(need).gives.__name__ for need in step.needs]
     if step.division:
         expected.append(f"tuple[{step.division.gives.__name__}, ...]")
@@ -209,7 +258,7 @@ def test_a_step_is_a_function_from_the_records_it_needs_to_the_record_it_gives(s
 
 @pytest.mark.parametrize("step", DIVIDED, ids=lambda step: str(step.name))
 def test_a_part_is_a_function_from_what_its_step_takes_and_the_part(step: Step) -> None:
-    function = functions_of(step.name)[f"{step.name}_part"]
+    function = functions_of(step.module)[f"{step.name}_part"]
     division = step.division
     assert division
     part = {"parts": "Part", "recipes": "Recipe"}[division.over]
@@ -225,7 +274,7 @@ def test_a_part_is_a_function_from_what_its_step_takes_and_the_part(step: Step) 
 
 @each_step
 def test_only_a_step_that_divides_has_a_function_for_its_parts(step: Step) -> None:
-    assert (f"{step.name}_part" in functions_of(step.name)) == bool(step.division)
+    assert (f"{step.name}_part" in functions_of(step.module)) == bool(step.division)
 
 
 @pytest.mark.parametrize("step", DIVIDED, ids=lambda step: str(step.name))
@@ -242,7 +291,7 @@ def test_no_step_before_one_that_divides_can_stop_the_rest(step: Step) -> None:
     before = PIPELINE[: PIPELINE.index(step)]
 
     assert all(each.gives.reason_to_stop is Record.reason_to_stop for each in before)
-    assert not any("Halt" in names_imported(each.name) for each in before)
+    assert not any("Halt" in names_imported(each.module) for each in before)
 
 
 def names_imported(module: str) -> set[str]:
@@ -251,7 +300,7 @@ def names_imported(module: str) -> set[str]:
 
 
 def test_a_step_that_can_stop_the_rest_would_be_found() -> None:
-    assert "Halt" in names_imported("register")
+    assert "Halt" in names_imported("release.register")
     assert step_named("register").gives.reason_to_stop is not Record.reason_to_stop
 
 
@@ -274,7 +323,7 @@ def all_it_imports(module: str) -> set[str]:
         name = todo.pop()
         if name in MODULES and name not in seen:
             seen.add(name)
-            todo += own_imports(source_of(name))
+            todo += imports_of(source_of(name))
     return seen
 
 
@@ -283,30 +332,30 @@ def test_a_step_reads_no_field_that_reuse_does_not_know_of(step: Step) -> None:
     """Else a change of that field would be answered with old work."""
     if not step.reusable:  # what it reads of other records' configurations counts by their hashes
         return
-    read = set().union(*(fields_read(name) for name in all_it_imports(step.name)))
+    read = set().union(*(fields_read(name) for name in all_it_imports(step.module)))
 
     assert read <= set(step.config)
 
 
 def test_reading_a_field_is_seen_however_it_is_reached() -> None:
-    assert fields_read("learner") >= {"epochs", "image_size", "learning_rate"}
-    assert {"learner", "network"} <= all_it_imports("train")
-    assert "tasks.network" in {f"tasks.{name}" for name in all_it_imports("train")}
+    assert fields_read("training.learner") >= {"epochs", "image_size", "learning_rate"}
+    assert {"training.learner", "training.network"} <= all_it_imports("training.train")
 
 
 def test_training_does_not_depend_on_how_it_is_judged() -> None:
     """Else a change in a figure would throw all trained models away."""
-    judging = {"scoring", "statistics", "rules", "comparison", "saliency"}
+    judging = {name for name in MODULES if name.startswith("evaluation.")} | {"statistics"}
 
-    assert not judging & all_it_imports("train")
-    assert {"scoring", "statistics", "comparison", "saliency"} <= all_it_imports("evaluate")
+    assert not judging & all_it_imports("training.train")
+    judged_by = {f"evaluation.{name}" for name in ("scoring", "comparison", "saliency")}
+    assert {*judged_by, "statistics"} <= all_it_imports("evaluation.evaluate")
 
 
 @each_step
 def test_a_step_depends_on_no_field_that_it_does_not_read(step: Step) -> None:
     """Else a change of that field would throw work away."""
-    read = set().union(*(fields_read(name) for name in all_it_imports(step.name)))
-    divided_over = {step.division.over} if step.division else set()  # read by `tasks.run`
+    read = set().union(*(fields_read(name) for name in all_it_imports(step.module)))
+    divided_over = {step.division.over} if step.division else set()  # read by `tasks.engine.run`
 
     assert set(step.config) <= read | divided_over
 
@@ -399,8 +448,8 @@ NEAREST = re.compile(
 
 
 def test_no_page_log_or_message_rounds_a_bound_to_the_nearest() -> None:
-    pages = [ROOT / "tasks" / "pages", ROOT / "tasks", ROOT / "dags", ROOT / "demo"]
-    files = [path for folder in pages for path in folder.glob("*") if path.suffix in (".py", ".j2")]
+    folders = [ROOT / "tasks", ROOT / "dags", ROOT / "demo"]
+    files = [path for each in folders for path in each.rglob("*") if path.suffix in (".py", ".j2")]
     found = [
         f"{path.name}:{number}"
         for path in files

@@ -1,0 +1,65 @@
+"""Checkpoints: where a long piece of work stands, so that a kill costs minutes and not hours.
+
+A checkpoint is created once, under its number and the SHA-256 of its content. One that was cut
+short or changed since is refused, and the one before it is used.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tasks.engine.run import sha256
+from tasks.engine.storage import Store
+from tasks.errors import AlreadyExists, NotFound, PipelineError
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+NAME = re.compile(r"\d{12}-([0-9a-f]{64})\.npz")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one piece of work.
+
+    Attributes:
+        store: Where they lie.
+        folder: The keys before theirs, without a slash at the end; of this work alone.
+        minutes: At most so much time lies between two.
+    """
+
+    store: Store
+    folder: str
+    minutes: float
+
+    def save(self, number: int, data: bytes) -> None:
+        """Keep `data` as checkpoint `number`, and of those before it the last KEPT - 1.
+
+        A store that fails costs the checkpoint, never the work: it is told and the work goes on.
+        """
+        key = f"{self.folder}/{number:012d}-{sha256(data)}.npz"
+        try:
+            with suppress(AlreadyExists):
+                self.store.create(key, data)
+            for old in self._keys()[:-KEPT]:
+                self.store.delete(old)
+        except PipelineError as error:
+            log.warning("Checkpoint %d was not kept or not tidied up after: %s", number, error)
+
+    def newest_first(self) -> Iterator[bytes]:
+        """The contents that are what they were when they were kept."""
+        for key in reversed(self._keys()):
+            found = NAME.fullmatch(key.rpartition("/")[2])
+            try:
+                data = self.store.read(key)
+            except NotFound:  # another attempt at the same work has tidied up
+                continue
+            if found and found[1] == sha256(data):
+                yield data
+            else:
+                log.warning("Checkpoint %s is refused: its content is not what it was.", key)
+
+    def _keys(self) -> list[str]:
+        return [entry.key for entry in self.store.list(f"{self.folder}/")]

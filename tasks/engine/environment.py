@@ -1,0 +1,104 @@
+"""What the work was done with: the program's version, the libraries, their bill of materials."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from tasks.engine.run import sha256
+from tasks.errors import Momentary
+
+# Left in a container image by its build, because the tool that makes it stays out of the image.
+PREPARED = Path(sys.prefix, "sbom.cdx.json")
+# A copy of the lock, left by whoever made the environment from it.
+LOCK = Path(sys.prefix, "made-from.txt")
+
+
+def distributions() -> dict[str, str]:
+    """Name (as PEP 503 normalizes it) and version of every installed distribution."""
+    found = {plain(each.name): each.version for each in metadata.distributions()}
+    return dict(sorted(found.items()))
+
+
+def plain(name: str) -> str:
+    """The normalized name of a distribution (PEP 503, for names that are valid)."""
+    return name.replace("_", "-").replace(".", "-").lower()
+
+
+def revision() -> str | None:
+    """The commit that this program is of, with ``-dirty`` if files differ from it.
+
+    From REVISION in the environment, which a container image holds, or from git; None where
+    neither knows.
+    """
+    given = os.environ.get("REVISION")
+    if given and given != "unknown":
+        return given
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
+
+
+def lock() -> bytes | None:
+    """The lock that the libraries were installed from, if whoever installed them left a copy."""
+    return LOCK.read_bytes() if LOCK.is_file() else None
+
+
+def sbom() -> bytes | None:
+    """The bill of materials of the installed libraries, CycloneDX JSON, made by its own tool.
+
+    Returns:
+        What the build of the container image left; else what ``cyclonedx-py`` says now; None
+        where there is neither.
+
+    Raises:
+        Momentary: The tool is here and failed.
+    """
+    if PREPARED.is_file():
+        return PREPARED.read_bytes()
+    if not find_spec("cyclonedx_py"):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sbom.cdx.json")
+        # Checking its own output would take ten times as long as making it.
+        made = subprocess.run(
+            [
+                *(sys.executable, "-m", "cyclonedx_py", "environment", sys.executable),
+                *("--no-validate", "--output-reproducible", "--output-file", str(path)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            raise Momentary("cyclonedx-py failed:", log=made.stderr.strip()[-500:])
+        return path.read_bytes()
+
+
+def described(**more: str) -> bytes:
+    """All of this, and `more`, as JSON."""
+    locked = lock()
+    facts = {
+        "revision": revision(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "lock_sha256": sha256(locked) if locked else None,
+        "image": os.environ.get("IMAGE_DIGEST"),
+        "distributions": distributions(),
+        **more,
+    }
+    return json.dumps(facts, indent=1).encode()

@@ -1,0 +1,271 @@
+"""The ledger: one append-only chain of what must neither change nor be forgotten.
+
+By which ids each image was put on its side when it was first split, which models were judged on
+which test images, whose label a person superseded: ``ledger/chain/000001.json`` and on, each
+created once. An entry holds the SHA-256 of the entry before it and a seal over itself, so that a
+change of any entry shows. What is cut off at the end shows because records and MLflow's versions
+carry the *head*, the number and hash of the last entry that they knew: a chain that does not reach
+a head that was recorded, or does not continue it, is refused.
+
+A store of an earlier version of the program holds loose entries instead. They are adopted once: the
+first entry of the chain hashes each of them and takes over what they say.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from tasks.engine.loose import EVALUATIONS, SIDES, taken_over
+from tasks.engine.run import Run, sha256
+from tasks.engine.storage import Store, read_many
+from tasks.errors import AlreadyExists, Corrupt
+from tasks.records.contracts import Frozen, LedgerHead
+
+log = logging.getLogger(__name__)
+
+FORMAT = "melanoma-retraining ledger, 1"
+FOLDER = "ledger/chain/"
+RECORDING = ("split", "evaluate", "gate")  # the steps whose records carry the head
+
+
+class Entry(Frozen):
+    """One entry.
+
+    Attributes:
+        number: From 1.
+        kind: What it says: "adoption", "sides", "evaluation", "supersession".
+        previous: SHA-256 of the bytes of the entry before; empty for the first.
+        at: UTC, ISO 8601.
+        run: Name of the run that wrote it; empty if none did.
+        content: By kind, see `tasks.splitting.sides` and `tasks.splitting.looks`.
+        seal: SHA-256 over the rest.
+    """
+
+    format: str = FORMAT
+    number: int = Field(ge=1)
+    kind: str
+    previous: str
+    at: str
+    run: str
+    content: dict[str, Any]
+    seal: str = ""
+
+    @property
+    def data(self) -> bytes:
+        """The one way in which an entry is written, so that no byte of it can differ."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False).encode()
+
+    def sealed(self) -> "Entry":
+        return self.model_copy(update={"seal": sha256(self.model_copy(update={"seal": ""}).data)})
+
+    @property
+    def head(self) -> LedgerHead:
+        return LedgerHead(number=self.number, sha256=sha256(self.data))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The entries of a ledger, each checked against the one before.
+
+    Attributes:
+        entries: The first is number 1.
+        adopted: False if the only entry stands for loose ones and is not written yet.
+        recorded: Number of the last entry that a record of a run vouches for, or MLflow; 0 if none
+            does. What comes after was written by a run that was killed, or by nobody who should.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    adopted: bool = True
+    recorded: int = 0
+
+    @property
+    def head(self) -> LedgerHead | None:
+        return self.entries[-1].head if self.entries and self.adopted else None
+
+    def of(self, kind: str) -> Iterator[Entry]:
+        return (entry for entry in self.entries if entry.kind == kind)
+
+    def until(self, head: LedgerHead | None) -> "Chain":
+        """The chain as it was at a head of it; empty for none."""
+        return Chain(self.entries[: head.number] if head else ())
+
+    @property
+    def unvouched(self) -> tuple[Entry, ...]:
+        """The entries that no record vouches for."""
+        return self.entries[self.recorded :]
+
+    def holds(self, head: LedgerHead) -> bool:
+        """Whether the chain goes through a head."""
+        return head.number <= len(self.entries) and self.entries[head.number - 1].head == head
+
+
+def chain_of(store: Store, also: Iterable[LedgerHead] = ()) -> Chain:
+    """Read the ledger of a store, and check it against every head that was recorded.
+
+    Args:
+        store: The store.
+        also: Heads that are recorded elsewhere, as in MLflow.
+
+    Returns:
+        The chain. A store that holds loose entries only gives a chain of one entry that stands for
+        them and is written with the first `append`.
+
+    Raises:
+        Corrupt: An entry is missing or changed, or the chain does not continue a recorded head.
+    """
+    chain = parse_chain(_entry_files(store))
+    recorded = [*recorded_heads(store), *also]
+    for head in sorted(recorded, key=lambda each: each.number):
+        if not chain.holds(head):
+            raise _broken(
+                f"entry {head.number} with SHA-256 {head.sha256}, which a record or MLflow names",
+                f"a chain of {len(chain.entries)} entries"
+                + (
+                    ", and another entry of this number"
+                    if head.number <= len(chain.entries)
+                    else ""
+                ),
+            )
+    chain = replace(chain, recorded=max((head.number for head in recorded), default=0))
+    loose = {entry.key for prefix in (SIDES, EVALUATIONS) for entry in store.list(prefix)}
+    if not chain.entries:
+        return Chain((_adoption(store, sorted(loose)),), adopted=False) if loose else chain
+    known = {key for entry in chain.of("adoption") for key in entry.content["found"]}
+    for key in sorted(loose - known):
+        log.warning("%s is not part of the ledger's chain and is not believed.", key)
+    return chain
+
+
+def append(
+    run: Run,
+    kind: str,
+    content: Callable[[Chain], dict[str, Any] | None],
+    also: Iterable[LedgerHead] = (),
+) -> Chain:
+    """Add one entry; whoever is slower looks again at what the faster one wrote.
+
+    Args:
+        run: Whose store, and whose name stands in the entry.
+        kind: Of the entry.
+        content: Of the entry, made from the chain as it stands; None if nothing is to be added.
+        also: As for `chain_of`.
+
+    Returns:
+        The chain with the entry.
+    """
+    while True:
+        chain = chain_of(run.store, also)
+        said = content(chain)
+        if said is None and chain.adopted:
+            return chain
+        try:
+            if not chain.adopted:
+                run.store.create(entry_key(1), chain.entries[0].data)
+                log.info("The ledger of %s is a chain from now on.", run.store.uri)
+                continue
+            entry = next_entry(chain, kind, run.name, said or {})
+            run.store.create(entry_key(entry.number), entry.data)
+        except AlreadyExists:
+            continue
+        return replace(chain, entries=(*chain.entries, entry))
+
+
+def next_entry(chain: Chain, kind: str, run: str, content: dict[str, Any]) -> Entry:
+    """The entry that continues a chain."""
+    return Entry(
+        number=len(chain.entries) + 1,
+        kind=kind,
+        previous=chain.entries[-1].head.sha256 if chain.entries else "",
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=run,
+        content=content,
+    ).sealed()
+
+
+def entry_key(number: int) -> str:
+    return f"{FOLDER}{number:06d}.json"
+
+
+def parse_chain(files: dict[str, bytes]) -> Chain:
+    """The chain that these files are, by their keys.
+
+    Raises:
+        Corrupt: One is missing, is not an entry, was changed or does not continue the one before.
+    """
+    wanted = [entry_key(number) for number in range(1, len(files) + 1)]
+    for key in sorted(files.keys() ^ set(wanted)):
+        raise _broken("entries from 000001.json on, none missing", f"trouble at {key}")
+    entries: list[Entry] = []
+    for number, key in enumerate(wanted, start=1):
+        entry = _entry(key, files[key])
+        previous = entries[-1].head.sha256 if entries else ""
+        if (entry.number, entry.previous) != (number, previous):
+            raise _broken(f"{key} to continue the entry before it", "another history")
+        entries.append(entry)
+    return Chain(tuple(entries))
+
+
+def _entry(key: str, data: bytes) -> Entry:
+    try:
+        entry = Entry.model_validate_json(data)
+    except (ValidationError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise _broken(f"{key} as it was written", f"no entry of a ledger: {said}") from error
+    if entry.data != data or entry.sealed() != entry:
+        raise _broken(f"{key} as it was written", "changed bytes, which its seal does not bear")
+    if entry.format != FORMAT:
+        raise _broken(f"{key} of the format {FORMAT}", entry.format[:100])
+    return entry
+
+
+def _entry_files(store: Store) -> dict[str, bytes]:
+    keys = [entry.key for entry in store.list(FOLDER)]
+    return dict(zip(keys, read_many(store, keys), strict=True))
+
+
+def recorded_heads(store: Store) -> list[LedgerHead]:
+    """The heads that the records of a store's runs carry. Records of earlier versions have none."""
+    keys = [
+        entry.key
+        for entry in store.list("runs/")
+        if entry.key.count("/") == 3 and entry.key.endswith(_RECORDS)
+    ]
+    heads = []
+    for data in read_many(store, keys):
+        try:
+            head = json.loads(data).get("ledger")
+            heads += [LedgerHead.model_validate(head)] if head else []
+        except (ValueError, AttributeError, RecursionError):
+            continue  # no record; whoever reads it as one says so
+    return heads
+
+
+_RECORDS = tuple(f"/{step}/record.json" for step in RECORDING)
+
+
+def _broken(expected: str, received: str) -> Corrupt:
+    return Corrupt(
+        "The ledger is damaged, or was cut short or replaced.",
+        expected=expected,
+        received=received,
+        do="restore the folder ledger/ of the store from a backup, whole: without it, images that "
+        "earlier models learned from could come to judge the next one, and models that were judged "
+        "on the test part are no longer counted",
+    )
+
+
+def _adoption(store: Store, keys: list[str]) -> Entry:
+    """What the loose entries of the first version say, as the first entry of a chain."""
+    content = taken_over(store, dict(zip(keys, read_many(store, keys), strict=True)))
+    return next_entry(Chain(), "adoption", "", content)
+
+
+def outside_state(run: Run) -> str:
+    """The head of the ledger, as far as reuse is concerned; empty if there is none."""
+    chain = chain_of(run.store)
+    return chain.head.sha256 if chain.head else ""

@@ -1,0 +1,175 @@
+"""What the gate judges: the predictions of a run, seen as often as there are ways to see them.
+
+Figures are made anew from the predictions, with the confidence that the looks at the test part
+leave. Where images that models were judged on are in the test part no more, were put into other
+lesions or had their label superseded, the same predictions are judged a second time as they were
+judged before: with each image that left as a miss, in the lesion and under the label of then. The
+worse counts, so that whoever changes the data after a verdict gains nothing by it. A function of
+predictions, parts and ledger only, so that a verdict can be recomputed anywhere.
+"""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from tasks.config import Retraining
+from tasks.engine.judged import Judged
+from tasks.engine.ledger import Chain
+from tasks.evaluation.comparison import COLUMN, compared
+from tasks.evaluation.policy import Policy
+from tasks.evaluation.rules import Case
+from tasks.evaluation.scoring import by_lesion, figures
+from tasks.lesions import MELANOMA, source_from
+from tasks.records.contracts import Departed, Evaluated, Looks, Superseded
+from tasks.splitting.groups import straddling
+from tasks.splitting.looks import Settled, hash_of_test_part, identity_of, looks_before, settled_of
+from tasks.statistics import looks_until
+
+BEFORE = (
+    "as it was judged before: with each image that left as a miss, and under the labels and in the "
+    "lesions of then"
+)
+
+
+def cases_of(
+    policy: Policy,
+    config: Retraining,
+    evaluated: Evaluated,
+    predictions: pd.DataFrame,
+    parts: pd.DataFrame,
+    chain: Chain,
+) -> tuple[Case, ...]:
+    """The ways to see what was measured.
+
+    Args:
+        policy: Whose spending sets the confidence.
+        config: Of the run.
+        evaluated: Its figures.
+        predictions: The table that `evaluated` names.
+        parts: The table of the split.
+        chain: The ledger, up to the entry of this evaluation at least.
+    """
+    if evaluated.ledger:  # what others were judged on later is no matter of this model
+        chain = chain.until(evaluated.ledger)
+    test = parts[parts["side"] == "test"]
+    own = identity_of(evaluated.model.sha256, evaluated.test_part, evaluated.threshold)
+    earlier = looks_before(chain, test, own)
+    confidence = policy.confidence(earlier + 1)
+    drawn = parts["image_id"].map(source_from).eq("SYNTHETIC")
+    settled = settled_of(chain, config.test_part)
+    here = Case(
+        evaluated=_measured(evaluated, predictions, config, confidence),
+        leaks=len(straddling(parts)),
+        same_test_part=hash_of_test_part(test) == evaluated.test_part,
+        earlier_evaluations=earlier,
+        synthetic=bool(drawn.all()),
+        drawn=bool(drawn.any()) and policy.spending is not None,
+        confidence=confidence,
+        looks=_left(policy, evaluated, earlier + 1, confidence),
+        departed=_departed(settled, predictions),
+        superseded=_superseded(settled, predictions),
+    )
+    before = _as_before(settled, predictions, evaluated)
+    if before is None:
+        return (here,)
+    seen = _measured(evaluated, before, config, confidence)
+    return here, replace(here, evaluated=seen, told_as=BEFORE)
+
+
+def _measured(
+    evaluated: Evaluated, predictions: pd.DataFrame, config: Retraining, confidence: float
+) -> Evaluated:
+    """The record with its figures made anew, from these predictions and with this confidence."""
+    classes, threshold = evaluated.classes, evaluated.threshold
+    found = figures(predictions, classes, threshold, config.prevalence, confidence)
+    champion = evaluated.champion
+    if champion and champion.comparison:
+        lesions = by_lesion(predictions, (*classes, COLUMN))
+        theirs = champion.comparison.threshold
+        comparison = compared(lesions, threshold, theirs, confidence)
+        champion = champion.model_copy(update={"comparison": comparison})
+    return evaluated.model_copy(update={"figures": found, "champion": champion})
+
+
+def _left(policy: Policy, evaluated: Evaluated, look: int, confidence: float) -> Looks | None:
+    """How much use is left in the test part, by the rule of sensitivity."""
+    if policy.spending is None:
+        return None
+    counted = evaluated.figures.sensitivity
+    minimum = next((each.at_least for each in policy.rules if each.rule == "sensitivity"), 0.0)
+    rate = counted.estimate or 0.0
+    error = policy.spending.error
+    return Looks(
+        look=look,
+        confidence=confidence,
+        left=max(0, looks_until(1.0, counted.n, minimum, error) - look),
+        left_at_this_rate=max(0, looks_until(rate, counted.n, minimum, error) - look),
+        lesions_that_renew=counted.n + 1,  # then the old ones are less than half
+    )
+
+
+def _departed(settled: Settled, predictions: pd.DataFrame) -> tuple[Departed, ...]:
+    here = set(predictions["image_id"])
+    return tuple(
+        Departed(image_id=image.image_id, lesion=image.lesion, label=image.label)
+        for _, image in sorted(settled.images.items())
+        if image.image_id not in here
+    )
+
+
+def _superseded(settled: Settled, predictions: pd.DataFrame) -> tuple[Superseded, ...]:
+    here = set(predictions["image_id"])
+    judged = {
+        image.lesion: image.label for image in settled.images.values() if image.image_id in here
+    }
+    return tuple(
+        Superseded(
+            lesion=each.lesion,
+            judged_as=judged[each.lesion],
+            label=each.label,
+            by=each.by,
+            reason=each.reason,
+        )
+        for _, each in sorted(settled.superseded.items())
+        if each.lesion in judged and judged[each.lesion] != each.label
+    )
+
+
+def _as_before(
+    settled: Settled, predictions: pd.DataFrame, evaluated: Evaluated
+) -> pd.DataFrame | None:
+    """The predictions with what was judged before as it was judged; None if it still is so."""
+    known = predictions["image_id"].map(settled.images)
+    before = predictions.copy()
+    for row, image in known.dropna().items():
+        before.loc[row, ["lesion", "label"]] = [image.lesion, image.label]
+    # A judged lesion is what was judged of it: an easier picture of it must not raise its mean.
+    judged = {image.lesion for image in settled.images.values()}
+    before = before[known.notna() | ~before["lesion"].isin(judged)]
+    gone = [
+        image
+        for _, image in sorted(settled.images.items())
+        if image.image_id not in set(predictions["image_id"])
+    ]
+    columns = ["image_id", "lesion", "label"]
+    same = before[columns].equals(predictions[columns])
+    if not gone and same:
+        return None
+    missed = pd.DataFrame([_missed(image, predictions, evaluated) for image in gone])
+    return pd.concat([before, missed], ignore_index=True) if gone else before
+
+
+def _missed(image: Judged, predictions: pd.DataFrame, evaluated: Evaluated) -> dict[str, object]:
+    """A row in which the model is as wrong as it can be about an image that left.
+
+    Its pixels may be gone; and what it answers now could be what somebody wanted to be rid of.
+    """
+    wrong = [name for name in evaluated.classes if name != image.label]
+    answer = wrong[0] if image.label == MELANOMA else MELANOMA
+    probabilities = {name: float(name == answer) for name in evaluated.classes}
+    row: dict[str, object] = dict.fromkeys(predictions.columns)
+    row |= {"image_id": image.image_id, "lesion": image.lesion, "label": image.label}
+    row |= {"group": image.lesion, "source": source_from(image.image_id)}
+    if COLUMN in predictions:  # the champion is given the benefit of the doubt
+        row[COLUMN] = float(image.label == MELANOMA)
+    return row | probabilities

@@ -1,0 +1,50 @@
+"""Two models on the same lesions: what each finds that the other misses.
+
+A function of predictions only, so that a comparison can be made again anywhere, without the models
+and without MLflow.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.lesions import MELANOMA
+from tasks.records.contracts import Comparison
+from tasks.statistics import CONFIDENCE, auc, auc_difference, proportion
+
+Array = np.ndarray[Any, Any]
+
+COLUMN = "champion_melanoma"  # of a table of predictions: the champion's probability of melanoma
+
+
+def compared(
+    lesions: pd.DataFrame, threshold: float, champions: float, confidence: float = CONFIDENCE
+) -> Comparison:
+    """Challenger and champion, paired by lesion.
+
+    Args:
+        lesions: As `tasks.evaluation.scoring.by_lesion` gives them, with the mean probabilities (0
+            to 1) of the challenger in `MELANOMA` and of the champion in `COLUMN`.
+        threshold: The challenger's.
+        champions: The champion's own threshold.
+        confidence: Of the interval of the difference of the areas.
+    """
+    melanoma = (lesions["label"] == MELANOMA).to_numpy()
+    own, other = (lesions[name].to_numpy(float) for name in (MELANOMA, COLUMN))
+    found, found_by_champion = own >= threshold, other >= champions
+    lost = melanoma & found_by_champion & ~found
+    return Comparison(
+        threshold=champions,
+        sensitivity=proportion(int((found_by_champion & melanoma).sum()), int(melanoma.sum())),
+        specificity=proportion(int((~found_by_champion & ~melanoma).sum()), int((~melanoma).sum())),
+        auc=auc(other[melanoma], other[~melanoma]),
+        both_found=int((melanoma & found & found_by_champion).sum()),
+        champion_only=int(lost.sum()),
+        challenger_only=int((melanoma & found & ~found_by_champion).sum()),
+        neither_found=int((melanoma & ~found & ~found_by_champion).sum()),
+        auc_difference=auc_difference(
+            (own[melanoma], own[~melanoma]), (other[melanoma], other[~melanoma]), confidence
+        ),
+        lost=tuple(lesions.loc[lost, "image_ids"]),
+    )

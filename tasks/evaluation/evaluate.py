@@ -1,0 +1,212 @@
+"""evaluate: recipe and threshold chosen on validation, then the frozen test part scored once."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from tasks.config import Recipe
+from tasks.engine.run import Run, sha256
+from tasks.evaluation.champion import against, ask_champion
+from tasks.evaluation.comparison import COLUMN
+from tasks.evaluation.folds import cross_estimate
+from tasks.evaluation.predictions import predicted
+from tasks.evaluation.saliency import drawn, occlusion
+from tasks.evaluation.scoring import balanced_accuracy, by_lesion, figures, operating_threshold
+from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
+from tasks.lesions import MELANOMA, Diagnosis
+from tasks.model_file import answers_of, from_bytes
+from tasks.records.contracts import (
+    Champion,
+    Evaluated,
+    Figures,
+    MissedMelanoma,
+    Oversampled,
+    Proportion,
+    Split,
+    Trained,
+    TrainedRecipe,
+)
+from tasks.registry.versions import heads_of, mlflow_client
+from tasks.splitting.looks import enter_look, hash_of_test_part
+from tasks.statistics import proportion
+
+log = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+
+MAPS = 12  # saliency maps: each takes some eighty predictions
+
+
+def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled) -> Evaluated:
+    """Choose on validation, judge on test, beside the champion.
+
+    With ``evaluation="cross"`` the procedure is judged too, over all lesions: see
+    `tasks.evaluation.folds`.
+
+    Raises:
+        BadInput: The lesions are too few for so many folds.
+        Momentary: MLflow cannot say who the champion is.
+        Corrupt: The ledger is damaged, or does not continue what MLflow or a record names.
+    """
+    parts = read_parquet(run, split.parts)
+    test = parts[parts["side"] == "test"].reset_index(drop=True)
+    classes = trained.classes
+    choice = _choose(run, trained, parts[parts["side"] == "validation"].reset_index(drop=True))
+    chosen, threshold = choice.trained, choice.threshold
+    crossed = None
+    if run.config.evaluation == "cross":
+        crossed = cross_estimate(run, split, oversampled, chosen.recipe, classes)
+    with mlflow_client(run.store) as client:
+        heads = heads_of(client, run.store)
+    chain = enter_look(run, test, chosen.model.sha256, threshold=threshold, also=heads)
+    model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
+    predictions = predicted(model, test, pixels, classes)
+    champion, lesions = _beside_champion(run, predictions, pixels, classes, threshold, test)
+    found = figures(predictions, classes, threshold, run.config.prevalence)
+    _tell(found)
+    images = dict(zip(test["image_id"], pixels, strict=True))
+    log_odds = _log_odds(model, classes.index(MELANOMA))
+    return Evaluated(
+        recipe=chosen.recipe,
+        model=chosen.model,
+        classes=classes,
+        threshold=threshold,
+        validation_sensitivity=choice.sensitivity,
+        validation_balanced_accuracy=choice.balanced_accuracy,
+        test_part=hash_of_test_part(test),
+        figures=found,
+        missed=_missed(run, log_odds, lesions, threshold, images, champion),
+        champion=champion,
+        predictions=run.keep("predictions.parquet", to_parquet(predictions)),
+        cross=crossed,
+        ledger=chain.head,
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation decides.
+
+    Attributes:
+        trained: The recipe with the best balanced accuracy.
+        threshold: Of melanoma probability, from its answers.
+        sensitivity: What it reaches with that threshold on validation.
+        balanced_accuracy: Of each recipe, 0 to 1.
+    """
+
+    trained: TrainedRecipe
+    threshold: float
+    sensitivity: Proportion
+    balanced_accuracy: dict[Recipe, float]
+
+
+def _choose(run: Run, trained: Trained, validation: pd.DataFrame) -> Choice:
+    """Recipe and threshold, by the validation part alone."""
+    pixels = pixels_of(run, validation)
+    answered = {
+        each.recipe: predicted(
+            from_bytes(run.fetch(each.model)), validation, pixels, trained.classes
+        )
+        for each in trained.recipes
+    }
+    balanced = {
+        recipe: balanced_accuracy(table, trained.classes) for recipe, table in answered.items()
+    }
+    best = max(trained.recipes, key=lambda each: balanced[each.recipe])
+    lesions = by_lesion(answered[best.recipe], trained.classes)
+    threshold = operating_threshold(lesions, run.config.target_sensitivity)
+    reached = lesions.loc[lesions["label"] == MELANOMA, MELANOMA] >= threshold
+    log.info(
+        "Validation chooses %s (balanced accuracy %s) and a threshold of %.4f for melanoma.",
+        best.recipe,
+        ", ".join(f"{recipe} {value:.3f}" for recipe, value in balanced.items()),
+        threshold,
+    )
+    return Choice(best, threshold, proportion(int(reached.sum()), len(reached)), balanced)
+
+
+def _beside_champion(
+    run: Run,
+    predictions: pd.DataFrame,
+    pixels: Array,
+    classes: tuple[Diagnosis, ...],
+    threshold: float,
+    test: pd.DataFrame,
+) -> tuple[Champion | None, pd.DataFrame]:
+    """The champion, if there is one, and the lesions with all answers.
+
+    What the champion answers is put into `predictions`, as `COLUMN`.
+    """
+    version, answers = ask_champion(run, pixels)
+    asked = not isinstance(answers, str)
+    if asked:
+        predictions[COLUMN] = answers
+    problem = "" if asked else str(answers)
+    lesions = by_lesion(predictions, (*classes, COLUMN) if asked else classes)
+    champion = against(run, version, problem, lesions, threshold, test) if version else None
+    return champion, lesions
+
+
+def _log_odds(model: keras.Model, melanoma: int) -> Callable[[Array], Array]:
+    """From images to the log-odds of melanoma, which is output number `melanoma`."""
+
+    def score(shown: Array) -> Array:
+        answers = answers_of(model, shown)[:, melanoma]
+        return np.asarray(logit(np.clip(answers, 1e-6, 1 - 1e-6)))
+
+    return score
+
+
+def _missed(
+    run: Run,
+    score: Callable[[Array], Array],
+    lesions: pd.DataFrame,
+    threshold: float,
+    images: dict[str, Array],
+    champion: Champion | None,
+) -> tuple[MissedMelanoma, ...]:
+    """The melanomas below the threshold, the least probable first, with saliency maps of some.
+
+    Args:
+        run: Keeps the maps.
+        score: From images to the log-odds of melanoma.
+        lesions: As `by_lesion` gives them.
+        threshold: Of melanoma probability.
+        images: Pixels by image id.
+        champion: The model in use, if there is one.
+    """
+    missed = lesions[(lesions["label"] == MELANOMA) & (lesions[MELANOMA] < threshold)]
+    comparison = champion.comparison if champion else None
+    found = []
+    for number, row in enumerate(missed.sort_values(MELANOMA).to_dict("records")):
+        ids = row["image_ids"]
+        saliency = None
+        if number < MAPS:
+            image = images[ids[0]]
+            name = f"saliency/{sha256(ids[0].encode())[:16]}.png"  # an id is no safe file name
+            saliency = run.keep(name, drawn(image, occlusion(score, image)))
+        found.append(
+            MissedMelanoma(
+                image_ids=ids,
+                probability=float(row[MELANOMA]),
+                by_champion=row[COLUMN] < comparison.threshold if comparison else None,
+                saliency=saliency,
+            )
+        )
+    return tuple(found)
+
+
+def _tell(found: Figures) -> None:
+    melanoma, others = found.sensitivity, found.specificity
+    log.info(
+        "Test: of %d melanoma lesions it found %d; of %d other lesions it called %d melanoma. "
+        "Accuracy %.3f over %d lesions, balanced accuracy %.3f.",
+        melanoma.n, melanoma.successes, others.n, others.n - others.successes,
+        found.accuracy.estimate or 0, found.lesions, found.balanced_accuracy.value or 0,
+    )  # fmt: skip

@@ -1,0 +1,172 @@
+"""Cross-validation: what the procedure does, where the test part holds too few melanomas to tell.
+
+All lesions of training, validation and test part are dealt out into folds, each group whole. Each
+fold is judged once, by a model of the chosen recipe that is trained anew on the others: the next
+fold takes the place of the validation part (best epoch, temperature, threshold), the rest that of
+the training part. The test part may serve here because each of these models is fresh and none is
+kept; the model of the run never sees it, and the gate judges that model on it alone.
+
+Two things flatter the estimate or hold it down, both a little: the recipe was chosen by the
+validation part, whose lesions are judged here too; and each model learns from less, (k - 2) / k of
+the lesions. Copies exist of the training part's images only, so that ``balanced`` is less balanced
+here: a fold's model gets those whose source it trains on, and no others.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable
+
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from tasks.config import Recipe
+from tasks.engine.checkpoints import Checkpoints
+from tasks.engine.run import CHECKPOINTS, Run
+from tasks.errors import BadInput
+from tasks.evaluation.predictions import predicted
+from tasks.evaluation.scoring import THRESHOLD, by_lesion, figures, operating_threshold
+from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
+from tasks.lesions import MELANOMA, Diagnosis
+from tasks.records.contracts import CrossEstimate, Epoch, Figures, Oversampled, Split
+from tasks.training.fitting import fit
+from tasks.training.learner import calibrate, examples, learner_of, work_of
+
+log = logging.getLogger(__name__)
+
+
+def cross_estimate(
+    run: Run,
+    split: Split,
+    oversampled: Oversampled,
+    recipe: Recipe,
+    classes: tuple[Diagnosis, ...],
+) -> CrossEstimate:
+    """Judge a recipe on all lesions, each by a model that saw neither it nor its group.
+
+    Raises:
+        BadInput: A fold would lack what it needs; says so before anything is trained.
+    """
+    parts = read_parquet(run, split.parts)
+    folds = dealt(parts, run.config.folds, run.config.seed)
+    copies = read_parquet(run, oversampled.copies)
+    copies = copies if recipe == "balanced" else copies.iloc[:0]
+    tables, thresholds = [], []
+    for number in range(run.config.folds):
+        share = f"fold {number + 1} of {run.config.folds}"
+        checkpoints = _checkpoints(
+            run, work_of(run, "evaluate", recipe, (split, oversampled), share)
+        )
+        table, threshold = _judged(run, recipe, parts, folds, number, copies, classes, checkpoints)
+        tables.append(table.assign(**{"fold": number + 1, THRESHOLD: threshold}))
+        thresholds.append(threshold)
+    predictions = pd.concat(tables, ignore_index=True).sort_values("image_id", ignore_index=True)
+    found = figures(predictions, classes, None, run.config.prevalence)
+    _tell(recipe, found)
+    return CrossEstimate(
+        folds=run.config.folds,
+        thresholds=tuple(thresholds),
+        figures=found,
+        predictions=run.keep("out_of_fold.parquet", to_parquet(predictions)),
+    )
+
+
+def _checkpoints(run: Run, work: str) -> Checkpoints:
+    folder = run.key(f"{CHECKPOINTS}/{work}")
+    return Checkpoints(run.store, folder, run.config.checkpoint_minutes)
+
+
+def _tell(recipe: Recipe, found: Figures) -> None:
+    log.info(
+        "Cross-validation of %s, an estimate of the procedure: of %d melanoma lesions %d found, of "
+        "%d other lesions %d not called melanoma.",
+        recipe, found.sensitivity.n, found.sensitivity.successes,
+        found.specificity.n, found.specificity.successes,
+    )  # fmt: skip
+
+
+def dealt(parts: pd.DataFrame, folds: int, seed: int) -> pd.Series:
+    """The fold of each row, int 0 to `folds` - 1: each group whole, each class about evenly.
+
+    Args:
+        parts: Rows with ``key``, ``label`` and ``group``; their order does not matter.
+        folds: At least 3.
+        seed: Of the order in which groups are dealt.
+
+    Raises:
+        BadInput: A fold has no melanoma, or what is trained on lacks a class.
+    """
+    rows = parts.sort_values("key")
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    fold_of = pd.Series(-1, rows.index)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of classes with fewer images than folds: see below
+            for number, (_, held) in enumerate(dealer.split(rows, rows["label"], rows["group"])):
+                fold_of.iloc[held] = number
+    except ValueError as error:  # more folds than images of every class
+        raise _too_few(folds, str(error)) from error
+    _check_every_fold_serves(rows["label"], fold_of, folds)
+    return fold_of.reindex(parts.index)
+
+
+def _check_every_fold_serves(labels: pd.Series, fold_of: pd.Series, folds: int) -> None:
+    for number in range(folds):
+        if MELANOMA not in set(labels[fold_of == number]):
+            raise _too_few(folds, f"no melanoma in fold {number + 1}")
+        trained_on = labels[~fold_of.isin([number, (number + 1) % folds])]
+        missing = sorted(set(labels) - set(trained_on))
+        if missing:
+            raise _too_few(
+                folds, f"for fold {number + 1} no {' and no '.join(missing)} to train on"
+            )
+
+
+def _too_few(folds: int, received: str) -> BadInput:
+    return BadInput(
+        "The lesions are too few for so many folds.",
+        expected=f"melanoma in each of {folds} folds, and every class in what each trains on",
+        received=received,
+        do='set folds lower (at least 3), deliver more lesions, or set evaluation to "test"',
+    )
+
+
+def _judged(
+    run: Run,
+    recipe: Recipe,
+    parts: pd.DataFrame,
+    folds: pd.Series,
+    number: int,
+    copies: pd.DataFrame,
+    classes: tuple[Diagnosis, ...],
+    checkpoints: Checkpoints,
+) -> tuple[pd.DataFrame, float]:
+    """Predictions of one fold by a model of the others, and that model's threshold."""
+    held = parts[folds == number].reset_index(drop=True)
+    after = (number + 1) % run.config.folds
+    tuning = parts[folds == after].reset_index(drop=True)
+    rest = parts[~folds.isin([number, after])]
+    own = copies[copies["source_key"].isin(rest["key"])]
+    training = examples(run, pd.concat([rest, own]), classes)
+    validation = examples(run, tuning, classes)
+    learner, shown, plan, finished = learner_of(run, recipe, training, len(classes))
+    fit(
+        learner,
+        shown,
+        validation,
+        plan,
+        checkpoints=checkpoints,
+        watch=_watch(run, number, plan.epochs),
+    )
+    model, _, _ = calibrate(finished(), validation)
+    tuned = by_lesion(predicted(model, tuning, pixels_of(run, tuning), classes), classes)
+    threshold = operating_threshold(tuned, run.config.target_sensitivity)
+    return predicted(model, held, pixels_of(run, held), classes), threshold
+
+
+def _watch(run: Run, number: int, epochs: int) -> Callable[[tuple[Epoch, ...]], None]:
+    def watch(done: tuple[Epoch, ...]) -> None:
+        text = f"fold {number + 1}/{run.config.folds}: epoch {len(done)}/{epochs}"
+        log.info("%s, validation loss %.3f", text, done[-1].val_loss)
+        run.progress(number * epochs + len(done), run.config.folds * epochs, text)
+
+    return watch

@@ -1,0 +1,58 @@
+"""gate: whether this model may become a challenger, by the rules of a policy.
+
+It believes bounds, not points, and may answer "insufficient evidence". The rules are in
+`tasks.evaluation.rules`, what is asked in ``tasks/evaluation/policies/``, what is judged in
+`tasks.evaluation.cases`. It judges the frozen test part alone: what cross-validation found is about
+the procedure, not about this model, and decides nothing.
+"""
+
+import logging
+
+from tasks.engine.ledger import chain_of
+from tasks.engine.run import Run
+from tasks.evaluation.cases import cases_of
+from tasks.evaluation.policy import parse_policy, policy_bytes, reference
+from tasks.evaluation.rules import Case, decide, judge, reason_of, warnings_of
+from tasks.intake.manifest import read_parquet
+from tasks.records.contracts import Evaluated, Split, Verdict
+
+log = logging.getLogger(__name__)
+
+
+def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
+    """Judge what was measured by the configured policy.
+
+    Raises:
+        BadInput: There is no such policy, or it cannot be read.
+        Corrupt: The ledger is damaged.
+    """
+    data = policy_bytes(run.config.policy)
+    policy = parse_policy(data, run.config.policy)
+    chain = chain_of(run.store)
+    cases = cases_of(
+        policy,
+        run.config,
+        evaluated,
+        read_parquet(run, evaluated.predictions),
+        read_parquet(run, split.parts),
+        chain,
+    )
+    rules = judge(policy, *cases)
+    case: Case = cases[0]
+    verdict = Verdict(
+        decision=decide(rules),
+        rules=rules,
+        reason=reason_of(rules, evaluated),
+        warnings=warnings_of(policy, case),
+        policy=reference(policy, data),
+        leaks=case.leaks,
+        earlier_evaluations=case.earlier_evaluations,
+        looks=case.looks,
+        departed=case.departed,
+        superseded=case.superseded,
+        ledger=chain.head,
+    )
+    log.info("Verdict: %s. %s", verdict.decision, verdict.reason)
+    for warning in verdict.warnings:
+        log.warning("%s", warning)
+    return verdict

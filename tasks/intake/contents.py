@@ -1,0 +1,261 @@
+"""Contents: what decoding found in the bytes of a file, found out once and remembered for ever.
+
+A content is known by its SHA-256: the same bytes under another name, or in a later delivery, are
+not decoded again. A file is known by its key and ETag: it is not even fetched again. Each
+retraining that fetched something leaves one more table under ``shared/decoded/``; none is ever
+rewritten, so nothing that ends half-way or side by side can spoil what is known.
+
+Until a retraining has fetched everything, it leaves a table for each pack under ``shared/packs/``,
+from where the next attempt, of this run or another, goes on. Those tables tell of files only, not
+of contents: else what is packed where would depend on how often an attempt failed.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.config import Retraining
+from tasks.engine.run import Run, code_hash
+from tasks.engine.storage import Entry, read_many
+from tasks.errors import BadInput
+from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode
+from tasks.intake.likeness import perceptual_hashes, to_hex
+from tasks.intake.manifest import COLUMNS, parquet_of, to_npy, to_parquet
+from tasks.records.contracts import Artifact
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+FOUND = ("width", "height", "mode", "format", "pixel_hash", "thumbnail", "red", "green", "blue")
+PACKED = ("perceptual_hash", "shard", "shard_sha256", "index")
+# Of one file, and what its bytes alone decide.
+FILE_COLUMNS = ("key", "size_bytes", "sha256", *FOUND, *PACKED, "law", "reason")
+FILE_TYPES = {name: COLUMNS[name] for name in FILE_COLUMNS}
+TYPES = FILE_TYPES | {"etag": "str", "shard_etag": "str"}
+
+# Files, and about their bytes, that a thread is handed at once: one by one, small files cost
+# noticeably more; many large ones would keep the other threads waiting at the end.
+GROUP = 16
+GROUP_BYTES = 500_000
+# Groups for each thread that are held in memory, being decoded or about to be.
+AHEAD = 2
+
+ENDED = "ended"  # beside the packs of a run whose table under shared/decoded/ tells all of them
+
+
+@dataclass(frozen=True)
+class Known:
+    """The files that earlier runs have decoded.
+
+    Attributes:
+        files: One row per key and ETag: ``etag`` and `FILE_COLUMNS`. Every shard they name is
+            there.
+    """
+
+    files: pd.DataFrame
+
+    @cached_property
+    def _contents(self) -> dict[str, int]:
+        first = self.files.reset_index(drop=True).drop_duplicates("sha256")["sha256"]
+        return dict(zip(first, first.index, strict=True))
+
+    def of(self, entries: list[Entry]) -> tuple[pd.DataFrame, list[Entry]]:
+        """The rows of those files that are known, with `FILE_COLUMNS`, and the other files."""
+        asked = pd.DataFrame({"key": [e.key for e in entries], "etag": [e.etag for e in entries]})
+        files = asked.astype("str").merge(self.files, on=["key", "etag"])
+        told = set(files["key"])
+        return files[list(FILE_COLUMNS)], [entry for entry in entries if entry.key not in told]
+
+    def content(self, sha256: str) -> Row | None:
+        """What is known of these bytes, whatever file held them."""
+        position = self._contents.get(sha256)
+        if position is None:
+            return None
+        row = self.files.iloc[position]
+        return {name: row[name] for name in (*FOUND, *PACKED, "law", "reason")}
+
+
+def known(run: Run) -> Known:
+    """What earlier runs have decoded with this code to this size, as far as it is still there."""
+    return _told_by(run, [entry.key for entry in run.store.list(f"shared/decoded/{_kind(run)}/")])
+
+
+def begun(run: Run) -> Known:
+    """What attempts have decoded that did not come to their end, of this run and of others."""
+    places = [entry.key for entry in run.store.list(f"shared/packs/{_kind(run)}/")]
+    ended = {place.rpartition("/")[0] for place in places if place.endswith(f"/{ENDED}")}
+    return _told_by(run, [place for place in places if place.rpartition("/")[0] not in ended])
+
+
+def _told_by(run: Run, places: list[str]) -> Known:
+    """What tables tell, of which each is named by its SHA-256."""
+    tables = []
+    for key, data in zip(places, read_many(run.store, places), strict=True):
+        if hashlib.sha256(data).hexdigest() == key.rpartition("/")[2].removesuffix(".parquet"):
+            tables.append(parquet_of(data))
+        else:
+            log.warning("%s was damaged; what it told is decoded anew.", key)
+    if not tables:
+        return Known(pd.DataFrame({name: [] for name in TYPES}).astype(TYPES))
+    files = pd.concat(tables, ignore_index=True)
+    sound = _sound_shards(run, files)
+    files = files[files["shard"].isna() | files["shard"].isin(sound)]
+    # Which of several tables comes first is chance: their names are hashes.
+    files = files.sort_values(["key", "etag", "shard", "index"], ignore_index=True)
+    return Known(files.drop_duplicates(["key", "etag"], ignore_index=True))
+
+
+def remember_pack(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
+    """Keep what was found in one pack, for the attempt after one that fails; see `remember`."""
+    run.share(f"packs/{_kind(run)}/{run.name}", _table(run, files, etags), ".parquet")
+
+
+def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
+    """Keep all that was found, for later runs.
+
+    Args:
+        run: Where to.
+        files: Files that no earlier run has described, with `FILE_COLUMNS`.
+        etags: The ETag of each key when it was fetched.
+    """
+    if len(files):
+        run.share(f"decoded/{_kind(run)}", _table(run, files, etags), ".parquet")
+        # What the packs told is told by the table now: they need not be read again.
+        run.store.replace(f"shared/packs/{_kind(run)}/{run.name}/{ENDED}", b"")
+
+
+def _table(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> bytes:
+    shards = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
+    told = files.assign(etag=files["key"].map(etags), shard_etag=files["shard"].map(shards))
+    return to_parquet(told.sort_values("key")[list(TYPES)].astype(TYPES))
+
+
+def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
+    """Fetch files, decode the contents that are not known, and pack their pixels into one shard.
+
+    Returns:
+        One row per file, with `FILE_COLUMNS`.
+    """
+    rows: list[Row] = []
+    described = _packed(run, decode_many(_unknown(run, entries, known, rows), run.config))
+    told = [row | described.get(row["sha256"], {}) for row in rows]
+    return pd.DataFrame(told, columns=list(FILE_COLUMNS)).astype(FILE_TYPES)
+
+
+def _unknown(
+    run: Run, entries: list[Entry], known: Known, rows: list[Row]
+) -> Iterator[tuple[str, bytes]]:
+    """SHA-256 and bytes of each content that is not known, once; appends a row for every file."""
+    seen = set()
+    contents = read_many(run.store, [entry.key for entry in entries])
+    for entry, data in zip(entries, contents, strict=True):
+        digest = hashlib.sha256(data).hexdigest()
+        rows.append({"key": entry.key, "size_bytes": len(data), "sha256": digest})
+        if before := known.content(digest):
+            rows[-1] |= before
+        elif digest not in seen:
+            seen.add(digest)
+            yield digest, data
+
+
+def decode_many(
+    contents: Iterable[tuple[str, bytes]], config: Retraining
+) -> dict[str, Decoded | Refused]:
+    """Decode named contents in threads; a name each, in the order of `contents`."""
+    groups: list[Future[dict[str, Decoded | Refused]]] = []
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as threads:  # decoders and hashlib release the GIL
+        for group in _groups(contents):
+            groups.append(threads.submit(_decode_group, group, config))
+            if len(groups) > AHEAD * workers:
+                groups[-AHEAD * workers - 1].result()
+    return {name: each for group in groups for name, each in group.result().items()}
+
+
+def _groups(contents: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    group: list[tuple[str, bytes]] = []
+    held = 0
+    for name, data in contents:
+        group.append((name, data))
+        held += len(data)
+        if len(group) == GROUP or held > GROUP_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def _decode_group(
+    group: list[tuple[str, bytes]], config: Retraining
+) -> dict[str, Decoded | Refused]:
+    limits = {"packed_px": config.packed_size, "maximum_megapixels": config.maximum_megapixels}
+    return {name: decode(data, **limits) for name, data in group}
+
+
+def _packed(run: Run, found: dict[str, Decoded | Refused]) -> dict[str, Row]:
+    """What decoding found in each content, and where its pixels now lie."""
+    rows: dict[str, Row] = {}
+    decoded = {digest: each for digest, each in found.items() if isinstance(each, Decoded)}
+    for digest, each in found.items():
+        if isinstance(each, Refused):
+            rows[digest] = {"law": each.law, "reason": each.reason}
+    if not decoded:
+        return rows
+    shard = run.share("shards", to_npy([each.pixels for each in decoded.values()]), ".npy")
+    planes = np.frombuffer(b"".join(each.thumbnail for each in decoded.values()), np.uint8)
+    hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
+    for index, (digest, each) in enumerate(decoded.items()):
+        facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail")
+        place = (hashes[index], shard.key, shard.sha256, index)
+        rows[digest] = (
+            {name: getattr(each, name) for name in facts}
+            | dict(zip(("red", "green", "blue"), each.colour, strict=True))
+            | dict(zip(PACKED, place, strict=True))
+        )
+    return rows
+
+
+def shards_of(files: pd.DataFrame) -> tuple[Artifact, ...]:
+    """The shards that rows name, each once, in the order of their keys."""
+    places = files[["shard", "shard_sha256"]].dropna().drop_duplicates().sort_values("shard")
+    return tuple(
+        Artifact(key=str(key), sha256=str(digest), size_bytes=0)
+        for key, digest in places.itertuples(index=False)
+    )
+
+
+def _sound_shards(run: Run, files: pd.DataFrame) -> set[str]:
+    """The shards that are what they were.
+
+    As with delivered files, an unchanged ETag is believed; where it changed, the bytes are read.
+    Who reads pixels later compares their SHA-256 in any case.
+    """
+    now = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
+    then = set(zip(files["shard"], files["shard_etag"], strict=True))
+    sound = set()
+    for shard in shards_of(files):
+        if shard.key not in now:
+            continue
+        try:
+            if (shard.key, now[shard.key]) not in then:
+                run.fetch(shard)
+            sound.add(shard.key)
+        except BadInput as error:
+            log.warning("What a shard held is decoded anew: %s", error)
+    return sound
+
+
+def _kind(run: Run) -> str:
+    """Pixels packed by other code, or to another size, are not the same pixels."""
+    config = run.config
+    limits = f"{config.packed_size}px-{config.maximum_megapixels}mp"
+    return f"{limits}-{code_hash('intake.images')[:16]}"

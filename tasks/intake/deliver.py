@@ -1,0 +1,115 @@
+"""deliver: copy images and tables into ``raw/`` of a store, once, as they are."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tasks.engine.storage import PARALLEL_REQUESTS, DirectoryStore, Store, read_many
+from tasks.errors import AlreadyExists, BadInput
+from tasks.figures import listed
+from tasks.intake.folder import PlainFile, files_in, shown
+from tasks.lesions import IMAGE_SUFFIXES
+
+log = logging.getLogger(__name__)
+
+
+def deliver(store: Store, images: Path, metadata: Path | None = None) -> int:
+    """Copy ``images`` to ``raw/<its name>/`` and the tables of ``metadata`` to ``raw/metadata/``.
+
+    Everything is looked at before the first file is copied. Files that are there already, byte for
+    byte, are left alone, so a killed delivery can be repeated. Hidden files are left out, and told.
+
+    Returns:
+        How many files are new in the store.
+
+    Raises:
+        BadInput: A folder does not exist, holds no image, or holds what
+            `tasks.intake.folder.files_in` refuses (links, unreadable files, ...); it holds the
+            store, or lies in it; or a file stands in the store under the same name with other
+            content (nothing is overwritten).
+        Momentary: A file changed while it was copied.
+    """
+    found = files_in(images, "images")
+    _check_apart(store, images)
+    if not any(file.within.casefold().endswith(IMAGE_SUFFIXES) for file in found):
+        raise BadInput(
+            "There is no image to deliver.",
+            expected=f"files ending in {', '.join(IMAGE_SUFFIXES)} below {shown(str(images))}",
+            received=f"{len(found)} other files",
+            do="give the folder that holds the class folders",
+        )
+    files = {f"raw/{_name_of(images)}/{file.within}": file for file in found}
+    if metadata:
+        tables = {f"raw/metadata/{file.within}": file for file in files_in(metadata, "metadata")}
+        _check_apart(store, metadata)
+        _refuse_others(sorted(files.keys() & tables.keys()), "both folders")
+        files |= tables
+    known = _known(store, files)
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
+        fresh = [(key, file) for key, file in files.items() if key not in known]
+        new = sum(threads.map(lambda item: _copy(store, *item), fresh))
+    log.info("%d files delivered to %s, %d of them new.", len(files), store.uri, new)
+    return new
+
+
+def _name_of(folder: Path) -> str:
+    """The name of a delivery."""
+    name = folder.resolve().name
+    if not name or shown(name) != name:
+        raise BadInput(
+            "The folder of images has no name that a delivery could have.",
+            expected="a folder with a name in UTF-8, which becomes that of the delivery",
+            received=shown(str(folder.resolve())),
+            do="rename the folder, or give another",
+        )
+    return name
+
+
+def _check_apart(store: Store, folder: Path) -> None:
+    """Else a delivery would deliver what was delivered, or what the pipeline made of it."""
+    if not isinstance(store, DirectoryStore):
+        return
+    place = folder.resolve()
+    if store.root.is_relative_to(place) or place.is_relative_to(store.root):
+        raise BadInput(
+            "The store and the delivered folder lie within one another.",
+            expected="two folders of which neither holds the other",
+            received=f"the store {shown(store.uri)} and the folder {shown(str(place))}",
+            do="give a store elsewhere, or the folder that the images came in",
+        )
+
+
+def _known(store: Store, files: dict[str, PlainFile]) -> set[str]:
+    """The keys that are in the store already. Raises `BadInput` if any has other content."""
+    folders = sorted({"/".join(key.split("/")[:2]) + "/" for key in files})
+    there = {
+        entry.key: entry for folder in folders for entry in store.list(folder) if entry.key in files
+    }
+    alike = [key for key in there if there[key].size_bytes == files[key].status.st_size]
+    others = there.keys() - alike
+    for key, data in zip(alike, read_many(store, alike), strict=True):
+        if files[key].read() != data:
+            others.add(key)
+    _refuse_others(sorted(others), store.uri)
+    return set(there)
+
+
+def _refuse_others(keys: list[str], where: str) -> None:
+    if keys:
+        raise BadInput(
+            "Another file stands under this name already.",
+            expected="new names, or the same bytes as before: deliveries are never overwritten",
+            received=f"other content in {shown(where)} under {listed(keys)}",
+            do="deliver it from a folder with another name",
+        )
+
+
+def _copy(store: Store, key: str, file: PlainFile) -> bool:
+    data = file.read()
+    try:
+        store.create(key, data)
+    except AlreadyExists:  # another delivery came first, since it was looked at
+        if store.read(key) == data:
+            return False
+        _refuse_others([key], store.uri)
+    return True

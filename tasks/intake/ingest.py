@@ -1,0 +1,217 @@
+"""ingest: what was delivered, decoded once, as packed pixels and a manifest."""
+
+import logging
+import re
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import Any
+
+import pandas as pd
+
+from tasks.engine.run import Run
+from tasks.engine.storage import Entry, read_many
+from tasks.errors import BadInput
+from tasks.intake.contents import (
+    FILE_TYPES,
+    begun,
+    describe,
+    known,
+    remember,
+    remember_pack,
+    shards_of,
+)
+from tasks.intake.manifest import COLUMNS, IMAGES_PER_SHARD, read_parquet, table, to_parquet
+from tasks.intake.tables import join_tables
+from tasks.lesions import (
+    COARSE_CODES,
+    IMAGE_SUFFIXES,
+    SYNTHETIC_PREFIX,
+    Code,
+    Diagnosis,
+    archive_says,
+    diagnosis_from,
+    image_id_from,
+    source_from,
+)
+from tasks.parts import Part, bucket_of
+from tasks.records.contracts import Ingested, IngestedPart
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+def ingest_part(run: Run, part: Part) -> IngestedPart:
+    """Fetch and decode what no earlier run has seen of one part of the files.
+
+    Raises:
+        BadInput: There is no image under ``raw/``.
+    """
+    images, _, _ = _delivered(run)
+    memory = known(run)
+    seen, new = memory.of([each for each in images if part.holds(each.key) and _is_safe(each)])
+    # An attempt that did not end leaves whole packs, so that what is missing is packed as ever.
+    kept, missing = begun(run).of(new) if new else (seen[:0], new)
+    frames = [seen.assign(fetched=False), kept.assign(fetched=True)]
+    done = len(kept)
+    if done:
+        log.info("%d of %d images were decoded by an attempt that did not end.", done, len(new))
+    for pack in _packs(missing):
+        found = describe(run, pack, memory)
+        remember_pack(run, found, {entry.key: entry.etag for entry in pack})
+        frames.append(found.assign(fetched=True))
+        done += len(pack)
+        run.progress(done, len(new), f"{done} of {len(new)} images decoded")
+    files = pd.concat(frames).sort_values("key", ignore_index=True)
+    return IngestedPart(
+        rows=run.keep("rows.parquet", to_parquet(files)), shards=shards_of(files), fetched=len(new)
+    )
+
+
+def _is_safe(entry: Entry) -> bool:
+    """An S3 key may hold anything; on a disk this one would leave the folder."""
+    return ".." not in entry.key.split("/")
+
+
+def _packs(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """What to pack together: files of one bucket, so that the packs do not depend on the parts."""
+    buckets: dict[int, list[Entry]] = {}
+    for entry in entries:
+        buckets.setdefault(bucket_of(entry.key), []).append(entry)
+    for _, bucket in sorted(buckets.items()):
+        for start in range(0, len(bucket), IMAGES_PER_SHARD):
+            yield bucket[start : start + IMAGES_PER_SHARD]
+
+
+def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
+    """Join the parts, and describe every file by what the delivered tables say of it.
+
+    Raises:
+        BadInput: There is no image under ``raw/``.
+    """
+    images, tables, ignored = _delivered(run)
+    files = pd.concat([read_parquet(run, part.rows) for part in parts], ignore_index=True)
+    remember(run, files[files["fetched"]], {entry.key: entry.etag for entry in images})
+    fetched = sum(part.fetched for part in parts)
+    contents = read_many(run.store, [entry.key for entry in tables])
+    facts, recognized, unread = join_tables(
+        {entry.key: data for entry, data in zip(tables, contents, strict=True)}
+    )
+    files = pd.concat([files, _unsafe(images)], ignore_index=True)
+    manifest = table(_told_by_tables(_told_by_names(files), facts, run.config.coarse_codes))
+    artifact = run.share("manifests", to_parquet(manifest), ".parquet")
+    decoded = int(manifest["shard"].notna().sum())
+    unmatched = sorted(facts.keys() - set(manifest["image_id"]))
+    log.info(
+        "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
+        len(manifest), decoded, len(manifest) - decoded, fetched, len(images) - fetched,
+    )  # fmt: skip
+    for name, count in recognized.items():
+        log.info("Table %s speaks of %d images.", name, count)
+    for key in (*ignored, *unread):
+        log.warning("Ignored %s: neither an image nor a table that is recognized.", key)
+    return Ingested(
+        manifest=artifact,
+        shards=shards_of(manifest),
+        packed_px=run.config.packed_size,
+        files=len(manifest),
+        decoded=decoded,
+        fetched=fetched,
+        tables=recognized,
+        ignored=(*ignored, *unread),
+        rows_without_image=len(unmatched),
+        rows_without_image_examples=tuple(unmatched[:10]),
+        synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),
+    )
+
+
+def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
+    """The images, the tables, and the keys of all else."""
+    entries = run.delivered()
+    shown = [entry for entry in entries if not _is_litter(entry.key)]
+    images = [entry for entry in shown if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
+    tables = [entry for entry in shown if entry.key.casefold().endswith(".csv")]
+    taken = {entry.key for entry in images + tables}
+    ignored = tuple(entry.key for entry in entries if entry.key not in taken)
+    if not images:
+        raise BadInput(
+            "There is nothing to learn from.",
+            expected=f"images under raw/ in {run.store.uri}, in folders named after their "
+            "diagnosis, such as raw/first/Train/melanoma/ISIC_0000002.jpg",
+            received=f"{len(tables)} tables, {len(ignored)} other files and no image",
+            do="deliver images: python -m tasks deliver --store STORE --images DIR",
+        )
+    return images, tables, ignored
+
+
+def _is_litter(key: str) -> bool:
+    """Hidden files and what archivers of macOS leave behind; '..' is none, but a law's matter.
+
+    A delivery's own folder may have any name: ``deliver`` made it of a folder that a person named.
+    """
+    parts = key.split("/")
+    below = parts[2:] or parts[1:]  # of raw/DELIVERY/
+    return "__MACOSX" in parts or any(re.match(r"\.(?!\.?$)", part) for part in below)
+
+
+@cache
+def _named_by(place: str) -> str:
+    """The nearest folder of a path that names a diagnosis; else the last."""
+    folders = place.split("/")
+    for name in reversed(folders):
+        if diagnosis_from(name):
+            return name
+        if name.casefold() in ("train", "test", *COARSE_CODES):
+            break
+    return folders[-1]
+
+
+def _unsafe(images: list[Entry]) -> pd.DataFrame:
+    """The files whose names leave their folder; they are not fetched."""
+    found = [each for each in images if not _is_safe(each)]
+    told = {"sha256": "", "law": "unsafe_name", "reason": "the name holds '..'"}
+    rows = [{"key": each.key, "size_bytes": each.size_bytes} | told for each in found]
+    return pd.DataFrame(rows, columns=list(FILE_TYPES)).astype(FILE_TYPES)
+
+
+def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
+    """The files with what follows from their keys alone."""
+    parts = [str(key).split("/") for key in files["key"]]
+    ids = [image_id_from(key) for key in files["key"]]
+    return files.assign(
+        image_id=ids,
+        folder=[_named_by("/".join(names[:-1])) for names in parts],
+        part=pd.Series(
+            [
+                next((name for name in names if name.casefold() in ("train", "test")), None)
+                for names in parts
+            ],
+            dtype="str",
+        ),
+        source=[source_from(image_id) for image_id in ids],
+    )
+
+
+def _told_by_tables(
+    files: pd.DataFrame, facts: dict[str, Row], coarse_codes: dict[str, Diagnosis]
+) -> pd.DataFrame:
+    """The files with what the tables say of their images, and with their labels."""
+    names = [name for name in COLUMNS if name not in files and name != "label"]
+    rows = [facts.get(image_id, {}) for image_id in files["image_id"]]
+    told = pd.DataFrame(rows, columns=names)
+    label = cache(partial(_label, coarse_codes=coarse_codes))
+    said = zip(files["folder"], told["archive_diagnosis"].astype(object), strict=True)
+    labels = [label(folder, codes if isinstance(codes, tuple) else ()) for folder, codes in said]
+    return pd.concat([files, told], axis=1).assign(label=pd.Series(labels, dtype="str"))
+
+
+def _label(
+    folder: str, told: tuple[Code, ...], *, coarse_codes: dict[str, Diagnosis]
+) -> Diagnosis | None:
+    """The folder names the diagnosis; where it does not, the archives' tables may, exactly."""
+    label = diagnosis_from(folder)
+    if label is None and told:
+        said = archive_says(told) or ()
+        meant = [coarse_codes.get(code.text) for code in told]
+        label = said[0] if len(said) == 1 else next(filter(None, meant), None)
+    return label

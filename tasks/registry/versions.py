@@ -1,0 +1,385 @@
+"""MLflow, as far as the pipeline uses it: runs with curves, model versions, aliases."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.engine.quiet import imports_muted, in_one_line, report_nothing
+from tasks.engine.run import Run, latest_key, sha256
+from tasks.engine.storage import DirectoryStore, Store
+from tasks.errors import BadInput, Corrupt, Momentary, NotFound
+from tasks.records.contracts import LedgerHead
+from tasks.registry.database import ensure_database
+
+EXPERIMENT = "melanoma_retraining"
+DATABASE = "mlflow.db"  # beside a store in a directory, where no server is named
+MODEL = "melanoma_classifier"
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+HEAD = "ledger_head"  # tag: where the ledger stood at the verdict, a `LedgerHead` in JSON
+
+
+def tracking_uri(store: Store | None) -> str:
+    """Address of MLflow: MLFLOW_TRACKING_URI, or a database beside a store in a directory.
+
+    Raises:
+        BadInput: MLFLOW_TRACKING_URI is not set, and the store is not a directory or the libraries
+            here cannot open a database.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    # A container carries MLflow's client only, which cannot open a database.
+    if isinstance(store, DirectoryStore) and find_spec("sqlalchemy"):
+        return database_uri(store)
+    instead = f"{store.uri} cannot stand in for it" if store else "no store stands in for it"
+    raise BadInput(
+        "There is no MLflow to register models with.",
+        expected="MLFLOW_TRACKING_URI in the environment, such as http://127.0.0.1:5000",
+        received=f"none, and {instead}: it is no directory, or the libraries here cannot open a "
+        "database",
+        do="start `mlflow server` and set MLFLOW_TRACKING_URI to its address",
+    )
+
+
+def database_uri(store: DirectoryStore) -> str:
+    """Address of the database beside a store in a directory."""
+    return f"sqlite:///{store.root / DATABASE}"
+
+
+def mlflow_module(name: str) -> Any:
+    """A module of MLflow's, such as ``mlflow.entities``; nothing else here imports any.
+
+    MLflow decides while it is imported whether it reports to its makers, so that it must be told
+    before.
+    """
+    report_nothing()
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    module = import_module(name)
+    in_one_line("mlflow")
+    return module
+
+
+@contextmanager
+def mlflow_client(store: Store | None) -> Iterator[Any]:
+    """MLflow's client, with its failures told as ours.
+
+    Raises:
+        BadInput: MLflow does not hold what it is asked for, or refuses the login; or a database
+            beside the store is damaged.
+        Momentary: MLflow cannot be reached or failed, or its database is locked.
+    """
+    address = tracking_uri(store)
+    mlflow, exceptions = mlflow_module("mlflow"), mlflow_module("mlflow.exceptions")
+    if isinstance(store, DirectoryStore) and address == database_uri(store):
+        store.root.mkdir(parents=True, exist_ok=True)
+        ensure_database(store.root / DATABASE, mlflow_module)
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)
+    # MLflow puts the address into the environment, where it would stand for every other store.
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if given:
+        os.environ["MLFLOW_TRACKING_URI"] = given
+    try:
+        yield mlflow.MlflowClient()
+    except exceptions.MlflowException as error:
+        if error.error_code in LASTING:
+            raise _refused(address, error) from error
+        raise Momentary(f"MLflow at {address} failed: {error}") from error
+
+
+# What MLflow says that it will say again.
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
+LASTING = (*GONE, "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE")
+
+
+def _refused(address: str, error: Any) -> BadInput:
+    return BadInput(
+        "MLflow does not hold what it is asked for, or does not give it.",
+        expected=f"the run, version, alias or login that is asked for, at {address}",
+        received=f"{error.error_code}: {error.message}",
+        do="correct the address, the login or the name; what was deleted in MLflow must be "
+        "registered or promoted again",
+    )
+
+
+def experiment_id(client: Any, store: Store) -> str:
+    """The experiment of this product; made when first asked for."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found:
+        return str(found.experiment_id)
+    # A server keeps artifacts itself; a bare database needs a place for them.
+    database = tracking_uri(store).removeprefix("sqlite:///")
+    bare = database != tracking_uri(store)
+    place = Path(database).absolute().with_name("mlflow-artifacts").as_uri() if bare else None
+    exceptions = mlflow_module("mlflow.exceptions")
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+    except exceptions.MlflowException as error:  # another process was faster
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+
+
+def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
+    """The version that holds this very model and the run that made it, if there is one."""
+    found = client.search_model_versions(
+        f"name = '{MODEL}' and tag.model_sha256 = '{model_sha256}'"
+    )
+    return max(((int(each.version), str(each.tags.get("run"))) for each in found), default=None)
+
+
+def heads_of(client: Any, store: Store) -> list[LedgerHead]:
+    """The heads of a store's ledger that the versions which it registered name.
+
+    Raises:
+        Corrupt: The tag of one is none.
+    """
+    found = client.search_model_versions(f"name = '{MODEL}'")
+    own = [each for each in found if each.tags.get("run", "").startswith(f"{store.uri}/runs/")]
+    try:
+        return [LedgerHead.model_validate_json(e.tags[HEAD]) for e in own if HEAD in e.tags]
+    except ValidationError as error:
+        raise Corrupt(
+            f"A version of {MODEL} does not say where the ledger stood.",
+            expected=f"the tag {HEAD} as register wrote it",
+            received=" ".join(str(error).split())[:200],
+            do="find out who changed the tags in MLflow",
+        ) from error
+
+
+def add_version(
+    client: Any, store: Store, *, run_id: str, model: bytes, description: str, tags: dict[str, str]
+) -> int:
+    """Register a ``.keras`` file, byte for byte, as a new version; returns its number."""
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
+    with tempfile.TemporaryDirectory() as folder:
+        client.log_artifacts(run_id, str(_as_mlflow_model(Path(folder), model)), "model")
+    try:
+        client.create_registered_model(MODEL, description="Nine-class skin-lesion classifier")
+    except refusal as error:  # of a server or of a database
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{client.get_run(run_id).info.artifact_uri}/model"
+    version = client.create_model_version(
+        MODEL, source, run_id=run_id, tags=tags, description=description
+    )
+    return int(version.version)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version, as its tags describe it.
+
+    Attributes:
+        run: Address of the run that made it.
+        threshold: Melanoma probability at or above which it calls a lesion melanoma.
+        classes: Order of its outputs.
+        source: Where MLflow keeps it.
+        evidence: Address of its evidence, and the SHA-256 of that one's manifest; None of a
+            version that was registered without.
+    """
+
+    number: int
+    run: str
+    model_sha256: str
+    threshold: float
+    classes: tuple[str, ...]
+    source: str
+    evidence: str | None = None
+    evidence_sha256: str | None = None
+
+
+def promoted_key() -> str:
+    """Where a store keeps which of its models was promoted last."""
+    return latest_key("promote")
+
+
+def note_promotion(store: Store, run: str, version: int, model_sha256: str) -> None:
+    """Remember in the store what MLflow forgets with a version: that a model is in use."""
+    note = {"run": run, "version": version, "model_sha256": model_sha256}
+    store.replace(promoted_key(), json.dumps(note).encode())
+
+
+def champion(client: Any, store: Store) -> Version | None:
+    """The version with the alias champion; None if no model was ever promoted.
+
+    Raises:
+        BadInput: It lacks the tags that `register` writes; or MLflow has no champion though a model
+            of this store was promoted: its alias or version was deleted.
+    """
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
+    try:
+        found = client.get_model_version_by_alias(MODEL, CHAMPION)
+    except refusal as error:
+        if error.error_code not in GONE:
+            raise
+        _check_none_was_promoted(store)  # there is no such model yet, or it has no such alias
+        return None
+    return _described(found)
+
+
+def _check_none_was_promoted(store: Store) -> None:
+    try:
+        note = json.loads(store.read(promoted_key()))
+        promoted = f"version {note['version']} of {MODEL}, of run {note['run']}"
+    except NotFound:
+        return
+    except (ValueError, KeyError, TypeError):
+        promoted = "a version that the note does not name"
+    raise BadInput(
+        "The model in use is gone from MLflow.",
+        expected=f"the alias {CHAMPION} on {promoted}, which was promoted from this store",
+        received="no such alias: it, the version or the registered model was deleted",
+        do=f"set the alias again in MLflow, or promote another run; if no model shall be in use, "
+        f"remove {promoted_key()} from the store: the next model is then compared with none",
+    )
+
+
+def version_named(client: Any, uri: str) -> Version:
+    """The version at ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Raises:
+        BadInput: There is none, or it lacks the tags that `register` writes.
+    """
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    name, slash, number = (name, "", "") if at else name.partition("/")
+    try:
+        if at:
+            return _described(client.get_model_version_by_alias(name, alias))
+        if slash and number.isdecimal():
+            return _described(client.get_model_version(name, number))
+    except refusal as error:
+        if error.error_code not in GONE:
+            raise
+    raise BadInput(
+        "There is no such registered model.",
+        expected=f"models:/{MODEL}@{CHAMPION} or models:/{MODEL}/1, of a version that exists",
+        received=repr(uri),
+        do="correct the name, alias or version, or MLFLOW_TRACKING_URI",
+    )
+
+
+def _described(found: Any) -> Version:
+    """A version as MLflow gives it, by its tags. Raises `BadInput` if it lacks them."""
+    try:
+        return Version(
+            number=int(found.version),
+            run=str(found.tags["run"]),
+            model_sha256=str(found.tags["model_sha256"]),
+            threshold=float(found.tags["threshold"]),
+            classes=tuple(json.loads(found.tags["classes"])),
+            source=str(found.source),
+            evidence=found.tags.get("evidence"),
+            evidence_sha256=found.tags.get("evidence_sha256"),
+        )
+    except (KeyError, ValueError) as error:
+        raise BadInput(
+            f"Version {found.version} of {MODEL} is not described.",
+            expected="the tags run, model_sha256, threshold and classes, as register writes them",
+            received=f"{type(error).__name__}: {error}; tags {', '.join(sorted(found.tags))}",
+            do="name a version that this program registered; if it is the champion, promote "
+            "another or remove that alias",
+        ) from error
+
+
+def model_bytes(version: Version) -> bytes:
+    """The ``.keras`` file of a version, inside `mlflow_client`.
+
+    Raises:
+        Corrupt: It is not the file that was registered.
+    """
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = mlflow_module("mlflow.artifacts").download_artifacts(
+                artifact_uri=f"{version.source}/data/model.keras", dst_path=folder
+            )
+            data = Path(path).read_bytes()
+        except (refusal, OSError) as error:  # requests' own are OSError
+            if _passes(error):
+                raise Momentary(f"MLflow did not give version {version.number}: {error}") from error
+            raise Corrupt(
+                f"The model of version {version.number} of {MODEL} is gone from MLflow.",
+                expected=f"a file {version.source}/data/model.keras",
+                received=" ".join(str(error).split())[:300],
+                do="restore MLflow's artifacts from a backup, or register the run again",
+            ) from error
+    if sha256(data) != version.model_sha256:
+        raise Corrupt(
+            f"Version {version.number} of {MODEL} is not the model that was registered.",
+            expected=f"SHA-256 {version.model_sha256}",
+            received=f"SHA-256 {sha256(data)}",
+            do="find out who changed MLflow's artifact",
+        )
+    return data
+
+
+def _passes(error: Any) -> bool:
+    """Whether a failed download may succeed later: the server is away, or has trouble."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is None and type(error).__module__.startswith("requests"):
+        return True  # no answer at all
+    code = getattr(error, "error_code", "")
+    return bool((status or 0) >= 500 or code in ("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"))
+
+
+def outside_state(run: Run) -> str:
+    """Which version is the champion, as far as reuse is concerned; empty if there is none."""
+    with mlflow_client(run.store) as client:
+        version = champion(client, run.store)
+    return f"{version.number} {version.model_sha256}" if version else ""
+
+
+def has_run(client: Any, run_id: str) -> bool:
+    """Whether there is such a run. There may be none: MLflow did not answer when it was to be
+    made, or the work was reused and MLflow's database is younger than it."""
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
+    try:
+        client.get_run(run_id)
+    except refusal:
+        return False
+    return True
+
+
+def _as_mlflow_model(folder: Path, data: bytes) -> Path:
+    """A folder in MLflow's own format, so that `mlflow.keras.load_model` opens the version."""
+    with imports_muted():
+        import keras
+        import numpy as np
+
+        from tasks.model_file import from_bytes
+
+        flavor = mlflow_module("mlflow.keras")
+        signature_of = mlflow_module("mlflow.models").ModelSignature
+        types = mlflow_module("mlflow.types")
+
+    model = from_bytes(data)
+    classes = int(model.output_shape[-1])
+    floats = np.dtype("float32")
+    signature = signature_of(
+        inputs=types.Schema([types.TensorSpec(floats, (-1, -1, -1, 3), "rgb_0_to_255")]),
+        outputs=types.Schema([types.TensorSpec(floats, (-1, classes))]),
+    )
+    path = folder / "model"
+    flavor.save_model(
+        model,
+        str(path),
+        signature=signature,
+        pip_requirements=[f"keras=={keras.__version__}", "tensorflow-cpu"],
+    )
+    # MLflow saves the model anew, with new time stamps inside; the record vouches for these bytes.
+    (path / "data" / "model.keras").write_bytes(data)
+    return path

@@ -1,0 +1,119 @@
+"""The model card, in Markdown and as a page.
+
+Its headings are those of Mitchell et al., "Model Cards for Model Reporting", FAT* 2019,
+doi:10.1145/3287560.3287596.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+
+from tasks.curve import in_words
+from tasks.engine.run import code_hash, sha256
+from tasks.evaluation.policy import parse_policy, policy_bytes
+from tasks.evaluation.serious import serious_of
+from tasks.figures import at_least, at_most, down, percent, up
+from tasks.lesions import MELANOMA
+from tasks.records.contracts import Estimate, Proportion, Record
+from tasks.text.markdown import plain
+
+PAGES = Path(__file__).parent / "pages"
+
+
+def model_card(run: str, records: dict[str, Record]) -> str:
+    """What a person must know before they use the model, in Markdown.
+
+    Args:
+        run: Name of the run.
+        records: Of every step up to the gate, by its name.
+    """
+    verdict: Any = records["gate"]
+    trained: Any = records["train"]
+    evaluated: Any = records["evaluate"]
+    return (
+        _environment(autoescape=False)
+        .get_template("model_card.md.j2")
+        .render(
+            run=run,
+            melanoma=MELANOMA,
+            ingested=records["ingest"],
+            validated=records["validate"],
+            split=records["split"],
+            trained=trained,
+            evaluated=evaluated,
+            verdict=verdict,
+            policy=parse_policy(
+                policy_bytes(verdict.policy.name, verdict.policy.version), verdict.policy.name
+            ),
+            chosen=trained.of(evaluated.recipe),
+            config=verdict.provenance.config,
+            serious_of=serious_of,
+        )
+    )
+
+
+def card_version() -> str:
+    """SHA-256 over whatever decides how records become a card."""
+    templates = (PAGES / "model_card.md.j2", PAGES / "model_card.html.j2")
+    return sha256(
+        code_hash("release.card").encode() + b"".join(each.read_bytes() for each in templates)
+    )
+
+
+def card_as_html(markdown: str, run: str) -> str:
+    """The card as one page that refers to nothing outside itself.
+
+    File names and labels of a delivery are hostile input: no HTML, picture or link in the Markdown
+    is made one in the page.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.disable(["image", "link", "autolink", "html_inline", "html_block", "reference"])
+    return (
+        _environment(autoescape=True)
+        .get_template("model_card.html.j2")
+        .render(body=parser.render(markdown), run=run)
+    )
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(PAGES),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=None if autoescape else _in_a_line,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "counted": counted,
+        "measured": measured,
+        "fit_in_words": in_words,
+    }
+    return environment
+
+
+def _in_a_line(value: Any) -> Any:
+    """Text of a delivery must not end a table's cell or row, nor begin a tag."""
+    return plain(value) if isinstance(value, str) else value
+
+
+def counted(figure: Proportion) -> str:
+    """Successes, n, share and interval of a proportion, in one line."""
+    if not figure.n:
+        return "none in the test part"
+    return (
+        f"{figure.successes} of {figure.n}, {percent(figure.estimate, 1)} "
+        f"({at_least(figure.lower, 1)} to {at_most(figure.upper, 1)})"
+    )
+
+
+def measured(figure: Estimate) -> str:
+    """Value and interval of a figure, in one line."""
+    if figure.value is None:
+        return "cannot be measured here"
+    if figure.lower is None or figure.upper is None:
+        return f"{figure.value:.3f}, no interval: too few lesions"
+    return f"{figure.value:.3f} ({down(figure.lower)} to {up(figure.upper)})"

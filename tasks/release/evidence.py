@@ -1,0 +1,277 @@
+"""The evidence of a run: one folder that tells all about a model, and can be checked by itself.
+
+``runs/<run>/evidence/`` holds the record of every step up to the gate, every table and page that
+those records vouch for, the ledger as it stood at the verdict, the policy, the model card, the
+libraries, and ``manifest.json`` with the SHA-256 of each file. The manifest is written last and
+once. Pixels and weights are named by their hashes only. Everything here is a function of the
+records, of the ledger and of the installed program, so that two attempts write the same bytes.
+
+A bundle can be copied anywhere: it refers to nothing outside itself.
+"""
+
+import io
+import json
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from tasks.engine import environment
+from tasks.engine.ledger import FOLDER as CHAIN
+from tasks.engine.ledger import Chain, chain_of, entry_key, parse_chain
+from tasks.engine.run import Run, artifacts_of, sha256
+from tasks.engine.spreadsheet import csv_of
+from tasks.engine.storage import DirectoryStore, Store, open_store
+from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
+from tasks.evaluation.policy import policy_bytes
+from tasks.pipeline import PIPELINE, Step
+from tasks.records.contracts import Artifact, Frozen, Record, Verdict
+from tasks.release.card import card_as_html, card_version, model_card
+
+log = logging.getLogger(__name__)
+
+FORMAT = "melanoma-retraining evidence, 2"
+FIRST = "melanoma-retraining evidence, 1"  # without the ledger
+LEDGER = "ledger/"  # folder of a bundle
+FOLDER = "evidence"
+MANIFEST = "manifest.json"
+STEPS: tuple[Step, ...] = tuple(step for step in PIPELINE if step.name != "register")
+# Named by its hash in a record, but not copied: pixels and weights.
+NOT_COPIED = (".npy", ".keras")
+
+
+class File(Frozen):
+    sha256: str
+    size_bytes: int
+
+
+class Manifest(Frozen):
+    """What a bundle holds.
+
+    Attributes:
+        files: By path inside the bundle; all of them but this one.
+        seal: SHA-256 over the rest of the manifest.
+    """
+
+    format: str
+    run: str
+    files: dict[str, File]
+    seal: str = Field("", pattern="^([0-9a-f]{64})?$")
+
+    def sealed(self) -> "Manifest":
+        return self.model_copy(update={"seal": sha256(self.model_copy(update={"seal": ""}).data)})
+
+    @property
+    def data(self) -> bytes:
+        """The one way in which a manifest is written, so that no byte of it can differ."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode()
+
+
+# Writing ----------------------------------------------------------------------------------------
+
+
+def keep_evidence(run: Run) -> Artifact:
+    """Write the bundle of a run, unless it stands already; returns its manifest.
+
+    Raises:
+        BadInput: A record of the run is missing, or an artifact is not what its record says.
+    """
+    key = f"runs/{run.name}/{FOLDER}/{MANIFEST}"
+    standing = _standing(run.store, key)
+    if standing:
+        return standing
+    files = {}
+    for path, data in gathered(run):
+        run.store.replace(f"runs/{run.name}/{FOLDER}/{path}", data)
+        files[path] = File(sha256=sha256(data), size_bytes=len(data))
+    manifest = Manifest(format=FORMAT, run=run.name, files=files).sealed()
+    try:
+        run.store.create(key, manifest.data)
+    except AlreadyExists:
+        winner = _standing(run.store, key)
+        assert winner
+        return winner
+    size = sum(file.size_bytes for file in files.values())
+    log.info("Evidence: %d files, %.1f MB, in %s/%s.", len(files), size / 1e6, run.uri, FOLDER)
+    return Artifact(key=key, sha256=sha256(manifest.data), size_bytes=len(manifest.data))
+
+
+def _standing(store: Store, key: str) -> Artifact | None:
+    try:
+        data = store.read(key)
+    except NotFound:
+        return None
+    return Artifact(key=key, sha256=sha256(data), size_bytes=len(data))
+
+
+def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
+    """Every file of the bundle but its manifest: path inside it, and content."""
+    records: dict[str, Record] = {}
+    for step in STEPS:
+        record = run.record(step.name)
+        if record is None:
+            raise NotFound(
+                "There is no evidence without all records.",
+                expected=f"the record of {step.name} in {run.uri}",
+                received="no such record",
+                do=f"run `python -m tasks {step.name} --run {run.uri}` first",
+            )
+        records[step.name] = record
+        yield f"{step.name}/record.json", run.store.read(run.key("record.json", step.name))
+        for path, artifact in places(step.name, record).items():
+            yield path, run.fetch(artifact)
+    verdict = records["gate"]
+    assert isinstance(verdict, Verdict)
+    for entry in chain_of(run.store).until(verdict.ledger).entries:
+        yield LEDGER + entry_key(entry.number).rpartition("/")[2], entry.data
+    yield "policy.yaml", policy_bytes(verdict.policy.name, verdict.policy.version)
+    yield "environment.json", environment.described(card=card_version())
+    locked, listed = environment.lock(), environment.sbom()
+    if locked:
+        yield "lock.txt", locked
+    if listed:
+        yield "sbom.cdx.json", listed
+    else:
+        log.warning("No bill of materials: cyclonedx-py is not installed here.")
+    card = model_card(run.name, records)
+    yield "model_card.md", card.encode()
+    yield "model_card.html", card_as_html(card, run.name).encode()
+
+
+def places(step: str, record: Record) -> dict[str, Artifact]:
+    """Where in a bundle the artifacts of a record lie; those that are not copied are left out.
+
+    The path is the artifact's name in its attempt's folder, below the name of the step. Two of one
+    name are told apart by their hash.
+    """
+    found: dict[str, Artifact] = {}
+    for artifact in artifacts_of(record):
+        if artifact.key.endswith(NOT_COPIED):
+            continue
+        parts = artifact.key.split("/")
+        # runs/<run>/<step>/<attempt>/<name...>, or shared/<kind>/<hash>
+        path = f"{step}/" + "/".join(parts[4:] if parts[0] == "runs" else parts[1:])
+        if found.get(path, artifact).sha256 != artifact.sha256:
+            path = f"{step}/{artifact.sha256[:16]}/{parts[-1]}"
+        found[path] = artifact
+    return found
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+class Bundle:
+    """An opened bundle, wherever it lies. What it says is not yet believed: see
+    `tasks.release.verify`."""
+
+    def __init__(self, uri: str) -> None:
+        self.store = open_store(uri)
+        self.uri = self.store.uri
+        if isinstance(self.store, DirectoryStore):
+            _check_plain_files(self.store.root)
+
+    def paths(self) -> set[str]:
+        """Every file that lies in the bundle, hidden ones too."""
+        if isinstance(self.store, DirectoryStore):
+            root = self.store.root
+            return {path.relative_to(root).as_posix() for path in _walked(root)}
+        return {entry.key for entry in self.store.list("")}
+
+    @cached_property
+    def manifest_data(self) -> bytes:
+        try:
+            return self.store.read(MANIFEST)
+        except NotFound:
+            raise BadInput(
+                "There is no evidence here.",
+                expected=f"a bundle, with {MANIFEST}, such as STORE/runs/NAME/{FOLDER}",
+                received=f"no {MANIFEST} in {self.uri}",
+                do="correct the address; a bundle without a manifest was never finished",
+            ) from None
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        try:
+            return Manifest.model_validate_json(self.manifest_data)
+        except ValidationError as error:
+            raise Corrupt(
+                "The manifest of the evidence cannot be read.",
+                expected=f"{MANIFEST} as it was written",
+                received=" ".join(str(error).split())[:200],
+                do="fetch the bundle again from where it was made",
+            ) from error
+
+    def read(self, path: str) -> bytes:
+        """A file, if it is the one that the manifest names. Raises `Corrupt`, `NotFound`."""
+        data = self.store.read(path)
+        named = self.manifest.files.get(path)
+        if named is None or (named.sha256, named.size_bytes) != (sha256(data), len(data)):
+            raise Corrupt(
+                "A file of the evidence is not the one that was sealed.",
+                expected=f"{path} with SHA-256 {named.sha256 if named else '(none: not sealed)'}",
+                received=f"SHA-256 {sha256(data)}",
+                do="do not rely on this bundle; find out who changed it",
+            )
+        return data
+
+    def record(self, step: str) -> Record:
+        """The record of a step. Raises `Corrupt` if it is none."""
+        row = next(each for each in STEPS if each.name == step)
+        try:
+            return row.gives.model_validate_json(self.read(f"{step}/record.json"))
+        except ValidationError as error:
+            raise Corrupt(
+                f"The record of {step} in the evidence cannot be read.",
+                expected=f"a {row.gives.__name__} of this version of the program",
+                received=" ".join(str(error).split())[:200],
+                do="use the version of the program that environment.json names",
+            ) from error
+
+    def ledger(self) -> Chain:
+        """The ledger as it stood at the verdict. Raises `Corrupt`."""
+        named = (path for path in self.manifest.files if path.startswith(LEDGER))
+        return parse_chain({CHAIN + path.removeprefix(LEDGER): self.read(path) for path in named})
+
+    def table(self, step: str, artifact: Artifact) -> pd.DataFrame:
+        """A table (Parquet or CSV, the latter as text) that a record of the bundle vouches for."""
+        placed = places(step, self.record(step))
+        path = next(path for path, each in placed.items() if each.sha256 == artifact.sha256)
+        data = self.read(path)
+        if path.endswith(".csv"):
+            return csv_of(data)
+        return pd.read_parquet(io.BytesIO(data))
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is no folder itself; no link is followed."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walked(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+
+def _check_plain_files(root: Path) -> None:
+    """A link may lead out of the bundle, a pipe or a device may never end.
+
+    Raises:
+        Corrupt: There is one.
+    """
+    if not root.is_dir():
+        return  # then there is no manifest either
+    for path in _walked(root):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "a pipe, socket or device"
+            raise Corrupt(
+                "The evidence does not hold: it is not made of plain files.",
+                expected="a bundle of files and folders",
+                received=f"{kind}: {path.relative_to(root).as_posix()!r}",
+                do="do not rely on this bundle; find out who changed it, or fetch it again",
+            )

@@ -1,0 +1,181 @@
+"""What the figures of a run say, in words, by rule. Nothing here is said of every run.
+
+They are the three findings of the public notebooks on the nine-class set (it overfits, the classes
+are uneven, recall counts more than accuracy) and those that the notebooks could not make.
+"""
+
+from typing import Literal, NamedTuple
+
+from tasks.curve import in_words
+from tasks.figures import at_least, down, percent, up
+from tasks.lesions import MELANOMA
+from tasks.records.contracts import Balance, Evaluated, Figures, FitKind, Trained, TrainedRecipe
+
+# A class with more than twice the images of another is uneven enough to steer a network.
+UNEVEN = 2.0
+# Expected calibration error whose lower bound is beyond this makes a probability misleading: of
+# ten lesions that it calls 30 %, one more or one fewer than three is melanoma.
+MISCALIBRATED = 0.10
+# An AUC of 0.5 is what chance gives.
+CHANCE = 0.5
+
+
+class Said(NamedTuple):
+    """A finding: its `tone` is that of a warning, or of something good to know."""
+
+    tone: Literal["warning", "good"]
+    title: str
+    text: str
+
+
+def findings(
+    balance: Balance | None, trained: Trained | None, evaluated: Evaluated | None
+) -> list[Said]:
+    """The findings of a run, as far as it came."""
+    found = [_fit(trained, evaluated), _imbalance(balance)]
+    if evaluated:
+        figures = evaluated.figures
+        found += [_accuracy(figures), _sources(figures), _calibrated(figures), _never(figures)]
+        found += [_worse(figures), _lost(evaluated)]
+    return [each for each in found if each]
+
+
+def _fit(trained: Trained | None, evaluated: Evaluated | None) -> Said | None:
+    """What the curves of the chosen recipe say, by the rules of `tasks.training.train`."""
+    if trained is None:
+        return None
+    chosen = [each for each in trained.recipes if evaluated and each.recipe == evaluated.recipe]
+    told = (chosen or list(trained.recipes))[0]
+    kind = told.fit.kind if told.fit else _kind_in(told)
+    return Said("good" if kind == FITS else "warning", TITLES[kind], in_words(told))
+
+
+FITS: FitKind = "neither over- nor underfits"
+TITLES: dict[FitKind, str] = {
+    "underfits": "It underfits",
+    "overfits": "It overfits",
+    "overfits mildly": "It overfits mildly",
+    "had not finished learning": "It had not finished learning",
+    FITS: "It fits",
+}
+
+
+def _kind_in(told: TrainedRecipe) -> FitKind:
+    """Records of earlier versions hold a sentence alone, which begins with recipe and kind."""
+    said = told.finding.removeprefix(f"{told.recipe} ")
+    kinds = sorted(TITLES, key=len, reverse=True)  # "overfits mildly" before "overfits"
+    return next((kind for kind in kinds if said.startswith(kind)), "had not finished learning")
+
+
+def _imbalance(balance: Balance | None) -> Said | None:
+    if balance is None:
+        return None
+    if balance.imbalance_ratio <= UNEVEN:
+        return Said("good", "The classes are even", balance.finding)
+    return Said("warning", "The classes are uneven", balance.finding)
+
+
+def _accuracy(figures: Figures) -> Said | None:
+    """Accuracy beside what always giving the commonest answer would have."""
+    counts = {name: each.recall.n for name, each in figures.per_class.items()}
+    common = max(counts, key=lambda name: counts[name])
+    if not figures.accuracy.n or not counts[common]:
+        return None
+    share = counts[common] / figures.accuracy.n
+    always = (
+        f"Always answering {common} would be right for {percent(share)} of the test lesions and "
+        + ("find every melanoma" if common == MELANOMA else "find no melanoma")
+    )
+    if figures.accuracy.lower <= share:
+        return Said(
+            "warning",
+            "Accuracy says little here",
+            f"{always}. With {percent(figures.accuracy.estimate)} this model is not shown to be "
+            "better than that, so look at its recall.",
+        )
+    recall = figures.per_class[MELANOMA].recall if MELANOMA in figures.per_class else None
+    if recall and recall.n and recall.upper < figures.accuracy.lower:
+        return Said(
+            "warning",
+            "Recall counts more than accuracy",
+            f"{percent(figures.accuracy.estimate)} of its answers are right, but melanoma is its "
+            f"first answer for only {recall.successes} of {recall.n} melanomas. {always}. "
+            "The threshold, not the first answer, decides about melanoma.",
+        )
+    return Said(
+        "good",
+        "Accuracy is better than the commonest answer",
+        f"{percent(figures.accuracy.estimate)} of its answers are right. {always}.",
+    )
+
+
+def _sources(figures: Figures) -> Said | None:
+    """Whether it is shown to tell melanoma from nevus where the archive cannot give it away."""
+    known = [each for each in figures.within_source if each.auc.lower is not None]
+    if not known:
+        return Said(
+            "warning",
+            "It may tell archives apart, not lesions",
+            "No archive holds enough melanomas and nevi in the test part to compare them within "
+            "it.",
+        )
+    best = max(known, key=lambda each: each.melanomas)
+    text = (
+        f"Among the {best.melanomas} melanomas and {best.nevi} nevi of {best.source} the area "
+        f"under the ROC curve is {best.auc.value:.3f} (95 % interval "
+        f"{down(best.auc.lower or 0)} to {up(best.auc.upper or 1)}); 0.5 is chance."
+    )
+    if (best.auc.lower or 0) <= CHANCE:
+        return Said("warning", "It is not shown to tell lesions of one archive apart", text)
+    return Said("good", "It tells lesions of one archive apart", text)
+
+
+def _calibrated(figures: Figures) -> Said | None:
+    error = figures.calibration.expected_error
+    if error.lower is None or error.lower <= MISCALIBRATED:
+        return None
+    return Said(
+        "warning",
+        "Its probabilities are not chances",
+        f"On average they are off by at least {at_least(error.lower)}: do not read 30 % as three "
+        "in ten.",
+    )
+
+
+def _never(figures: Figures) -> Said | None:
+    never = [f"{n} (0 of {c.recall.n})" for n, c in figures.per_class.items()
+             if c.recall.n and not c.recall.successes]  # fmt: skip
+    if not never:
+        return None
+    text = f"Its first answer is never: {', '.join(never)}."
+    return Said("warning", "It does not know every class", text)
+
+
+def _worse(figures: Figures) -> Said | None:
+    """Subgroups that do worse than all together, beyond what chance explains at 95 %."""
+    found = [
+        f"{what} {each.trait} {each.value}: {own.successes} of {own.n}, of all "
+        f"{percent(of_all.estimate)}"
+        for each in figures.subgroups
+        if each.sufficient
+        for what, own, of_all in (
+            ("melanomas found,", each.sensitivity, figures.sensitivity),
+            ("other lesions not called melanoma,", each.specificity, figures.specificity),
+        )
+        if own.upper < of_all.lower
+    ]
+    if not found:
+        return None
+    return Said("warning", "It does worse on some", f"{'; '.join(found)}.")
+
+
+def _lost(evaluated: Evaluated) -> Said | None:
+    compared = evaluated.champion.comparison if evaluated.champion else None
+    if compared is None or not compared.champion_only:
+        return None
+    return Said(
+        "warning",
+        "It misses melanomas that the model in use finds",
+        f"{compared.champion_only} of them; it finds {compared.challenger_only} that the model in "
+        "use misses.",
+    )

@@ -1,0 +1,34 @@
+"""The weights that the recipe `transfer` begins with: a file in the store, or ImageNet's own."""
+
+from tasks.engine.run import Run, sha256
+from tasks.errors import BadInput, NotFound
+
+IMAGENET = "imagenet"
+
+
+def weights_of(run: Run) -> bytes | None:
+    """The file that the configuration names; None if Keras shall fetch ImageNet's.
+
+    Raises:
+        BadInput: The store holds no such file.
+    """
+    key = run.config.transfer_weights
+    if key == IMAGENET:
+        return None
+    try:
+        return run.store.read(key)
+    except NotFound as error:
+        raise BadInput(
+            "The recipe transfer has no weights to begin with.",
+            expected="the key of a file in the store, in transfer_weights",
+            received=f"{key!r}, which is not there",
+            do="copy the file into the store under that key, or set transfer_weights to imagenet",
+        ) from error
+
+
+def outside_state(run: Run) -> str:
+    """Other weights under the same key are another training; of this recipe only."""
+    if "transfer" not in run.config.recipes:
+        return ""
+    data = weights_of(run)
+    return IMAGENET if data is None else sha256(data)

@@ -1,0 +1,160 @@
+"""What a delivery changed: the accepted data of this run beside those of the run before."""
+
+import io
+import logging
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.engine.run import Run, latest_run, read_record
+from tasks.engine.spreadsheet import read_csv, to_csv
+from tasks.errors import BadInput
+from tasks.intake.manifest import COLUMNS
+from tasks.lesions import DIAGNOSES, Diagnosis
+from tasks.records.contracts import Artifact, Basis, Changed, Changes, Finding, Validated
+
+OTHERS = "other_counterparts"  # a column of a quarantine table, for people only
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The run whose data were accepted before.
+
+    Attributes:
+        run: Its name.
+        basis: As `tasks.records.contracts.Changes.basis`.
+        record: What it committed.
+        accepted: The rows that it accepted, without the pictures.
+        quarantined: Its quarantine table.
+    """
+
+    run: str
+    basis: Basis
+    record: Validated
+    accepted: pd.DataFrame
+    quarantined: pd.DataFrame
+
+    @property
+    def ids(self) -> pd.Series:
+        """The image id of every file that it knew, by the file's key."""
+        both = pd.concat([self.accepted, self.quarantined])
+        return both.set_index("key")["image_id"].astype("str")
+
+
+# A run that failed, or whose model was refused, must not swallow what is new: whoever decides about
+# the next model compares with the one that they know.
+BASES: tuple[tuple[str, Basis], ...] = (
+    ("promote", "in use"),
+    ("register", "registered"),
+    ("gate", "judged"),
+    ("validate", "accepted"),
+)
+
+
+def previous_of(run: Run) -> Previous | None:
+    """The run whose model is in use, else the one registered last; where none ever was, the run
+    that came to a verdict last, else to its data. None if there is none to be read."""
+    for step, basis in BASES:
+        name = latest_run(run.store, step)
+        if name is not None and name != run.name:
+            found = _previous(run, name, basis)
+            if found:
+                return found
+    return None
+
+
+def _previous(run: Run, name: str, basis: Basis) -> Previous | None:
+    try:
+        record = read_record(run.store, name, "validate")
+    except BadInput as error:
+        log.warning("What run %s accepted cannot be compared with: %s", name, error.problem)
+        return None
+    if not isinstance(record, Validated) or not record.provenance:
+        return None
+    columns = [name for name in COLUMNS if name != "thumbnail"]
+    try:
+        accepted = pd.read_parquet(io.BytesIO(run.fetch(record.accepted)), columns=columns)
+        quarantined = read_quarantine(run, record.quarantine)
+    except (BadInput, ValueError):  # gone, or of another version of the program
+        return None
+    return Previous(name, basis, record, accepted, quarantined)
+
+
+def read_quarantine(run: Run, artifact: Artifact) -> pd.DataFrame:
+    """A table of quarantined files, all of it text; what is missing is an empty text."""
+    table = read_csv(run, artifact)
+    if OTHERS not in table and "counterpart" in table:  # format 1 joined all counterparts
+        first = table["counterpart"].str.partition("; ")[0]
+        return table.assign(counterpart=first)
+    return table
+
+
+def changes_since(
+    run: Run,
+    before: Previous,
+    accepted: pd.DataFrame,
+    quarantined: pd.DataFrame,
+    findings: tuple[Finding, ...],
+) -> Changes:
+    """Compare what this run accepted and quarantined with what the run before did."""
+    ids = pd.concat([accepted, quarantined]).set_index("key")["image_id"].astype("str")
+    files = _files(before, ids, accepted, quarantined)
+    counted = files["change"].value_counts()
+    lost = files[files["change"] == "quarantined now"]
+    now = accepted["label"].value_counts()
+    classes: list[Diagnosis] = [
+        name for name in DIAGNOSES if name in now.index or name in before.record.classes
+    ]
+    past = {finding.law: finding.count for finding in before.record.findings}
+    new = ids[~ids.index.isin(before.ids.index)]
+    return Changes(
+        since=before.run,
+        basis=before.basis,
+        new_files=len(new),
+        new_images=new[~new.isin(before.ids)].nunique(),
+        recognized=new[new.isin(before.ids)].nunique(),
+        gone_files=int(counted.get("gone", 0)),
+        learnable=tuple(n for n in classes if n in now.index and n not in before.record.classes),
+        not_learnable=tuple(n for n in classes if n not in now.index),
+        accepted={n: (before.record.classes.get(n, 0), int(now.get(n, 0))) for n in classes},
+        findings=tuple(
+            Changed(law=each.law, before=past.get(each.law, 0), now=each.count)
+            for each in findings
+            if past.get(each.law, 0) != each.count
+        ),
+        now_quarantined={
+            finding.law: int(count)
+            for finding in findings
+            if (count := (lost["law"] == finding.law).sum())
+        },
+        now_accepted=int(counted.get("accepted now", 0)),
+        files=run.keep("changes.csv", to_csv(files)),
+    )
+
+
+def _files(
+    before: Previous, ids: pd.Series, accepted: pd.DataFrame, quarantined: pd.DataFrame
+) -> pd.DataFrame:
+    """Each file that is not as it was: key, image_id, change, law, reason."""
+    past = before.ids
+    fresh = ids.index[~ids.index.isin(past.index)]
+    groups = {
+        "new image": fresh[~ids[fresh].isin(past)],
+        "recognized again": fresh[ids[fresh].isin(past)],
+        "gone": past.index[~past.index.isin(ids.index)],
+        "quarantined now": before.accepted["key"][before.accepted["key"].isin(quarantined["key"])],
+        "accepted now": before.quarantined["key"][before.quarantined["key"].isin(accepted["key"])],
+    }
+    rows = pd.DataFrame(
+        [(str(key), change) for change, keys in groups.items() for key in keys],
+        columns=["key", "change"],
+        dtype="str",
+    )
+    rows.insert(1, "image_id", rows["key"].map(ids).fillna(rows["key"].map(past)))
+    why = quarantined.set_index("key")
+    for name in ("law", "reason"):
+        rows[name] = rows["key"].map(why[name]).astype("str").fillna("")
+    return rows.sort_values(["change", "key"], ignore_index=True)
