@@ -207,7 +207,7 @@ def test_what_the_champion_learned_from_is_found_in_its_own_run(
 
 
 def test_another_champion_is_another_state_of_the_world(run: Run, crown: Crown) -> None:
-    assert "registry" in step_named("evaluate").outside
+    assert "registry.versions" in step_named("evaluate").outside
     crown(network(2))
     before = outside_state(run)
     crown(network(4))
