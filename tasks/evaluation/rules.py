@@ -172,11 +172,7 @@ def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
             + "."
         )
     if case.looks and case.looks.left is not None and case.looks.left <= SOON:
-        found.append(
-            f"The test part is nearly spent: after {plural(case.looks.left, 'more run')} even a "
-            "model that misses none of these melanomas cannot pass. "
-            f"{plural(case.looks.lesions_that_renew, 'new melanoma lesion')} in it renew it."
-        )
+        found.append(f"The test part is nearly spent. {_outlook(case.looks)}")
     reuse = next((each for each in policy.rules if each.rule == "test_part_reuse"), None)
     if isinstance(reuse, of.TestPartReuse) and case.earlier_evaluations > reuse.warn_above:
         found.append(
@@ -619,15 +615,18 @@ def _spent(looks: Looks) -> str:
         f"{plural(looks.look - 1, 'other model') if looks.look > 1 else 'no other model'} had been "
         f"judged on it before, so that bounds hold with {confident(looks.confidence)} confidence."
     )
-    if looks.left is None:
-        return said
-    if looks.left >= MOST_LOOKS:
-        return f"{said} It is practically never spent."
-    rate = looks.left_at_this_rate or 0
+    return said if looks.left is None else f"{said} {_outlook(looks)}"
+
+
+def _outlook(looks: Looks) -> str:
+    """When the test part is used up, and what renews it, in words."""
+    left = looks.left or 0
+    if left >= MOST_LOOKS:
+        return "It is practically never spent."
     return (
-        f"{said} After {plural(looks.left, 'more run')} even a model that misses none of these "
-        f"melanomas cannot pass; after {rate}, one that misses as many as this one cannot. "
-        f"{plural(looks.lesions_that_renew, 'new melanoma lesion')} in the test part renew it."
+        f"After {plural(left, 'more run')} even a model that misses none of these melanomas cannot "
+        f"pass; after {looks.left_at_this_rate or 0}, one that misses as many as this one cannot. "
+        f"The test part is renewed by {plural(looks.lesions_that_renew, 'new melanoma lesion')}."
     )
 
 
