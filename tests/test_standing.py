@@ -33,7 +33,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, pd.DataFram
 
 def part_judged(run: Run) -> pd.DataFrame:
     record = run.record("split")
-    parts = table_of(run, record.parts)  # type: ignore[union-attr]
+    parts = table_of(run, record.parts)
     return parts[parts["side"] == "test"]
 
 
@@ -121,7 +121,7 @@ def test_what_stays_because_it_was_judged_is_not_told_as_quarantined(
     law = "lesion_under_two_labels"
     finding = next(each for each in validated.findings if each.law == law)
     assert finding.count == 1
-    assert "; 3 of 3 files kept: " in finding.consequence
+    assert ", but for 3 of 3 files: " in finding.consequence
     assert set(names) <= set(table_of(run, validated.accepted)["image_id"])
 
 

@@ -230,6 +230,20 @@ def test_a_law_that_fails_ends_the_run_and_only_if_it_is_broken(shelf: Store, br
         assert record.quarantined == 0
 
 
+def test_what_another_law_settled_is_told_as_kept(shelf: Store) -> None:
+    """Of a lesion under two labels the wrong image leaves, for the archive rules its label out."""
+    shelf.create("raw/first/Train/nevus/ISIC_0000800.png", picture(800))
+    add_table(shelf, "image_id,lesion_id,dx\nISIC_0000800,L,mel\nISIC_0000100,L,mel\n")
+    run, record = validated(shelf)
+    told = {each.law: each.consequence for each in record.findings}
+    assert quarantined(run, record, "label_disagrees_with_archive") == ["ISIC_0000800.png"]
+    assert told["label_disagrees_with_archive"] == "quarantined"
+    assert "lesion_under_two_labels" not in set(table_of(run, record.quarantine)["law"])
+    assert told["lesion_under_two_labels"].endswith(
+        ", but for 1 of 2 files: what is accepted no longer contradicts them"
+    )
+
+
 def test_a_lesion_under_two_labels_is_quarantined_whole(shelf: Store) -> None:
     add_table(shelf, "image_id,lesion_id\nISIC_0000100,L\nISIC_0000200,L\nISIC_0000201,M\n")
     run, record = validated(shelf)
@@ -238,6 +252,7 @@ def test_a_lesion_under_two_labels_is_quarantined_whole(shelf: Store) -> None:
         "ISIC_0000100.png",
         "ISIC_0000200.png",
     ]
+    assert not [each for each in record.findings if "but for" in each.consequence]
 
 
 def test_a_lesion_of_two_patients_is_quarantined_and_two_lesions_of_one_are_not(
@@ -398,7 +413,10 @@ def test_the_delivered_test_part_is_kept_whole_and_what_it_touches_leaves_traini
     put_lesions(shelf, "dermatofibroma", range(310, 350))
     shelf.create("raw/first/Train/nevus/ISIC_0000800.png", picture(800))  # contradicts a test image
     add_table(shelf, "image_id,lesion_id\nISIC_0000801,L\nISIC_0000110,L\n")
-    run, _ = validated(shelf, test_part="delivered")
+    run, record = validated(shelf, test_part="delivered")
+    told = {each.law: each.consequence for each in record.findings}["contradictory_label"]
+    assert ", but for 1 of 2 files: " in told
+    assert told.endswith("or they are in the delivered test part")
     parts = table_of(run, do(run, "split").parts)
     assert sorted(parts.loc[parts["side"] == "test", "image_id"]) == [
         f"ISIC_{number:07d}" for number in range(800, 810)

@@ -232,10 +232,10 @@ def _kept(rule: Rule, breach: Breach, remaining: pd.DataFrame, config: Retrainin
     files = breach.reasons.index
     kept = len(files.intersection(remaining.index)) if rule.quarantines else 0
     spared = config.test_part == "delivered" and rule.law in SPARED_IN_DELIVERED_TEST
-    why = "nothing that is accepted contradicts them any more"
+    why = "what is accepted no longer contradicts them"
     if spared:
         why = f"{why}, or they are in the delivered test part"
-    return f"; {kept} of {plural(len(files), 'file')} kept: {why}" if kept else ""
+    return f", but for {kept} of {plural(len(files), 'file')}: {why}" if kept else ""
 
 
 def _say(
