@@ -387,8 +387,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End this process in an orderly way: temporary files go, and whoever sent the signal may
-    try again. Nothing is half committed, because a record is written last."""
+    """End this process so that its temporary files go. A record is written last: nothing is half
+    committed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print(f"ERROR Stopped by {signal.Signals(number).name} before it was done.", file=sys.stderr)
     # No library catches a SystemExit as it might an Exception.

@@ -85,6 +85,11 @@ class Step:
     division: Division | None = None
     part: Part | str | None = None
 
+    @property
+    def whole(self) -> str:
+        """Name of the step that this row is a part of; its own name for a whole step."""
+        return self.name.partition("/")[0]
+
 
 # Fields that decide what a recipe learns.
 LEARNING = (
@@ -243,7 +248,7 @@ def may_write(row: Step, run: str) -> tuple[str, ...]:
     Returns:
         Keys, and folders with a ``/`` at the end.
     """
-    own = () if row in BESIDE else (f"runs/{run}/{row.name.partition('/')[0]}/", "shared/")
+    own = () if row in BESIDE else (f"runs/{run}/{row.whole}/", "shared/")
     ledger = ("ledger/",) if row.appends else ()
     return (*own, *(f"runs/{run}/{each}" for each in row.keeps), *row.notes, *ledger)
 

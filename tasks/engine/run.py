@@ -296,9 +296,7 @@ def _call(step: Step, run: Run, inputs: dict[str, Record], parts: tuple[Record, 
     with imports_muted():
         module = import_module(f"tasks.{step.module}")
     if step.part:
-        made = getattr(module, f"{step.name.partition('/')[0]}_part")(
-            run, *inputs.values(), step.part
-        )
+        made = getattr(module, f"{step.whole}_part")(run, *inputs.values(), step.part)
     elif step.division:
         made = getattr(module, step.name)(run, *inputs.values(), parts)
     else:

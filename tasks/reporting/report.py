@@ -77,7 +77,6 @@ def report(run: Run) -> str:
     Raises:
         BadInput: There is no such run in the store.
     """
-    # The table of steps, not the type checker, knows which record each step gives.
     # Each record has the type of its step, which a dictionary of all of them cannot say.
     records = Records(**{step.name: run.record(step.name) for step in PIPELINE})  # type: ignore[arg-type]
     if not any(map(records.of, PIPELINE)) and not any(run.store.list(f"runs/{run.name}/")):
