@@ -271,7 +271,7 @@ class Abrupt(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_PUT = do_DELETE = _refuse  # noqa: N815
+    do_GET = do_PUT = do_DELETE = _refuse  # noqa: N815  # the names that http.server calls
 
     def log_message(self, *_: object) -> None:
         pass

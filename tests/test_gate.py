@@ -590,7 +590,7 @@ def test_bounds_hold_with_the_confidence_that_the_looks_leave(tmp_path: Path) ->
     assert tenth.looks.confidence == pytest.approx(1 - 0.05 * 6 / math.pi**2 / 100)
     for name in ("melanoma sensitivity", "balanced accuracy", "calibration error"):
         early, late = ({r.name: r for r in v.rules}[name] for v in (first, tenth))
-        assert late.lower < early.lower <= early.figure <= early.upper < late.upper  # type: ignore[operator]
+        assert late.lower < early.lower <= early.figure <= early.upper < late.upper
     assert "with 99.969 % confidence" in tenth.reason
     assert (first.looks.left or 0) - 9 == tenth.looks.left
 

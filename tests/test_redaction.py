@@ -101,7 +101,7 @@ def failing() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(f"{self.path} {self.headers}".encode())
 
-        do_GET = do_POST = do_PUT = do_HEAD = _fail  # noqa: N815
+        do_GET = do_POST = do_PUT = do_HEAD = _fail  # noqa: N815  # the names that http.server calls
 
         def log_message(self, *_: object) -> None:
             pass

@@ -42,7 +42,7 @@ def run(shelf: Run, tmp_path: Path) -> Run:
     store = shutil.copytree(shelf.store.uri, tmp_path / "store")
     with mlflow_client(shelf.store) as client:
         assert client.get_model_version_by_alias(MODEL, CHALLENGER)
-    return run_of(type(shelf.store)(Path(store)), **shelf.config.model_dump())  # type: ignore[call-arg]
+    return run_of(type(shelf.store)(Path(store)), **shelf.config.model_dump())
 
 
 def forget_alias(client: Any) -> None:
