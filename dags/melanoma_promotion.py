@@ -13,7 +13,10 @@ from dags.runners import runner
 from tasks.engine.storage import open_store
 from tasks.evaluation.serious import Serious, serious_of
 from tasks.figures import at_least, at_most, percent
-from tasks.records.contracts import Evaluated, Proportion, Registered, Rule, Verdict
+from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Proportion
+from tasks.records.registered import Registered
+from tasks.records.verdict import Rule, Verdict
 from tasks.text.markdown import code, plain
 
 CHALLENGER_REGISTERED = Asset("challenger_registered")

@@ -94,7 +94,7 @@ def task_of(step: Step, parts: XComArg | None) -> Operator:
     """The task that does a step, after those that do its parts, if it divides."""
     doc = (
         f"{step.does}\n\nNeeds: {', '.join(step.needs) or 'raw/'}. "
-        f"Gives: `{step.gives.__name__}` (see `tasks/records/contracts.py`)."
+        f"Gives: `{step.gives.__name__}` (see `{step.gives.__module__.replace('.', '/')}.py`)."
     )
     settings: dict[str, Any] = {"doc_md": doc}
     if step.name == "register":

@@ -12,7 +12,12 @@ from tasks.engine.spreadsheet import read_csv
 from tasks.engine.storage import Store
 from tasks.figures import at_least, at_most
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import Evaluated, Ingested, Registered, Split, Validated, Verdict
+from tasks.records.evaluated import Evaluated
+from tasks.records.ingested import Ingested
+from tasks.records.registered import Registered
+from tasks.records.split import Split
+from tasks.records.validated import Validated
+from tasks.records.verdict import Verdict
 
 SYNTHETIC = "SYNTHETIC: drawn lesions. These figures say nothing about real ones."
 

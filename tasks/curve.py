@@ -1,7 +1,7 @@
 """What the curves of a training say about over- and underfit, by rule, and in words."""
 
 from tasks.figures import percent, plural
-from tasks.records.contracts import Epoch, Fit, FitKind, TrainedRecipe
+from tasks.records.trained import Epoch, Fit, FitKind, TrainedRecipe
 
 # A gap of 0.10 in accuracy is what the public notebooks call overfitting; a loss that has risen by
 # a tenth of itself is beyond the noise between two epochs.

@@ -10,7 +10,16 @@ from typing import Literal
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.parts import Part
-from tasks.records import contracts
+from tasks.records.balance import Balance
+from tasks.records.evaluated import Evaluated
+from tasks.records.ingested import Ingested, IngestedPart
+from tasks.records.oversampled import Oversampled
+from tasks.records.record import Record
+from tasks.records.registered import Registered
+from tasks.records.split import Split
+from tasks.records.trained import Trained, TrainedPart
+from tasks.records.validated import Validated, ValidatedPart
+from tasks.records.verdict import Verdict
 
 Machine = Literal["small", "large", "gpu"]
 Libraries = Literal["data", "train"]
@@ -31,7 +40,7 @@ class Division:
     """
 
     over: Literal["parts", "recipes"]
-    gives: type[contracts.Record]
+    gives: type[Record]
     outside: tuple[str, ...] = ()
 
 
@@ -68,7 +77,7 @@ class Step:
     does: str
     module: str
     needs: tuple[str, ...]
-    gives: type[contracts.Record]
+    gives: type[Record]
     config: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
@@ -106,29 +115,29 @@ PIPELINE: tuple[Step, ...] = (
         "Fetches what is new under raw/, decodes it once, packs the pixels, builds the manifest.",
         module="intake.ingest",
         needs=(),
-        gives=contracts.Ingested,
+        gives=Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
         keeps=("raw.json",),
-        division=Division("parts", contracts.IngestedPart),
+        division=Division("parts", IngestedPart),
     ),
     Step(
         "validate",
         "Finds what is not true in the data and quarantines it, with a reason for each image.",
         module="validation.validate",
         needs=("ingest",),
-        gives=contracts.Validated,
+        gives=Validated,
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
         outside=("splitting.looks",),
-        division=Division("parts", contracts.ValidatedPart),
+        division=Division("parts", ValidatedPart),
     ),
     Step(
         "split",
         "Puts each lesion, whole, into training, validation or test, for ever.",
         module="splitting.split",
         needs=("validate",),
-        gives=contracts.Split,
+        gives=Split,
         config=("validation_share", "test_share", "test_part"),
         appends=True,
     ),
@@ -137,7 +146,7 @@ PIPELINE: tuple[Step, ...] = (
         "Measures how uneven the classes of the training part are and plans copies.",
         module="balancing.check_balance",
         needs=("split",),
-        gives=contracts.Balance,
+        gives=Balance,
         config=("balance_policy", "balance_target", "copies_per_image"),
     ),
     Step(
@@ -145,7 +154,7 @@ PIPELINE: tuple[Step, ...] = (
         "Draws the planned copies with Augmentor, from training images only.",
         module="balancing.oversample",
         needs=("split", "check_balance"),
-        gives=contracts.Oversampled,
+        gives=Oversampled,
         config=("seed",),
         libraries=("Augmentor", "cykooz.resizer", "pillow", "scipy"),
     ),
@@ -154,7 +163,7 @@ PIPELINE: tuple[Step, ...] = (
         "Trains each recipe, keeps its curves and says whether it over- or underfits.",
         module="training.train",
         needs=("split", "oversample"),
-        gives=contracts.Trained,
+        gives=Trained,
         config=("recipes", *READ_BY_TRAINING),
         libraries=("keras",),
         outside=("training.pretrained",),
@@ -164,14 +173,14 @@ PIPELINE: tuple[Step, ...] = (
         cpus=8,
         spools=True,
         mlflow=True,
-        division=Division("recipes", contracts.TrainedPart, outside=("training.pretrained",)),
+        division=Division("recipes", TrainedPart, outside=("training.pretrained",)),
     ),
     Step(
         "evaluate",
         "Chooses recipe and threshold on validation, then scores the frozen test part once.",
         module="evaluation.evaluate",
         needs=("split", "train", "oversample"),
-        gives=contracts.Evaluated,
+        gives=Evaluated,
         config=(
             *("recipes", "target_sensitivity", "prevalence", "evaluation", "folds", "test_part"),
             *READ_BY_TRAINING,
@@ -192,7 +201,7 @@ PIPELINE: tuple[Step, ...] = (
         "evidence.",
         module="evaluation.gate",
         needs=("split", "evaluate"),
-        gives=contracts.Verdict,
+        gives=Verdict,
         config=("policy", "prevalence", "test_part"),
         libraries=("scikit-learn", "scipy"),
         outside=("evaluation.policy", "engine.ledger"),
@@ -203,7 +212,7 @@ PIPELINE: tuple[Step, ...] = (
         "Writes the evidence; makes an MLflow model version, the challenger, if the gate passed.",
         module="release.register",
         needs=("train", "evaluate", "gate"),
-        gives=contracts.Registered,
+        gives=Registered,
         config=("policy",),
         machine="large",
         image="train",
@@ -221,7 +230,7 @@ BESIDE: tuple[Step, ...] = (
         "Writes the report of a run from whatever records it has.",
         module="reporting.report",
         needs=(),
-        gives=contracts.Record,
+        gives=Record,
         image="train",
         keeps=("report.html", "quarantine.html"),
     ),
@@ -230,7 +239,7 @@ BESIDE: tuple[Step, ...] = (
         "Makes the challenger of a run the champion.",
         module="release.promote",
         needs=("register",),
-        gives=contracts.Record,
+        gives=Record,
         image="train",
         notes=("shared/latest/",),
         mlflow=True,

@@ -32,7 +32,7 @@ from scipy.special import expit, gammaln, logit, xlogy
 from scipy.stats import beta, binom, binomtest, norm, rankdata
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from tasks.records.contracts import CalibrationBin, Estimate, Proportion
+from tasks.records.figures import CalibrationBin, Estimate, Proportion
 
 Array = np.ndarray[Any, Any]
 

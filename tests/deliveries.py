@@ -15,7 +15,7 @@ from tasks.engine.storage import Store, open_store
 from tasks.intake.deliver import deliver
 from tasks.intake.manifest import parquet_of
 from tasks.pipeline import step_named
-from tasks.records.contracts import Artifact, Record
+from tasks.records.record import Artifact, Record
 
 SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
 

@@ -10,7 +10,9 @@ from tasks.evaluation.policy import parse_policy, policy_bytes
 from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import figures
 from tasks.lesions import MELANOMA, Diagnosis
-from tasks.records.contracts import Artifact, Evaluated, Figures
+from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Figures
+from tasks.records.record import Artifact
 from tasks.statistics import proportion
 
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)

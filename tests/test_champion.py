@@ -21,7 +21,10 @@ from tasks.intake.manifest import read_parquet, table, to_npy, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.model_file import to_bytes
 from tasks.pipeline import step_named
-from tasks.records.contracts import Evaluated, Oversampled, Split, Trained, TrainedRecipe
+from tasks.records.evaluated import Evaluated
+from tasks.records.oversampled import Oversampled
+from tasks.records.split import Split
+from tasks.records.trained import Trained, TrainedRecipe
 from tasks.registry.versions import (
     CHAMPION,
     MODEL,

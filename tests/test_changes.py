@@ -11,7 +11,7 @@ from deliveries import do, picture, put_lesions, run_of, table_of
 
 from tasks.engine.run import Run, latest_key
 from tasks.engine.storage import Store, open_store
-from tasks.records.contracts import Changes, Validated
+from tasks.records.validated import Changes, Validated
 from tasks.reporting.audit import audit_of
 from tasks.reporting.report import report
 from tasks.validation.changes import Previous

@@ -21,7 +21,10 @@ from tasks.engine.run import Run, sha256
 from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt, Halt
-from tasks.records.contracts import Evaluated, Registered, Split, Verdict
+from tasks.records.evaluated import Evaluated
+from tasks.records.registered import Registered
+from tasks.records.split import Split
+from tasks.records.verdict import Verdict
 from tasks.registry.versions import mlflow_client
 from tasks.release.card import card_as_html
 from tasks.release.evidence import MANIFEST, Bundle, File, Manifest, gathered, keep_evidence

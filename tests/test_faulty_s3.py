@@ -20,7 +20,8 @@ from tasks.engine.run import read_record
 from tasks.engine.storage import PAUSES_SECONDS, Store, open_store
 from tasks.errors import AlreadyExists, Momentary, NotFound
 from tasks.intake.deliver import deliver
-from tasks.records.contracts import Ingested, Split
+from tasks.records.ingested import Ingested
+from tasks.records.split import Split
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 TRIES = 3

@@ -8,16 +8,10 @@ from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
 
 from tasks.curve import fit_of
-from tasks.records.contracts import (
-    Artifact,
-    Balance,
-    Epoch,
-    Estimate,
-    Figures,
-    Subgroup,
-    Trained,
-    TrainedRecipe,
-)
+from tasks.records.balance import Balance
+from tasks.records.figures import Estimate, Figures, Subgroup
+from tasks.records.record import Artifact
+from tasks.records.trained import Epoch, Trained, TrainedRecipe
 from tasks.reporting.findings import Said, findings
 from tasks.statistics import proportion
 

@@ -17,7 +17,7 @@ from tasks.engine.checkpoints import KEPT, Checkpoints
 from tasks.engine.storage import DirectoryStore, Store
 from tasks.errors import BadInput, Momentary
 from tasks.model_file import to_bytes
-from tasks.records.contracts import Epoch
+from tasks.records.trained import Epoch
 from tasks.training.fitting import Examples, Fitted, Plan, cross_entropy, fit
 from tasks.training.memory import ran_out
 from tasks.training.network import JIT

@@ -24,7 +24,10 @@ from tasks.evaluation.folds import cross_estimate, dealt
 from tasks.evaluation.rules import beside
 from tasks.evaluation.scoring import by_lesion
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import CrossEstimate, Evaluated, Oversampled, Split, Verdict
+from tasks.records.evaluated import CrossEstimate, Evaluated
+from tasks.records.oversampled import Oversampled
+from tasks.records.split import Split
+from tasks.records.verdict import Verdict
 from tasks.release.evidence import keep_evidence
 from tasks.release.verify import verify
 from tasks.reporting.report import report

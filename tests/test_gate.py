@@ -30,17 +30,10 @@ from tasks.evaluation.policy import Policy, parse_policy, policy_bytes, released
 from tasks.evaluation.rules import Case, decide, judge, judge_proportion, warnings_of
 from tasks.evaluation.scoring import figures
 from tasks.intake.manifest import read_parquet, table, to_parquet
-from tasks.records.contracts import (
-    Champion,
-    Comparison,
-    Estimate,
-    Evaluated,
-    Looks,
-    Rule,
-    Split,
-    Subgroup,
-    Verdict,
-)
+from tasks.records.evaluated import Champion, Comparison, Evaluated
+from tasks.records.figures import Estimate, Subgroup
+from tasks.records.split import Split
+from tasks.records.verdict import Looks, Rule, Verdict
 from tasks.splitting.looks import enter_look, hash_of_test_part, supersede
 from tasks.statistics import proportion
 

@@ -25,7 +25,9 @@ from tasks.engine.storage import Store, open_store
 from tasks.evaluation.comparison import COLUMN, compared
 from tasks.evaluation.scoring import by_lesion
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import Comparison, Evaluated, Finding, Registered, Validated
+from tasks.records.evaluated import Comparison, Evaluated
+from tasks.records.registered import Registered
+from tasks.records.validated import Finding, Validated
 from tasks.registry.versions import CHAMPION, MODEL, mlflow_client
 from tasks.release.verify import verify
 from tasks.reporting.audit import audit_of

@@ -26,7 +26,8 @@ from tasks.engine.ledger import (
 from tasks.engine.run import Run, sha256
 from tasks.engine.storage import Store, open_store
 from tasks.errors import BadInput, Corrupt
-from tasks.records.contracts import LedgerHead, Split
+from tasks.records.record import LedgerHead
+from tasks.records.split import Split
 from tasks.splitting.looks import enter_look, looks_of
 from tasks.splitting.sides import register_of
 

@@ -14,7 +14,9 @@ from tasks.engine.storage import open_store
 from tasks.intake.manifest import parquet_of, read_parquet, to_parquet
 from tasks.intake.tables import Contradiction
 from tasks.lesions import Code
-from tasks.records.contracts import Comparison, Finding, Ingested, Validated
+from tasks.records.evaluated import Comparison
+from tasks.records.ingested import Ingested
+from tasks.records.validated import Finding, Validated
 from tasks.release.verify import verify
 from tasks.reporting.report import report
 from tasks.statistics import auc, proportion

@@ -14,7 +14,8 @@ from tasks.balancing.copies import Artist, Sketch, draw, operations, turned
 from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.intake.manifest import pixels_of
-from tasks.records.contracts import Artifact, Split
+from tasks.records.record import Artifact
+from tasks.records.split import Split
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,8 @@ def test_another_store_gives_the_same_copies_and_another_seed_does_not(
 
 def test_even_classes_need_no_copies(tmp_path: Path) -> None:
     from tasks.balancing.oversample import oversample
-    from tasks.records.contracts import Balance, Oversampled
+    from tasks.records.balance import Balance
+    from tasks.records.oversampled import Oversampled
 
     store = open_store(str(tmp_path / "store"))
     put_lesions(store, "melanoma", range(100, 140))

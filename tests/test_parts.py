@@ -20,7 +20,7 @@ from tasks.intake.ingest import _packs
 from tasks.intake.likeness import joined, near_duplicates
 from tasks.parts import BUCKETS, Part, bucket_of
 from tasks.pipeline import Division, Step, part_named, parts_of, step_named
-from tasks.records.contracts import Artifact, Record
+from tasks.records.record import Artifact, Record
 from tests.deliveries import do, picture, put_lesions, run_of, table_of
 
 KEYS = st.lists(st.text(min_size=1, max_size=30), max_size=80, unique=True)

@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter
 
 from tasks.engine.run import Run
 from tasks.engine.storage import Store, open_store
-from tasks.records.contracts import Ingested, Validated
+from tasks.records.ingested import Ingested
+from tasks.records.validated import Validated
 
 CLASSES = {"melanoma": 100, "nevus": 200, "basal cell carcinoma": 300}
 EACH = 24  # half of them with ids of HAM10000, so that no source tells a class apart

@@ -8,7 +8,10 @@ import pytest
 from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
 from tasks.figures import at_least, at_most
-from tasks.records.contracts import Evaluated, LedgerHead, Registered, Verdict
+from tasks.records.evaluated import Evaluated
+from tasks.records.record import LedgerHead
+from tasks.records.registered import Registered
+from tasks.records.verdict import Verdict
 from tasks.registry.versions import HEAD, heads_of, mlflow_client
 
 

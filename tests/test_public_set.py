@@ -11,7 +11,9 @@ from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.errors import Halt
 from tasks.intake.deliver import deliver
-from tasks.records.contracts import Ingested, Split, Validated
+from tasks.records.ingested import Ingested
+from tasks.records.split import Split
+from tasks.records.validated import Validated
 from tasks.release.evidence import FOLDER
 from tasks.release.verify import verify
 

@@ -16,7 +16,7 @@ from tasks.__main__ import main
 from tasks.engine.run import Run
 from tasks.errors import BadInput
 from tasks.model_file import from_bytes, to_bytes
-from tasks.records.contracts import Evaluated
+from tasks.records.evaluated import Evaluated
 from tasks.registry.versions import (
     CHALLENGER,
     CHAMPION,

@@ -24,26 +24,16 @@ from tasks.figures import at_least, at_most, duration, percent
 from tasks.intake.manifest import table, to_npy, to_parquet
 from tasks.lesions import DIAGNOSES
 from tasks.pipeline import PIPELINE
-from tasks.records.contracts import (
-    Artifact,
-    Balance,
-    Epoch,
-    Evaluated,
-    Finding,
-    Ingested,
-    MissedMelanoma,
-    Oversampled,
-    Provenance,
-    Record,
-    Registered,
-    Rule,
-    Split,
-    Stratum,
-    Trained,
-    TrainedRecipe,
-    Validated,
-    Verdict,
-)
+from tasks.records.balance import Balance
+from tasks.records.evaluated import Evaluated, MissedMelanoma
+from tasks.records.ingested import Ingested
+from tasks.records.oversampled import Oversampled
+from tasks.records.record import Artifact, Provenance, Record
+from tasks.records.registered import Registered
+from tasks.records.split import Split, Stratum
+from tasks.records.trained import Epoch, Trained, TrainedRecipe
+from tasks.records.validated import Finding, Validated
+from tasks.records.verdict import Rule, Verdict
 from tasks.reporting.charts import curves
 from tasks.reporting.report import Records, report
 from tasks.statistics import proportion

@@ -22,7 +22,7 @@ from tasks.engine.run import Run, artifacts_of, execute, open_run, steps_until
 from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt, Halt, NotFound
 from tasks.pipeline import Step
-from tasks.records.contracts import Artifact, Record
+from tasks.records.record import Artifact, Record
 
 on_a_directory = pytest.mark.parametrize("store_uri", ["directory"], indirect=True)
 on_real_stores = pytest.mark.parametrize("store_uri", ["directory", "radosgw"], indirect=True)

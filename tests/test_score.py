@@ -18,7 +18,8 @@ from tasks.errors import BadInput, Corrupt
 from tasks.intake.synthesize import synthesize
 from tasks.lesions import DIAGNOSES, MELANOMA, Code
 from tasks.monitoring.score import Scored, in_words, meaning, score
-from tasks.records.contracts import Evaluated, Split
+from tasks.records.evaluated import Evaluated
+from tasks.records.split import Split
 from tasks.splitting.looks import looks_of
 
 MODEL = "models:/melanoma_classifier/1"

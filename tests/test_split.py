@@ -16,7 +16,7 @@ from tasks.engine.run import Run
 from tasks.engine.storage import Store, open_store
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.manifest import read_parquet
-from tasks.records.contracts import Split
+from tasks.records.split import Split
 from tasks.splitting.groups import LINKS, groups_of
 from tasks.splitting.looks import enter_look, settled_of
 from tasks.splitting.sides import decided_by, flaw_in, register_of, side_of, strata_of

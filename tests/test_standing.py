@@ -10,7 +10,7 @@ from deliveries import delivered, do, picture, put_lesions, run_of, table_of
 from tasks.__main__ import main
 from tasks.engine.run import Run
 from tasks.engine.storage import Store, open_store
-from tasks.records.contracts import Validated
+from tasks.records.validated import Validated
 from tasks.splitting.looks import enter_look
 
 MELANOMAS = range(100, 160)

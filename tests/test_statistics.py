@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from tasks.records.contracts import Estimate
+from tasks.records.figures import Estimate
 from tasks.statistics import (
     _delong,
     _score,

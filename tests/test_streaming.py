@@ -16,7 +16,7 @@ from tasks.errors import BadInput
 from tasks.intake.manifest import pixels_of
 from tasks.lesions import DIAGNOSES
 from tasks.model_file import to_bytes
-from tasks.records.contracts import Ingested
+from tasks.records.ingested import Ingested
 from tasks.training import memory
 from tasks.training.batches import Shown, Streamed
 from tasks.training.fitting import DATA, Examples, fit

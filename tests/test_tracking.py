@@ -7,7 +7,8 @@ import pytest
 from deliveries import run_of
 
 from tasks.engine.storage import DirectoryStore
-from tasks.records.contracts import Artifact, Epoch, TrainedRecipe
+from tasks.records.record import Artifact
+from tasks.records.trained import Epoch, TrainedRecipe
 from tasks.registry.tracking import Diary
 from tasks.registry.versions import mlflow_client, tracking_uri
 

@@ -21,7 +21,7 @@ from tasks.intake.images import decode
 from tasks.intake.manifest import pixels_of
 from tasks.lesions import MELANOMA
 from tasks.model_file import from_bytes, to_bytes
-from tasks.records.contracts import Epoch
+from tasks.records.trained import Epoch
 from tasks.training import learner
 from tasks.training.calibration import at_temperature, calibration_error
 from tasks.training.fitting import Plan, cross_entropy

@@ -9,7 +9,7 @@ from deliveries import do, picture, put_lesions, run_of, table_of
 from tasks.engine.run import Run
 from tasks.engine.storage import Store, open_store
 from tasks.errors import BadInput
-from tasks.records.contracts import Validated
+from tasks.records.validated import Validated
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from tasks.config import Retraining
 from tasks.engine.run import Run
 from tasks.figures import percent
 from tasks.lesions import Diagnosis
-from tasks.records.contracts import Balance, Split
+from tasks.records.balance import Balance
+from tasks.records.split import Split
 
 log = logging.getLogger(__name__)
 

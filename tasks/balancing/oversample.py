@@ -12,7 +12,10 @@ from tasks.balancing.copies import Artist, draw
 from tasks.engine.run import Run
 from tasks.intake.manifest import IMAGES_PER_SHARD, pixels_of, read_parquet, to_npy, to_parquet
 from tasks.lesions import Diagnosis
-from tasks.records.contracts import Artifact, Balance, Oversampled, Split
+from tasks.records.balance import Balance
+from tasks.records.oversampled import Oversampled
+from tasks.records.record import Artifact
+from tasks.records.split import Split
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from tasks.engine.loose import EVALUATIONS, SIDES, taken_over
 from tasks.engine.run import Run, sha256
 from tasks.engine.storage import Store, read_many
 from tasks.errors import AlreadyExists, Corrupt
-from tasks.records.contracts import Frozen, LedgerHead
+from tasks.records.record import Frozen, LedgerHead
 
 log = logging.getLogger(__name__)
 

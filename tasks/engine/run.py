@@ -41,7 +41,7 @@ from tasks.errors import (
 from tasks.lesions import IMAGE_SUFFIXES
 from tasks.parts import Part
 from tasks.pipeline import PIPELINE, Step, parts_of, step_named
-from tasks.records.contracts import Artifact, Provenance, Record
+from tasks.records.record import Artifact, Provenance, Record
 
 log = logging.getLogger("tasks")
 

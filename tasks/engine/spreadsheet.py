@@ -14,7 +14,7 @@ import re
 import pandas as pd
 
 from tasks.engine.run import Run
-from tasks.records.contracts import Artifact
+from tasks.records.record import Artifact
 
 # What makes a spreadsheet compute, also in the full-width and small forms of East Asian text, a tab
 # or a line break; before it may stand what is overlooked: quotes, blanks, and what has no width.

@@ -20,7 +20,8 @@ from tasks.evaluation.policy import Policy
 from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import by_lesion, figures
 from tasks.lesions import MELANOMA, source_from
-from tasks.records.contracts import Departed, Evaluated, Looks, Superseded
+from tasks.records.evaluated import Evaluated
+from tasks.records.verdict import Departed, Looks, Superseded
 from tasks.splitting.groups import straddling
 from tasks.splitting.looks import Settled, hash_of_test_part, identity_of, looks_before, settled_of
 from tasks.statistics import looks_until

@@ -12,7 +12,8 @@ from tasks.evaluation.comparison import compared
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import MELANOMA
 from tasks.model_file import answers_of, from_bytes
-from tasks.records.contracts import Champion, Split
+from tasks.records.evaluated import Champion
+from tasks.records.split import Split
 from tasks.registry.versions import Version, champion, mlflow_client, model_bytes
 
 log = logging.getLogger(__name__)

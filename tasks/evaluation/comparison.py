@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import Comparison
+from tasks.records.evaluated import Comparison
 from tasks.statistics import CONFIDENCE, auc, auc_difference, proportion
 
 Array = np.ndarray[Any, Any]

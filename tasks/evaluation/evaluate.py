@@ -21,17 +21,11 @@ from tasks.evaluation.scoring import balanced_accuracy, by_lesion, figures, oper
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.model_file import answers_of, from_bytes
-from tasks.records.contracts import (
-    Champion,
-    Evaluated,
-    Figures,
-    MissedMelanoma,
-    Oversampled,
-    Proportion,
-    Split,
-    Trained,
-    TrainedRecipe,
-)
+from tasks.records.evaluated import Champion, Evaluated, MissedMelanoma
+from tasks.records.figures import Figures, Proportion
+from tasks.records.oversampled import Oversampled
+from tasks.records.split import Split
+from tasks.records.trained import Trained, TrainedRecipe
 from tasks.registry.versions import heads_of, mlflow_client
 from tasks.splitting.looks import enter_look, hash_of_test_part
 from tasks.statistics import proportion

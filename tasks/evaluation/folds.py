@@ -27,7 +27,11 @@ from tasks.evaluation.predictions import predicted
 from tasks.evaluation.scoring import THRESHOLD, by_lesion, figures, operating_threshold
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
-from tasks.records.contracts import CrossEstimate, Epoch, Figures, Oversampled, Split
+from tasks.records.evaluated import CrossEstimate
+from tasks.records.figures import Figures
+from tasks.records.oversampled import Oversampled
+from tasks.records.split import Split
+from tasks.records.trained import Epoch
 from tasks.training.fitting import fit
 from tasks.training.learner import calibrate, examples, learner_of, work_of
 

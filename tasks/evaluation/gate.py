@@ -14,7 +14,9 @@ from tasks.evaluation.cases import cases_of
 from tasks.evaluation.policy import parse_policy, policy_bytes, reference
 from tasks.evaluation.rules import Case, decide, judge, reason_of, warnings_of
 from tasks.intake.manifest import read_parquet
-from tasks.records.contracts import Evaluated, Split, Verdict
+from tasks.records.evaluated import Evaluated
+from tasks.records.split import Split
+from tasks.records.verdict import Verdict
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from tasks.engine.run import Run, sha256
 from tasks.errors import BadInput
-from tasks.records.contracts import Frozen, PolicyReference
+from tasks.records.record import Frozen
+from tasks.records.verdict import PolicyReference
 from tasks.statistics import CONFIDENCE, error_at
 
 FOLDER = Path(__file__).parent / "policies"

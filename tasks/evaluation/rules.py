@@ -15,18 +15,9 @@ from tasks.evaluation import policy as of
 from tasks.evaluation.policy import Policy
 from tasks.figures import at_least, at_most, confident, down, listed, percent, plural, up
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import (
-    Champion,
-    Comparison,
-    Decision,
-    Departed,
-    Estimate,
-    Evaluated,
-    Looks,
-    Proportion,
-    Rule,
-    Superseded,
-)
+from tasks.records.evaluated import Champion, Comparison, Evaluated
+from tasks.records.figures import Estimate, Proportion
+from tasks.records.verdict import Decision, Departed, Looks, Rule, Superseded
 from tasks.statistics import (
     CONFIDENCE,
     MOST_LOOKS,

@@ -2,7 +2,7 @@
 
 Predictions are a table with a row for each image: ``image_id``, ``lesion``, ``label``, ``source``,
 ``age_years``, ``sex``, ``site``, ``skin_tone``, ``sharpness``, and a probability (0 to 1) in a
-column for each class. Lesions are what is counted: see `tasks.records.contracts.Figures`.
+column for each class. Lesions are what is counted: see `tasks.records.figures.Figures`.
 """
 
 import math
@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix
 
 from tasks.evaluation.appearance import sharpness, skin_tones, thirds
 from tasks.lesions import MELANOMA, Diagnosis
-from tasks.records.contracts import (
+from tasks.records.figures import (
     Calibration,
     ClassFigures,
     Estimate,

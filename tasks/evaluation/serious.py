@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.lesions import Diagnosis
-from tasks.records.contracts import Figures, Proportion
+from tasks.records.figures import Figures, Proportion
 
 CANCERS: tuple[Diagnosis, ...] = ("basal cell carcinoma", "squamous cell carcinoma")
 # Some actinic keratoses become squamous cell carcinomas (Criscione et al., Cancer 115:2523, 2009).

@@ -29,7 +29,7 @@ from tasks.errors import BadInput
 from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode
 from tasks.intake.likeness import perceptual_hashes, to_hex
 from tasks.intake.manifest import COLUMNS, parquet_of, to_npy, to_parquet
-from tasks.records.contracts import Artifact
+from tasks.records.record import Artifact
 
 log = logging.getLogger(__name__)
 

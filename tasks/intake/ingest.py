@@ -34,7 +34,7 @@ from tasks.lesions import (
     source_from,
 )
 from tasks.parts import Part, bucket_of
-from tasks.records.contracts import Ingested, IngestedPart
+from tasks.records.ingested import Ingested, IngestedPart
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.engine.run import Run
 from tasks.intake.tables import Contradiction
 from tasks.lesions import Code
-from tasks.records.contracts import Artifact
+from tasks.records.record import Artifact
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

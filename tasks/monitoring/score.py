@@ -39,7 +39,12 @@ from tasks.lesions import (
     source_from,
 )
 from tasks.model_file import answers_of, from_bytes
-from tasks.records.contracts import Evaluated, Figures, Frozen, Ingested, LedgerHead, Split, Verdict
+from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Figures
+from tasks.records.ingested import Ingested
+from tasks.records.record import Frozen, LedgerHead
+from tasks.records.split import Split
+from tasks.records.verdict import Verdict
 from tasks.registry.versions import mlflow_client, model_bytes, version_named
 from tasks.release.card import counted, measured
 from tasks.release.evidence import Bundle

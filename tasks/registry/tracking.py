@@ -13,7 +13,7 @@ from typing import Any
 from tasks.curve import in_words
 from tasks.engine.run import Run, sha256
 from tasks.errors import Momentary
-from tasks.records.contracts import Epoch, TrainedRecipe
+from tasks.records.trained import Epoch, TrainedRecipe
 from tasks.registry.versions import experiment_id, mlflow_client, mlflow_module
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from tasks.evaluation.policy import parse_policy, policy_bytes
 from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, down, percent, up
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import Estimate, Proportion, Record
+from tasks.records.figures import Estimate, Proportion
+from tasks.records.record import Record
 from tasks.text.markdown import plain
 
 PAGES = Path(__file__).parent / "pages"

@@ -30,7 +30,8 @@ from tasks.engine.storage import DirectoryStore, Store, open_store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.evaluation.policy import policy_bytes
 from tasks.pipeline import PIPELINE, Step
-from tasks.records.contracts import Artifact, Frozen, Record, Verdict
+from tasks.records.record import Artifact, Frozen, Record
+from tasks.records.verdict import Verdict
 from tasks.release.card import card_as_html, card_version, model_card
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tasks.engine.run import Run
 from tasks.errors import BadInput, Corrupt
-from tasks.records.contracts import Registered
+from tasks.records.registered import Registered
 from tasks.registry.versions import (
     CHALLENGER,
     CHAMPION,

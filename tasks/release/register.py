@@ -5,7 +5,10 @@ import logging
 
 from tasks.engine.run import Run
 from tasks.errors import Halt
-from tasks.records.contracts import Evaluated, Registered, Trained, Verdict
+from tasks.records.evaluated import Evaluated
+from tasks.records.registered import Registered
+from tasks.records.trained import Trained
+from tasks.records.verdict import Verdict
 from tasks.registry.tracking import Diary
 from tasks.registry.versions import (
     CHALLENGER,

@@ -34,19 +34,15 @@ from tasks.evaluation.policy import Policy, parse_policy
 from tasks.evaluation.rules import Case, decide, judge, reason_of, told, warnings_of
 from tasks.evaluation.scoring import by_lesion, figures
 from tasks.lesions import MELANOMA, source_from
-from tasks.records.contracts import (
-    Evaluated,
-    Figures,
-    Frozen,
-    Ingested,
-    Oversampled,
-    Record,
-    Rule,
-    Split,
-    Trained,
-    Validated,
-    Verdict,
-)
+from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Figures
+from tasks.records.ingested import Ingested
+from tasks.records.oversampled import Oversampled
+from tasks.records.record import Frozen, Record
+from tasks.records.split import Split
+from tasks.records.trained import Trained
+from tasks.records.validated import Validated
+from tasks.records.verdict import Rule, Verdict
 from tasks.release.card import card_as_html, card_version, model_card
 from tasks.release.evidence import FIRST, FORMAT, MANIFEST, STEPS, Bundle, places
 from tasks.splitting.groups import LINKS, straddling

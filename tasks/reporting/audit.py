@@ -13,7 +13,10 @@ from tasks.engine.run import Run
 from tasks.engine.spreadsheet import read_csv
 from tasks.errors import BadInput
 from tasks.intake.manifest import read_parquet
-from tasks.records.contracts import Artifact, Changes, Finding, Ingested, Split, Validated
+from tasks.records.ingested import Ingested
+from tasks.records.record import Artifact
+from tasks.records.split import Split
+from tasks.records.validated import Changes, Finding, Validated
 from tasks.reporting.pictures import by_key
 from tasks.validation.changes import read_quarantine
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.records.contracts import Calibration, Epoch, Trained
+from tasks.records.figures import Calibration
+from tasks.records.trained import Epoch, Trained
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 190, 34, 24, 8  # of a chart, in its own units
 

@@ -9,7 +9,10 @@ from typing import Literal, NamedTuple
 from tasks.curve import in_words
 from tasks.figures import at_least, down, percent, up
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import Balance, Evaluated, Figures, FitKind, Trained, TrainedRecipe
+from tasks.records.balance import Balance
+from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Figures
+from tasks.records.trained import FitKind, Trained, TrainedRecipe
 
 # A class with more than twice the images of another is uneven enough to steer a network.
 UNEVEN = 2.0

@@ -15,7 +15,8 @@ from tasks.errors import BadInput
 from tasks.intake.images import FORMATS, THUMBNAIL_PX
 from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
-from tasks.records.contracts import Artifact, MissedMelanoma
+from tasks.records.evaluated import MissedMelanoma
+from tasks.records.record import Artifact
 
 EACH_CLASS = 5  # pictures of each class: the page stays under 1 MB
 MISSED_SHOWN = 24

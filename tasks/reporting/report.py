@@ -23,19 +23,16 @@ from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, confident, down, duration, percent, plural, up
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pipeline import PIPELINE, Step
-from tasks.records.contracts import (
-    Balance,
-    Evaluated,
-    Ingested,
-    Oversampled,
-    Record,
-    Registered,
-    Side,
-    Split,
-    Trained,
-    Validated,
-    Verdict,
-)
+from tasks.records.balance import Balance
+from tasks.records.evaluated import Evaluated
+from tasks.records.ingested import Ingested
+from tasks.records.oversampled import Oversampled
+from tasks.records.record import Record
+from tasks.records.registered import Registered
+from tasks.records.split import Side, Split
+from tasks.records.trained import Trained
+from tasks.records.validated import Validated
+from tasks.records.verdict import Verdict
 from tasks.release.evidence import FOLDER, MANIFEST
 from tasks.reporting.audit import GALLERY, audit_of
 from tasks.reporting.charts import curves, reliability_chart

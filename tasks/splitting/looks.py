@@ -21,7 +21,8 @@ from tasks.engine.run import Run, read_record, sha256
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, diagnosis_from
-from tasks.records.contracts import LedgerHead, Split
+from tasks.records.record import LedgerHead
+from tasks.records.split import Split
 
 log = logging.getLogger(__name__)
 

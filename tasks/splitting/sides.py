@@ -29,7 +29,8 @@ from tasks.engine.run import Run, read_record
 from tasks.engine.spreadsheet import to_csv
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.manifest import read_parquet
-from tasks.records.contracts import Side, Stratum, Validated
+from tasks.records.split import Side, Stratum
+from tasks.records.validated import Validated
 from tasks.splitting.groups import LINKS, groups_of
 
 # Part of what a "side" means: another key would be another split, and would put images that

@@ -17,7 +17,8 @@ from tasks.errors import BadInput
 from tasks.figures import percent
 from tasks.intake.manifest import read_parquet, to_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
-from tasks.records.contracts import Side, Split, Validated
+from tasks.records.split import Side, Split
+from tasks.records.validated import Validated
 from tasks.splitting.groups import LINKS, groups_of
 from tasks.splitting.looks import check_looks_borne_out, settled_of
 from tasks.splitting.sides import (

@@ -24,7 +24,7 @@ import numpy as np
 
 from tasks.engine.checkpoints import Checkpoints
 from tasks.errors import BadInput
-from tasks.records.contracts import Epoch
+from tasks.records.trained import Epoch
 from tasks.training.devices import dealt_evenly, on_every_device
 from tasks.training.memory import out_of_memory, ran_out
 

@@ -18,7 +18,7 @@ from tasks.intake.manifest import by_shard
 from tasks.lesions import Diagnosis
 from tasks.model_file import answers_of
 from tasks.pipeline import LEARNING, step_named
-from tasks.records.contracts import Record
+from tasks.records.record import Record
 from tasks.training.batches import SHOWING, Shown, ShownAtOnce, Streamed
 from tasks.training.calibration import (
     at_temperature,

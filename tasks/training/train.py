@@ -14,15 +14,10 @@ from tasks.engine.run import CHECKPOINTS, Run
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.model_file import to_bytes
-from tasks.records.contracts import (
-    Epoch,
-    Oversampled,
-    Record,
-    Split,
-    Trained,
-    TrainedPart,
-    TrainedRecipe,
-)
+from tasks.records.oversampled import Oversampled
+from tasks.records.record import Record
+from tasks.records.split import Split
+from tasks.records.trained import Epoch, Trained, TrainedPart, TrainedRecipe
 from tasks.registry.tracking import Diary
 from tasks.registry.versions import mlflow_client
 from tasks.training.devices import computed_on

@@ -11,7 +11,8 @@ from tasks.engine.spreadsheet import read_csv, to_csv
 from tasks.errors import BadInput
 from tasks.intake.manifest import COLUMNS
 from tasks.lesions import DIAGNOSES, Diagnosis
-from tasks.records.contracts import Artifact, Basis, Changed, Changes, Finding, Validated
+from tasks.records.record import Artifact
+from tasks.records.validated import Basis, Changed, Changes, Finding, Validated
 
 OTHERS = "other_counterparts"  # a column of a quarantine table, for people only
 
@@ -25,7 +26,7 @@ class Previous:
 
     Attributes:
         run: Its name.
-        basis: As `tasks.records.contracts.Changes.basis`.
+        basis: As `tasks.records.validated.Changes.basis`.
         record: What it committed.
         accepted: The rows that it accepted, without the pictures.
         quarantined: Its quarantine table.

@@ -16,7 +16,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from tasks.config import Law
 from tasks.figures import at_least, at_most, listed, percent, plural
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says
-from tasks.records.contracts import Example, Severity
+from tasks.records.validated import Example, Severity
 from tasks.splitting.groups import groups_of
 from tasks.statistics import proportion
 from tasks.validation.changes import Previous

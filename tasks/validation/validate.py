@@ -28,7 +28,9 @@ from tasks.intake.likeness import joined, near_duplicates
 from tasks.intake.manifest import NESTED, read_parquet, to_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, archive_says, source_from
 from tasks.parts import Part
-from tasks.records.contracts import Artifact, Finding, Ingested, Validated, ValidatedPart
+from tasks.records.ingested import Ingested
+from tasks.records.record import Artifact
+from tasks.records.validated import Finding, Validated, ValidatedPart
 from tasks.splitting.groups import groups_of
 from tasks.splitting.looks import settled_of
 from tasks.validation.changes import OTHERS, changes_since, previous_of

@@ -37,7 +37,7 @@ from tasks.evaluation.scoring import NEVUS
 from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA
 from tasks.model_file import answers_of
-from tasks.records.contracts import Split
+from tasks.records.split import Split
 from tasks.training.batches import SHOWING, Showing, Shown
 from tasks.training.fitting import Plan, fit
 from tasks.training.harmonic import Harmonic

@@ -26,7 +26,8 @@ from tasks.config import parse_config
 from tasks.engine.run import Run
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import archive_says
-from tasks.records.contracts import Evaluated, Ingested
+from tasks.records.evaluated import Evaluated
+from tasks.records.ingested import Ingested
 from tasks.statistics import proportion
 from tests.benchmarks.runs import run_until
 

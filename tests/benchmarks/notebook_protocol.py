@@ -37,7 +37,10 @@ from tasks.config import Retraining
 from tasks.engine.run import Run, open_run
 from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES
-from tasks.records.contracts import Epoch, Estimate, Evaluated, Proportion, Split, Trained
+from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Estimate, Proportion
+from tasks.records.split import Split
+from tasks.records.trained import Epoch, Trained
 from tasks.splitting.groups import groups_of
 from tasks.statistics import proportion
 from tests.benchmarks.runs import images_shown, run_until

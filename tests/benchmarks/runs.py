@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.config import Retraining
 from tasks.engine.run import Run, open_run
-from tasks.records.contracts import TrainedRecipe
+from tasks.records.trained import TrainedRecipe
 
 
 def run_until(

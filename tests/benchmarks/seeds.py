@@ -38,7 +38,8 @@ from tasks.engine.run import Run
 from tasks.evaluation.scoring import by_lesion
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import MELANOMA
-from tasks.records.contracts import Epoch, Evaluated, Trained
+from tasks.records.evaluated import Evaluated
+from tasks.records.trained import Epoch, Trained
 from tests.benchmarks.runs import images_shown, run_until
 
 SENSITIVITY = 0.95

@@ -17,7 +17,7 @@ from demo.place import CODE
 from demo.settings import passwords_file
 from tasks.engine.run import read_record
 from tasks.engine.storage import Store, open_store
-from tasks.records.contracts import Record
+from tasks.records.record import Record
 
 # No scheduled run may start between the test's own, whenever the tests run: half a year away.
 SCHEDULE = f"0 0 1 {(time.gmtime().tm_mon + 5) % 12 + 1} *"

@@ -24,7 +24,9 @@ from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.intake.deliver import deliver
 from tasks.pipeline import PIPELINE, step_named
-from tasks.records.contracts import Registered, Trained, Verdict
+from tasks.records.registered import Registered
+from tasks.records.trained import Trained
+from tasks.records.verdict import Verdict
 from tests.end_to_end.conftest import PASSING, UNTAUGHT, Demo, free_port, run_demo
 
 

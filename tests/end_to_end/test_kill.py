@@ -21,7 +21,7 @@ from tasks.engine.storage import open_store
 from tasks.intake.deliver import deliver
 from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
-from tasks.records.contracts import Record
+from tasks.records.record import Record
 
 ROOT = Path(__file__).parents[2]
 STEPS = [step.name for step in PIPELINE]

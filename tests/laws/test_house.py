@@ -8,14 +8,16 @@ import tomllib
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import pytest
+from pydantic import BaseModel, Field
 
 from tasks.config import Retraining
 from tasks.engine.environment import plain
 from tasks.engine.run import imports_of
 from tasks.pipeline import PIPELINE, Step, step_named
-from tasks.records.contracts import Record
+from tasks.records.record import Record
 
 ROOT = Path(__file__).parents[2]
 STEPS = [step.name for step in PIPELINE]
@@ -369,6 +371,46 @@ def test_a_step_depends_on_no_field_that_it_does_not_read(step: Step) -> None:
     divided_over = {step.division.over} if step.division else set()  # read by `tasks.engine.run`
 
     assert set(step.config) <= read | divided_over
+
+
+# The records ------------------------------------------------------------------------------------
+
+
+def models_in(annotation: Any) -> set[type[BaseModel]]:
+    """A model that a type names, and all models that its fields name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.values()
+        return {annotation}.union(*(models_in(each.annotation) for each in fields))
+    return set().union(*(models_in(part) for part in get_args(annotation)))
+
+
+def fields_without_description(models: set[type[BaseModel]]) -> list[str]:
+    return sorted(
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description
+    )
+
+
+def test_each_field_of_a_record_says_what_it_is() -> None:
+    divisions = [step.division.gives for step in DIVIDED if step.division]
+    models = set().union(*(models_in(each) for each in (*(s.gives for s in PIPELINE), *divisions)))
+
+    assert {"Trained", "Epoch", "Provenance", "Artifact", "Retraining"} <= {
+        model.__name__ for model in models
+    }
+    assert fields_without_description(models) == []
+
+
+def test_a_field_of_a_record_that_says_nothing_would_be_found() -> None:
+    class Held(BaseModel):
+        silent: int
+
+    class Holder(Record):
+        held: Annotated[dict[str, tuple[Held, ...]] | None, "checked"] = Field(description="Told.")
+
+    assert fields_without_description(models_in(Holder)) == ["Held.silent"]
 
 
 # What no file may hold --------------------------------------------------------------------------

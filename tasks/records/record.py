@@ -1,0 +1,123 @@
+"""What all records share: what they hold, what vouches for it, and the hash of their content.
+
+One record per step and run, ``runs/<run>/<step>/record.json``, written last and once. Everything
+in a record but its ``provenance`` is its content; the content's SHA-256 is what reuse compares.
+"""
+
+import hashlib
+import json
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.config import Retraining
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artifact(Frozen):
+    """One object in the store that a record vouches for."""
+
+    key: str = Field(description="Where it lies in the store.")
+    sha256: str = Field(description="SHA-256 of its bytes, hex.")
+    size_bytes: int = Field(description="How many bytes it has.")
+
+
+class LedgerHead(Frozen):
+    """The last entry of a ledger's chain that a record knew, see `tasks.engine.ledger`."""
+
+    number: int = Field(ge=1, description="Number of the entry, from 1.")
+    sha256: str = Field(description="SHA-256 of the entry's bytes, hex.")
+
+
+class Provenance(Frozen):
+    """How a record came to be. Not part of its content."""
+
+    step: str = Field(description="The step, or the part of one, that gave the record.")
+    run: str = Field(description="Name of the run.")
+    config: Retraining = Field(description="The configuration of the run.")
+    code: str = Field(description="SHA-256 over the source of the step and all it imports.")
+    fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
+    inputs: dict[str, str] = Field(description="Content hash of each record that was read.")
+    parts: dict[str, str] = Field({}, description="Content hash of the record of each part.")
+    outside: dict[str, str] = Field({}, description="What `Step.outside` names, as it was then.")
+    reused_from: str | None = Field(description="The run that did the work, if not this one.")
+    committed_at: str = Field(description="UTC, ISO 8601.")
+    seconds: float = Field(
+        description="Wall time of the step, without interpreter start-up, and without its parts."
+    )
+    seconds_of_parts: float = Field(
+        0.0,
+        description="Sum of the wall times of its parts, wherever each was done. Side by side they "
+        "take less by the clock.",
+    )
+    peak_memory_bytes: int = Field(description="Most memory that the process of the step held.")
+    machine: str = Field(description="Processor, cores, memory, GPUs and name of the machine.")
+    image: str | None = Field(None, description="Digest of the container image, if it ran in one.")
+
+    @property
+    def seconds_in_all(self) -> float:
+        """Wall time of the step and of its parts, one after another."""
+        return self.seconds + self.seconds_of_parts
+
+
+class Record(Frozen):
+    """What all records share.
+
+    Attributes:
+        NOT_CONTENT: Fields that say when or on what the work was done, as pydantic's `exclude`
+            names them: True for a field, a mapping for fields of what it holds.
+        ADDED: Fields that earlier versions of the program did not know. They are content where
+            they say something, so that a record from before them keeps its hash.
+    """
+
+    NOT_CONTENT: ClassVar[dict[str, Any]] = {}
+    ADDED: ClassVar[tuple[str, ...]] = ()
+
+    provenance: Provenance | None = Field(
+        None, description="How the record came to be; None until the engine commits the record."
+    )
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256, hex, over what the record says, apart from how and where it came to be.
+
+        Artifacts count by their bytes, not by the key under which an attempt left them, so two
+        attempts at the same deterministic work have the same hash.
+        """
+        silent = {
+            name: True
+            for name in self.ADDED
+            if getattr(self, name) == type(self).model_fields[name].default
+        }
+        content = self.model_dump(
+            mode="json", exclude={"provenance": True} | self.NOT_CONTENT | silent
+        )
+        return sha256(json.dumps(_placeless(content), sort_keys=True).encode())
+
+    def with_provenance(self, provenance: Provenance) -> Self:
+        return self.model_copy(update={"provenance": provenance})
+
+    @property
+    def reason_to_stop(self) -> str | None:
+        """Why the steps after this one must not run, if they must not."""
+        return None
+
+
+# Fields of what records hold that earlier versions did not know, or that later ones leave empty:
+# where they say nothing they are no content, so that an old record keeps its hash.
+ADDED_WITHIN = ("called", "fit")
+
+
+def _placeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        place = {"key"} if value.keys() == Artifact.model_fields.keys() else set()
+        place |= {name for name in ADDED_WITHIN if value.get(name, "") in (None, "")}
+        return {name: _placeless(part) for name, part in value.items() if name not in place}
+    return [_placeless(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,26 @@
+"""What ``register`` promises: the evidence of a run, and the version in the registry."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.records.record import Artifact, Record
+
+
+class Registered(Record):
+    """An MLflow model version."""
+
+    name: str = Field(description="Name of the registered model.")
+    version: int = Field(description="Number of the version, from 1.")
+    alias: Literal["challenger"] = Field(description="The alias that the version got.")
+    newly: bool = Field(description="False if this very model was registered by an earlier run.")
+    model_sha256: str = Field(description="SHA-256 of the ``.keras`` file.")
+    evidence: Artifact = Field(
+        description="The manifest of this run's evidence, see `tasks.release.evidence`."
+    )
+
+    @property
+    def reason_to_stop(self) -> str | None:
+        if self.newly:
+            return None
+        return f"nothing is new: this very model is already version {self.version} of {self.name}"
