@@ -26,11 +26,12 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from tasks.config import Retraining, parse_config, range_in_words
+from tasks.engine.execute import execute
 from tasks.engine.quiet import OneLine, quiet_loggers, report_nothing, show_bug
-from tasks.engine.run import Progress, Run, execute, open_run, steps_until
+from tasks.engine.run import Progress, Run, open_run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
-from tasks.pipeline import PIPELINE, Step, part_named
+from tasks.pipeline import PIPELINE, Step, part_named, steps_until
 from tasks.text.lines import visible
 
 EPILOG = (

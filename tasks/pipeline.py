@@ -287,6 +287,14 @@ def step_named(name: str) -> Step:
     )
 
 
+def steps_until(last: str | None) -> tuple[Step, ...]:
+    """The steps of the pipeline up to and with `last`; all of them for None."""
+    if last is None:
+        return PIPELINE
+    names = [step.name for step in PIPELINE]
+    return PIPELINE[: names.index(step_named(last).name) + 1]
+
+
 def parts_of(step: Step, config: Retraining) -> tuple[Step, ...]:
     """The rows of a step's parts under a configuration; none for a step that does not divide."""
     if step.division is None or step.part:

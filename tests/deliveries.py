@@ -9,7 +9,8 @@ import pandas as pd
 from PIL import Image
 
 from tasks.config import Retraining
-from tasks.engine.run import Run, execute
+from tasks.engine.execute import execute
+from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import Store, open_store
 from tasks.intake.deliver import deliver

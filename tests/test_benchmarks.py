@@ -10,7 +10,8 @@ import pytest
 from benchmarks.notebook_protocol import their_folder
 from deliveries import delivered, do, run_of, table_of
 
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
+from tasks.records.record import sha256
 from tasks.splitting.groups import groups_of
 
 COPIES = 20

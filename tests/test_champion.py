@@ -12,7 +12,7 @@ import pytest
 from deliveries import run_of
 from judged import MELANOMA_POLICY, case_of
 
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.evaluation import evaluate as step
@@ -23,6 +23,7 @@ from tasks.model_file import to_bytes
 from tasks.pipeline import step_named
 from tasks.records.evaluated import Evaluated
 from tasks.records.oversampled import Oversampled
+from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.trained import Trained, TrainedRecipe
 from tasks.registry.versions import (

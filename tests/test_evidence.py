@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.engine.environment import distributions, plain
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.records.evaluated import Evaluated
+from tasks.records.record import sha256
 from tasks.records.registered import Registered
 from tasks.records.split import Split
 from tasks.records.verdict import Verdict

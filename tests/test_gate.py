@@ -22,7 +22,7 @@ from judged import (
 )
 
 from tasks.config import PolicyName
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
 from tasks.evaluation.gate import gate
@@ -32,6 +32,7 @@ from tasks.evaluation.scoring import figures
 from tasks.intake.manifest import read_parquet, table, to_parquet
 from tasks.records.evaluated import Champion, Comparison, Evaluated
 from tasks.records.figures import Estimate, Subgroup
+from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.verdict import Looks, Rule, Verdict
 from tasks.splitting.looks import enter_look, hash_of_test_part, supersede

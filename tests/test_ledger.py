@@ -23,10 +23,10 @@ from tasks.engine.ledger import (
     parse_chain,
     recorded_heads,
 )
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.engine.storage import Store, open_store
 from tasks.errors import BadInput, Corrupt
-from tasks.records.record import LedgerHead
+from tasks.records.record import LedgerHead, sha256
 from tasks.records.split import Split
 from tasks.splitting.looks import enter_look, looks_of
 from tasks.splitting.sides import register_of

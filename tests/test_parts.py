@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config import Retraining
-from tasks.engine.run import Run, execute
+from tasks.engine.execute import execute
+from tasks.engine.run import Run
 from tasks.engine.storage import Entry, Store
 from tasks.errors import BadInput, Momentary
 from tasks.intake.ingest import _packs
@@ -339,7 +340,7 @@ def test_the_seconds_of_parts_are_told_once_wherever_they_were_done(
 ) -> None:
     """Each part takes 7 s and the joining 1 s, done here or by another machine before."""
     clock = [0.0]
-    monkeypatch.setattr("tasks.engine.run.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("tasks.engine.execute.time", SimpleNamespace(monotonic=lambda: clock[0]))
     painter.lasts = lambda seconds: clock.__setitem__(0, clock[0] + seconds)
     if apart:
         paint(store, "first", "baseline", "balanced", part=apart)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from judged import evaluated_of, figures_of
 
 from tasks.config import Retraining
-from tasks.engine.run import Run, open_run, sha256
+from tasks.engine.run import Run, open_run
 from tasks.errors import BadInput
 from tasks.evaluation.policy import Sensitivity, parse_policy, policy_bytes, reference
 from tasks.evaluation.rules import Case, decide, judge, judge_proportion, told
@@ -28,7 +28,7 @@ from tasks.records.balance import Balance
 from tasks.records.evaluated import Evaluated, MissedMelanoma
 from tasks.records.ingested import Ingested
 from tasks.records.oversampled import Oversampled
-from tasks.records.record import Artifact, Provenance, Record
+from tasks.records.record import Artifact, Provenance, Record, sha256
 from tasks.records.registered import Registered
 from tasks.records.split import Split, Stratum
 from tasks.records.trained import Epoch, Trained, TrainedRecipe

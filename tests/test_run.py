@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-import tasks.engine.run
+import tasks.engine.sources
 from tasks.config import Retraining
-from tasks.engine.run import Run, artifacts_of, execute, open_run, steps_until
+from tasks.engine.execute import execute
+from tasks.engine.run import Run, open_run
 from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt, Halt, NotFound
-from tasks.pipeline import Step
-from tasks.records.record import Artifact, Record
+from tasks.pipeline import Step, steps_until
+from tasks.records.record import Artifact, Record, artifacts_of
 
 on_a_directory = pytest.mark.parametrize("store_uri", ["directory"], indirect=True)
 on_real_stores = pytest.mark.parametrize("store_uri", ["directory", "radosgw"], indirect=True)
@@ -97,8 +98,8 @@ def world(store: Store, monkeypatch: pytest.MonkeyPatch) -> World:
         setattr(module, step.name, getattr(world, step.name))
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr("tasks.pipeline.PIPELINE", (DRAW, COUNT, ASK))
-    monkeypatch.setattr("tasks.engine.run.code_hash", lambda name: world.code[name])
-    monkeypatch.setattr("tasks.engine.run.metadata.version", lambda name: world.libraries[name])
+    monkeypatch.setattr("tasks.engine.sources.code_hash", lambda name: world.code[name])
+    monkeypatch.setattr("tasks.engine.reuse.metadata.version", lambda name: world.libraries[name])
     return world
 
 
@@ -566,7 +567,7 @@ def code_hash_of(tmp_path: Path) -> Iterator[Callable[..., str]]:
     folder = tmp_path / "tasks"
     for package in ("engine", "stage"):
         (folder / package).mkdir(parents=True)
-    shutil.copy(str(tasks.engine.run.__file__), folder / "engine")
+    shutil.copy(str(tasks.engine.sources.__file__), folder / "engine")
     for name, source in {
         "stage/step": "from tasks.stage.noun import x\nfrom tasks.stage import beside\n"
         "from tasks import other\n",
@@ -581,16 +582,16 @@ def code_hash_of(tmp_path: Path) -> Iterator[Callable[..., str]]:
     def code_hash(changed: dict[str, str] | None = None) -> str:
         for name, source in (changed or {}).items():
             (folder / f"{name}.py").write_text(source)
-        spec = importlib.util.spec_from_file_location("copied_run", folder / "engine/run.py")
+        spec = importlib.util.spec_from_file_location("copied", folder / "engine/sources.py")
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
-        sys.modules["copied_run"] = module
+        sys.modules["copied"] = module
         spec.loader.exec_module(module)
         return str(module.code_hash("stage.step"))
 
     yield code_hash
-    sys.modules.pop("copied_run", None)
+    sys.modules.pop("copied", None)
 
 
 @pytest.mark.parametrize("module", ["stage/step", "stage/noun", "stage/beside", "other", "deep"])

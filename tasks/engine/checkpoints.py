@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tasks.engine.run import sha256
 from tasks.engine.storage import Store
 from tasks.errors import AlreadyExists, NotFound, PipelineError
+from tasks.records.record import sha256
 
 log = logging.getLogger(__name__)
 

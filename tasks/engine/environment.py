@@ -1,17 +1,20 @@
-"""What the work was done with: the program's version, the libraries, their bill of materials."""
+"""What the work was done with: the program's version, the libraries, their bill of materials, the
+machine."""
 
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from tasks.engine.run import sha256
 from tasks.errors import Momentary
+from tasks.records.record import sha256
 
 # Left in a container image by its build, because the tool that makes it stays out of the image.
 PREPARED = Path(sys.prefix, "sbom.cdx.json")
@@ -87,6 +90,28 @@ def sbom() -> bytes | None:
         if made.returncode:
             raise Momentary("cyclonedx-py failed:", log=made.stderr.strip()[-500:])
         return path.read_bytes()
+
+
+def machine() -> str:
+    """The hardware that this process runs on, as far as Linux tells."""
+    processor = platform.machine()
+    with suppress(OSError, IndexError):  # ARM names no model
+        lines = Path("/proc/cpuinfo").read_text().split("model name\t: ")[1]
+        processor = lines.partition("\n")[0]
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = [
+        line.partition(":")[2].strip()
+        for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in path.read_text().splitlines()
+        if line.startswith("Model")
+    ]
+    return ", ".join(
+        [
+            f"{processor}, {os.cpu_count()} cores, {memory_gib:.0f} GiB",
+            *(gpus or ["no NVIDIA GPU"]),
+            socket.gethostname(),
+        ]
+    )
 
 
 def described(**more: str) -> bytes:

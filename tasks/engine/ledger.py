@@ -21,10 +21,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from tasks.engine.loose import EVALUATIONS, SIDES, taken_over
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.engine.storage import Store, read_many
 from tasks.errors import AlreadyExists, Corrupt
-from tasks.records.record import Frozen, LedgerHead
+from tasks.records.record import Frozen, LedgerHead, sha256
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from tasks.engine.judged import DIGITS, Judged, as_lists, judged_of
-from tasks.engine.run import sha256
 from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt
+from tasks.records.record import sha256
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import logit
 
 from tasks.config import Recipe
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.evaluation.champion import against, ask_champion
 from tasks.evaluation.comparison import COLUMN
 from tasks.evaluation.folds import cross_estimate
@@ -24,6 +24,7 @@ from tasks.model_file import answers_of, from_bytes
 from tasks.records.evaluated import Champion, Evaluated, MissedMelanoma
 from tasks.records.figures import Figures, Proportion
 from tasks.records.oversampled import Oversampled
+from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.trained import Trained, TrainedRecipe
 from tasks.registry.versions import heads_of, mlflow_client

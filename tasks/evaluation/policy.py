@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.errors import BadInput
-from tasks.records.record import Frozen
+from tasks.records.record import Frozen, sha256
 from tasks.records.verdict import PolicyReference
 from tasks.statistics import CONFIDENCE, error_at
 

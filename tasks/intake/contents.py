@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Retraining
-from tasks.engine.run import Run, code_hash
+from tasks.engine.run import Run
+from tasks.engine.sources import code_hash
 from tasks.engine.storage import Entry, read_many
 from tasks.errors import BadInput
 from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Retraining
-from tasks.engine.run import Run, read_record, sha256
+from tasks.engine.run import Run, read_record
 from tasks.engine.storage import Store
 from tasks.errors import BadInput, Corrupt
 from tasks.evaluation.scoring import described, figures
@@ -42,7 +42,7 @@ from tasks.model_file import answers_of, from_bytes
 from tasks.records.evaluated import Evaluated
 from tasks.records.figures import Figures
 from tasks.records.ingested import Ingested
-from tasks.records.record import Frozen, LedgerHead
+from tasks.records.record import Frozen, LedgerHead, sha256
 from tasks.records.split import Split
 from tasks.records.verdict import Verdict
 from tasks.registry.versions import mlflow_client, model_bytes, version_named

@@ -6,6 +6,7 @@ in a record but its ``provenance`` is its content; the content's SHA-256 is what
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -121,3 +122,18 @@ def _placeless(value: Any) -> Any:
         place |= {name for name in ADDED_WITHIN if value.get(name, "") in (None, "")}
         return {name: _placeless(part) for name, part in value.items() if name not in place}
     return [_placeless(part) for part in value] if isinstance(value, list) else value
+
+
+def artifacts_of(value: Any) -> Iterator[Artifact]:
+    """Every artifact inside a record."""
+    if isinstance(value, Artifact):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from artifacts_of(getattr(value, name))
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from artifacts_of(part)
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from artifacts_of(part)

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from tasks.curve import in_words
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.errors import Momentary
+from tasks.records.record import sha256
 from tasks.records.trained import Epoch, TrainedRecipe
 from tasks.registry.versions import experiment_id, mlflow_client, mlflow_module
 

@@ -11,13 +11,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from tasks.curve import in_words
-from tasks.engine.run import code_hash, sha256
+from tasks.engine.sources import code_hash
 from tasks.evaluation.policy import parse_policy, policy_bytes
 from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, down, percent, up
 from tasks.lesions import MELANOMA
 from tasks.records.figures import Estimate, Proportion
-from tasks.records.record import Record
+from tasks.records.record import Record, sha256
 from tasks.text.markdown import plain
 
 PAGES = Path(__file__).parent / "pages"

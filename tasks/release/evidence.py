@@ -24,13 +24,13 @@ from pydantic import Field, ValidationError
 from tasks.engine import environment
 from tasks.engine.ledger import FOLDER as CHAIN
 from tasks.engine.ledger import Chain, chain_of, entry_key, parse_chain
-from tasks.engine.run import Run, artifacts_of, sha256
+from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import DirectoryStore, Store, open_store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.evaluation.policy import policy_bytes
 from tasks.pipeline import PIPELINE, Step
-from tasks.records.record import Artifact, Frozen, Record
+from tasks.records.record import Artifact, Frozen, Record, artifacts_of, sha256
 from tasks.records.verdict import Verdict
 from tasks.release.card import card_as_html, card_version, model_card
 

@@ -26,7 +26,6 @@ from pydantic import BaseModel
 from tasks.config import Retraining
 from tasks.engine.environment import plain
 from tasks.engine.ledger import RECORDING
-from tasks.engine.run import sha256
 from tasks.errors import Corrupt
 from tasks.evaluation.cases import cases_of
 from tasks.evaluation.comparison import COLUMN, compared
@@ -38,7 +37,7 @@ from tasks.records.evaluated import Evaluated
 from tasks.records.figures import Figures
 from tasks.records.ingested import Ingested
 from tasks.records.oversampled import Oversampled
-from tasks.records.record import Frozen, Record
+from tasks.records.record import Frozen, Record, sha256
 from tasks.records.split import Split
 from tasks.records.trained import Trained
 from tasks.records.validated import Validated

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.config import Retraining, value_in_words
 from tasks.curve import in_words
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.errors import BadInput, NotFound
 from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, confident, down, duration, percent, plural, up
@@ -27,7 +27,7 @@ from tasks.records.balance import Balance
 from tasks.records.evaluated import Evaluated
 from tasks.records.ingested import Ingested
 from tasks.records.oversampled import Oversampled
-from tasks.records.record import Record
+from tasks.records.record import Record, sha256
 from tasks.records.registered import Registered
 from tasks.records.split import Side, Split
 from tasks.records.trained import Trained

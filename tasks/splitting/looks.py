@@ -17,11 +17,11 @@ import pandas as pd
 
 from tasks.engine.judged import DIGITS, Judged, as_lists, from_lists, judged_of
 from tasks.engine.ledger import Chain, Entry, append, chain_of
-from tasks.engine.run import Run, read_record, sha256
+from tasks.engine.run import Run, read_record
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, diagnosis_from
-from tasks.records.record import LedgerHead
+from tasks.records.record import LedgerHead, sha256
 from tasks.records.split import Split
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Recipe
-from tasks.engine.run import Run, code_hash, sha256
+from tasks.engine.run import Run
+from tasks.engine.sources import code_hash
 from tasks.intake.manifest import by_shard
 from tasks.lesions import Diagnosis
 from tasks.model_file import answers_of
 from tasks.pipeline import LEARNING, step_named
-from tasks.records.record import Record
+from tasks.records.record import Record, sha256
 from tasks.training.batches import SHOWING, Shown, ShownAtOnce, Streamed
 from tasks.training.calibration import (
     at_temperature,

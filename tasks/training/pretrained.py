@@ -1,7 +1,8 @@
 """The weights that the recipe `transfer` begins with: a file in the store, or ImageNet's own."""
 
-from tasks.engine.run import Run, sha256
+from tasks.engine.run import Run
 from tasks.errors import BadInput, NotFound
+from tasks.records.record import sha256
 
 IMAGENET = "imagenet"
 

@@ -37,9 +37,9 @@ WARM_UP = 5  # steps that are not measured: the first traces the graph
 
 
 def generate(store: Any, count: int, packed: int) -> pd.DataFrame:
-    from tasks.engine.run import sha256
     from tasks.intake.manifest import IMAGES_PER_SHARD, to_npy
     from tasks.lesions import DIAGNOSES
+    from tasks.records.record import sha256
 
     random, tables = np.random.default_rng(count), []
     for start in range(0, count, IMAGES_PER_SHARD):

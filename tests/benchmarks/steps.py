@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tasks.engine.run import steps_until
+from tasks.pipeline import steps_until
 
 BARE_LOOP = """
 import hashlib, sys

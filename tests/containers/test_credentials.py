@@ -62,7 +62,7 @@ def test_the_stores_connection_reaches_the_step_and_nothing_else(
 
 
 def sha256(text: str) -> str:
-    from tasks.engine.run import sha256
+    from tasks.records.record import sha256
 
     return sha256(text.encode())
 

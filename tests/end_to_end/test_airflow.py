@@ -19,7 +19,8 @@ from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
 from tasks.config import Recipe, Retraining
-from tasks.engine.run import execute, open_run
+from tasks.engine.execute import execute
+from tasks.engine.run import open_run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.intake.deliver import deliver

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from tasks.config import Retraining
-from tasks.engine.run import artifacts_of, open_run, sha256
+from tasks.engine.run import open_run
 from tasks.engine.storage import open_store
 from tasks.intake.deliver import deliver
 from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
-from tasks.records.record import Record
+from tasks.records.record import Record, artifacts_of, sha256
 
 ROOT = Path(__file__).parents[2]
 STEPS = [step.name for step in PIPELINE]

@@ -11,10 +11,11 @@ import pytest
 from conftest import S3Server, free_port
 
 from tasks.config import Retraining
-from tasks.engine.run import artifacts_of, open_run
+from tasks.engine.run import open_run
 from tasks.engine.storage import open_store
 from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
+from tasks.records.record import artifacts_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

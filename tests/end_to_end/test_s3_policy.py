@@ -9,7 +9,8 @@ from conftest import S3Server
 
 from infra.s3_policy import ROWS, bucket_policy
 from tasks.config import Retraining
-from tasks.engine.run import Run, execute, open_run
+from tasks.engine.execute import execute
+from tasks.engine.run import Run, open_run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.intake.deliver import deliver

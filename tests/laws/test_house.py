@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from tasks.config import Retraining
 from tasks.engine.environment import plain
-from tasks.engine.run import imports_of
+from tasks.engine.sources import imports_of
 from tasks.pipeline import PIPELINE, Step, step_named
 from tasks.records.record import Record
 
@@ -216,7 +216,7 @@ def test_a_library_that_only_comes_through_another_is_not_declared() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["tasks", "tasks.pipeline", "tasks.engine.run", "tasks.__main__"]
+    "module", ["tasks", "tasks.pipeline", "tasks.engine.execute", "tasks.__main__"]
 )
 def test_importing_what_every_step_needs_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(sys.modules))"
@@ -368,7 +368,7 @@ def test_training_does_not_depend_on_how_it_is_judged() -> None:
 def test_a_step_depends_on_no_field_that_it_does_not_read(step: Step) -> None:
     """Else a change of that field would throw work away."""
     read = set().union(*(fields_read(name) for name in all_it_imports(step.module)))
-    divided_over = {step.division.over} if step.division else set()  # read by `tasks.engine.run`
+    divided_over = {step.division.over} if step.division else set()  # read by `parts_of`
 
     assert set(step.config) <= read | divided_over
 
