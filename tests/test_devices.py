@@ -190,10 +190,10 @@ def train(
     from tasks.engine.storage import DirectoryStore
     from tasks.model_file import from_bytes, to_bytes
     from tasks.training import learner as learning
-    from tasks.training import network
+    from tasks.training import residual_network
     from tasks.training.fitting import cross_entropy, fit
 
-    network.STEM, network.STAGES = 8, (8, 16)  # sooner compiled
+    residual_network.STEM, residual_network.STAGES = 8, (8, 16)  # sooner compiled
     validation = tuple(each[:10] for each in VALIDATION)
     learning.steps_at_once, learning.precision = lambda *size: at_once, lambda: precision
     told: dict[str, Any] = {"resumed": [], "calls": dict.fromkeys(recipes, 0)}
@@ -203,7 +203,8 @@ def train(
         if list(kept.newest_first()):
             told["resumed"].append(recipe)
         run = run_of(store, best_epochs=3, best_batch_size=16, epochs=3, batch_size=12)
-        model, shown, plan, finished = learning.learner_of(run, recipe, TRAINING, 3)
+        learner = learning.learner_of(run, recipe, TRAINING, 3)
+        model = learner.model
         call = model.train_on_batch
 
         def counted(*given: Any, own: tuple[Any, str] = (call, recipe), **named: Any) -> Any:
@@ -212,11 +213,11 @@ def train(
 
         model.train_on_batch = counted
         try:
-            fitted = fit(model, shown, validation, plan, checkpoints=kept)
+            fitted = fit(model, learner.examples, validation, learner.plan, checkpoints=kept)
         except Killed:
             os._exit(KILLED)
         told[recipe] = [epoch.model_dump() for epoch in fitted.epochs]
-        saved = from_bytes(to_bytes(finished()))
+        saved = from_bytes(to_bytes(learner.finish()))
         if recipe == "best":
             saved = saved.get_layer("residual")  # one look, as validation takes it
         answers = saved.predict(validation[0], verbose=0)

@@ -316,7 +316,7 @@ def test_a_store_that_fails_costs_checkpoints_but_not_the_training(
 # Ends before the end ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", ["_steps", "_score"])
+@pytest.mark.parametrize("moment", ["_steps", "_scored"])
 def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
     place: DirectoryStore,
     unbroken: tuple[Fitted, bytes],
@@ -328,16 +328,16 @@ def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
     def stop(number: int, frame: object) -> None:
         raise SystemExit(75)
 
-    original = getattr(fitting._Fitting, moment)
+    original = getattr(fitting, moment)
 
-    def terminate(self: object, chosen: object) -> object:
+    def terminate(*given: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, chosen)
+        return original(*given)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         kept = Deadly(place, "runs/a", minutes=60)
-        monkeypatch.setattr(fitting._Fitting, moment, terminate)
+        monkeypatch.setattr(fitting, moment, terminate)
         with pytest.raises(SystemExit) as end:
             fit(network(), TRAINING, VALIDATION, PLAN, checkpoints=kept)
         assert signal.getsignal(signal.SIGTERM) is stop

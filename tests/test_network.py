@@ -12,7 +12,7 @@ from scipy.special import softmax
 from tasks.model_file import answers_of, from_bytes, to_bytes
 from tasks.training.calibration import calibrated
 from tasks.training.harmonic import Harmonic, plain, slow_cosines
-from tasks.training.network import eight_turns, residual, served
+from tasks.training.residual_network import eight_turns, residual, served
 
 Array = np.ndarray
 SIDE, CLASSES = 16, 3

@@ -26,7 +26,8 @@ from tasks.training import learner
 from tasks.training.calibration import at_temperature, calibration_error
 from tasks.training.fitting import Plan, cross_entropy
 from tasks.training.learner import learner_of
-from tasks.training.network import build, shrink
+from tasks.training.network import shrink
+from tasks.training.notebook_networks import build
 
 NOTEBOOKS = ("baseline", "regularized", "balanced")
 RECIPES = (*NOTEBOOKS, "best")
@@ -170,8 +171,8 @@ def test_what_a_message_says_to_change_changes_the_training(recipe: str, tmp_pat
 
     def begun(**changes: object) -> tuple[Plan, object]:
         run = run_of(store, image_size=32, **changes)
-        model, _, plan, _ = learner_of(run, recipe, (pixels, np.arange(40) % 3), 3)
-        return plan, model.optimizer.get_config()["learning_rate"]
+        learner = learner_of(run, recipe, (pixels, np.arange(40) % 3), 3)
+        return learner.plan, learner.model.optimizer.get_config()["learning_rate"]
 
     plan, rate = begun()
     assert begun(**{plan.batch_field: 8})[0].batch_size == 8 != plan.batch_size
@@ -185,7 +186,7 @@ def test_many_steps_in_one_call_never_pass_over_a_checkpoint_that_is_asked_for_a
     monkeypatch.setattr(learner, "steps_at_once", lambda *size: 7)
     pixels = np.zeros((80, 32, 32, 3), np.uint8)
     run = run_of(DirectoryStore(tmp_path), image_size=32, checkpoint_minutes=minutes)
-    _, _, plan, _ = learner_of(run, "best", (pixels, np.arange(80) % 3), 3)
+    plan = learner_of(run, "best", (pixels, np.arange(80) % 3), 3).plan
     assert plan.together == steps
 
 

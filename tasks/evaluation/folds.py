@@ -148,16 +148,16 @@ def _judged(
     own = copies[copies["source_key"].isin(rest["key"])]
     training = examples(run, pd.concat([rest, own]), classes)
     validation = examples(run, tuning, classes)
-    learner, shown, plan, finished = learner_of(run, recipe, training, len(classes))
+    learner = learner_of(run, recipe, training, len(classes))
     fit(
-        learner,
-        shown,
+        learner.model,
+        learner.examples,
         validation,
-        plan,
+        learner.plan,
         checkpoints=checkpoints,
-        watch=_watch(run, number, plan.epochs),
+        watch=_watch(run, number, learner.plan.epochs),
     )
-    model, _, _ = calibrate(finished(), validation)
+    model, _, _ = calibrate(learner.finish(), validation)
     tuned = by_lesion(predicted(model, tuning, pixels_of(run, tuning), classes), classes)
     threshold = operating_threshold(tuned, run.config.target_sensitivity)
     return predicted(model, held, pixels_of(run, held), classes), threshold

@@ -70,21 +70,28 @@ def _train_one(
     classes: tuple[Diagnosis, ...],
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
-    learner, shown, plan, finished = learner_of(run, recipe, training, len(classes))
+    learner = learner_of(run, recipe, training, len(classes))
     work = work_of(run, "train", recipe, records)
     data = {f"{type(record).__name__.lower()}_sha256": record.content_hash for record in records}
     diary = Diary(run, recipe, classes, work, data)
 
     def watch(epochs: tuple[Epoch, ...]) -> None:
-        _tell(run, recipe, plan, epochs)
+        _tell(run, recipe, learner.plan, epochs)
         diary.log(epochs)
 
     with diary.opened():
         checkpoints = Checkpoints(
             run.store, run.key(f"{CHECKPOINTS}/{work}"), run.config.checkpoint_minutes
         )
-        fitted = fit(learner, shown, validation, plan, checkpoints=checkpoints, watch=watch)
-    model, temperature, errors = calibrate(finished(), validation)
+        fitted = fit(
+            learner.model,
+            learner.examples,
+            validation,
+            learner.plan,
+            checkpoints=checkpoints,
+            watch=watch,
+        )
+    model, temperature, errors = calibrate(learner.finish(), validation)
     trained = TrainedRecipe(
         recipe=recipe,
         model=run.keep(f"{recipe}.keras", to_bytes(model)),

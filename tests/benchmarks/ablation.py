@@ -41,13 +41,13 @@ from tasks.records.contracts import Split
 from tasks.training.batches import SHOWING, Showing, Shown
 from tasks.training.fitting import Plan, fit
 from tasks.training.harmonic import Harmonic
-from tasks.training.network import (
+from tasks.training.network import shrink
+from tasks.training.residual_network import (
     AVERAGED_STEPS,
-    BEST_WEIGHT_DECAY,
+    WEIGHT_DECAY,
     annealed,
     residual,
     served,
-    shrink,
 )
 from tests.benchmarks.runs import run_until
 
@@ -70,7 +70,7 @@ class Arm:
     showing: Showing = SHOWING
     smoothing: float = 0.0
     rate: float = CONFIG.best_learning_rate
-    weight_decay: float = BEST_WEIGHT_DECAY
+    weight_decay: float = WEIGHT_DECAY
     averaged_steps: int = AVERAGED_STEPS
     adjusted: bool = True
     batch: int = CONFIG.best_batch_size

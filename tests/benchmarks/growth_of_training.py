@@ -111,7 +111,8 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     loading = time.monotonic()
     training = examples(run, rows, DIAGNOSES[:CLASSES])
     loading = time.monotonic() - loading
-    learner, shown, plan, _ = learner_of(run, "best", training, CLASSES)
+    learner = learner_of(run, "best", training, CLASSES)
+    shown, plan = learner.examples, learner.plan
     assert plan.draw
     order = plan.draw(np.random.default_rng(1))
     if steps:
@@ -139,12 +140,12 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     product = tf.function(lambda: tf.matmul(square, square))
     rates(product, 5)
     peer = np.array(rates(product, 20))
-    step = np.array(timed(learner))
+    step = np.array(timed(learner.model))
     peer = np.minimum(peer, rates(product, 20))  # the better of before and after
     idle = Idle()
     idle.compile()
     waiting = timed(idle)[0]
-    flop = 3 * forward_flop(plain(learner.network), side) * plan.batch_size
+    flop = 3 * forward_flop(plain(learner.model.network), side) * plan.batch_size
     reached = flop / step / (2 * 2048**3 / peer)
     return {
         "loading s": loading,

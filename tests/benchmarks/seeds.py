@@ -124,7 +124,7 @@ def machine_of(config: str) -> dict[str, float]:
 
     from tasks.training.devices import device_count, is_accelerated
     from tasks.training.harmonic import plain
-    from tasks.training.network import residual
+    from tasks.training.residual_network import residual
 
     on_gpu = is_accelerated()
     side, dtype = (8192, "bfloat16") if on_gpu else (2048, "float32")
