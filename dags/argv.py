@@ -3,12 +3,17 @@
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from tasks.config import Retraining
+from tasks.recipes import FORMER_FIELDS
+
 # The address of the run that a DAG run does, and its configuration, as options of a command.
 RUN = ("--run", "{{ address(run_id) }}")
-CONFIG = ("--config", "{{ params | tojson }}")
+CONFIG = ("--config", "{{ chosen(params) | tojson }}")
 # The part that a mapped task does, as the operator's own attribute holds it.
 PART = ("--part", "{{ task.part }}")
 
@@ -37,4 +42,19 @@ def address(run_id: str) -> str:
     return f"{store}/runs/{name if name[0].isalnum() else f'run{name}'[:200]}"
 
 
-MACROS = {"address": address}
+def chosen(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen in the form, or by a script that still uses a former name of a field.
+
+    The form sends every field, also under its present name: there the former one decides, unless
+    both were chosen, which the configuration refuses.
+    """
+    fields = Retraining.model_fields
+    doubled = {
+        new
+        for old, new in FORMER_FIELDS.items()
+        if old in params and params.get(new) == fields[new].default
+    }
+    return {name: value for name, value in params.items() if name not in doubled}
+
+
+MACROS = {"address": address, "chosen": chosen}

@@ -15,6 +15,7 @@ from dags.places.choice import task_of
 from tasks.engine.storage import open_store
 from tasks.evaluation.serious import Serious, serious_of
 from tasks.figures import at_least, at_most, percent
+from tasks.recipes import recipe_now
 from tasks.records.contracts import Evaluated, Proportion, Registered, Rule, Verdict
 from tasks.text.markdown import code, plain
 
@@ -74,7 +75,7 @@ def evidence(run: str) -> str:
         [
             *_synthetic(run),
             f"**Model** {plain(registered.name)}, version {registered.version}; "
-            f"recipe {plain(evaluated.recipe)}, threshold {evaluated.threshold:.3f}",
+            f"recipe {plain(recipe_now(evaluated.recipe))}, threshold {evaluated.threshold:.3f}",
             "",
             "| lesions of the frozen test part | share | of | 95 % interval |",
             "|---|---|---|---|",

@@ -23,6 +23,7 @@ from dags.places.mapping import Operator
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
+from tasks.recipes import FORMER_RECIPES
 
 ABOUT = """
 Retrains the skin-lesion classifier on all that was delivered, and registers the result as
@@ -87,7 +88,14 @@ def _shown(field: dict[str, Any]) -> dict[str, Any]:
     if field["type"] != "array":
         return field
     # Airflow shows an array as a multiple choice if it has examples.
-    return field | {"examples": field["items"]["enum"], "uniqueItems": True}
+    names = field["items"]["enum"]
+    # Former names are not offered, but taken from whoever triggers a run by a script.
+    taken = {"enum": [*names, *FORMER_RECIPES]} if "residual" in names else {}
+    return field | {
+        "items": field["items"] | taken,
+        "examples": names,
+        "uniqueItems": True,
+    }
 
 
 def task_of_step(step: Step, parts: XComArg | None) -> Operator:

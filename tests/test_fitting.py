@@ -405,7 +405,7 @@ class Cramped(layers.Layer):
 
 @pytest.mark.parametrize(
     ("room", "advice"),
-    [(3, "set best_batch_size to 2, which was tried"), (0, "not even one image")],
+    [(3, "set residual_batch_size to 2, which was tried"), (0, "not even one image")],
 )
 def test_too_little_memory_is_told_with_the_batch_that_fits(room: int, advice: str) -> None:
     image = keras.Input((None, None, 3))
@@ -413,7 +413,7 @@ def test_too_little_memory_is_told_with_the_batch_that_fits(room: int, advice: s
     model = keras.Model(image, layers.Dense(2, activation="softmax")(x))
     compile_(model, 0.01)
     with pytest.raises(BadInput, match=advice) as caught:
-        fit(model, TRAINING, VALIDATION, replace(PLAN, batch_field="best_batch_size"))
+        fit(model, TRAINING, VALIDATION, replace(PLAN, batch_field="residual_batch_size"))
     assert caught.value.exit_code == 64
     assert "room for a step over 8 images" in str(caught.value)
 

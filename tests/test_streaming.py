@@ -47,9 +47,9 @@ def place(tmp_path: Path) -> DirectoryStore:
 
 
 def trained(store: DirectoryStore, lives: int = 10**6) -> bytes:
-    """The bytes of a model of ``best``; its training dies with its `lives`-th checkpoint."""
+    """The bytes of a model of ``residual``; its training dies with its `lives`-th checkpoint."""
     learner = learner_of(
-        run_of(store, best_epochs=2, best_batch_size=16), "best", TRAINING, CLASSES
+        run_of(store, residual_epochs=2, residual_batch_size=16), "residual", TRAINING, CLASSES
     )
     kept = Deadly(store, "runs/a/train/checkpoints/x", minutes=0, lives=lives)
     fit(learner.model, learner.examples, VALIDATION, learner.plan, checkpoints=kept)
@@ -106,7 +106,7 @@ def data_of(learner: Learner) -> list[str]:
 
 
 def test_images_lie_on_the_device_where_there_is_room(place: DirectoryStore) -> None:
-    learner = learner_of(run_of(place), "best", TRAINING, CLASSES)
+    learner = learner_of(run_of(place), "residual", TRAINING, CLASSES)
     assert len(data_of(learner)) == 2
     assert isinstance(learner.examples[0], np.ndarray)
 
@@ -114,7 +114,7 @@ def test_images_lie_on_the_device_where_there_is_room(place: DirectoryStore) -> 
 def test_no_image_lies_on_the_device_where_there_is_none(
     place: DirectoryStore, no_room: None
 ) -> None:
-    learner = learner_of(run_of(place), "best", TRAINING, CLASSES)
+    learner = learner_of(run_of(place), "residual", TRAINING, CLASSES)
     assert data_of(learner) == []
     assert isinstance(learner.examples[0], Streamed)
 

@@ -19,7 +19,6 @@ from collections.abc import Callable
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from tasks.config import Recipe
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.run import CHECKPOINTS, Run
 from tasks.errors import BadInput
@@ -27,6 +26,7 @@ from tasks.evaluation.predictions import predicted
 from tasks.evaluation.scoring import THRESHOLD, by_lesion, figures, operating_threshold
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
+from tasks.recipes import Recipe
 from tasks.records.contracts import CrossEstimate, Epoch, Figures, Oversampled, Split
 from tasks.training.fitting import fit
 from tasks.training.learner import calibrate, examples, learner_of, work_of

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -19,8 +20,9 @@ from pydantic import (
     field_validator,
 )
 
-from tasks.config import Law, Recipe, Retraining
+from tasks.config import Law, Retraining
 from tasks.lesions import Diagnosis
+from tasks.recipes import RecordedRecipe, recipe_now, with_present_names
 
 Side = Literal["train", "validation", "test"]
 Severity = Literal["information", "warning", "error"]
@@ -57,7 +59,7 @@ class Provenance(Frozen):
 
     step: str
     run: str
-    config: Retraining
+    config: Annotated[Retraining, BeforeValidator(with_present_names)]
     code: str = Field(description="SHA-256 over the source of the step and all it imports.")
     fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
     inputs: dict[str, str] = Field(description="Content hash of each record that was read.")
@@ -411,7 +413,7 @@ class Epoch(Frozen):
     Attributes:
         val_recall: Of each class, in the order of the outputs; None for one with no image there.
 
-    Validation takes one look at each image; what `best` is saved as takes eight.
+    Validation takes one look at each image; what `residual` is saved as takes eight.
     """
 
     loss: float
@@ -480,7 +482,7 @@ class TrainedRecipe(Frozen):
             one has trained.
     """
 
-    recipe: Recipe
+    recipe: RecordedRecipe
     model: Artifact
     temperature: float = 1.0
     calibration_error: tuple[float, float] | None = None
@@ -511,9 +513,9 @@ class Trained(Record):
     classes: tuple[Diagnosis, ...]
     recipes: tuple[TrainedRecipe, ...]
 
-    def of(self, recipe: Recipe) -> TrainedRecipe:
+    def of(self, recipe: RecordedRecipe) -> TrainedRecipe:
         """That recipe's network, which must be one of them."""
-        return next(each for each in self.recipes if each.recipe == recipe)
+        return next(each for each in self.recipes if recipe_now(each.recipe) == recipe_now(recipe))
 
 
 class Proportion(Frozen):
@@ -796,12 +798,12 @@ class Evaluated(Record):
 
     NOT_CONTENT = {"ledger": True}
 
-    recipe: Recipe
+    recipe: RecordedRecipe
     model: Artifact
     classes: tuple[Diagnosis, ...]
     threshold: float
     validation_sensitivity: Proportion
-    validation_balanced_accuracy: dict[Recipe, float]
+    validation_balanced_accuracy: dict[RecordedRecipe, float]
     test_part: str
     figures: Figures
     missed: tuple[MissedMelanoma, ...]

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import pandas as pd
 
-from tasks.config import Recipe
 from tasks.engine.run import Run, code_hash, sha256
 from tasks.intake.manifest import by_shard
 from tasks.lesions import Diagnosis
 from tasks.model_file import answers_of
 from tasks.pipeline import LEARNING, step_named
+from tasks.recipes import Recipe
 from tasks.records.contracts import Record
 from tasks.training.batches import SHOWING, Shown, ShownAtOnce, Streamed
 from tasks.training.calibration import (
@@ -117,10 +117,10 @@ def _transfer(run: Run, recipe: Recipe, training: Examples, classes: int) -> Lea
     return Learner(recipe, model, training, plan)
 
 
-def _best(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+def _residual(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
     config = run.config
     pixels, labels = training
-    batch = dealt_evenly(min(config.best_batch_size, len(labels)))
+    batch = dealt_evenly(min(config.residual_batch_size, len(labels)))
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     resident = is_room_for(pixels.nbytes)
     # The host has a part in each step that streams its images, or after which a checkpoint is kept.
@@ -136,16 +136,16 @@ def _best(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner
         seed=config.seed,
         precision=precision(),
     )
-    steps = config.best_epochs * whole // batch
-    model.compile(annealed(steps, config.best_learning_rate), jit_compile=JIT)
+    steps = config.residual_epochs * whole // batch
+    model.compile(annealed(steps, config.residual_learning_rate), jit_compile=JIT)
     plan = Plan(
-        epochs=config.best_epochs,
+        epochs=config.residual_epochs,
         batch_size=batch,
         seed=config.seed,
         draw=lambda generator: generator.permutation(len(labels))[:whole],
         together=together,
-        batch_field="best_batch_size",
-        rate_field="best_learning_rate",
+        batch_field="residual_batch_size",
+        rate_field="residual_learning_rate",
     )
     shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, labels)
     return Learner(recipe, model, (shown, labels), plan)
@@ -155,7 +155,7 @@ BUILDERS: dict[Recipe, Callable[[Run, Recipe, Examples, int], Learner]] = {
     "baseline": _notebooks,
     "regularized": _notebooks,
     "balanced": _notebooks,
-    "best": _best,
+    "residual": _residual,
     "transfer": _transfer,
 }
 

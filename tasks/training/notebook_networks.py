@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from tasks.config import Recipe
+from tasks.recipes import Recipe
 from tasks.training.network import BATCH_NORM_MOMENTUM, JIT, augment, begin_anew
 
 

@@ -1,4 +1,4 @@
-"""The network of the recipe `best`: our own, a small residual network of smooth kernels."""
+"""The network of the recipe `residual`: our own, small, of smooth kernels."""
 
 from typing import Any
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.config import Recipe
 from tasks.curve import fit_of, in_words
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.run import CHECKPOINTS, Run
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.model_file import to_bytes
+from tasks.recipes import Recipe
 from tasks.records.contracts import (
     Epoch,
     Oversampled,
