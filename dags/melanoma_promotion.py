@@ -6,20 +6,22 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, Asset, Context, Param, get_current_context, task
+from airflow.sdk import DAG, Context, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from dags.runners import runner
+from dags.assets import CHALLENGER_REGISTERED
+from dags.default_args import DEFAULT_ARGS
+from dags.places.choice import task_of
 from tasks.engine.storage import open_store
 from tasks.evaluation.serious import Serious, serious_of
 from tasks.figures import at_least, at_most, percent
+from tasks.recipes import recipe_now
 from tasks.records.evaluated import Evaluated
 from tasks.records.figures import Proportion
 from tasks.records.registered import Registered
 from tasks.records.verdict import Rule, Verdict
 from tasks.text.markdown import code, plain
 
-CHALLENGER_REGISTERED = Asset("challenger_registered")
 TIME_TO_DECIDE = timedelta(days=7)
 VERIFY = ("python", "-m", "tasks", "verify", "--evidence")
 
@@ -76,7 +78,7 @@ def evidence(run: str) -> str:
         [
             *_synthetic(run),
             f"**Model** {plain(registered.name)}, version {registered.version}; "
-            f"recipe {plain(evaluated.recipe)}, threshold {evaluated.threshold:.3f}",
+            f"recipe {plain(recipe_now(evaluated.recipe))}, threshold {evaluated.threshold:.3f}",
             "",
             "| lesions of the frozen test part | share | of | 95 % interval |",
             "|---|---|---|---|",
@@ -172,7 +174,7 @@ with DAG(
     doc_md=ABOUT,
     schedule=[CHALLENGER_REGISTERED],
     catchup=False,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=15)},
+    default_args=DEFAULT_ARGS,
     params={
         "run": Param(
             None,
@@ -193,7 +195,7 @@ with DAG(
         response_timeout=TIME_TO_DECIDE,
         doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a Reject.",
     )
-    promote = runner()(
+    promote = task_of(
         "promote",
         "--run",
         "{{ ti.xcom_pull('present_challenger', key='run') }}",

@@ -8,7 +8,6 @@ from typing import Any
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import (
     DAG,
-    Asset,
     AssetOrTimeSchedule,
     CronTriggerTimetable,
     Param,
@@ -16,13 +15,15 @@ from airflow.sdk import (
     task,
 )
 
-from dags.runners import CONFIG, MACROS, RUN, Operator, runner
+from dags.argv import CONFIG, MACROS, RUN
+from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
+from dags.default_args import DEFAULT_ARGS
+from dags.places.choice import task_of
+from dags.places.mapping import Operator
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
-
-IMAGES_DELIVERED = Asset("images_delivered")
-CHALLENGER_REGISTERED = Asset("challenger_registered")
+from tasks.recipes import FORMER_RECIPES
 
 ABOUT = """
 Retrains the skin-lesion classifier on all that was delivered, and registers the result as
@@ -87,10 +88,17 @@ def _shown(field: dict[str, Any]) -> dict[str, Any]:
     if field["type"] != "array":
         return field
     # Airflow shows an array as a multiple choice if it has examples.
-    return field | {"examples": field["items"]["enum"], "uniqueItems": True}
+    names = field["items"]["enum"]
+    # Former names are not offered, but taken from whoever triggers a run by a script.
+    taken = {"enum": [*names, *FORMER_RECIPES]} if "residual" in names else {}
+    return field | {
+        "items": field["items"] | taken,
+        "examples": names,
+        "uniqueItems": True,
+    }
 
 
-def task_of(step: Step, parts: XComArg | None) -> Operator:
+def task_of_step(step: Step, parts: XComArg | None) -> Operator:
     """The task that does a step, after those that do its parts, if it divides."""
     doc = (
         f"{step.does}\n\nNeeds: {', '.join(step.needs) or 'raw/'}. "
@@ -101,7 +109,7 @@ def task_of(step: Step, parts: XComArg | None) -> Operator:
         settings["outlets"] = [CHALLENGER_REGISTERED]
     if parts is not None:
         settings["trigger_rule"] = "none_failed"  # without parts to map over, these are skipped
-    return runner()(step.name, *RUN, *CONFIG, **settings)
+    return task_of(step.name, *RUN, *CONFIG, **settings)
 
 
 def names_of_parts(over: str, params: dict[str, Any]) -> list[str]:
@@ -133,7 +141,7 @@ with DAG(
     schedule=schedule(),
     catchup=False,
     max_active_runs=1,  # two retrainings at once would fight over one machine, for one alias
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=15)},
+    default_args=DEFAULT_ARGS,
     params=form(),
     user_defined_macros=MACROS,
     tags=["melanoma", "training"],
@@ -147,17 +155,17 @@ with DAG(
             if over not in names:
                 names[over] = names_task(over)
             parts = names[over]
-        steps[row.name] = task_of(row, parts)
+        steps[row.name] = task_of_step(row, parts)
         for need in row.needs:
             steps[need] >> steps[row.name]
         if parts is not None:
-            mapped = runner()(row.name, *RUN, *CONFIG, parts=parts, doc_md=f"One part. {row.does}")
+            mapped = task_of(row.name, *RUN, *CONFIG, parts=parts, doc_md=f"One part. {row.does}")
             for need in row.needs:
                 steps[need] >> mapped
             mapped >> steps[row.name]
 
     # A refused model is when the report is needed most: a skipped step does not skip it.
-    steps[PIPELINE[-1].name] >> runner()(
+    steps[PIPELINE[-1].name] >> task_of(
         "report",
         *RUN,
         trigger_rule="none_failed",

@@ -12,6 +12,7 @@ from tasks.engine.spreadsheet import read_csv
 from tasks.engine.storage import Store
 from tasks.figures import at_least, at_most
 from tasks.lesions import MELANOMA
+from tasks.recipes import recipe_now
 from tasks.records.evaluated import Evaluated
 from tasks.records.ingested import Ingested
 from tasks.records.registered import Registered
@@ -79,7 +80,7 @@ def _model(
     table = Table(title="Model", title_justify="left", show_header=False, show_edge=False)
     if evaluated:
         found = evaluated.figures.sensitivity
-        table.add_row("recipe", f"{evaluated.recipe}, chosen on validation")
+        table.add_row("recipe", f"{recipe_now(evaluated.recipe)}, chosen on validation")
         table.add_row(
             f"{MELANOMA} sensitivity",
             f"{found.successes} of {found.n} lesions; 95 % interval {at_least(found.lower, 1)} "

@@ -16,7 +16,7 @@ CODE = Path(__file__).parent.parent
 # Nine classes of drawn lesions are told apart by small, short training; the figures prove that the
 # pipeline works, not that the networks are good.
 SYNTHETIC_CONFIG = """{
-    "image_size": 48, "packed_size": 64, "epochs": 8, "best_epochs": 20, "policy": "synthetic"
+    "image_size": 48, "packed_size": 64, "epochs": 8, "residual_epochs": 20, "policy": "synthetic"
 }"""
 REAL_CONFIG = "{}"
 

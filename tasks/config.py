@@ -4,6 +4,7 @@ The Airflow trigger form, the command line's ``--config`` and the record of each
 made from this one class, so a field added here appears in all three.
 """
 
+import logging
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tasks.errors import BadInput
 from tasks.lesions import Diagnosis
 from tasks.parts import BUCKETS
+from tasks.recipes import Recipe, former_names_in, with_present_names
 
-Recipe = Literal["baseline", "regularized", "balanced", "best", "transfer"]
+log = logging.getLogger(__name__)
 
 PolicyName = Literal["melanoma", "synthetic", "smoke"]  # the files of tasks/evaluation/policies
 
@@ -138,13 +140,13 @@ class Retraining(BaseModel):
         "and over: two images copied 200 times teach nothing.",
     )
     recipes: tuple[Recipe, ...] = Field(
-        ("baseline", "regularized", "balanced", "best"),
+        ("baseline", "regularized", "balanced", "residual"),
         min_length=1,
         title="Recipes",
         description="Networks to train; validation data chooses one. baseline: plain CNN. "
         "regularized: online augmentation and dropout. balanced: oversampled data, dropout and "
-        "batch normalization. best: residual, strongly augmented, aimed at balanced accuracy. "
-        "transfer: MobileNetV2 that knows ImageNet, first frozen, then fine-tuned.",
+        "batch normalization. residual: residual blocks, strongly augmented, aimed at balanced "
+        "accuracy. transfer: MobileNetV2 that knows ImageNet, first frozen, then fine-tuned.",
     )
     transfer_weights: str = Field(
         "imagenet",
@@ -159,44 +161,45 @@ class Retraining(BaseModel):
         ge=1,
         le=500,
         title="Epochs",
-        description="Passes over the training part, for each recipe but best.",
+        description="Passes over the training part, for each recipe but residual.",
     )
-    best_epochs: int = Field(
+    residual_epochs: int = Field(
         100,
         ge=1,
         le=2000,
-        title="Epochs of best",
-        description="Passes over the training part for the recipe best. Its learning rate falls "
-        "to zero over them: fewer end sooner; more than 100 gained little on the public set.",
+        title="Epochs of residual",
+        description="Passes over the training part for the recipe residual. Its learning rate "
+        "falls to zero over them: fewer end sooner; more than 100 gained little on the public set.",
     )
     # Tuned on validation folds, never on the test part; see docs/training.md.
-    best_batch_size: int = Field(
+    residual_batch_size: int = Field(
         64,
         ge=4,
         le=1024,
-        title="Batch size of best",
-        description="Images in one step of the optimizer for the recipe best.",
+        title="Batch size of residual",
+        description="Images in one step of the optimizer for the recipe residual.",
     )
-    best_learning_rate: float = Field(
+    residual_learning_rate: float = Field(
         2e-3,
         gt=0,
         le=1,
-        title="Learning rate of best",
-        description="Step size of AdamW at the end of the warm-up for the recipe best.",
+        title="Learning rate of residual",
+        description="Step size of AdamW at the end of the warm-up for the recipe residual.",
     )
     batch_size: int = Field(
         32,
         ge=4,
         le=1024,
         title="Batch size",
-        description="Images in one step of the optimizer, for each recipe but best.",
+        description="Images in one step of the optimizer, for each recipe but residual.",
     )
     learning_rate: float = Field(
         1e-3,
         gt=0,
         le=1,
         title="Learning rate",
-        description="Step size of Adam, for each recipe but best. Its authors' default is 0.001.",
+        description="Step size of Adam, for each recipe but residual. Its authors' default is "
+        "0.001.",
     )
     checkpoint_minutes: float = Field(
         5.0,
@@ -257,6 +260,13 @@ class Retraining(BaseModel):
         "a lesion's side never changes.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, given: Any) -> Any:
+        for old, new in former_names_in(given):
+            log.warning("%s is now called %s, and is read so.", old, new)
+        return with_present_names(given)
+
     @model_validator(mode="after")
     def _sizes_and_shares_fit(self) -> Self:
         if self.image_size > self.packed_size:
@@ -315,8 +325,10 @@ def _suggestion(name: str) -> str:
 def value_in_words(value: object) -> str:
     """A value of a field, for a person.
 
-    >>> value_in_words({"melanoma": 0.05}), value_in_words(("baseline", "best")), value_in_words(())
-    ('melanoma: 0.05', 'baseline, best', 'none')
+    >>> value_in_words({"melanoma": 0.05}), value_in_words(("baseline", "balanced"))
+    ('melanoma: 0.05', 'baseline, balanced')
+    >>> value_in_words(())
+    'none'
     """
     if isinstance(value, dict):
         return "; ".join(f"{name}: {each}" for name, each in value.items()) or "none"

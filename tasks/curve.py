@@ -1,6 +1,7 @@
 """What the curves of a training say about over- and underfit, by rule, and in words."""
 
 from tasks.figures import percent, plural
+from tasks.recipes import recipe_now
 from tasks.records.trained import Epoch, Fit, FitKind, TrainedRecipe
 
 # A gap of 0.10 in accuracy is what the public notebooks call overfitting; a loss that has risen by
@@ -46,10 +47,12 @@ def fit_of(epochs: tuple[Epoch, ...], best: int, prior_loss: float) -> Fit:
 def in_words(trained: TrainedRecipe) -> str:
     """The finding as a person reads it. Records of earlier versions hold the sentence alone."""
     fit = trained.fit
+    name = recipe_now(trained.recipe)
     if fit is None:
-        return trained.finding
+        told = trained.finding.removeprefix(f"{trained.recipe} ")
+        return trained.finding if told == trained.finding else f"{name} {told}"
     said = (
-        f"{trained.recipe} {fit.kind}: after {plural(fit.epochs, 'epoch')} accuracy is "
+        f"{name} {fit.kind}: after {plural(fit.epochs, 'epoch')} accuracy is "
         f"{percent(fit.accuracy)} in training and {percent(fit.val_accuracy)} in validation; "
         f"validation loss is lowest at epoch {fit.best} ({fit.lowest_val_loss:.3f}) and ends at "
         f"{fit.val_loss:.3f}"

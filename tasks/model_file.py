@@ -14,9 +14,9 @@ from tasks.errors import BadInput
 
 Array = np.ndarray[Any, Any]
 
-# Images that are looked at together. `best` looks at each in eight ways: no more at once than the
-# 64 of a batch of its training, unless one chose less, so that a machine that could train it can
-# ask it.
+# Images that are looked at together. `residual` looks at each in eight ways: no more at once than
+# the 64 of a batch of its training, unless one chose less, so that a machine that could train it
+# can ask it.
 ANSWERED_AT_ONCE = 8
 
 
@@ -55,7 +55,7 @@ def _timeless(path: Path) -> bytes:
     return file.getvalue()
 
 
-# Parts of a .keras file, and the most that they may unfold to: 200 times the recipe best.
+# Parts of a .keras file, and the most that they may unfold to: 200 times the recipe residual.
 PARTS = {"config.json", "metadata.json", "model.weights.h5"}
 MOST_BYTES = 2 * 2**30
 

@@ -10,6 +10,7 @@ from typing import Literal
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.parts import Part
+from tasks.recipes import FORMER_RECIPES
 from tasks.records.balance import Balance
 from tasks.records.evaluated import Evaluated
 from tasks.records.ingested import Ingested, IngestedPart
@@ -103,7 +104,7 @@ class Step:
 # Fields that decide what a recipe learns.
 LEARNING = (
     *("image_size", "epochs", "batch_size", "learning_rate", "seed"),
-    *("best_epochs", "best_batch_size", "best_learning_rate"),
+    *("residual_epochs", "residual_batch_size", "residual_learning_rate"),
 )
 # Fields that are read besides: the file of these weights is hashed itself, and how often a
 # checkpoint is kept changes no result.
@@ -309,7 +310,7 @@ def part_named(step: Step, name: str, config: Retraining) -> Step:
     """The row of one part. Raises `BadInput` if the step has no such part."""
     parts = parts_of(step, config)
     for part in parts:
-        if str(part.part) == name:
+        if str(part.part) == FORMER_RECIPES.get(name, name):
             return part
     raise BadInput(
         f"{step.name} has no such part.",

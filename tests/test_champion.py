@@ -34,7 +34,7 @@ from tasks.registry.versions import (
     mlflow_client,
     outside_state,
 )
-from tasks.training.network import build
+from tasks.training.notebook_networks import build
 
 TWO: tuple[Diagnosis, ...] = ("melanoma", "nevus")
 PX = 32

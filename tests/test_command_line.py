@@ -231,7 +231,7 @@ def test_config_says_each_range_and_default_in_words(capsys: pytest.CaptureFixtu
     [
         ({"melanoma": 0.05}, "melanoma: 0.05"),
         ({"bkl": "pigmented benign keratosis"}, "bkl: pigmented benign keratosis"),
-        (("baseline", "best"), "baseline, best"),
+        (("baseline", "residual"), "baseline, residual"),
         ({}, "none"),
         ((), "none"),
         (0.1, "0.1"),
@@ -244,6 +244,6 @@ def test_a_value_is_told_whole(value: object, words: str) -> None:
 
 def test_a_range_that_excludes_its_ends_says_so() -> None:
     fields = Retraining.model_json_schema()["properties"]
-    assert range_in_words(fields["best_learning_rate"]) == "above 0 to 1"
+    assert range_in_words(fields["residual_learning_rate"]) == "above 0 to 1"
     assert range_in_words(fields["epochs"]) == "1 to 500"
     assert range_in_words(fields["prevalence"]).endswith("above 0 to below 1")

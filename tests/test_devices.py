@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tasks.training import devices
 from tasks.training.devices import PIXELS_AT_ONCE, dealt_evenly, device_count, steps_at_once
 
-RECIPES = ("best", "balanced")
+RECIPES = ("residual", "balanced")
 KILLED = 9
 
 
@@ -80,31 +80,34 @@ def test_four_devices_learn_what_one_learns(tmp_path: Path, one: dict[str, Any])
 def test_an_epoch_in_one_call_learns_what_its_steps_learn(
     tmp_path: Path, one: dict[str, Any]
 ) -> None:
-    whole = trained(tmp_path, 4, at_once=2, recipes=("best",))
-    assert (whole["calls"]["best"], one["calls"]["best"]) == (3, 6)  # three epochs of two steps
-    agree(whole, one, ("best",))
+    whole = trained(tmp_path, 4, at_once=2, recipes=("residual",))
+    assert (whole["calls"]["residual"], one["calls"]["residual"]) == (
+        3,
+        6,
+    )  # three epochs of two steps
+    agree(whole, one, ("residual",))
 
 
 def test_in_short_floats_it_learns_nearly_the_same_also_after_a_kill(
     tmp_path: Path, one: dict[str, Any]
 ) -> None:
-    short: dict[str, Any] = {"at_once": 2, "precision": "mixed_bfloat16", "recipes": ("best",)}
+    short: dict[str, Any] = {"at_once": 2, "precision": "mixed_bfloat16", "recipes": ("residual",)}
     assert trained(tmp_path, 4, lives=1, **short) == {}
     resumed = trained(tmp_path, 4, **short)
-    assert resumed["resumed"] == ["best"]
-    assert resumed["calls"]["best"] == 2  # the first epoch had been learned from before
-    agree(resumed, one, ("best",), by=10)
-    assert resumed["best"][-1]["loss"] != one["best"][-1]["loss"]
+    assert resumed["resumed"] == ["residual"]
+    assert resumed["calls"]["residual"] == 2  # the first epoch had been learned from before
+    agree(resumed, one, ("residual",), by=10)
+    assert resumed["residual"][-1]["loss"] != one["residual"][-1]["loss"]
 
 
 def test_what_four_devices_began_one_ends(tmp_path: Path, one: dict[str, Any]) -> None:
-    assert trained(tmp_path, 4, lives=3, recipes=("best",)) == {}
-    kept = list((tmp_path / "best").rglob("*.npz"))
+    assert trained(tmp_path, 4, lives=3, recipes=("residual",)) == {}
+    kept = list((tmp_path / "residual").rglob("*.npz"))
     assert kept
-    alone = trained(tmp_path, 1, recipes=("best",))
+    alone = trained(tmp_path, 1, recipes=("residual",))
     assert alone["devices"] == 1
-    agree(alone, one, ("best",))
-    assert alone["resumed"] == ["best"]
+    agree(alone, one, ("residual",))
+    assert alone["resumed"] == ["residual"]
 
 
 @given(st.integers(1, 10**4), st.integers(1, 64))
@@ -190,10 +193,10 @@ def train(
     from tasks.engine.storage import DirectoryStore
     from tasks.model_file import from_bytes, to_bytes
     from tasks.training import learner as learning
-    from tasks.training import network
+    from tasks.training import residual_network
     from tasks.training.fitting import cross_entropy, fit
 
-    network.STEM, network.STAGES = 8, (8, 16)  # sooner compiled
+    residual_network.STEM, residual_network.STAGES = 8, (8, 16)  # sooner compiled
     validation = tuple(each[:10] for each in VALIDATION)
     learning.steps_at_once, learning.precision = lambda *size: at_once, lambda: precision
     told: dict[str, Any] = {"resumed": [], "calls": dict.fromkeys(recipes, 0)}
@@ -202,8 +205,9 @@ def train(
         kept = checkpoints(store, lives)
         if list(kept.newest_first()):
             told["resumed"].append(recipe)
-        run = run_of(store, best_epochs=3, best_batch_size=16, epochs=3, batch_size=12)
-        model, shown, plan, finished = learning.learner_of(run, recipe, TRAINING, 3)
+        run = run_of(store, residual_epochs=3, residual_batch_size=16, epochs=3, batch_size=12)
+        learner = learning.learner_of(run, recipe, TRAINING, 3)
+        model = learner.model
         call = model.train_on_batch
 
         def counted(*given: Any, own: tuple[Any, str] = (call, recipe), **named: Any) -> Any:
@@ -212,15 +216,15 @@ def train(
 
         model.train_on_batch = counted
         try:
-            fitted = fit(model, shown, validation, plan, checkpoints=kept)
+            fitted = fit(model, learner.examples, validation, learner.plan, checkpoints=kept)
         except Killed:
             os._exit(KILLED)
         told[recipe] = [epoch.model_dump() for epoch in fitted.epochs]
-        saved = from_bytes(to_bytes(finished()))
-        if recipe == "best":
+        saved = from_bytes(to_bytes(learner.finish()))
+        if recipe == "residual":
             saved = saved.get_layer("residual")  # one look, as validation takes it
         answers = saved.predict(validation[0], verbose=0)
-        answers = answers if recipe != "best" else softmax(answers, axis=1)
+        answers = answers if recipe != "residual" else softmax(answers, axis=1)
         told["loss of saved"] = told.get("loss of saved", {}) | {
             recipe: float(cross_entropy(answers, validation[1]))
         }

@@ -102,7 +102,7 @@ def trained(*epochs: Epoch, best: int, finding: str = "") -> Trained:
     fit = None if finding else fit_of(epochs, best, 2.0)
     nothing = Artifact(key="k", sha256="0" * 64, size_bytes=0)
     recipe = TrainedRecipe(
-        recipe="best",
+        recipe="best" if finding else "residual",  # sentences are of earlier versions
         model=nothing,
         parameters=1,
         images=1,

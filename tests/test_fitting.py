@@ -316,7 +316,7 @@ def test_a_store_that_fails_costs_checkpoints_but_not_the_training(
 # Ends before the end ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", ["_steps", "_score"])
+@pytest.mark.parametrize("moment", ["_steps", "_scored"])
 def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
     place: DirectoryStore,
     unbroken: tuple[Fitted, bytes],
@@ -328,16 +328,16 @@ def test_sigterm_keeps_a_checkpoint_and_then_does_what_it_did(
     def stop(number: int, frame: object) -> None:
         raise SystemExit(75)
 
-    original = getattr(fitting._Fitting, moment)
+    original = getattr(fitting, moment)
 
-    def terminate(self: object, chosen: object) -> object:
+    def terminate(*given: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, chosen)
+        return original(*given)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         kept = Deadly(place, "runs/a", minutes=60)
-        monkeypatch.setattr(fitting._Fitting, moment, terminate)
+        monkeypatch.setattr(fitting, moment, terminate)
         with pytest.raises(SystemExit) as end:
             fit(network(), TRAINING, VALIDATION, PLAN, checkpoints=kept)
         assert signal.getsignal(signal.SIGTERM) is stop
@@ -405,7 +405,7 @@ class Cramped(layers.Layer):
 
 @pytest.mark.parametrize(
     ("room", "advice"),
-    [(3, "set best_batch_size to 2, which was tried"), (0, "not even one image")],
+    [(3, "set residual_batch_size to 2, which was tried"), (0, "not even one image")],
 )
 def test_too_little_memory_is_told_with_the_batch_that_fits(room: int, advice: str) -> None:
     image = keras.Input((None, None, 3))
@@ -413,7 +413,7 @@ def test_too_little_memory_is_told_with_the_batch_that_fits(room: int, advice: s
     model = keras.Model(image, layers.Dense(2, activation="softmax")(x))
     compile_(model, 0.01)
     with pytest.raises(BadInput, match=advice) as caught:
-        fit(model, TRAINING, VALIDATION, replace(PLAN, batch_field="best_batch_size"))
+        fit(model, TRAINING, VALIDATION, replace(PLAN, batch_field="residual_batch_size"))
     assert caught.value.exit_code == 64
     assert "room for a step over 8 images" in str(caught.value)
 

@@ -1,5 +1,5 @@
-"""What `best` is: smooth kernels while it learns, ordinary ones in the file; and answers that no
-quarter-turn or reflection changes."""
+"""What `residual` is: smooth kernels while it learns, ordinary ones in the file; and answers that
+no quarter-turn or reflection changes."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.special import softmax
 from tasks.model_file import answers_of, from_bytes, to_bytes
 from tasks.training.calibration import calibrated
 from tasks.training.harmonic import Harmonic, plain, slow_cosines
-from tasks.training.network import eight_turns, residual, served
+from tasks.training.residual_network import eight_turns, residual, served
 
 Array = np.ndarray
 SIDE, CLASSES = 16, 3
@@ -34,7 +34,7 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def saved(network: keras.Model) -> keras.Model:
-    return from_bytes(to_bytes(calibrated(served(plain(network), SIDE, "best"), 1.5)))
+    return from_bytes(to_bytes(calibrated(served(plain(network), SIDE, "residual"), 1.5)))
 
 
 def lying(image: Array) -> Array:
@@ -61,7 +61,7 @@ def test_they_would_change_the_answer_of_one_look(network: keras.Model) -> None:
 def test_an_answer_is_the_mean_over_the_eight_ways(network: keras.Model) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, SIDE, SIDE, 3), np.uint8)
     each = [softmax(network.predict(lying(image), verbose=0), axis=1).mean(0) for image in images]
-    answers = answers_of(served(plain(network), SIDE, "best"), images)
+    answers = answers_of(served(plain(network), SIDE, "residual"), images)
     assert answers == pytest.approx(np.stack(each), abs=1e-4)
     assert np.ptp(answers, axis=0).max() > 0.01  # they are not all alike
 

@@ -208,7 +208,7 @@ def test_a_model_without_evidence_is_scored_and_the_doubt_said(
 
 def test_evidence_of_another_model_is_refused(run: Run, clinic: Path, tmp_path: Path) -> None:
     from tasks.model_file import to_bytes
-    from tasks.training.network import build
+    from tasks.training.notebook_networks import build
 
     other = build("baseline", image_size=32, classes=9, learning_rate=0.001, seed=1)
     (tmp_path / "other.keras").write_bytes(to_bytes(other))

@@ -4,7 +4,6 @@ import resource
 import tempfile
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from deliveries import do, put_lesions, run_of, table_of
@@ -19,9 +18,10 @@ from tasks.model_file import to_bytes
 from tasks.records.ingested import Ingested
 from tasks.training import memory
 from tasks.training.batches import Shown, Streamed
-from tasks.training.fitting import DATA, Examples, fit
-from tasks.training.learner import examples, learner_of
+from tasks.training.fitting import Examples, fit
+from tasks.training.learner import Learner, examples, learner_of
 from tasks.training.network import shrink
+from tasks.training.state import DATA
 
 CLASSES = 3
 STEPS = 2  # of an epoch: 40 images in batches of 16, of which 8 are left out
@@ -47,13 +47,13 @@ def place(tmp_path: Path) -> DirectoryStore:
 
 
 def trained(store: DirectoryStore, lives: int = 10**6) -> bytes:
-    """The bytes of a model of ``best``; its training dies with its `lives`-th checkpoint."""
-    learner, shown, plan, finished = learner_of(
-        run_of(store, best_epochs=2, best_batch_size=16), "best", TRAINING, CLASSES
+    """The bytes of a model of ``residual``; its training dies with its `lives`-th checkpoint."""
+    learner = learner_of(
+        run_of(store, residual_epochs=2, residual_batch_size=16), "residual", TRAINING, CLASSES
     )
     kept = Deadly(store, "runs/a/train/checkpoints/x", minutes=0, lives=lives)
-    fit(learner, shown, VALIDATION, plan, checkpoints=kept)
-    return to_bytes(finished())
+    fit(learner.model, learner.examples, VALIDATION, learner.plan, checkpoints=kept)
+    return to_bytes(learner.finish())
 
 
 @pytest.fixture(scope="module")
@@ -100,23 +100,23 @@ def test_a_machine_with_less_memory_goes_on_with_what_one_with_more_began(
 # Where the images lie ---------------------------------------------------------------------------
 
 
-def data_of(learner: keras.Model) -> list[str]:
-    assert isinstance(learner, Shown)
-    return [each.path for each in learner.variables if each.path.startswith(DATA)]
+def data_of(learner: Learner) -> list[str]:
+    assert isinstance(learner.model, Shown)
+    return [each.path for each in learner.model.variables if each.path.startswith(DATA)]
 
 
 def test_images_lie_on_the_device_where_there_is_room(place: DirectoryStore) -> None:
-    learner, shown, _, _ = learner_of(run_of(place), "best", TRAINING, CLASSES)
+    learner = learner_of(run_of(place), "residual", TRAINING, CLASSES)
     assert len(data_of(learner)) == 2
-    assert isinstance(shown[0], np.ndarray)
+    assert isinstance(learner.examples[0], np.ndarray)
 
 
 def test_no_image_lies_on_the_device_where_there_is_none(
     place: DirectoryStore, no_room: None
 ) -> None:
-    learner, shown, _, _ = learner_of(run_of(place), "best", TRAINING, CLASSES)
+    learner = learner_of(run_of(place), "residual", TRAINING, CLASSES)
     assert data_of(learner) == []
-    assert isinstance(shown[0], Streamed)
+    assert isinstance(learner.examples[0], Streamed)
 
 
 @pytest.fixture(scope="module")

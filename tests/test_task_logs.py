@@ -21,9 +21,10 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 def dags(tmp_path_factory: pytest.TempPathFactory) -> Any:
     # Importing Airflow writes a configuration file into AIRFLOW_HOME.
     os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    from dags import command_line, levels, runners
+    from dags import command_line, levels
+    from dags.places import process
 
-    return {"levels": levels, "runners": runners, "command_line": command_line}
+    return {"levels": levels, "process": process, "command_line": command_line}
 
 
 class Log:
@@ -47,7 +48,7 @@ def test_a_warning_of_a_step_is_a_warning_of_its_task(dags: Any) -> None:
 
     code = "print('WARNING contradictory_label: 12 files'); print('INFO 3 classes')"
     argv = [sys.executable, "-c", code, "--run", "s/runs/a"]
-    task = dags["runners"].Process(task_id="step", argv=argv)
+    task = dags["process"].Process(task_id="step", argv=argv)
     with structlog.testing.capture_logs() as logged:
         type(task).execute.__wrapped__(task, {})
 
@@ -145,7 +146,7 @@ def test_the_line_shown_carries_the_environment_and_no_secret(
     bare.setenv("AWS_ENDPOINT_URL", 'http://me:7dJ2"k$q}@host:9')
     bare.setenv("AWS_SECRET_ACCESS_KEY", "7dJ2kq")
     code = "import os; print(os.environ['MLFLOW_TRACKING_URI'], os.environ['AWS_ENDPOINT_URL'])"
-    line = rendered(dags["runners"].Process(task_id="x", argv=[sys.executable, "-c", code]))
+    line = rendered(dags["process"].Process(task_id="x", argv=[sys.executable, "-c", code]))
 
     assert "\n" not in line
     assert "7dJ2" not in line
@@ -165,9 +166,9 @@ def test_the_line_shown_carries_the_environment_and_no_secret(
 def test_the_line_of_a_part_names_the_part(dags: Any, bare: pytest.MonkeyPatch) -> None:
     from airflow.sdk import DAG, XComArg
 
-    process = dags["runners"].process
+    task_of = dags["process"].task_of
     with DAG("a_part", schedule=None):
-        mapped = process("ingest", "--run", "s/runs/a b", parts=XComArg(process("names")))
+        mapped = task_of("ingest", "--run", "s/runs/a b", parts=XComArg(task_of("names")))
     done = mapped.unmap({"part": "2-of-4"})
 
     assert shlex.split(rendered(done))[-5:] == ["ingest", "--run", "s/runs/a b", "--part", "2-of-4"]

@@ -26,10 +26,11 @@ from tasks.training import learner
 from tasks.training.calibration import at_temperature, calibration_error
 from tasks.training.fitting import Plan, cross_entropy
 from tasks.training.learner import learner_of
-from tasks.training.network import build, shrink
+from tasks.training.network import shrink
+from tasks.training.notebook_networks import build
 
 NOTEBOOKS = ("baseline", "regularized", "balanced")
-RECIPES = (*NOTEBOOKS, "best")
+RECIPES = (*NOTEBOOKS, "residual")
 BEFORE_TRAINING = ("ingest", "validate", "split", "check_balance", "oversample")
 
 
@@ -37,7 +38,7 @@ BEFORE_TRAINING = ("ingest", "validate", "split", "check_balance", "oversample")
 def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run, up to the gate, with the lowest bars."""
     store = delivered(drawn, tmp_path_factory.mktemp("train") / "store")
-    run = run_of(store, epochs=3, best_epochs=12, minimum_groups=4, policy="smoke", seed=3)
+    run = run_of(store, epochs=3, residual_epochs=12, minimum_groups=4, policy="smoke", seed=3)
     do(run, *BEFORE_TRAINING, "train", "evaluate", "gate")
     return run
 
@@ -52,7 +53,7 @@ def test_every_recipe_is_trained_with_curves_and_a_finding(run: Run) -> None:
     trained = record(run, "train")
     assert [each.recipe for each in trained.recipes] == list(RECIPES)
     for each in trained.recipes:
-        assert len(each.epochs) == (12 if each.recipe == "best" else 3)
+        assert len(each.epochs) == (12 if each.recipe == "residual" else 3)
         assert each.epochs[0].loss > each.epochs[-1].loss
         losses = [epoch.val_loss for epoch in each.epochs]
         assert each.best_epoch == 1 + losses.index(min(losses))
@@ -95,7 +96,7 @@ def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
         answers = model.predict(pixels, verbose=0)
         truth = labels.to_numpy(int)
         one_look = before = at_temperature(answers, 1 / each.temperature)
-        if each.recipe == "best":  # which is saved to look at eight turns of an image
+        if each.recipe == "residual":  # which is saved to look at eight turns of an image
             one_look = softmax(model.get_layer("residual").predict(pixels, verbose=0), axis=1)
         best = each.epochs[each.best_epoch - 1]
         assert cross_entropy(one_look, truth) == pytest.approx(best.val_loss, abs=1e-3)
@@ -170,8 +171,8 @@ def test_what_a_message_says_to_change_changes_the_training(recipe: str, tmp_pat
 
     def begun(**changes: object) -> tuple[Plan, object]:
         run = run_of(store, image_size=32, **changes)
-        model, _, plan, _ = learner_of(run, recipe, (pixels, np.arange(40) % 3), 3)
-        return plan, model.optimizer.get_config()["learning_rate"]
+        learner = learner_of(run, recipe, (pixels, np.arange(40) % 3), 3)
+        return learner.plan, learner.model.optimizer.get_config()["learning_rate"]
 
     plan, rate = begun()
     assert begun(**{plan.batch_field: 8})[0].batch_size == 8 != plan.batch_size
@@ -185,7 +186,7 @@ def test_many_steps_in_one_call_never_pass_over_a_checkpoint_that_is_asked_for_a
     monkeypatch.setattr(learner, "steps_at_once", lambda *size: 7)
     pixels = np.zeros((80, 32, 32, 3), np.uint8)
     run = run_of(DirectoryStore(tmp_path), image_size=32, checkpoint_minutes=minutes)
-    _, _, plan, _ = learner_of(run, "best", (pixels, np.arange(80) % 3), 3)
+    plan = learner_of(run, "residual", (pixels, np.arange(80) % 3), 3).plan
     assert plan.together == steps
 
 

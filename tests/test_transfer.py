@@ -13,7 +13,7 @@ from tasks.errors import BadInput, Momentary
 from tasks.model_file import from_bytes, to_bytes
 from tasks.training import pretrained
 from tasks.training.fitting import Plan, fit
-from tasks.training.network import BACKBONE, transfer_phases, transferred
+from tasks.training.transfer_network import BACKBONE, transfer_phases, transferred
 
 KEY = "pretrained/small.weights.h5"
 SIDE = 32  # the least that the backbone takes

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from tasks.config import Recipe
 from tasks.engine.run import Run
 from tasks.evaluation.champion import against, ask_champion
 from tasks.evaluation.comparison import COLUMN
@@ -21,6 +20,7 @@ from tasks.evaluation.scoring import balanced_accuracy, by_lesion, figures, oper
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.model_file import answers_of, from_bytes
+from tasks.recipes import Recipe, recipe_now
 from tasks.records.evaluated import Champion, Evaluated, MissedMelanoma
 from tasks.records.figures import Figures, Proportion
 from tasks.records.oversampled import Oversampled
@@ -56,7 +56,7 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
     chosen, threshold = choice.trained, choice.threshold
     crossed = None
     if run.config.evaluation == "cross":
-        crossed = cross_estimate(run, split, oversampled, chosen.recipe, classes)
+        crossed = cross_estimate(run, split, oversampled, recipe_now(chosen.recipe), classes)
     with mlflow_client(run.store) as client:
         heads = heads_of(client, run.store)
     chain = enter_look(run, test, chosen.model.sha256, threshold=threshold, also=heads)
@@ -68,7 +68,7 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
     images = dict(zip(test["image_id"], pixels, strict=True))
     log_odds = _log_odds(model, classes.index(MELANOMA))
     return Evaluated(
-        recipe=chosen.recipe,
+        recipe=recipe_now(chosen.recipe),
         model=chosen.model,
         classes=classes,
         threshold=threshold,
@@ -105,7 +105,7 @@ def _choose(run: Run, trained: Trained, validation: pd.DataFrame) -> Choice:
     """Recipe and threshold, by the validation part alone."""
     pixels = pixels_of(run, validation)
     answered = {
-        each.recipe: predicted(
+        recipe_now(each.recipe): predicted(
             from_bytes(run.fetch(each.model)), validation, pixels, trained.classes
         )
         for each in trained.recipes
@@ -113,13 +113,13 @@ def _choose(run: Run, trained: Trained, validation: pd.DataFrame) -> Choice:
     balanced = {
         recipe: balanced_accuracy(table, trained.classes) for recipe, table in answered.items()
     }
-    best = max(trained.recipes, key=lambda each: balanced[each.recipe])
-    lesions = by_lesion(answered[best.recipe], trained.classes)
+    best = max(trained.recipes, key=lambda each: balanced[recipe_now(each.recipe)])
+    lesions = by_lesion(answered[recipe_now(best.recipe)], trained.classes)
     threshold = operating_threshold(lesions, run.config.target_sensitivity)
     reached = lesions.loc[lesions["label"] == MELANOMA, MELANOMA] >= threshold
     log.info(
         "Validation chooses %s (balanced accuracy %s) and a threshold of %.4f for melanoma.",
-        best.recipe,
+        recipe_now(best.recipe),
         ", ".join(f"{recipe} {value:.3f}" for recipe, value in balanced.items()),
         threshold,
     )

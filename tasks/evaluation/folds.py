@@ -19,7 +19,6 @@ from collections.abc import Callable
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from tasks.config import Recipe
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.run import CHECKPOINTS, Run
 from tasks.errors import BadInput
@@ -27,6 +26,7 @@ from tasks.evaluation.predictions import predicted
 from tasks.evaluation.scoring import THRESHOLD, by_lesion, figures, operating_threshold
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
+from tasks.recipes import Recipe
 from tasks.records.evaluated import CrossEstimate
 from tasks.records.figures import Figures
 from tasks.records.oversampled import Oversampled
@@ -152,16 +152,16 @@ def _judged(
     own = copies[copies["source_key"].isin(rest["key"])]
     training = examples(run, pd.concat([rest, own]), classes)
     validation = examples(run, tuning, classes)
-    learner, shown, plan, finished = learner_of(run, recipe, training, len(classes))
+    learner = learner_of(run, recipe, training, len(classes))
     fit(
-        learner,
-        shown,
+        learner.model,
+        learner.examples,
         validation,
-        plan,
+        learner.plan,
         checkpoints=checkpoints,
-        watch=_watch(run, number, plan.epochs),
+        watch=_watch(run, number, learner.plan.epochs),
     )
-    model, _, _ = calibrate(finished(), validation)
+    model, _, _ = calibrate(learner.finish(), validation)
     tuned = by_lesion(predicted(model, tuning, pixels_of(run, tuning), classes), classes)
     threshold = operating_threshold(tuned, run.config.target_sensitivity)
     return predicted(model, held, pixels_of(run, held), classes), threshold

@@ -4,8 +4,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 
-from tasks.config import Recipe
 from tasks.lesions import Diagnosis
+from tasks.recipes import RecordedRecipe
 from tasks.records.figures import Estimate, Figures, Proportion
 from tasks.records.record import Artifact, Frozen, LedgerHead, Record
 
@@ -101,7 +101,7 @@ class Evaluated(Record):
 
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
 
-    recipe: Recipe = Field(description="Chosen by balanced accuracy on validation.")
+    recipe: RecordedRecipe = Field(description="Chosen by balanced accuracy on validation.")
     model: Artifact = Field(description="The recipe's ``.keras`` file, as `train` made it.")
     classes: tuple[Diagnosis, ...] = Field(description="Order of the model's outputs.")
     threshold: float = Field(
@@ -111,7 +111,7 @@ class Evaluated(Record):
     validation_sensitivity: Proportion = Field(
         description="Sensitivity on validation, at the threshold."
     )
-    validation_balanced_accuracy: dict[Recipe, float] = Field(
+    validation_balanced_accuracy: dict[RecordedRecipe, float] = Field(
         description="Balanced accuracy of each recipe on validation, 0 to 1."
     )
     test_part: str = Field(description="SHA-256 over what the test part holds: images and labels.")

@@ -7,11 +7,12 @@ in a record but its ``provenance`` is its content; the content's SHA-256 is what
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks.config import Retraining
+from tasks.recipes import with_present_names
 
 
 def sha256(data: bytes) -> str:
@@ -42,7 +43,9 @@ class Provenance(Frozen):
 
     step: str = Field(description="The step, or the part of one, that gave the record.")
     run: str = Field(description="Name of the run.")
-    config: Retraining = Field(description="The configuration of the run.")
+    config: Annotated[Retraining, BeforeValidator(with_present_names)] = Field(
+        description="The configuration of the run."
+    )
     code: str = Field(description="SHA-256 over the source of the step and all it imports.")
     fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
     inputs: dict[str, str] = Field(description="Content hash of each record that was read.")

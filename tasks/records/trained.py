@@ -4,8 +4,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tasks.config import Recipe
 from tasks.lesions import Diagnosis
+from tasks.recipes import RecordedRecipe, recipe_now
 from tasks.records.record import Artifact, Frozen, Record
 
 FitKind = Literal[
@@ -20,7 +20,7 @@ FitKind = Literal[
 class Epoch(Frozen):
     """Figures at the end of one pass over the training part. Losses are cross-entropies in nats.
 
-    Validation takes one look at each image; what `best` is saved as takes eight.
+    Validation takes one look at each image; what `residual` is saved as takes eight.
     """
 
     loss: float = Field(description="In training, over the pass.")
@@ -62,7 +62,7 @@ class Fit(Frozen):
 class TrainedRecipe(Frozen):
     """One trained network."""
 
-    recipe: Recipe = Field(description="The recipe that was trained.")
+    recipe: RecordedRecipe = Field(description="The recipe that was trained.")
     model: Artifact = Field(
         description="A ``.keras`` file: uint8 or float RGB 0 to 255, ``(n, any, any, 3)``, to "
         "probabilities ``(n, classes)``. Preprocessing and temperature are inside. Weights of "
@@ -117,6 +117,6 @@ class Trained(Record):
     classes: tuple[Diagnosis, ...] = Field(description="Order of the networks' outputs.")
     recipes: tuple[TrainedRecipe, ...] = Field(description="The network of each recipe.")
 
-    def of(self, recipe: Recipe) -> TrainedRecipe:
+    def of(self, recipe: RecordedRecipe) -> TrainedRecipe:
         """That recipe's network, which must be one of them."""
-        return next(each for each in self.recipes if each.recipe == recipe)
+        return next(each for each in self.recipes if recipe_now(each.recipe) == recipe_now(recipe))

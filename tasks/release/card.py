@@ -16,6 +16,7 @@ from tasks.evaluation.policy import parse_policy, policy_bytes
 from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, down, percent, up
 from tasks.lesions import MELANOMA
+from tasks.recipes import recipe_now
 from tasks.records.figures import Estimate, Proportion
 from tasks.records.record import Record, sha256
 from tasks.text.markdown import plain
@@ -92,6 +93,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "counted": counted,
         "measured": measured,
         "fit_in_words": in_words,
+        "recipe_now": recipe_now,
     }
     return environment
 

@@ -5,6 +5,7 @@ import logging
 
 from tasks.engine.run import Run
 from tasks.errors import Halt
+from tasks.recipes import recipe_now
 from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
 from tasks.records.trained import Trained
@@ -47,7 +48,7 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
     chosen = trained.of(evaluated.recipe)
     tags = {
         "run": run.uri,
-        "recipe": chosen.recipe,
+        "recipe": recipe_now(chosen.recipe),
         "model_sha256": chosen.model.sha256,
         "threshold": repr(evaluated.threshold),
         "classes": json.dumps(evaluated.classes),

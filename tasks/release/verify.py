@@ -33,6 +33,7 @@ from tasks.evaluation.policy import Policy, parse_policy
 from tasks.evaluation.rules import Case, decide, judge, reason_of, told, warnings_of
 from tasks.evaluation.scoring import by_lesion, figures
 from tasks.lesions import MELANOMA, source_from
+from tasks.recipes import recipe_now
 from tasks.records.evaluated import Evaluated
 from tasks.records.figures import Figures
 from tasks.records.ingested import Ingested
@@ -288,11 +289,11 @@ def _copies_are_of_training_images(bundle: Bundle) -> str:
 
 def _the_model_is_one_that_was_trained(bundle: Bundle) -> str:
     trained, evaluated = _record(bundle, Trained), _record(bundle, Evaluated)
-    hashes = {each.recipe: each.model.sha256 for each in trained.recipes}
-    if hashes.get(evaluated.recipe) != evaluated.model.sha256:
+    hashes = {recipe_now(each.recipe): each.model.sha256 for each in trained.recipes}
+    if hashes.get(recipe_now(evaluated.recipe)) != evaluated.model.sha256:
         raise _flaw(
             "the model that was judged is not the one that was trained",
-            str(hashes.get(evaluated.recipe)),
+            str(hashes.get(recipe_now(evaluated.recipe))),
             evaluated.model.sha256,
         )
     return f"the model that was judged, {evaluated.model.sha256[:12]}, is one that was trained"

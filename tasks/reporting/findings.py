@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from tasks.curve import in_words
 from tasks.figures import at_least, down, percent, up
 from tasks.lesions import MELANOMA
+from tasks.recipes import recipe_now
 from tasks.records.balance import Balance
 from tasks.records.evaluated import Evaluated
 from tasks.records.figures import Figures
@@ -47,8 +48,10 @@ def _fit(trained: Trained | None, evaluated: Evaluated | None) -> Said | None:
     """What the curves of the chosen recipe say, by the rules of `tasks.training.train`."""
     if trained is None:
         return None
-    chosen = [each for each in trained.recipes if evaluated and each.recipe == evaluated.recipe]
-    told = (chosen or list(trained.recipes))[0]
+    chosen = recipe_now(evaluated.recipe) if evaluated else None
+    told = next(
+        (each for each in trained.recipes if recipe_now(each.recipe) == chosen), trained.recipes[0]
+    )
     kind = told.fit.kind if told.fit else _kind_in(told)
     return Said("good" if kind == FITS else "warning", TITLES[kind], in_words(told))
 

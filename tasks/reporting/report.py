@@ -23,6 +23,7 @@ from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, confident, down, duration, percent, plural, up
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pipeline import PIPELINE, Step
+from tasks.recipes import recipe_now
 from tasks.records.balance import Balance
 from tasks.records.evaluated import Evaluated
 from tasks.records.ingested import Ingested
@@ -116,6 +117,7 @@ def _environment() -> Environment:
         "confident": confident,
         "up": up,
         "fit_in_words": in_words,
+        "recipe_now": recipe_now,
         "value": value_in_words,
         "duration": duration,
         "plural": plural,

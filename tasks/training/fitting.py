@@ -6,18 +6,13 @@ variables of the model, which a checkpoint holds. Only Keras's own interface is 
 runs on each of its backends.
 """
 
-import io
-import json
 import logging
 import math
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -27,6 +22,8 @@ from tasks.errors import BadInput
 from tasks.records.trained import Epoch
 from tasks.training.devices import dealt_evenly, on_every_device
 from tasks.training.memory import out_of_memory, ran_out
+from tasks.training.state import State, assign, values_of
+from tasks.training.stopping import Keeper, Stopped, sigterm_noted
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +31,6 @@ Array = np.ndarray[Any, Any]
 Examples = tuple[Any, Array]  # what indexes like an array, first axis n; int classes ``(n,)``
 
 SCORED_AT_ONCE = 256  # images
-
-# Variables under this path are data that lie on the device, the same in every attempt.
-DATA = "data/"
 
 
 @dataclass(frozen=True)
@@ -103,324 +97,201 @@ def fit(
             would fit.
         SystemExit: SIGTERM came; a checkpoint was written first.
     """
-    with _sigterm_noted() as noted:
-        fitting = _Fitting(model, training, validation, plan, checkpoints, watch, noted)
-        with suppress(_Stopped):
-            return fitting.run()
-    log.info("Stopped in epoch %d.", len(fitting.epochs) + 1)
+    state = State(model, plan.phases)
+    with sigterm_noted() as noted, suppress(Stopped):
+        return _fit(state, training, validation, plan, Keeper(state, checkpoints, noted), watch)
+    log.info("Stopped in epoch %d.", len(state.epochs) + 1)
     signal.raise_signal(signal.SIGTERM)  # to whoever had the word before
     raise SystemExit(128 + signal.SIGTERM)  # it was ignored there
 
 
-class _Stopped(Exception):
-    """SIGTERM was noted, and the step of the optimizer that it came in has ended."""
+def _fit(
+    state: State,
+    training: Examples,
+    validation: Examples,
+    plan: Plan,
+    keeper: Keeper,
+    watch: Callable[[tuple[Epoch, ...]], None],
+) -> Fitted:
+    """The loop.
+
+    It is our own: ``keras.Model.fit`` begins a pipeline of TensorFlow's for each epoch, and to end
+    it took 2.5 s after every other epoch of 3 s.
+    """
+    keeper.resume()
+    while len(state.epochs) < plan.epochs:
+        state.enter_phase()
+        order = _order(plan, len(state.epochs), len(training[1]))
+        while state.images < len(order):  # what this epoch has not learned from yet
+            with _lack_of_memory_told(state.model, training, plan):
+                _rehearse(state, training, plan, order)
+                _steps(state, training, plan, order[state.images :])
+            keeper.between_steps()
+        state.epochs.append(_validated(state, validation, plan, keeper))
+        watch(tuple(state.epochs))
+        state.begin_epoch()  # the time of telling others is not that of learning
+        keeper.between_steps(due=len(state.epochs) == plan.epochs)
+    assign(state.variables, state.best)
+    losses = [epoch.val_loss for epoch in state.epochs]
+    return Fitted(tuple(state.epochs), 1 + int(np.argmin(losses)))
+
+
+# Learning ---------------------------------------------------------------------------------------
+
+
+def _order(plan: Plan, epoch: int, examples: int) -> Array:
+    """The examples of an epoch (from 0), as indices; as many for each device."""
+    generator = np.random.default_rng([plan.seed, epoch])
+    order = plan.draw(generator) if plan.draw else generator.permutation(examples)
+    return order[: dealt_evenly(len(order))]  # each epoch leaves out others
+
+
+def _rehearse(state: State, training: Examples, plan: Plan, order: Array) -> None:
+    """Show the model both sizes of its batches, once in a phase and before it learns from any.
+
+    TensorFlow makes graphs by the sizes that it has met so far, and rounds otherwise in each:
+    what comes after a kill would depend on the step that the kill came in.
+    """
+    rest = len(order) % plan.batch_size
+    if not rest or state.rehearsed == state.phase:
+        return
+    model = state.model
+    model.optimizer.build(model.trainable_variables)
+    variables = [*state.variables, *model.optimizer.variables]
+    kept = values_of(variables)
+    for size in (plan.batch_size, rest):
+        inputs, labels = training
+        model.train_on_batch(inputs[order[:size]], labels[order[:size]])
+    assign(variables, kept)
+    state.rehearsed = state.phase
+
+
+def _steps(state: State, training: Examples, plan: Plan, ahead: Array) -> None:
+    """One step of the optimizer, or many, on the first of the examples of these numbers."""
+    inputs, labels = training
+    size = plan.batch_size
+    steps = min(plan.together, len(ahead) // size)
+    chosen = ahead[:size]
+    if steps > 1:
+        chosen = ahead[: steps * size].reshape(steps, size).T
+    # The figures are of each step alone: their sums outlive a kill bit for bit, and a loss
+    # that is not a number is seen in its own step.
+    logs = state.model.train_on_batch(inputs[chosen], labels[chosen], return_dict=True)
+    losses, accuracies = np.atleast_1d(logs["loss"]), np.atleast_1d(logs["accuracy"])
+    for number, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
+        state.count_step(len(chosen), float(loss), float(accuracy))
+        if not math.isfinite(loss):
+            taken_since = len(losses) - number
+            raise _diverged(state, plan, f"a loss of {float(loss)}", taken_since)
 
 
 @contextmanager
-def _sigterm_noted() -> Iterator[list[int]]:
-    """A list that is no longer empty once SIGTERM came, instead of what SIGTERM does otherwise."""
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield noted  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _lack_of_memory_told(model: keras.Model, training: Examples, plan: Plan) -> Iterator[None]:
+    """Say which batch would fit, where a step does not.
 
-
-class _Fitting:
-    """The work, and how far it is.
-
-    The loop over the steps is our own: ``keras.Model.fit`` begins a pipeline of TensorFlow's for
-    each epoch, and to end it took 2.5 s after every other epoch of 3 s.
+    Raises:
+        BadInput: The memory does not suffice.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        training: Examples,
-        validation: Examples,
-        plan: Plan,
-        checkpoints: Checkpoints | None,
-        watch: Callable[[tuple[Epoch, ...]], None],
-        noted: list[int],
-    ) -> None:
-        self.model, self.training, self.validation = model, training, validation
-        self.plan, self.checkpoints, self.watch, self.noted = plan, checkpoints, watch, noted
-        self.epochs: list[Epoch] = []
-        self.best: list[Array] = []  # values of self._variables
-        self.phase = -1
-        self.rehearsed: int | None = None  # for this phase
-        self.learned = 0  # examples, in all epochs
-        self.saved_at = time.monotonic()
-        self._begin_epoch()
-
-    def run(self) -> Fitted:
-        self._resume()
-        while len(self.epochs) < self.plan.epochs:
-            self._enter_phase()
-            self._pass()
-            self.epochs.append(self._judge())
-            self.watch(tuple(self.epochs))
-            self._begin_epoch()  # the time of telling others is not that of learning
-            self._look_up(due=len(self.epochs) == self.plan.epochs)
-        _assign(self._variables, self.best)
-        losses = [epoch.val_loss for epoch in self.epochs]
-        return Fitted(tuple(self.epochs), 1 + int(np.argmin(losses)))
-
-    # One epoch -----------------------------------------------------------------------------------
-
-    def _begin_epoch(self) -> None:
-        self.since = time.monotonic()
-        self.images = 0  # of this epoch, that were learned from
-        self.sums = {"loss": 0.0, "accuracy": 0.0, "seconds": 0.0}
-
-    def _enter_phase(self) -> None:
-        due = max((first for first in self.plan.phases if first <= len(self.epochs)), default=-1)
-        if due != self.phase:
-            self.plan.phases[due](self.model)
-            self.phase = due
-
-    def _order(self) -> Array:
-        generator = np.random.default_rng([self.plan.seed, len(self.epochs)])
-        if self.plan.draw:
-            return self.plan.draw(generator)
-        return generator.permutation(len(self.training[1]))
-
-    def _pass(self) -> None:
-        """Learn from what this epoch has not learned from yet."""
-        order = self._order()
-        order = order[: dealt_evenly(len(order))]  # each epoch leaves out others
-        while self.images < len(order):
-            try:
-                self._rehearse(order)
-                self._steps(order[self.images :])
-            except Exception as error:
-                if ran_out(error):
-                    size, name = self.plan.batch_size, self.plan.batch_field
-                    raise out_of_memory(error, self._attempt, size, name) from error
-                raise
-            self._look_up()
-
-    def _rehearse(self, order: Array) -> None:
-        """Show the model both sizes of its batches, once and before it learns from any.
-
-        TensorFlow makes graphs by the sizes that it has met so far, and rounds otherwise in each:
-        what comes after a kill would depend on the step that the kill came in.
-        """
-        rest = len(order) % self.plan.batch_size
-        if not rest or self.rehearsed == self.phase:
-            return
-        self.model.optimizer.build(self.model.trainable_variables)
-        variables = [*self._variables, *self.model.optimizer.variables]
-        kept = _values(variables)
-        for size in (self.plan.batch_size, rest):
-            inputs, labels = self.training
-            self.model.train_on_batch(inputs[order[:size]], labels[order[:size]])
-        _assign(variables, kept)
-        self.rehearsed = self.phase
-
-    def _steps(self, ahead: Array) -> None:
-        """One step of the optimizer, or many, on the first of the examples of these numbers."""
-        inputs, labels = self.training
-        size = self.plan.batch_size
-        steps = min(self.plan.together, len(ahead) // size)
-        chosen = ahead[:size]
-        if steps > 1:
-            chosen = ahead[: steps * size].reshape(steps, size).T
-        # The figures are of each step alone: their sums outlive a kill bit for bit, and a loss
-        # that is not a number is seen in its own step.
-        logs = self.model.train_on_batch(inputs[chosen], labels[chosen], return_dict=True)
-        losses, accuracies = np.atleast_1d(logs["loss"]), np.atleast_1d(logs["accuracy"])
-        for number, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
-            self.images += len(chosen)
-            self.learned += len(chosen)
-            self.sums["loss"] += float(loss) * len(chosen)
-            self.sums["accuracy"] += float(accuracy) * len(chosen)
-            if not math.isfinite(loss):
-                taken_since = len(losses) - number
-                raise self._diverged(f"a loss of {float(loss)}", taken_since)
-
-    def _attempt(self, images: int) -> None:
+    def attempt(images: int) -> None:
         """One step, which leaves the weights of no more use."""
         # A step that failed on JAX may have given away the arrays that it was to change.
-        for each in (*self.model.variables, *self.model.optimizer.variables):
+        for each in (*model.variables, *model.optimizer.variables):
             each.assign(keras.ops.zeros(each.shape, each.dtype))
-        inputs, labels = self.training
+        inputs, labels = training
         images = dealt_evenly(images)
-        self.model.train_on_batch(inputs[:images], labels[:images])
+        model.train_on_batch(inputs[:images], labels[:images])
 
-    def _judge(self) -> Epoch:
-        """Score validation; keep the weights if they are the best so far."""
-        labels = self.validation[1]
-        try:
-            with self._averaged():
-                answers = self._answers()
-                if not np.isfinite(answers).all():
-                    raise self._diverged("answers that are not numbers")
-                loss = cross_entropy(answers, labels)
-                if all(loss < earlier.val_loss for earlier in self.epochs):
-                    self.best = _values(self._variables)
-        except _Stopped:
-            self._save()
-            raise
-        self._count_time()
-        return self._figures(answers, labels, loss)
+    try:
+        yield
+    except Exception as error:
+        if ran_out(error):
+            raise out_of_memory(error, attempt, plan.batch_size, plan.batch_field) from error
+        raise
 
-    def _answers(self) -> Array:
-        """Probabilities ``(n, classes)`` for validation; each device computes all of them."""
-        numbers = np.arange(len(self.validation[1]))
-        starts = range(0, len(numbers), SCORED_AT_ONCE)
-        return np.concatenate([self._score(numbers[at : at + SCORED_AT_ONCE]) for at in starts])
 
-    def _score(self, chosen: Array) -> Array:
-        answers = np.asarray(self.model.predict_on_batch(self.validation[0][chosen]))
-        if self.noted:
-            raise _Stopped
-        return answers
+def _diverged(state: State, plan: Plan, received: str, taken_since: int = 0) -> BadInput:
+    """What to tell a person; `taken_since` steps of the optimizer came after the one that broke."""
+    optimizer = state.model.optimizer
+    optimizer.iterations.assign(optimizer.iterations - taken_since)  # the rate may depend on it
+    step = math.ceil(state.images / plan.batch_size)
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    return BadInput(
+        "Training has diverged.",
+        expected="a finite loss",
+        received=f"{received} in epoch {len(state.epochs) + 1}, step {step}, at a learning "
+        f"rate of {rate:.3g}",
+        do=f"lower {plan.rate_field}; a retry would end in the same place",
+    )
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The averages of the weights in their place, where the optimizer keeps averages."""
-        kept = _values(self.model.trainable_variables)
-        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        # On JAX the weights now are the averages, not a copy, and scoring gives their memory away.
-        _assign(self.model.trainable_variables, _values(self.model.trainable_variables))
-        try:
-            yield
-        finally:
-            _assign(self.model.trainable_variables, kept)
 
-    def _figures(self, answers: Array, labels: Array, loss: float) -> Epoch:
-        right = answers.argmax(axis=1) == labels
-        recalls = [
-            float(right[labels == number].mean()) if (labels == number).any() else None
-            for number in range(answers.shape[1])
-        ]
-        return Epoch(
-            loss=self.sums["loss"] / self.images,
-            accuracy=self.sums["accuracy"] / self.images,
-            val_loss=loss,
-            val_accuracy=float(right.mean()),
-            val_balanced_accuracy=float(np.mean([each for each in recalls if each is not None])),
-            val_recall=tuple(recalls),
-            seconds=self.sums["seconds"],
-        )
+# Validation -------------------------------------------------------------------------------------
 
-    def _count_time(self) -> None:
-        now = time.monotonic()
-        self.sums["seconds"] += now - self.since
-        self.since = now
 
-    def _diverged(self, received: str, taken_since: int = 0) -> BadInput:
-        iterations = self.model.optimizer.iterations  # which the rate may depend on
-        iterations.assign(iterations - taken_since)
-        step = math.ceil(self.images / self.plan.batch_size)
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        return BadInput(
-            "Training has diverged.",
-            expected="a finite loss",
-            received=f"{received} in epoch {len(self.epochs) + 1}, step {step}, at a learning "
-            f"rate of {rate:.3g}",
-            do=f"lower {self.plan.rate_field}; a retry would end in the same place",
-        )
+def _validated(state: State, validation: Examples, plan: Plan, keeper: Keeper) -> Epoch:
+    """Score validation; keep the weights if they are the best so far."""
+    labels = validation[1]
+    try:
+        with _averaged(state.model):
+            answers = _answers(state.model, validation, keeper)
+            if not np.isfinite(answers).all():
+                raise _diverged(state, plan, "answers that are not numbers")
+            loss = cross_entropy(answers, labels)
+            if all(loss < earlier.val_loss for earlier in state.epochs):
+                state.best = values_of(state.variables)
+    except Stopped:
+        keeper.save()
+        raise
+    state.count_time()
+    return _figures(state, answers, labels, loss)
 
-    # Checkpoints ---------------------------------------------------------------------------------
 
-    def _look_up(self, *, due: bool = False) -> None:
-        """Between two steps: keep a checkpoint if it is time, and stop if that is wanted."""
-        kept = self.checkpoints
-        if kept and time.monotonic() - self.saved_at >= 60 * kept.minutes:
-            due = True
-        if due or self.noted:
-            self._save()
-        if self.noted:
-            raise _Stopped
+def _answers(model: keras.Model, validation: Examples, keeper: Keeper) -> Array:
+    """Probabilities ``(n, classes)`` for validation; each device computes all of them."""
+    numbers, answers = np.arange(len(validation[1])), []
+    for start in range(0, len(numbers), SCORED_AT_ONCE):
+        chosen = numbers[start : start + SCORED_AT_ONCE]
+        answers.append(_scored(model, validation[0][chosen]))
+        if keeper.noted:
+            raise Stopped
+    return np.concatenate(answers)
 
-    def _save(self) -> None:
-        """Keep a checkpoint of this moment, which lies between two steps."""
-        if self.checkpoints:
-            self._count_time()
-            # More images, or as many and one more epoch: each later state has a higher number.
-            self.checkpoints.save(self.learned + len(self.epochs), self._packed())
-            self.saved_at = time.monotonic()
 
-    def _packed(self) -> bytes:
-        """An ``.npz`` file: ``about`` (JSON, as bytes), and the arrays in their order."""
-        about = {
-            "epochs": [epoch.model_dump() for epoch in self.epochs],
-            "phase": self.phase,
-            "learned": self.learned,
-            "images": self.images,
-            "sums": self.sums,
-        }
-        arrays = {
-            f"{kind}/{number}": value
-            for kind, values in self._arrays().items()
-            for number, value in enumerate(values)
-        }
-        file = io.BytesIO()
-        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        np.savez(file, allow_pickle=False, about=text, **arrays)
-        return file.getvalue()
+def _scored(model: keras.Model, inputs: Any) -> Array:
+    return np.asarray(model.predict_on_batch(inputs))
 
-    def _arrays(self) -> dict[str, list[Array]]:
-        return {
-            "model": _values(self._variables),
-            "optimizer": _values(self.model.optimizer.variables),
-            "best": self.best,
-        }
 
-    def _resume(self) -> None:
-        """Go back to the newest checkpoint that is whole and fits this model."""
-        for data in self.checkpoints.newest_first() if self.checkpoints else ():
-            try:
-                self._unpack(data)
-            except (ValueError, KeyError, OSError, BadZipFile) as error:
-                log.warning("A checkpoint is refused: %s", error)
-                continue
-            log.info("Resumed in epoch %d, after %d images.", len(self.epochs) + 1, self.images)
-            return
+@contextmanager
+def _averaged(model: keras.Model) -> Iterator[None]:
+    """The averages of the weights in their place, where the optimizer keeps averages."""
+    kept = values_of(model.trainable_variables)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    # On JAX the weights now are the averages, not a copy, and scoring gives their memory away.
+    assign(model.trainable_variables, values_of(model.trainable_variables))
+    try:
+        yield
+    finally:
+        assign(model.trainable_variables, kept)
 
-    def _unpack(self, data: bytes) -> None:
-        """Take the place that a checkpoint describes; wholly, or not at all with a ValueError."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes())
-            arrays: dict[str, list[Array]] = {"model": [], "optimizer": [], "best": []}
-            for name in file.files[1:]:
-                arrays[name.partition("/")[0]].append(file[name])
-        epochs = [Epoch.model_validate(each) for each in about["epochs"]]
-        if about["phase"] != self.phase:
-            self.plan.phases[about["phase"]](self.model)
-            self.phase = about["phase"]
-        self.model.optimizer.build(self.model.trainable_variables)
-        optimizer = self.model.optimizer.variables
-        wanted = [each.shape for each in (*self._variables, *optimizer)]
-        if wanted != [each.shape for each in (*arrays["model"], *arrays["optimizer"])]:
-            raise ValueError("its arrays are not those of this network")
-        _assign(self._variables, arrays["model"])
-        _assign(optimizer, arrays["optimizer"])
-        self.best, self.epochs = arrays["best"], epochs
-        self.learned, self.images, self.sums = about["learned"], about["images"], about["sums"]
 
-    @property
-    def _variables(self) -> list[Any]:
-        """Weights, running averages of batch normalization, states of random generators."""
-        return [each for each in self.model.variables if not each.path.startswith(DATA)]
+def _figures(state: State, answers: Array, labels: Array, loss: float) -> Epoch:
+    right = answers.argmax(axis=1) == labels
+    recalls = [
+        float(right[labels == number].mean()) if (labels == number).any() else None
+        for number in range(answers.shape[1])
+    ]
+    return Epoch(
+        loss=state.sums["loss"] / state.images,
+        accuracy=state.sums["accuracy"] / state.images,
+        val_loss=loss,
+        val_accuracy=float(right.mean()),
+        val_balanced_accuracy=float(np.mean([each for each in recalls if each is not None])),
+        val_recall=tuple(recalls),
+        seconds=state.sums["seconds"],
+    )
 
 
 def cross_entropy(probabilities: Array, labels: Array) -> float:
     """Mean cross-entropy, in nats, of probabilities ``(n, classes)`` with int classes ``(n,)``."""
     of_truth = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(of_truth, 1e-7, 1)).mean())
-
-
-def _values(variables: list[Any]) -> list[Array]:
-    return [np.array(keras.ops.convert_to_numpy(each)) for each in variables]
-
-
-def _assign(variables: list[Any], values: list[Array]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

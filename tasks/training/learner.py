@@ -6,19 +6,20 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from tasks.config import Recipe
 from tasks.engine.run import Run
 from tasks.engine.sources import code_hash
 from tasks.intake.manifest import by_shard
 from tasks.lesions import Diagnosis
 from tasks.model_file import answers_of
 from tasks.pipeline import LEARNING, step_named
+from tasks.recipes import Recipe
 from tasks.records.record import Record, sha256
 from tasks.training.batches import SHOWING, Shown, ShownAtOnce, Streamed
 from tasks.training.calibration import (
@@ -31,17 +32,11 @@ from tasks.training.devices import dealt_evenly, on_every_device, precision, ste
 from tasks.training.fitting import Examples, Plan
 from tasks.training.harmonic import plain
 from tasks.training.memory import is_room_for, space_for_images
-from tasks.training.network import (
-    JIT,
-    annealed,
-    build,
-    residual,
-    served,
-    shrink,
-    transfer_phases,
-    transferred,
-)
+from tasks.training.network import JIT, shrink
+from tasks.training.notebook_networks import build
 from tasks.training.pretrained import outside_state, weights_of
+from tasks.training.residual_network import annealed, residual, served
+from tasks.training.transfer_network import transfer_phases, transferred
 
 log = logging.getLogger(__name__)
 
@@ -61,40 +56,79 @@ def examples(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Ex
     return pixels, labels.to_numpy(int)
 
 
+@dataclass(frozen=True)
+class Learner:
+    """A recipe that is ready to learn.
+
+    Attributes:
+        recipe: Which.
+        model: To fit: `fit` takes it with the examples and the plan.
+        examples: What it takes as its inputs, and classes, int ``(n,)``.
+        plan: How it is fitted.
+    """
+
+    recipe: Recipe
+    model: keras.Model
+    examples: Examples
+    plan: Plan
+
+    def finish(self) -> keras.Model:
+        """The model to save, with the weights that the fitted one has now."""
+        if isinstance(self.model, Shown):
+            return served(plain(self.model.network), self.model.side, self.recipe)
+        return self.model
+
+
 @on_every_device()
-def learner_of(
-    run: Run, recipe: Recipe, training: Examples, classes: int
-) -> tuple[keras.Model, Examples, Plan, Callable[[], keras.Model]]:
-    """The model to fit, what to fit it on, and how; and what gives the model to save, to be called
-    once that is done: that of `best` copies the weights as they then are."""
+def learner_of(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+    """Make a recipe ready to learn.
+
+    Args:
+        run: Its configuration says how; it may name the weights that `transfer` begins with.
+        recipe: Which.
+        training: Pixels and classes, as `examples` gives them.
+        classes: Number of them.
+
+    Raises:
+        BadInput: The weights to begin with do not fit.
+        Momentary: They cannot be fetched.
+    """
+    return BUILDERS[recipe](run, recipe, training, classes)
+
+
+def _notebooks(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
     config = run.config
-    batch = dealt_evenly(config.batch_size)
-    if recipe == "transfer":
-        model = transferred(config.image_size, classes, weights_of(run), config.seed)
-        phases = transfer_phases(config.epochs, config.learning_rate)
-        plan = Plan(config.epochs, batch, config.seed, phases)
-        return model, training, plan, lambda: model
-    if recipe != "best":
-        model = build(
-            recipe,
-            image_size=config.image_size,
-            classes=classes,
-            learning_rate=config.learning_rate,
-            seed=config.seed,
-        )
-        plan = Plan(epochs=config.epochs, batch_size=batch, seed=config.seed)
-        return model, training, plan, lambda: model
+    model = build(
+        recipe,
+        image_size=config.image_size,
+        classes=classes,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+    )
+    return Learner(
+        recipe, model, training, Plan(config.epochs, dealt_evenly(config.batch_size), config.seed)
+    )
+
+
+def _transfer(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+    config = run.config
+    model = transferred(config.image_size, classes, weights_of(run), config.seed)
+    phases = transfer_phases(config.epochs, config.learning_rate)
+    plan = Plan(config.epochs, dealt_evenly(config.batch_size), config.seed, phases)
+    return Learner(recipe, model, training, plan)
+
+
+def _residual(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+    config = run.config
     pixels, labels = training
-    batch = dealt_evenly(min(config.best_batch_size, len(labels)))
+    batch = dealt_evenly(min(config.residual_batch_size, len(labels)))
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
-    network = residual(classes, config.seed)
     resident = is_room_for(pixels.nbytes)
     # The host has a part in each step that streams its images, or after which a checkpoint is kept.
     each_step = not resident or config.checkpoint_minutes == 0
     together = 1 if each_step else steps_at_once(batch, config.image_size)
-    kind = ShownAtOnce if together > 1 else Shown
-    learner = kind(
-        network,
+    model = (ShownAtOnce if together > 1 else Shown)(
+        residual(classes, config.seed),
         pixels if resident else None,
         labels,
         classes=classes,
@@ -103,23 +137,28 @@ def learner_of(
         seed=config.seed,
         precision=precision(),
     )
-    steps = config.best_epochs * whole // batch
-    learner.compile(annealed(steps, config.best_learning_rate), jit_compile=JIT)
+    steps = config.residual_epochs * whole // batch
+    model.compile(annealed(steps, config.residual_learning_rate), jit_compile=JIT)
     plan = Plan(
-        epochs=config.best_epochs,
+        epochs=config.residual_epochs,
         batch_size=batch,
         seed=config.seed,
         draw=lambda generator: generator.permutation(len(labels))[:whole],
         together=together,
-        batch_field="best_batch_size",
-        rate_field="best_learning_rate",
+        batch_field="residual_batch_size",
+        rate_field="residual_learning_rate",
     )
     shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, labels)
+    return Learner(recipe, model, (shown, labels), plan)
 
-    def finished() -> keras.Model:
-        return served(plain(network), config.image_size, recipe)
 
-    return learner, (shown, labels), plan, finished
+BUILDERS: dict[Recipe, Callable[[Run, Recipe, Examples, int], Learner]] = {
+    "baseline": _notebooks,
+    "regularized": _notebooks,
+    "balanced": _notebooks,
+    "residual": _residual,
+    "transfer": _transfer,
+}
 
 
 def work_of(

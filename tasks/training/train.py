@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.config import Recipe
 from tasks.curve import fit_of, in_words
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.run import CHECKPOINTS, Run
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.model_file import to_bytes
+from tasks.recipes import Recipe
 from tasks.records.oversampled import Oversampled
 from tasks.records.record import Record
 from tasks.records.split import Split
@@ -65,21 +65,28 @@ def _train_one(
     classes: tuple[Diagnosis, ...],
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
-    learner, shown, plan, finished = learner_of(run, recipe, training, len(classes))
+    learner = learner_of(run, recipe, training, len(classes))
     work = work_of(run, "train", recipe, records)
     data = {f"{type(record).__name__.lower()}_sha256": record.content_hash for record in records}
     diary = Diary(run, recipe, classes, work, data)
 
     def watch(epochs: tuple[Epoch, ...]) -> None:
-        _tell(run, recipe, plan, epochs)
+        _tell(run, recipe, learner.plan, epochs)
         diary.log(epochs)
 
     with diary.opened():
         checkpoints = Checkpoints(
             run.store, run.key(f"{CHECKPOINTS}/{work}"), run.config.checkpoint_minutes
         )
-        fitted = fit(learner, shown, validation, plan, checkpoints=checkpoints, watch=watch)
-    model, temperature, errors = calibrate(finished(), validation)
+        fitted = fit(
+            learner.model,
+            learner.examples,
+            validation,
+            learner.plan,
+            checkpoints=checkpoints,
+            watch=watch,
+        )
+    model, temperature, errors = calibrate(learner.finish(), validation)
     trained = TrainedRecipe(
         recipe=recipe,
         model=run.keep(f"{recipe}.keras", to_bytes(model)),

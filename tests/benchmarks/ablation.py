@@ -1,4 +1,4 @@
-"""What each ingredient of the recipe `best` is worth, and what more data would give.
+"""What each ingredient of the recipe `residual` is worth, and what more data would give.
 
     .venv/bin/python -m tests.benchmarks.ablation IMAGES METADATA --store FOLDER --json FILE
         [--epochs 30] [--side 64] [--seeds 0 1 2] [--arms NAME ...]
@@ -41,13 +41,13 @@ from tasks.records.split import Split
 from tasks.training.batches import SHOWING, Showing, Shown
 from tasks.training.fitting import Plan, fit
 from tasks.training.harmonic import Harmonic
-from tasks.training.network import (
+from tasks.training.network import shrink
+from tasks.training.residual_network import (
     AVERAGED_STEPS,
-    BEST_WEIGHT_DECAY,
+    WEIGHT_DECAY,
     annealed,
     residual,
     served,
-    shrink,
 )
 from tests.benchmarks.runs import run_until
 
@@ -69,11 +69,11 @@ class Arm:
 
     showing: Showing = SHOWING
     smoothing: float = 0.0
-    rate: float = CONFIG.best_learning_rate
-    weight_decay: float = BEST_WEIGHT_DECAY
+    rate: float = CONFIG.residual_learning_rate
+    weight_decay: float = WEIGHT_DECAY
     averaged_steps: int = AVERAGED_STEPS
     adjusted: bool = True
-    batch: int = CONFIG.best_batch_size
+    batch: int = CONFIG.residual_batch_size
     share: float = 1.0
     convolution: type[keras.layers.Conv2D] = Harmonic
 
@@ -86,14 +86,14 @@ CHANGES = {
     "without averaged weights": Arm(averaged_steps=1),
     "with label smoothing": Arm(smoothing=0.1),
     "without weight decay": Arm(weight_decay=0.0),
-    "a quarter of the learning rate": Arm(rate=CONFIG.best_learning_rate / 4),
+    "a quarter of the learning rate": Arm(rate=CONFIG.residual_learning_rate / 4),
     "with mixup of half": Arm(showing=replace(SHOWING, mixed=0.5)),
     "with CutMix of half": Arm(showing=replace(SHOWING, patched=0.5)),
     "75 % of the lesions": Arm(share=0.75),
     "50 % of the lesions": Arm(share=0.5),
     "25 % of the lesions": Arm(share=0.25),
     "four times the colour gain": Arm(showing=replace(SHOWING, gain=4 * SHOWING.gain)),
-    "double batch": Arm(batch=2 * CONFIG.best_batch_size),
+    "double batch": Arm(batch=2 * CONFIG.residual_batch_size),
 }
 ORDINARY = Arm(convolution=keras.layers.Conv2D)
 BY_DEFAULT = {RECIPE: Arm(), "with ordinary convolutions": ORDINARY} | CHANGES

@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("metadata", type=Path)
     parser.add_argument("--store", type=Path, required=True, help="Kept for the next call.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--config", default='{"recipes": ["best"]}')
+    parser.add_argument("--config", default='{"recipes": ["residual"]}')
     given = parser.parse_args()
     table = Table(title=f"{platform.machine()}, {os.cpu_count()} cores; {given.config}")
     for heading in ("seed", "all", "without wrong labels", "without wrong or doubtful ones"):

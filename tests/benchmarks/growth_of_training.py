@@ -3,8 +3,8 @@
     .venv/bin/python -m tests.benchmarks.growth_of_training 2000 10000 50000 [--side 64] [--steps N]
 
 For each number, packed shards of random pixels at one and a half times the side, and a training of
-the recipe ``best`` for one epoch, or its first N steps, in a process of its own: with the images on
-the device, then streamed from a mapped file. Beside it, in the same process:
+the recipe `residual` for one epoch, or its first N steps, in a process of its own: with the images
+on the device, then streamed from a mapped file. Beside it, in the same process:
 
 - anonymous memory, the peak of what cannot be dropped; a mapped file's pages can
 - waiting: what a step costs that computes nothing, as a share of a step. It is an upper bound, for
@@ -111,7 +111,8 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     loading = time.monotonic()
     training = examples(run, rows, DIAGNOSES[:CLASSES])
     loading = time.monotonic() - loading
-    learner, shown, plan, _ = learner_of(run, "best", training, CLASSES)
+    learner = learner_of(run, "residual", training, CLASSES)
+    shown, plan = learner.examples, learner.plan
     assert plan.draw
     order = plan.draw(np.random.default_rng(1))
     if steps:
@@ -139,12 +140,12 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     product = tf.function(lambda: tf.matmul(square, square))
     rates(product, 5)
     peer = np.array(rates(product, 20))
-    step = np.array(timed(learner))
+    step = np.array(timed(learner.model))
     peer = np.minimum(peer, rates(product, 20))  # the better of before and after
     idle = Idle()
     idle.compile()
     waiting = timed(idle)[0]
-    flop = 3 * forward_flop(plain(learner.network), side) * plan.batch_size
+    flop = 3 * forward_flop(plain(learner.model.network), side) * plan.batch_size
     reached = flop / step / (2 * 2048**3 / peer)
     return {
         "loading s": loading,

@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--copies", type=int, default=COPIES, help="Of each class, by Augmentor.")
-    parser.add_argument("--config", default='{"recipes": ["best"]}')
+    parser.add_argument("--config", default='{"recipes": ["residual"]}')
     parser.add_argument("--json", type=Path, help="Append the figures to this file.")
     given = parser.parse_args()
     config = json.dumps(json.loads(given.config) | {"seed": given.seed})

@@ -12,7 +12,7 @@ part's own curve, at the threshold that the test part itself would choose: a fig
 networks by, not one to expect.
 
 Images a second leave out the first epoch, which compiles on a GPU (KERAS_BACKEND=jax). *Of the
-machine*, for ``best``, is a share of the product of two squares on all devices, of 8,192 bfloat16
+machine*, for `residual`, is a share of the product of two squares on all devices, of 8,192 bfloat16
 on a GPU, on a CPU of 2,048 float32, measured in a process of its own before the runs. A step counts
 as three times the forward pass; the time is that of whole epochs, scoring validation included.
 """
@@ -112,7 +112,7 @@ def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, 
         "seconds to target": seconds_to(own.epochs, target),
         "images a second": rate,
         "of the machine": rate * 3 * machine["flop"] / machine["rate"]
-        if own.recipe == "best"
+        if own.recipe == "residual"
         else None,
         "machine": trained.provenance.machine,
         "load": os.getloadavg()[0],
@@ -120,12 +120,12 @@ def figures_of(run: Run, target: float, machine: dict[str, float]) -> dict[str, 
 
 
 def machine_of(config: str) -> dict[str, float]:
-    """FLOP of one image's forward pass of ``best``, and FLOP a second of products of squares."""
+    """FLOP of one image's forward pass of `residual`, and FLOP a second of products of squares."""
     import keras
 
     from tasks.training.devices import device_count, is_accelerated
     from tasks.training.harmonic import plain
-    from tasks.training.network import residual
+    from tasks.training.residual_network import residual
 
     on_gpu = is_accelerated()
     side, dtype = (8192, "bfloat16") if on_gpu else (2048, "float32")
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="Kept for the next call.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--target", type=float, default=0.60, help="Balanced accuracy, 0 to 1.")
-    parser.add_argument("--config", default='{"recipes": ["best"]}')
+    parser.add_argument("--config", default='{"recipes": ["residual"]}')
     parser.add_argument("--json", type=Path, help="Append the figures to this file.")
     parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

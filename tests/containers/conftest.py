@@ -97,10 +97,10 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The module of the operator."""
     # Importing Airflow writes a configuration file into AIRFLOW_HOME.
     os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    from dags import container
+    from dags.places import docker
 
-    keep_output(container)
-    return container
+    keep_output(docker)
+    return docker
 
 
 @pytest.fixture(scope="session")

@@ -120,12 +120,12 @@ def test_a_full_scratch_is_an_error_of_the_step_and_not_of_the_machine(probe: Pr
 
 
 def step(container: Any, name: str, store: Path, run: str = "probe", config: str = SMALL) -> Any:
-    from dags.runners import docker
+    from dags.places.docker import task_of
 
     argv = ["--run", f"{store}/runs/{run}", "--config", config]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MELANOMA_NETWORK", NETWORK)
-        return docker(name, *argv)
+        return task_of(name, *argv)
 
 
 def test_a_step_gets_what_the_table_says(container: Any, store: Path) -> None:
@@ -156,7 +156,7 @@ def test_recipes_take_turns_on_a_gpu_and_none_waits_where_there_is_none(
 ) -> None:
     from airflow.sdk import DAG, task
 
-    from dags.runners import docker
+    from dags.places.docker import task_of
 
     @task
     def parts() -> list[str]:
@@ -164,7 +164,7 @@ def test_recipes_take_turns_on_a_gpu_and_none_waits_where_there_is_none(
 
     def mapped(name: str) -> Any:
         with DAG("probe", schedule=None):
-            return docker(name, "--run", "r", parts=parts())
+            return task_of(name, "--run", "r", parts=parts())
 
     assert mapped("train").max_active_tis_per_dag is None
     monkeypatch.setenv("MELANOMA_GPUS", "1")

@@ -108,7 +108,7 @@ def test_a_file_of_the_run_that_is_there_already_is_not_the_steps_to_change(
 def test_a_store_that_the_worker_cannot_prepare_is_refused_with_what_to_do(
     container: Any, exceptions: Any, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dags import mounts
+    from dags.places import mounts
 
     def refuse(path: Path, **settings: Any) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -282,11 +282,11 @@ def test_a_step_reaches_this_machine_and_nothing_beyond(
 def test_the_line_that_airflow_shows_does_the_step_again_when_it_is_typed(
     container: Any, gateway: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dags.runners import docker
+    from dags.places.docker import task_of
 
     monkeypatch.setenv("MELANOMA_NETWORK", NETWORK)
     config = '{"packed_size": 48, "image_size": 32}'
-    task = docker("ingest", "--run", f"{store}/runs/probe", "--config", config)
+    task = task_of("ingest", "--run", f"{store}/runs/probe", "--config", config)
     execute(task)
     task.render_template_fields({"task": task})
     shown = {name: getattr(task, name) for name in task.template_fields}
@@ -323,10 +323,11 @@ def rendered(container: Any) -> Callable[[str, dict[str, Any]], list[str]]:
     """Renders a step's argv as Airflow does when a run was triggered with a form."""
     from airflow.sdk import DAG
 
-    from dags.runners import CONFIG, MACROS, RUN, docker
+    from dags.argv import CONFIG, MACROS, RUN
+    from dags.places.docker import task_of
 
     with DAG("any", user_defined_macros=MACROS) as dag:
-        docker("ingest", *RUN, *CONFIG)
+        task_of("ingest", *RUN, *CONFIG)
 
     def render(run_id: str, params: dict[str, Any]) -> list[str]:
         task = dag.get_task("ingest")

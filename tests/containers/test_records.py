@@ -26,7 +26,7 @@ def stores(
     container: Any, gateway: str, delivery: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """A run in each place, up to training, from the same delivery."""
-    from dags.runners import docker
+    from dags.places.docker import task_of
 
     folder = tmp_path_factory.mktemp("records")
     stores = {"process": folder / "process", "docker": folder / "docker"}
@@ -39,7 +39,7 @@ def stores(
         subprocess.run([sys.executable, *argv], cwd=ROOT, check=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MELANOMA_NETWORK", NETWORK)
-            execute(docker(name, *options, f"{stores['docker']}/runs/same"))
+            execute(task_of(name, *options, f"{stores['docker']}/runs/same"))
     return stores
 
 

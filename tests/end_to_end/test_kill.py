@@ -190,7 +190,7 @@ def test_a_second_model_becomes_the_second_version(place: Path) -> None:
 # Inside a training ------------------------------------------------------------------------------
 
 TRAINING = json.dumps(
-    json.loads(CONFIG) | {"recipes": ["best"], "best_epochs": 9, "checkpoint_minutes": 0}
+    json.loads(CONFIG) | {"recipes": ["residual"], "residual_epochs": 9, "checkpoint_minutes": 0}
 )
 KILLS = 10
 

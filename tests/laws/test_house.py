@@ -112,7 +112,7 @@ def test_only_commands_import_steps(module: str) -> None:
 # A package imports what stands in the rows before its own.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("text",),
-    ("config", "errors", "figures", "lesions", "model_file", "parts"),
+    ("config", "errors", "figures", "lesions", "model_file", "parts", "recipes"),
     ("records",),
     ("curve", "pipeline", "statistics"),
     ("engine",),
@@ -352,7 +352,7 @@ def test_a_step_reads_no_field_that_reuse_does_not_know_of(step: Step) -> None:
 
 def test_reading_a_field_is_seen_however_it_is_reached() -> None:
     assert fields_read("training.learner") >= {"epochs", "image_size", "learning_rate"}
-    assert {"training.learner", "training.network"} <= all_it_imports("training.train")
+    assert {"training.learner", "training.residual_network"} <= all_it_imports("training.train")
 
 
 def test_training_does_not_depend_on_how_it_is_judged() -> None:

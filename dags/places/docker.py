@@ -6,23 +6,23 @@ left running, and a word about memory when it was memory.
 """
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.docker.hooks.docker import DockerHook
 from airflow.providers.docker.operators.docker import DockerOperator
-from airflow.sdk import Context
+from airflow.sdk import Context, XComArg
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError
 from docker.types import DeviceRequest, LogConfig, Mount
 
-from dags import credentials, mounts
+from dags import credentials
 from dags.command_line import command_line
+from dags.exit_codes import raise_for
 from dags.levels import lines_of, relay
-from dags.runners import SECONDS_TO_END, judge
+from dags.places import images, mounts
+from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
 from tasks.pipeline import row_of
 
 # What a container is for, and whose it is. A retry and `make stop` find what was left by these.
@@ -33,8 +33,6 @@ OWNER = "melanoma-retraining.airflow"
 PASSED_ON = ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_REGION")
 # And of those that speak with MLflow.
 PASSED_ON_OF_MLFLOW = ("MLFLOW_TRACKING_URI",)
-# What a registry says that it will say again.
-LASTING = "(?i)manifest unknown|unauthorized|no basic auth credentials"
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
 SCRATCH = f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"
 PROCESSES = 1024
@@ -43,13 +41,47 @@ PROCESSES = 1024
 SPOOL = "/var/tmp"
 
 
+def task_of(command: str, *options: str, parts: XComArg | None = None, **settings: Any) -> Operator:
+    """A task that runs ``python -m tasks COMMAND OPTIONS`` in a container on a Docker engine.
+
+    Takes the same as `dags.places.process.task_of`. The environment of Airflow's processes may hold
+
+    - DOCKER_HOST: the engine; without it, the one of this machine
+    - MELANOMA_IMAGES: name of the images, with ``{image}`` where ``data``, ``train`` or
+      ``train-gpu`` goes
+    - MELANOMA_REGISTRY_CONNECTION: id of an Airflow connection (host, login, password) to log in
+      with where they must be pulled
+    - MELANOMA_NETWORK: the engine's network from which the store and MLflow can be reached
+    - MELANOMA_GPUS: how many GPUs a step gets whose machine is ``gpu``, ``all`` or a number; its
+      image is ``train-gpu`` then, and of its parts one runs at a time
+    - where credentials come from: see `dags.credentials`
+    """
+    row = row_of(command)
+    name = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
+    gpus = os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else ""
+    settings |= {
+        "image": name.replace("{image}", "train-gpu" if gpus else row.image),
+        "command": [command, *options],
+        "step": row.name,
+        "memory_mb": row.memory_mb,
+        "cores": row.cpus,
+        "spools": row.spools,
+        "gpus": gpus,
+        # The engine gives each container the same GPUs, and JAX takes most of their memory.
+        "max_active_tis_per_dag": 1 if gpus else None,
+        "registry": os.environ.get("MELANOMA_REGISTRY_CONNECTION", ""),
+        "network_mode": os.environ.get("MELANOMA_NETWORK") or "bridge",
+    }
+    return one_or_mapped(Container, command, "command", parts, settings)
+
+
 class Container(DockerOperator):
     """Runs ``python -m tasks`` with an argv, without a shell; its output becomes the task's log.
 
-    Exit codes mean what they mean for `dags.runners.Process`. The container can write to what of
-    the store the row of its step says, to a scratch of SCRATCH_MB in memory, and, if it spools, to
-    the engine's disk as far as that goes. It runs as the owner of the store's directory or of the
-    file with the credentials.
+    Exit codes mean what `dags.exit_codes` says. The container can write to what of the store the
+    row of its step says, to a scratch of SCRATCH_MB in memory, and, if it spools, to the engine's
+    disk as far as that goes. It runs as the owner of the store's directory or of the file with the
+    credentials.
 
     Args:
         step: Name of the row in `tasks.pipeline` that says what it may write, and whether it knows
@@ -104,13 +136,15 @@ class Container(DockerOperator):
                 f"The Docker engine at {self.docker_url} does not answer: {error}. Without it, "
                 "nobody knows what became of the step; a retry finds out."
             ) from error
-        judge(exit_code, last_line)
+        raise_for(exit_code, last_line)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"run": self._run_address}
 
     def _run_to_its_end(self) -> tuple[int, str]:
         """The exit code, and the last line of the output."""
-        digest = self._digest_of_image()
+        digest = images.digest_of(
+            self.image, self.cli, engine=self.docker_url, registry=self.registry
+        )
         self._remove_what_was_left()
         name = ""
         try:
@@ -242,49 +276,6 @@ class Container(DockerOperator):
         # none may hide what happened.
         with suppress(OSError):
             self.cli.remove_container(name, force=True, v=True)
-
-    # The image -----------------------------------------------------------------------------------
-
-    def _digest_of_image(self) -> str:
-        """The digest under which the image can be pulled, or its id if it was built here.
-
-        Raises:
-            AirflowFailException: There is no such image, here or where its name points.
-            AirflowException: Its registry did not answer.
-        """
-        try:
-            found = self.cli.inspect_image(self.image)
-        except ImageNotFound:
-            self._pull()
-            found = self.cli.inspect_image(self.image)
-        return str(next(iter(found["RepoDigests"] or ()), found["Id"]))
-
-    def _pull(self) -> None:
-        self.log.info("Pulling image %s", self.image)
-        problem = (
-            f"The image {self.image} is not on the Docker engine and could not be pulled.\n"
-            "  Received: {}\n"
-            "  Do:       `make images` builds it; MELANOMA_IMAGES says where else it lies, and\n"
-            "            MELANOMA_REGISTRY_CONNECTION how to log in there"
-        )
-        try:
-            for line in self._logged_in().pull(self.image, stream=True, decode=True):
-                if "error" in line:
-                    raise AirflowException(problem.format(line["error"]))
-        except APIError as error:
-            said = problem.format(error.explanation)
-            # Access denied is a NotFound too; an unknown tag, and a wrong login or none, are its
-            # own fault to the engine.
-            if isinstance(error, NotFound) or re.search(LASTING, said):
-                raise AirflowFailException(said) from error
-            raise AirflowException(said) from error
-
-    def _logged_in(self) -> Any:
-        """The engine's API, logged in at the registry; only where there is something to pull, so
-        that a registry that is down stops no step whose image is here."""
-        if not self.registry:
-            return self.cli
-        return DockerHook(docker_conn_id=self.registry, base_url=self.docker_url).api_client
 
     # Words ---------------------------------------------------------------------------------------
 

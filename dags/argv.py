@@ -1,0 +1,60 @@
+"""The argv of a task, as Jinja templates. They need ``MACROS``, which a DAG takes as
+``user_defined_macros``."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from tasks.config import Retraining
+from tasks.recipes import FORMER_FIELDS
+
+# The address of the run that a DAG run does, and its configuration, as options of a command.
+RUN = ("--run", "{{ address(run_id) }}")
+CONFIG = ("--config", "{{ chosen(params) | tojson }}")
+# The part that a mapped task does, as the operator's own attribute holds it.
+PART = ("--part", "{{ task.part }}")
+
+
+def address(run_id: str) -> str:
+    """The address of the run that belongs to a DAG run.
+
+    Args:
+        run_id: Airflow's id of the DAG run. It holds ':' and '+', which a run's name may not.
+
+    Returns:
+        ``STORE/runs/NAME``, with the store of MELANOMA_STORE.
+
+    Raises:
+        AirflowFailException: MELANOMA_STORE is not set.
+    """
+    store = os.environ.get("MELANOMA_STORE", "").rstrip("/")
+    if not store:
+        raise AirflowFailException(
+            "Airflow does not know the store.\n"
+            "  Expected: MELANOMA_STORE=s3://bucket/prefix, or a directory, where tasks run\n"
+            "  Received: no such variable in the environment\n"
+            "  Do:       set it for Airflow's scheduler and workers, and start them again"
+        )
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", run_id)[:200]
+    return f"{store}/runs/{name if name[0].isalnum() else f'run{name}'[:200]}"
+
+
+def chosen(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen in the form, or by a script that still uses a former name of a field.
+
+    The form sends every field, also under its present name: there the former one decides, unless
+    both were chosen, which the configuration refuses.
+    """
+    fields = Retraining.model_fields
+    doubled = {
+        new
+        for old, new in FORMER_FIELDS.items()
+        if old in params and params.get(new) == fields[new].default
+    }
+    return {name: value for name, value in params.items() if name not in doubled}
+
+
+MACROS = {"address": address, "chosen": chosen}

@@ -1,0 +1,31 @@
+"""What the exit code of a command (``tasks.errors``) tells Airflow."""
+
+import signal
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from tasks.errors import BadInput, Halt
+
+
+def raise_for(exit_code: int, last_line: str) -> None:
+    """Raise what Airflow understands, unless the code is 0.
+
+    Args:
+        exit_code: Of the command; below 0, the number of the signal that ended the process.
+        last_line: Of its output: the reason for a skip.
+
+    Raises:
+        AirflowSkipException: 99, the rest must not run.
+        AirflowFailException: 64, the input is wrong; no retry.
+        AirflowException: Any other; the task is tried again.
+    """
+    if exit_code == Halt.exit_code:
+        raise AirflowSkipException(last_line or "The step decided that the rest must not run.")
+    if exit_code == BadInput.exit_code:
+        raise AirflowFailException(
+            "The input is wrong, see above; a person must change something, so there is no retry."
+        )
+    if exit_code < 0:
+        raise AirflowException(f"The process was ended by {signal.Signals(-exit_code).name}.")
+    if exit_code:
+        raise AirflowException(f"The process ended with exit code {exit_code}, see above.")

@@ -1,0 +1,36 @@
+"""The place where commands run: a row of a table, never a second copy of a step.
+
+Every place runs the same argv, ``python -m tasks COMMAND --run ADDRESS ...``, and reads the same
+exit codes. Airflow's "Rendered Templates" page shows one line to type that repeats the task by
+hand.
+"""
+
+import os
+from importlib import import_module
+from typing import Any
+
+from dags.places.mapping import Operator
+from tasks.errors import BadInput
+
+# The module of each place, with its function `task_of`. Only the chosen one is imported: Airflow's
+# Docker provider takes a second, which only those pay who use it.
+PLACES = {"process": "dags.places.process", "docker": "dags.places.docker"}
+
+
+def task_of(command: str, *options: str, **settings: Any) -> Operator:
+    """A task that runs ``python -m tasks COMMAND OPTIONS`` in the place that MELANOMA_RUNNER names:
+    ``process``, its default, or ``docker``. Takes what `dags.places.process.task_of` takes.
+
+    Raises:
+        BadInput: It names another.
+    """
+    name = os.environ.get("MELANOMA_RUNNER") or "process"
+    if name not in PLACES:
+        raise BadInput(
+            "There is no such place to run a step in.",
+            expected=" or ".join(PLACES),
+            received=f"MELANOMA_RUNNER={name}",
+            do="set it to one of these for Airflow's processes, and start them again",
+        )
+    made: Operator = import_module(PLACES[name]).task_of(command, *options, **settings)
+    return made

@@ -1,0 +1,95 @@
+"""A command as a process on Airflow's own machine."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context, XComArg
+
+from dags.command_line import command_line
+from dags.exit_codes import raise_for
+from dags.levels import lines_of, relay
+from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
+
+
+def task_of(command: str, *options: str, parts: XComArg | None = None, **settings: Any) -> Operator:
+    """A task that runs ``python -m tasks COMMAND OPTIONS`` as a process on Airflow's own machine.
+
+    Args:
+        command: A step or another command of ``python -m tasks``; also the name of the task.
+        options: The rest of the argv, each a Jinja template.
+        parts: Names of parts, which are known only when the DAG runs: a task for each, with
+            ``--part NAME`` at the end of its argv. The mapped task's name is the command's and
+            ``_part``.
+        settings: Whatever else an Airflow task may have.
+    """
+    python = os.environ.get("MELANOMA_PYTHON", sys.executable)
+    settings["argv"] = [python, "-m", "tasks", command, *options]
+    return one_or_mapped(Process, command, "argv", parts, settings)
+
+
+class Process(BaseOperator):
+    """Runs an argv without a shell; its output becomes the task's log.
+
+    The exit code decides: 0 success, 99 skipped, 64 failed without a retry, anything else failed.
+    Assets in the task's outlets carry the run's address in the ``extra`` of their event.
+
+    Args:
+        argv: What to run, each a Jinja template.
+        part: The part that a mapped task does, for the templates of its argv.
+
+    Attributes:
+        command_line: What to type to do the same by hand, once the templates are rendered.
+    """
+
+    # What Airflow shows. What runs is the argv, without a shell.
+    template_fields: Sequence[str] = ("command_line",)
+
+    def __init__(self, *, argv: Sequence[str], part: str = "", **settings: Any) -> None:
+        super().__init__(**settings)
+        self.argv, self.part, self.command_line = argv, part, ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # Airflow's own hook for this: also what renders a mapped task.
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: Any
+    ) -> None:
+        super()._do_render_template_fields(parent, ("argv",), context, jinja_env, seen_oids)
+        self.command_line = command_line(self.argv)
+
+    def execute(self, context: Context) -> None:
+        # The process stays in the process group that Airflow makes for each task, and signals as
+        # a whole: even a task that is killed with SIGKILL leaves nothing behind.
+        self._process = subprocess.Popen(
+            self.argv,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        last_line = relay(lines_of(self._process.stdout or ()), self.log)
+        raise_for(self._process.wait(), last_line)
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {"run": self._option("--run")}
+
+    def on_kill(self) -> None:
+        """End the process and all that it started. Airflow calls this when it stops a task."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        self.log.info("Airflow stops this task: ending process %d.", process.pid)
+        if os.getpgrp() == os.getpid():  # the group is this task's own
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.killpg(0, signal.SIGTERM)
+        else:
+            process.terminate()
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def _option(self, name: str) -> str:
+        return self.argv[list(self.argv).index(name) + 1]

@@ -1,0 +1,102 @@
+"""The network of the recipe `residual`: our own, small, of smooth kernels."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from tasks.training.harmonic import Harmonic
+from tasks.training.network import BATCH_NORM_MOMENTUM, begin_anew
+
+# Filters of the stem and of the three stages, one residual block each: 1.2 million parameters.
+# Two blocks a stage learned less in the same time.
+STEM, STAGES = 32, (64, 128, 256)
+# Tuned on validation folds, never on the test part; see docs/training.md.
+WEIGHT_DECAY = 0.05  # a step, relative to the learning rate
+WARM_UP = 0.05  # share of all steps
+AVERAGED_STEPS = 500  # that the moving average of the weights reaches back
+# Every convolution's; normalization after it makes a bias useless.
+CONVOLVED: dict[str, Any] = {
+    "padding": "same",
+    "use_bias": False,
+    "kernel_initializer": "he_normal",
+}
+
+
+def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmonic) -> keras.Model:
+    """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``.
+
+    Args:
+        classes: Number of its outputs.
+        seed: Of its weights.
+        convolution: What those of its convolutions are that are wider than a pixel.
+    """
+    begin_anew(seed)
+    image = keras.Input((None, None, 3), name="rgb_0_to_255")
+    x = layers.Rescaling(1 / 64, offset=-2.2)(image)  # mean 0, spread 1 for skin, roughly
+    x = convolution(STEM, 5, strides=2, **CONVOLVED)(x)
+    x = layers.MaxPooling2D()(layers.ReLU()(_normalized(x)))
+    for stage, filters in enumerate(STAGES):
+        x = _residual_block(x, filters, 2 if stage else 1, convolution)
+    x = layers.GlobalAveragePooling2D()(x)
+    # Zero weights: the first answers are even, and the first steps gentle.
+    logits = layers.Dense(classes, kernel_initializer="zeros")(x)
+    return keras.Model(image, logits, name="residual")
+
+
+def _residual_block(x: Any, filters: int, stride: int, convolution: type[layers.Conv2D]) -> Any:
+    # Downsampling by averages (ResNet-D: He et al., "Bag of tricks", CVPR 2019) loses nothing.
+    kept = layers.AveragePooling2D(2, padding="same")(x) if stride == 2 else x
+    if kept.shape[-1] != filters:
+        kept = _normalized(layers.Conv2D(filters, 1, **CONVOLVED)(kept))
+    y = _normalized(convolution(filters, 3, strides=stride, **CONVOLVED)(x))
+    y = convolution(filters, 3, **CONVOLVED)(layers.ReLU()(y))
+    y = _normalized(y, gamma="zeros")  # each block begins as what it keeps
+    return layers.ReLU()(layers.Add()([kept, y]))
+
+
+def _normalized(x: Any, gamma: str = "ones") -> Any:
+    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer=gamma)(x)
+
+
+def annealed(
+    steps: int,
+    rate: float,
+    *,
+    weight_decay: float = WEIGHT_DECAY,
+    averaged_steps: int = AVERAGED_STEPS,
+) -> keras.optimizers.Optimizer:
+    """AdamW for so many steps: linear warm-up to `rate`, then a cosine to zero (Loshchilov &
+    Hutter, 2017), and a moving average of the weights, which reaches back `averaged_steps`."""
+    warm = max(1, round(WARM_UP * steps))
+    falling = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
+    )
+    optimizer = keras.optimizers.AdamW(
+        falling,
+        weight_decay=weight_decay,
+        use_ema=True,
+        ema_momentum=1 - 1 / min(averaged_steps, max(2, steps // 10)),
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def served(network: keras.Model, image_size: int, name: str) -> keras.Model:
+    """A network of logits, with its preprocessing before it and probabilities behind it.
+
+    They are the mean over the eight ways in which the image can lie, so that quarter-turns and
+    reflections change no answer.
+    """
+    image = keras.Input((None, None, 3), name="rgb_0_to_255")
+    turns = eight_turns(layers.Resizing(image_size, image_size, antialias=True)(image))
+    answers = layers.Softmax()(network(ops.concatenate(turns, axis=0)))
+    answers = ops.reshape(answers, (len(turns), -1, answers.shape[-1]))
+    return keras.Model(image, ops.mean(answers, axis=0), name=name)
+
+
+def eight_turns(images: Any) -> list[Any]:
+    """Squares ``(n, side, side, 3)`` in each way that a square can lie, the given one first."""
+    flipped = [images, ops.flip(images, axis=1)]
+    flipped += [ops.flip(each, axis=2) for each in flipped]
+    return flipped + [ops.transpose(each, (0, 2, 1, 3)) for each in flipped]
