@@ -18,8 +18,10 @@ from judged import evaluated_of, figures_of
 from tasks.config import Retraining
 from tasks.engine.run import Run, open_run, sha256
 from tasks.errors import BadInput
-from tasks.evaluation.policy import Sensitivity, parse_policy, policy_bytes, reference
-from tasks.evaluation.rules import Case, decide, judge, judge_proportion, told
+from tasks.evaluation.bounds import proportion_rule
+from tasks.evaluation.decision import decide, judge, told
+from tasks.evaluation.policy import parse_policy, policy_bytes, reference
+from tasks.evaluation.rules import Case, Sensitivity
 from tasks.figures import at_least, at_most, duration, percent
 from tasks.intake.manifest import table, to_npy, to_parquet
 from tasks.lesions import DIAGNOSES
@@ -553,7 +555,7 @@ def test_a_bound_is_never_rounded_in_the_models_favour(share, digits):
 
 
 def test_a_bound_just_below_what_is_asked_does_not_look_like_it():
-    rule = judge_proportion("melanoma sensitivity", proportion(29, 32), 0.80, EXACT)
+    rule = proportion_rule("melanoma sensitivity", proportion(29, 32), 0.80, EXACT)
     assert rule.lower < 0.80
     assert float(at_least(rule.lower).split("\u00a0")[0]) < 80
 

@@ -30,8 +30,9 @@ from tasks.engine.run import sha256
 from tasks.errors import Corrupt
 from tasks.evaluation.cases import cases_of
 from tasks.evaluation.comparison import COLUMN, compared
+from tasks.evaluation.decision import decide, judge, reason_of, told, warnings_of
 from tasks.evaluation.policy import Policy, parse_policy
-from tasks.evaluation.rules import Case, decide, judge, reason_of, told, warnings_of
+from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import by_lesion, figures
 from tasks.lesions import MELANOMA, source_from
 from tasks.records.contracts import (
