@@ -158,10 +158,10 @@ def test_a_package_is_described_and_importing_it_runs_nothing() -> None:
     assert [name for name, path in packages.items() if (path / "__init__.py").read_text()] == []
 
 
-def test_great_expectations_is_imported_by_validate_only() -> None:
+def test_great_expectations_is_imported_by_one_file_of_validation_only() -> None:
     importers = [p for p in product_files() if "great_expectations" in packages_imported(p)]
 
-    assert importers == [ROOT / "tasks/validation/validate.py"]
+    assert importers == [ROOT / "tasks/validation/expectations.py"]
 
 
 def opens_any_format(source: str) -> list[int]:
