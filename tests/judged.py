@@ -11,7 +11,7 @@ from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import figures
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.records.contracts import Artifact, Evaluated, Figures
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)
 THRESHOLD = 0.5

@@ -19,7 +19,7 @@ from tasks.records.contracts import (
     TrainedRecipe,
 )
 from tasks.reporting.findings import Said, findings
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 
 def said(figures: Figures) -> dict[str, Said]:

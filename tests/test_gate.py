@@ -44,7 +44,7 @@ from tasks.records.contracts import (
     Verdict,
 )
 from tasks.splitting.looks import enter_look, hash_of_test_part, supersede
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 RULES = [each.rule for each in MELANOMA_POLICY.rules]
 

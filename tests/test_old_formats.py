@@ -17,7 +17,8 @@ from tasks.lesions import Code
 from tasks.records.contracts import Comparison, Finding, Ingested, Validated
 from tasks.release.verify import verify
 from tasks.reporting.report import report
-from tasks.statistics import auc, proportion
+from tasks.statistics.proportions import proportion
+from tasks.statistics.ranking import auc
 from tasks.validation.changes import read_quarantine
 
 

@@ -48,7 +48,7 @@ from tasks.records.contracts import (
 )
 from tasks.reporting.charts import curves
 from tasks.reporting.report import Records, report
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 STEPS = [step.name for step in PIPELINE]
 HOSTILE = '<script>alert("x")</script>'

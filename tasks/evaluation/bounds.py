@@ -10,14 +10,9 @@ from typing import Literal
 
 from tasks.figures import at_least, at_most, confident, down, percent, up
 from tasks.records.contracts import Decision, Estimate, Proportion, Rule
-from tasks.statistics import (
-    CONFIDENCE,
-    cases_needed,
-    lower_bound,
-    noninferiority_p,
-    paired_bounds,
-    upper_bound,
-)
+from tasks.statistics.confidence import CONFIDENCE
+from tasks.statistics.pairs import noninferiority_p, paired_bounds
+from tasks.statistics.proportions import cases_needed, lower_bound, upper_bound
 
 # More lesions than any test part will ever hold; to name a number beyond it would be false hope.
 MOST_LESIONS = 10_000

@@ -34,7 +34,7 @@ from tasks.records.contracts import (
 )
 from tasks.registry.versions import heads_of, mlflow_client
 from tasks.splitting.looks import enter_look, hash_of_test_part
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 log = logging.getLogger(__name__)
 

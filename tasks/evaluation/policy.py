@@ -33,7 +33,7 @@ from tasks.evaluation.rules import (
     WithinSourceAuc,
 )
 from tasks.records.contracts import Frozen, PolicyReference
-from tasks.statistics import CONFIDENCE, error_at
+from tasks.statistics.confidence import CONFIDENCE, error_at
 
 FOLDER = Path(__file__).parent / "policies"
 MOST_BYTES = 64 * 1024  # ten times the longest of ours
@@ -65,7 +65,7 @@ class Spending(Frozen):
 
     Attributes:
         error: Over all looks at one test part, 0 to 1.
-        by: How, as `tasks.statistics.error_at`.
+        by: How, as `tasks.statistics.confidence.error_at`.
         renewed_by: When the count begins anew, as `tasks.splitting.looks.looks_before` counts.
         source: Of the rule.
     """

@@ -18,7 +18,7 @@ from tasks.evaluation.bounds import (
 )
 from tasks.figures import confident, plural
 from tasks.records.contracts import Departed, Evaluated, Frozen, Looks, Rule, Superseded
-from tasks.statistics import CONFIDENCE, MOST_LOOKS
+from tasks.statistics.confidence import CONFIDENCE, MOST_LOOKS
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]

@@ -27,7 +27,7 @@ from tasks.engine.run import Run
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import archive_says
 from tasks.records.contracts import Evaluated, Ingested
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 from tests.benchmarks.runs import run_until
 
 

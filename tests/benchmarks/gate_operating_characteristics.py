@@ -21,7 +21,8 @@ from scipy.stats import binom, multinomial
 
 from tasks.evaluation.bounds import proportion_rule
 from tasks.evaluation.policy import parse_policy, policy_bytes
-from tasks.statistics import noninferiority_p, proportion
+from tasks.statistics.pairs import noninferiority_p
+from tasks.statistics.proportions import proportion
 
 MELANOMAS = (16, 50, 88, 200, 400)
 TRUE = np.arange(0.70, 0.9801, 0.005)

@@ -22,7 +22,8 @@ from scipy.stats import binom, norm
 
 from tasks.evaluation.bounds import proportion_rule
 from tasks.evaluation.policy import Policy, parse_policy, policy_bytes
-from tasks.statistics import looks_until, proportion
+from tasks.statistics.confidence import looks_until
+from tasks.statistics.proportions import proportion
 
 Array = np.ndarray[Any, Any]
 

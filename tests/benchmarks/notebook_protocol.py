@@ -39,7 +39,7 @@ from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES
 from tasks.records.contracts import Epoch, Estimate, Evaluated, Proportion, Split, Trained
 from tasks.splitting.groups import groups_of
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 from tests.benchmarks.runs import images_shown, run_until
 
 # As the notebooks have them: side of the image, copies of each class, images in a batch, the seed

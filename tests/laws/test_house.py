@@ -355,11 +355,12 @@ def test_reading_a_field_is_seen_however_it_is_reached() -> None:
 
 def test_training_does_not_depend_on_how_it_is_judged() -> None:
     """Else a change in a figure would throw all trained models away."""
-    judging = {name for name in MODULES if name.startswith("evaluation.")} | {"statistics"}
+    judging = {name for name in MODULES if name.startswith(("evaluation.", "statistics."))}
 
     assert not judging & all_it_imports("training.train")
     judged_by = {f"evaluation.{name}" for name in ("scoring", "comparison", "saliency")}
-    assert {*judged_by, "statistics"} <= all_it_imports("evaluation.evaluate")
+    judged_by |= {f"statistics.{name}" for name in ("proportions", "ranking", "calibration")}
+    assert judged_by <= all_it_imports("evaluation.evaluate")
 
 
 @each_step

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tasks.figures import at_least, at_most, plural
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 from tasks.validation.laws.law import Breach, Delivered, LawRow, alone
 
 FEWEST_PAIRS = 30  # of known lesions; fewer say little about the search's precision
