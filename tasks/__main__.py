@@ -325,7 +325,8 @@ def score_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
 ) -> None:
     """Score a model on any labelled folder, without the images that it learned from."""
-    from tasks.monitoring.score import in_words, score
+    from tasks.monitoring.score import score
+    from tasks.monitoring.scored import in_words
 
     parsed = parse_config(f'{{"coarse_codes": {coarse}}}')
     scored = score(
