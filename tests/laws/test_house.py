@@ -120,7 +120,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("validation",),
     ("release",),
     ("monitoring", "reporting"),
-    ("__init__", "__main__"),
+    ("__init__", "__main__", "terminal"),
 )
 SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}
 FLOOR = {package: number for number, row in enumerate(FLOORS) for package in row}
