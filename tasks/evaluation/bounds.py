@@ -118,23 +118,19 @@ def estimate_rule(
     if any(each is not None and not math.isfinite(each) for each in (value, lower, upper)):
         raise Unreadable(f"{name} is {value} ({lower} to {upper})")
     decision: Decision = "insufficient evidence"
-    more = None
-    if value is None or lower is None or upper is None:
-        reason = f"{name}: the test part holds too few lesions to measure it."
-    elif not lower <= value <= upper:
-        raise Unreadable(f"{name} is {value}, outside of {lower} to {upper}")
-    else:
+    reason, more = f"{name}: the test part holds too few lesions to measure it.", None
+    if value is not None and lower is not None and upper is not None:
+        if not lower <= value <= upper:
+            raise Unreadable(f"{name} is {value}, outside of {lower} to {upper}")
         # A figure that shall be small is a negative one that shall be large.
         sign, bad, good = (1, lower, upper) if asks == "at least" else (-1, upper, lower)
         asked = sign * threshold
         decision = decided(holds=sign * bad >= asked, fails=sign * good < asked)
         if decision == "insufficient evidence":
             more = _more_for(measured.n, abs(value - bad), sign * value - asked)
-        reason = (
-            f"{name}: {value:.3f}, {confident(confidence)} interval {down(lower)} to {up(upper)}; "
-            f"{asks} {threshold:g} is asked."
-        )
-        reason = _with_what_is_wanted(reason, decision, more)
+        sure = confident(confidence)
+        said = f"{name}: {value:.3f}, {sure} interval {down(lower)} to {up(upper)};"
+        reason = _with_what_is_wanted(f"{said} {asks} {threshold:g} is asked.", decision, more)
     return rule_of(
         name,
         method,
