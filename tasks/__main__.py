@@ -9,20 +9,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from tasks.config import Retraining, parse_config, range_in_words
@@ -32,6 +28,7 @@ from tasks.engine.run import Progress, Run, open_run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
+from tasks.terminal import closing_table, progress_bars, summary, watcher
 from tasks.text.lines import visible
 
 EPILOG = (
@@ -90,8 +87,8 @@ def _step_command(step: Step) -> Callable[..., None]:
 
 def _one_step(row: Step, run: Run) -> None:
     console = Console(stderr=True)
-    with _bars(console) as bars:
-        execute(row, replace(run, watch=_watcher(bars, row)))
+    with progress_bars(console) as bars:
+        execute(row, replace(run, watch=watcher(bars, row)))
 
 
 for _step in PIPELINE:
@@ -141,36 +138,13 @@ def run_all(
     if as_json:
         print(json.dumps(summary(run, states), indent=1))
     else:
-        console.print(_closing_table(run, states))
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[Bars]:
-    """Bars of progress on a terminal; nothing elsewhere."""
-    columns = (
-        TextColumn("{task.fields[step]:<14}"),
-        BarColumn(30),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    if console.is_terminal:  # so that lines of the log stand above the bars
-        handler = RichHandler(console=console, show_path=False)
-        handler.setFormatter(OneLine("%(message)s"))
-        logging.getLogger().handlers = [handler]
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        yield bars
-
-
-def _watcher(bars: Bars, step: Step) -> Callable[[Progress], None]:
-    """Moves a new bar."""
-    row = bars.add_task("", step=step.name, total=None)
-    return lambda now: bars.update(row, completed=now.done, total=now.total, description=now.text)
+        console.print(closing_table(run, states))
 
 
 def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict[str, str]) -> None:
-    with _bars(console) as bars:
+    with progress_bars(console) as bars:
         for step in steps:
-            watch = _watcher(bars, step)
+            watch = watcher(bars, step)
             here = Run(run.store, run.name, run.config, step.name, watch)
             try:
                 record = execute(step, here)
@@ -181,36 +155,6 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
             reused = record.provenance and record.provenance.reused_from
             states[step.name] = f"reused from {reused}" if reused else "done"
             watch(Progress(step.name, 1, 1, states[step.name]))
-
-
-def summary(run: Run, states: dict[str, str]) -> dict[str, Any]:
-    """What happened, for a program: the state and record of each step, where the report lies."""
-    records = {name: run.record(name) for name in states}
-    return {
-        "run": run.uri,
-        "report": f"{run.uri}/report.html",
-        "states": states,
-        "seconds": {
-            name: record.provenance.seconds_in_all
-            for name, record in records.items()
-            if record and record.provenance
-        },
-        "records": {
-            name: record.model_dump(mode="json") if record else None
-            for name, record in records.items()
-        },
-    }
-
-
-def _closing_table(run: Run, states: dict[str, str]) -> Table:
-    table = Table(title=f"Run {run.name}", caption=f"report: {run.uri}/report.html")
-    for heading in ("step", "seconds", "state"):
-        table.add_column(heading, justify="right" if heading == "seconds" else "left")
-    for name, state in states.items():
-        record = run.record(name)
-        seconds = record.provenance.seconds_in_all if record and record.provenance else None
-        table.add_row(name, "" if seconds is None else f"{seconds:.1f}", state)
-    return table
 
 
 @app.command("deliver", rich_help_panel="Beside the pipeline")
@@ -326,7 +270,8 @@ def score_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
 ) -> None:
     """Score a model on any labelled folder, without the images that it learned from."""
-    from tasks.monitoring.score import in_words, score
+    from tasks.monitoring.score import score
+    from tasks.monitoring.scored import in_words
 
     parsed = parse_config(f'{{"coarse_codes": {coarse}}}')
     scored = score(

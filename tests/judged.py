@@ -13,7 +13,7 @@ from tasks.lesions import MELANOMA, Diagnosis
 from tasks.records.evaluated import Evaluated
 from tasks.records.figures import Figures
 from tasks.records.record import Artifact
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)
 THRESHOLD = 0.5

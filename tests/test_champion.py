@@ -16,7 +16,8 @@ from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.evaluation import evaluate as step
-from tasks.evaluation.rules import Case, judge
+from tasks.evaluation.decision import judge
+from tasks.evaluation.rules import Case
 from tasks.intake.manifest import read_parquet, table, to_npy, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.model_file import to_bytes

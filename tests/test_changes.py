@@ -16,7 +16,8 @@ from tasks.reporting.audit import audit_of
 from tasks.reporting.report import report
 from tasks.validation.changes import Previous
 from tasks.validation.data_docs import index_of, self_contained
-from tasks.validation.laws import Evidence, distribution_shift
+from tasks.validation.laws.law import Delivered
+from tasks.validation.laws.shift import distribution_shift
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ def population(
 def shifts(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     record = Validated.model_construct()
     nothing = pd.DataFrame(columns=["key", "image_id"])
-    evidence = Evidence(
+    delivered = Delivered(
         frame=pd.concat([old, new], ignore_index=True),
         pairs=pd.DataFrame(columns=["first", "second"]),
         unexpected={},
@@ -211,7 +212,7 @@ def shifts(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
         minimum_groups=2,
         previous=Previous("before", "accepted", record, old, nothing),
     )
-    return [each.split(" ")[0] for each in distribution_shift(evidence).counted]
+    return [each.split(" ")[0] for each in distribution_shift(delivered).counted]
 
 
 @pytest.mark.parametrize("n", [30, 100, 1000, 20_000])

@@ -13,7 +13,7 @@ from tasks.records.figures import Estimate, Figures, Subgroup
 from tasks.records.record import Artifact
 from tasks.records.trained import Epoch, Trained, TrainedRecipe
 from tasks.reporting.findings import Said, findings
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 
 def said(figures: Figures) -> dict[str, Said]:

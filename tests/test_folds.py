@@ -20,8 +20,8 @@ from test_evidence import linked_records, reseal
 from tasks.engine.run import Run
 from tasks.errors import BadInput, Corrupt
 from tasks.evaluation import folds as module
+from tasks.evaluation.decision import beside
 from tasks.evaluation.folds import cross_estimate, dealt
-from tasks.evaluation.rules import beside
 from tasks.evaluation.scoring import by_lesion
 from tasks.lesions import MELANOMA
 from tasks.records.evaluated import CrossEstimate, Evaluated

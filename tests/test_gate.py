@@ -25,9 +25,11 @@ from tasks.config import PolicyName
 from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
+from tasks.evaluation.bounds import proportion_rule
+from tasks.evaluation.decision import decide, judge, warnings_of
 from tasks.evaluation.gate import gate
-from tasks.evaluation.policy import Policy, parse_policy, policy_bytes, released
-from tasks.evaluation.rules import Case, decide, judge, judge_proportion, warnings_of
+from tasks.evaluation.policy import Policy, PolicyRule, parse_policy, policy_bytes, released
+from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import figures
 from tasks.intake.manifest import read_parquet, table, to_parquet
 from tasks.records.evaluated import Champion, Comparison, Evaluated
@@ -36,7 +38,7 @@ from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.verdict import Looks, Rule, Verdict
 from tasks.splitting.looks import enter_look, hash_of_test_part, supersede
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 RULES = [each.rule for each in MELANOMA_POLICY.rules]
 
@@ -73,12 +75,12 @@ def verdict_of(case: Case, policy: Policy = MELANOMA_POLICY) -> str:
     ],
 )
 def test_a_rule_has_three_answers(found: int, n: int, minimum: float, decision: str) -> None:
-    assert judge_proportion("x", proportion(found, n), minimum, "exact").decision == decision
+    assert proportion_rule("x", proportion(found, n), minimum, "exact").decision == decision
 
 
 @given(counts, st.floats(0.01, 0.99))
 def test_a_rule_passes_only_on_its_bound(pair: tuple[int, int], minimum: float) -> None:
-    rule = judge_proportion("melanoma sensitivity", proportion(*pair), minimum, "exact")
+    rule = proportion_rule("melanoma sensitivity", proportion(*pair), minimum, "exact")
     assert rule.lower is not None
     assert rule.upper is not None
     assert (rule.decision == "pass") == (rule.lower >= minimum)
@@ -86,7 +88,7 @@ def test_a_rule_passes_only_on_its_bound(pair: tuple[int, int], minimum: float) 
 
 
 def test_insufficient_evidence_says_how_many_more_lesions_would_do() -> None:
-    rule = judge_proportion("melanoma sensitivity", proportion(13, 13), 0.80, "exact")
+    rule = proportion_rule("melanoma sensitivity", proportion(13, 13), 0.80, "exact")
     assert rule.more_needed == 1
     assert "1 more lesion " in rule.reason
 
@@ -441,9 +443,9 @@ def test_a_policy_that_would_unfold_without_end_is_refused(data: bytes, words: s
 
 
 def test_the_policy_for_patients_judges_everything_that_can_be_judged() -> None:
-    from tasks.evaluation.rules import _JUDGES
+    kinds = get_args(get_args(PolicyRule)[0])
 
-    assert set(RULES) == set(_JUDGES)
+    assert set(RULES) == {get_args(kind.model_fields["rule"].annotation)[0] for kind in kinds}
 
 
 def changed(**fields: Any) -> bytes:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tasks.__main__ import _bars
 from tasks.engine.quiet import OneLine
 from tasks.errors import BadInput, Halt, Momentary
+from tasks.terminal import progress_bars
 from tasks.text.lines import visible
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -103,7 +103,7 @@ def test_no_name_steers_a_terminal() -> None:
     written = io.StringIO()
     before = logging.getLogger().handlers
     try:
-        with _bars(Console(file=written, force_terminal=True, width=200)):
+        with progress_bars(Console(file=written, force_terminal=True, width=200)):
             logging.getLogger("tasks.test").warning("Ignored %s.", "a\nERROR passed\x1b[2J\x1b]0;x")
     finally:
         logging.getLogger().handlers = before

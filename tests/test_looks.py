@@ -16,7 +16,8 @@ from benchmarks.looks_at_one_test_part import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.statistics import CONFIDENCE, error_at, looks_until, lower_bound
+from tasks.statistics.confidence import CONFIDENCE, error_at, looks_until
+from tasks.statistics.proportions import lower_bound
 
 ERROR = 0.05
 

@@ -19,7 +19,8 @@ from tasks.records.ingested import Ingested
 from tasks.records.validated import Finding, Validated
 from tasks.release.verify import verify
 from tasks.reporting.report import report
-from tasks.statistics import auc, proportion
+from tasks.statistics.proportions import proportion
+from tasks.statistics.ranking import auc
 from tasks.validation.changes import read_quarantine
 
 

@@ -18,8 +18,10 @@ from judged import evaluated_of, figures_of
 from tasks.config import Retraining
 from tasks.engine.run import Run, open_run
 from tasks.errors import BadInput
-from tasks.evaluation.policy import Sensitivity, parse_policy, policy_bytes, reference
-from tasks.evaluation.rules import Case, decide, judge, judge_proportion, told
+from tasks.evaluation.bounds import proportion_rule
+from tasks.evaluation.decision import decide, judge, told
+from tasks.evaluation.policy import parse_policy, policy_bytes, reference
+from tasks.evaluation.rules import Case, Sensitivity
 from tasks.figures import at_least, at_most, duration, percent
 from tasks.intake.manifest import table, to_npy, to_parquet
 from tasks.lesions import DIAGNOSES
@@ -36,7 +38,7 @@ from tasks.records.validated import Finding, Validated
 from tasks.records.verdict import Rule, Verdict
 from tasks.reporting.charts import curves
 from tasks.reporting.report import Records, report
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 STEPS = [step.name for step in PIPELINE]
 HOSTILE = '<script>alert("x")</script>'
@@ -543,7 +545,7 @@ def test_a_bound_is_never_rounded_in_the_models_favour(share, digits):
 
 
 def test_a_bound_just_below_what_is_asked_does_not_look_like_it():
-    rule = judge_proportion("melanoma sensitivity", proportion(29, 32), 0.80, EXACT)
+    rule = proportion_rule("melanoma sensitivity", proportion(29, 32), 0.80, EXACT)
     assert rule.lower < 0.80
     assert float(at_least(rule.lower).split("\u00a0")[0]) < 80
 

@@ -17,7 +17,9 @@ from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.synthesize import synthesize
 from tasks.lesions import DIAGNOSES, MELANOMA, Code
-from tasks.monitoring.score import Scored, in_words, meaning, score
+from tasks.monitoring.labelled import meaning
+from tasks.monitoring.score import score
+from tasks.monitoring.scored import Scored, in_words
 from tasks.records.evaluated import Evaluated
 from tasks.records.split import Split
 from tasks.splitting.looks import looks_of

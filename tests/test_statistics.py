@@ -10,25 +10,19 @@ from scipy.stats import beta, binom
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from tasks.records.figures import Estimate
-from tasks.statistics import (
-    _delong,
-    _score,
-    auc,
-    auc_difference,
-    brier,
+from tasks.statistics.calibration import brier, reliability
+from tasks.statistics.pairs import _score, noninferiority_p, paired_bounds
+from tasks.statistics.proportions import (
     cases_needed,
     lower_bound,
     mean_of_proportions,
-    noninferiority_p,
-    paired_bounds,
-    partial_auc,
     predictive_value,
     proportion,
-    reliability,
-    resampled,
     upper_bound,
     wilson,
 )
+from tasks.statistics.ranking import _delong, auc, auc_difference, partial_auc
+from tasks.statistics.resampling import resampled
 
 counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -13,7 +13,9 @@ from numpy.random import default_rng
 from PIL import Image
 
 from tasks.errors import BadInput
-from tasks.intake.synthesize import KINDS, SIDE_PX, draw, synthesize
+from tasks.intake.drawn_lesions import KINDS, draw
+from tasks.intake.scene import SIDE_PX
+from tasks.intake.synthesize import synthesize
 from tasks.lesions import DIAGNOSES, SYNTHETIC_PREFIX, TABLE_COLUMNS
 
 SCALE = 0.1

@@ -24,7 +24,7 @@ from tasks.records.evaluated import Evaluated
 from tasks.records.verdict import Departed, Looks, Superseded
 from tasks.splitting.groups import straddling
 from tasks.splitting.looks import Settled, hash_of_test_part, identity_of, looks_before, settled_of
-from tasks.statistics import looks_until
+from tasks.statistics.confidence import looks_until
 
 BEFORE = (
     "as it was judged before: with each image that left as a miss, and under the labels and in the "

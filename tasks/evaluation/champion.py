@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
-SAME = ("image_id", "pixel_hash", "lesion_id")  # an image that shares one of these is known
+SHARED = ("image_id", "pixel_hash", "lesion_id")  # an image that shares one of these is known
 
 
 def ask_champion(run: Run, pixels: Array) -> tuple[Version | None, Array | str]:
@@ -97,6 +97,6 @@ def _learned_from(run: Run, version: Version, test: pd.DataFrame) -> int | None:
         return None
     used = then[then["side"] != "test"]
     known = np.zeros(len(test), bool)
-    for column in SAME:
+    for column in SHARED:
         known |= test[column].isin(used[column].dropna()).to_numpy()
     return int(known.sum())

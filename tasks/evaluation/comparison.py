@@ -11,7 +11,9 @@ import pandas as pd
 
 from tasks.lesions import MELANOMA
 from tasks.records.evaluated import Comparison
-from tasks.statistics import CONFIDENCE, auc, auc_difference, proportion
+from tasks.statistics.confidence import CONFIDENCE
+from tasks.statistics.proportions import proportion
+from tasks.statistics.ranking import auc, auc_difference
 
 Array = np.ndarray[Any, Any]
 

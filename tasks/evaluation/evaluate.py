@@ -29,7 +29,7 @@ from tasks.records.split import Split
 from tasks.records.trained import Trained, TrainedRecipe
 from tasks.registry.versions import heads_of, mlflow_client
 from tasks.splitting.looks import enter_look, hash_of_test_part
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ import logging
 from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
 from tasks.evaluation.cases import cases_of
+from tasks.evaluation.decision import decide, judge, reason_of, warnings_of
 from tasks.evaluation.policy import parse_policy, policy_bytes, reference
-from tasks.evaluation.rules import Case, decide, judge, reason_of, warnings_of
+from tasks.evaluation.rules import Case
 from tasks.intake.manifest import read_parquet
 from tasks.records.evaluated import Evaluated
 from tasks.records.split import Split

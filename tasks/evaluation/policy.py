@@ -15,116 +15,29 @@ from pydantic import Field, ValidationError, model_validator
 
 from tasks.engine.run import Run
 from tasks.errors import BadInput
+from tasks.evaluation.champion_rules import (
+    AucAgainstChampion,
+    ClassesKept,
+    SensitivityAgainstChampion,
+)
+from tasks.evaluation.rules import (
+    BalancedAccuracy,
+    CalibrationError,
+    Count,
+    EveryClassRecalled,
+    NoLeak,
+    Sensitivity,
+    Specificity,
+    SubgroupSensitivity,
+    TestPartReuse,
+    WithinSourceAuc,
+)
 from tasks.records.record import Frozen, sha256
 from tasks.records.verdict import PolicyReference
-from tasks.statistics import CONFIDENCE, error_at
+from tasks.statistics.confidence import CONFIDENCE, error_at
 
 FOLDER = Path(__file__).parent / "policies"
 MOST_BYTES = 64 * 1024  # ten times the longest of ours
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Rule(Frozen):
-    """`why` says what the rule is for; each kind knows the one method by which it is judged."""
-
-    why: str
-
-
-class NoLeak(_Rule):
-    rule: Literal["no_leak"]
-    method: Literal["groups recomputed from the parts"]
-
-
-class Sensitivity(_Rule):
-    rule: Literal["sensitivity"]
-    at_least: Share
-    method: Literal[
-        "Clopper-Pearson, one-sided, by lesion", "Clopper-Pearson, one-sided 95 %, by lesion"
-    ]
-
-
-class Specificity(_Rule):
-    rule: Literal["specificity"]
-    at_least: Share
-    method: Literal[
-        "Clopper-Pearson, one-sided, by lesion", "Clopper-Pearson, one-sided 95 %, by lesion"
-    ]
-
-
-class BalancedAccuracy(_Rule):
-    rule: Literal["balanced_accuracy"]
-    at_least: Share
-    method: Literal[
-        "Wilson and MOVER, two-sided, by lesion", "Wilson and MOVER, two-sided 95 %, by lesion"
-    ]
-
-
-class WithinSourceAuc(_Rule):
-    """`fewest`: melanomas, and nevi, of an archive that is judged."""
-
-    rule: Literal["within_source_auc"]
-    at_least: Share
-    fewest: Count
-    method: Literal["DeLong, two-sided, by lesion", "DeLong, two-sided 95 %, by lesion"]
-
-
-class CalibrationError(_Rule):
-    rule: Literal["calibration"]
-    at_most: Share
-    method: Literal[
-        "expected calibration error, bootstrap, two-sided, by lesion",
-        "expected calibration error, bootstrap, two-sided 95 %, by lesion",
-    ]
-
-
-class EveryClassRecalled(_Rule):
-    """`fewest`: lesions of a class of which none was found, to call that a failure."""
-
-    rule: Literal["every_class_recalled"]
-    fewest: Count
-    method: Literal["counts, by lesion"]
-
-
-class SubgroupSensitivity(_Rule):
-    """`fewest`: melanomas of a subgroup that is judged."""
-
-    rule: Literal["subgroup_sensitivity"]
-    at_least: Share
-    fewest: Count
-    method: Literal[
-        "Clopper-Pearson, one-sided, by lesion", "Clopper-Pearson, one-sided 95 %, by lesion"
-    ]
-
-
-class SensitivityAgainstChampion(_Rule):
-    rule: Literal["sensitivity_against_champion"]
-    margin: Share
-    method: Literal[
-        "exact unconditional test of the score statistic, one-sided, paired by lesion",
-        "exact unconditional test of the score statistic, one-sided 95 %, paired by lesion",
-    ]
-
-
-class AucAgainstChampion(_Rule):
-    rule: Literal["auc_against_champion"]
-    margin: Share
-    method: Literal[
-        "DeLong, paired, two-sided, by lesion", "DeLong, paired, two-sided 95 %, by lesion"
-    ]
-
-
-class ClassesKept(_Rule):
-    rule: Literal["classes_kept"]
-    method: Literal["comparison with the champion's classes"]
-
-
-class TestPartReuse(_Rule):
-    rule: Literal["test_part_reuse"]
-    warn_above: Count
-    method: Literal["count in the ledger of evaluations"]
-
 
 PolicyRule = Annotated[
     NoLeak
@@ -153,7 +66,7 @@ class Spending(Frozen):
 
     Attributes:
         error: Over all looks at one test part, 0 to 1.
-        by: How, as `tasks.statistics.error_at`.
+        by: How, as `tasks.statistics.confidence.error_at`.
         renewed_by: When the count begins anew, as `tasks.splitting.looks.looks_before` counts.
         source: Of the rule.
     """

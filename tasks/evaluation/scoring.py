@@ -26,17 +26,11 @@ from tasks.records.figures import (
     Trait,
     WithinSource,
 )
-from tasks.statistics import (
-    CONFIDENCE,
-    auc,
-    brier,
-    mean_of_proportions,
-    partial_auc,
-    predictive_value,
-    proportion,
-    reliability,
-    resampled,
-)
+from tasks.statistics.calibration import brier, reliability
+from tasks.statistics.confidence import CONFIDENCE
+from tasks.statistics.proportions import mean_of_proportions, predictive_value, proportion
+from tasks.statistics.ranking import auc, partial_auc
+from tasks.statistics.resampling import resampled
 
 Array = np.ndarray[Any, Any]
 

@@ -39,7 +39,8 @@ from tasks.reporting.audit import GALLERY, audit_of
 from tasks.reporting.charts import curves, reliability_chart
 from tasks.reporting.findings import findings
 from tasks.reporting.pictures import missed, samples
-from tasks.statistics import CONFIDENCE, lower_bound, upper_bound
+from tasks.statistics.confidence import CONFIDENCE
+from tasks.statistics.proportions import lower_bound, upper_bound
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 # The shortest code of each class.

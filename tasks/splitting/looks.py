@@ -27,7 +27,7 @@ from tasks.records.split import Split
 log = logging.getLogger(__name__)
 
 # A test part grows with each delivery: it is the same one as long as half of it is.
-SAME = 0.5
+SAME_TEST_PART = 0.5
 
 By = Literal["evaluate", "score"]
 
@@ -220,7 +220,10 @@ def looks_before(chain: Chain, test: pd.DataFrame, own: tuple[str, str, str]) ->
             break
         seen.setdefault(look.identity, set()).update(each.pixels for each in look.images)
     return sum(
-        any(part and len(part & pixels) >= SAME * len(part) for part in (images, melanomas))
+        any(
+            part and len(part & pixels) >= SAME_TEST_PART * len(part)
+            for part in (images, melanomas)
+        )
         for pixels in seen.values()
     )
 

@@ -28,7 +28,7 @@ from tasks.intake.manifest import read_parquet
 from tasks.lesions import archive_says
 from tasks.records.evaluated import Evaluated
 from tasks.records.ingested import Ingested
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 from tests.benchmarks.runs import run_until
 
 

@@ -4,8 +4,8 @@
 
 For 16 to 400 melanomas in the test part: how often a model passes, fails, or gets "insufficient
 evidence", beside the gate that compares the observed share with the minimum. The decisions are
-those of `tasks.evaluation.rules` under the policy for patients; only the binomial chances are added
-here.
+those of `tasks.evaluation.bounds` under the policy for patients; only the binomial chances are
+added here.
 """
 
 import sys
@@ -19,9 +19,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import binom, multinomial
 
+from tasks.evaluation.bounds import proportion_rule
 from tasks.evaluation.policy import parse_policy, policy_bytes
-from tasks.evaluation.rules import judge_proportion
-from tasks.statistics import noninferiority_p, proportion
+from tasks.statistics.pairs import noninferiority_p
+from tasks.statistics.proportions import proportion
 
 MELANOMAS = (16, 50, 88, 200, 400)
 TRUE = np.arange(0.70, 0.9801, 0.005)
@@ -39,7 +40,7 @@ def asked() -> tuple[float, float]:
 
 
 def by_bound(minimum: float) -> Callable[[int, int], str]:
-    return lambda found, n: judge_proportion("", proportion(found, n), minimum, "").decision
+    return lambda found, n: proportion_rule("", proportion(found, n), minimum, "").decision
 
 
 def by_point(minimum: float) -> Callable[[int, int], str]:

@@ -20,9 +20,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import binom, norm
 
+from tasks.evaluation.bounds import proportion_rule
 from tasks.evaluation.policy import Policy, parse_policy, policy_bytes
-from tasks.evaluation.rules import judge_proportion
-from tasks.statistics import looks_until, proportion
+from tasks.statistics.confidence import looks_until
+from tasks.statistics.proportions import proportion
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +47,7 @@ def floor_of(policy: Policy) -> float:
 def needed(policy: Policy, n: int) -> Array:
     """Fewest of n melanomas that a model must find to pass at each look; n + 1 if none will do.
 
-    The decisions are those of `tasks.evaluation.rules`.
+    The decisions are those of `tasks.evaluation.bounds`.
     """
     floor = floor_of(policy)
     found: list[int] = []
@@ -59,7 +60,7 @@ def needed(policy: Policy, n: int) -> Array:
 
 
 def _decision(found: int, n: int, floor: float, confidence: float) -> str:
-    return judge_proportion("", proportion(found, n), floor, "", confidence).decision
+    return proportion_rule("", proportion(found, n), floor, "", confidence).decision
 
 
 def exact(policy: Policy, n: int) -> Array:

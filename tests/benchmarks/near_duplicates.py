@@ -20,7 +20,7 @@ from tasks.figures import percent
 from tasks.intake.images import THUMBNAIL_PX
 from tasks.intake.likeness import near_duplicates
 from tasks.lesions import IMAGE_SUFFIXES
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 
 Alteration = Callable[[Image.Image], Image.Image]
 

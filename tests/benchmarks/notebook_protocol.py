@@ -42,7 +42,7 @@ from tasks.records.figures import Estimate, Proportion
 from tasks.records.split import Split
 from tasks.records.trained import Epoch, Trained
 from tasks.splitting.groups import groups_of
-from tasks.statistics import proportion
+from tasks.statistics.proportions import proportion
 from tests.benchmarks.runs import images_shown, run_until
 
 # As the notebooks have them: side of the image, copies of each class, images in a batch, the seed

@@ -1,0 +1,169 @@
+"""What a policy decides on what was measured. A function of records only, so that a verdict can be
+recomputed anywhere.
+
+A figure that is missing, is not a number or contradicts itself refuses the model.
+"""
+
+from tasks.evaluation.bounds import Unreadable, decided, rule_of
+from tasks.evaluation.policy import Policy, PolicyRule
+from tasks.evaluation.rules import Case, TestPartReuse, outlook
+from tasks.figures import listed, percent, plural
+from tasks.records.evaluated import Champion, Evaluated
+from tasks.records.verdict import Decision, Rule
+
+SOON = 10  # runs, ten weeks of a weekly schedule: time enough to have new lesions labelled
+
+_WORSE = ("not applicable", "pass", "insufficient evidence", "fail")  # from left to right
+
+
+def judge(policy: Policy, *cases: Case) -> tuple[Rule, ...]:
+    """One or more judged rules for each rule of the policy, in its order.
+
+    Args:
+        policy: The policy.
+        cases: What is judged; of several ways to see the same lesions the worse counts, rule by
+            rule.
+    """
+    judged: dict[str, Rule] = {}
+    for case in cases:
+        for rule in _judged(policy, case):
+            worst = judged.setdefault(rule.name, rule)
+            if _WORSE.index(rule.decision) > _WORSE.index(worst.decision):
+                reason = f"{rule.reason} This is {case.told_as}." if case.told_as else rule.reason
+                judged[rule.name] = rule.model_copy(update={"reason": reason})
+    return tuple(judged.values())
+
+
+def _judged(policy: Policy, case: Case) -> list[Rule]:
+    judged = [_fits(policy, case), *_kept(case)]
+    for asked in policy.rules:
+        try:
+            judged += asked.judge(case)
+        except Unreadable as error:  # all else is a bug, and shows as one
+            judged.append(_unreadable(asked, error))
+    return judged
+
+
+def _unreadable(asked: PolicyRule, error: Unreadable) -> Rule:
+    name = asked.rule.replace("_", " ")
+    reason = f"{name}: its figure is missing or cannot be read ({error}), which counts against it."
+    return rule_of(name, asked.method, "fail", reason)
+
+
+def _fits(policy: Policy, case: Case) -> Rule:
+    name, method = "policy fits the data", "kind of data, by source of each image"
+    if policy.data == "synthetic" and not case.synthetic:
+        reason = f"policy fits the data: {policy.name} is for drawn lesions, and these are not all."
+        return rule_of(name, method, "fail", reason)
+    if policy.data == "real" and case.drawn:
+        reason = f"policy fits the data: {policy.name} is for real lesions, and some are drawn."
+        return rule_of(name, method, "fail", reason)
+    reason = f"policy fits the data: {policy.name} is for {policy.data} lesions."
+    return rule_of(name, method, "not applicable", reason)
+
+
+def _kept(case: Case) -> list[Rule]:
+    """A lesion that a model was judged on leaves the test part only by name."""
+    if not case.departed:
+        return []
+    name = "judged lesions stay"
+    reason = (
+        f"{name}: {plural(len(case.departed), 'image')} that models were judged on left the test "
+        f"part: {listed([f'{each.image_id} ({each.label})' for each in case.departed], 50)}. Every "
+        "rule is judged without them, and with each of them as a miss; the worse counts."
+    )
+    method = "comparison with the ledger of evaluations"
+    return [rule_of(name, method, "not applicable", reason, n=len(case.departed))]
+
+
+def decide(rules: tuple[Rule, ...]) -> Decision:
+    """One failed rule fails; else one that cannot tell leaves it open; else it is a pass."""
+    decisions = {rule.decision for rule in rules}
+    return decided(
+        holds="pass" in decisions and "insufficient evidence" not in decisions,
+        fails="fail" in decisions,
+    )
+
+
+def reason_of(rules: tuple[Rule, ...], evaluated: Evaluated) -> str:
+    """Why the decision is what it is, in words."""
+    return " ".join([told(rules), *beside(decide(rules), evaluated)])
+
+
+def told(rules: tuple[Rule, ...]) -> str:
+    """Why, in words: the rules that decided, or that all hold."""
+    decision = decide(rules)
+    if decision == "pass":
+        passed = [rule for rule in rules if rule.decision == "pass"]
+        first = next((rule for rule in passed if rule.successes is not None), passed[0])
+        return f"All {len(passed)} rules that apply hold; {first.reason}"
+    return " ".join(rule.reason for rule in rules if rule.decision == decision)
+
+
+def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
+    """What was judged, where there is more than one thing that could be; and where the test part
+    cannot tell, what cross-validation found."""
+    cross = evaluated.cross
+    if cross is None:
+        return []
+    said = ["The frozen test part alone was judged, not cross-validation."]
+    if decision == "insufficient evidence":
+        found, spared = cross.figures.sensitivity, cross.figures.specificity
+        said.append(
+            f"Beside it, {cross.folds}-fold cross-validation, an estimate of the procedure and not "
+            f"of this model: of {found.n} melanoma lesions {found.successes} are found "
+            f"({percent(found.estimate)}), of {spared.n} others {spared.successes} are not called "
+            f"it ({percent(spared.estimate)})."
+        )
+    return said
+
+
+def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
+    """What a person must know who relies on the verdict."""
+    return (*_of_data(case), *_of_test_part(policy, case), *_of_champion(case.evaluated.champion))
+
+
+def _of_data(case: Case) -> list[str]:
+    found = []
+    if case.departed:
+        found.append(
+            f"{plural(len(case.departed), 'image')} that models were judged on left the test part: "
+            f"{listed([each.image_id for each in case.departed])}. Find out why."
+        )
+    if case.superseded:
+        found.append(
+            f"The labels of {plural(len(case.superseded), 'judged lesion')} were superseded: "
+            + "; ".join(
+                f"{each.lesion}, {each.judged_as}, is {each.label} by {each.by} ({each.reason})"
+                for each in case.superseded
+            )
+            + "."
+        )
+    return found
+
+
+def _of_test_part(policy: Policy, case: Case) -> list[str]:
+    found = []
+    if case.looks and case.looks.left is not None and case.looks.left <= SOON:
+        found.append(f"The test part is nearly spent. {outlook(case.looks)}")
+    reuse = next((each for each in policy.rules if each.rule == "test_part_reuse"), None)
+    if isinstance(reuse, TestPartReuse) and case.earlier_evaluations > reuse.warn_above:
+        found.append(
+            f"The test part is wearing out: {case.earlier_evaluations} other models were judged "
+            f"on it, more than {reuse.warn_above}. Deliver new lesions before relying on it."
+        )
+    return found
+
+
+def _of_champion(champion: Champion | None) -> list[str]:
+    found = []
+    if champion and champion.comparison and champion.learned_from:
+        found.append(
+            f"The champion learned from {champion.learned_from} images of this test part, so that "
+            "the comparison favours it."
+        )
+    if champion and champion.comparison and champion.learned_from is None:
+        found.append(
+            "Which images the champion learned from is not known: the comparison may favour it."
+        )
+    return found

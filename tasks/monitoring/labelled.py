@@ -1,0 +1,175 @@
+"""A labelled folder: its images, each with what a table says that it shows."""
+
+import errno
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.config import Retraining
+from tasks.errors import BadInput
+from tasks.intake.folder import PlainFile, files_in
+from tasks.intake.images import Decoded, decode
+from tasks.intake.tables import read_table
+from tasks.lesions import (
+    DIAGNOSES,
+    IMAGE_SUFFIXES,
+    Code,
+    Diagnosis,
+    archive_says,
+    image_id_from,
+    source_from,
+)
+from tasks.monitoring.scored import LeftOut
+from tasks.monitoring.subject import Subject
+
+log = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+
+COLUMNS = ("image_id", "label", "lesion_id", "patient_id", "age_years", "sex", "site")
+
+
+def labelled(
+    folder: Path, labels: Path, coarse: dict[str, Diagnosis], subject: Subject
+) -> tuple[pd.DataFrame, Array, list[LeftOut]]:
+    """Rows with a label, their pixels, and what was left out."""
+    told, left = _told(labels), []
+    unclear: dict[str, list[str]] = {}
+    rows: list[dict[str, Any]] = []
+    for file in _images_in(folder):
+        path = file.path
+        row = told.get(image_id_from(path.name))
+        if row is None:
+            left.append(LeftOut(image_id=path.name, reason=f"no row in {labels.name}"))
+            continue
+        label, code = meaning(row.get("archive_diagnosis", ()), coarse)
+        if label is None and code:
+            unclear.setdefault(code, []).append(path.name)
+        elif label not in subject.classes:
+            left.append(
+                LeftOut(
+                    image_id=path.name,
+                    reason=f"the model does not know {label}" if label else "no usable diagnosis",
+                )
+            )
+        else:
+            rows.append(row | {"file": file, "label": label})
+    _check_codes(unclear)
+    decoded = list(_decoded(rows, subject.packed_px, left))
+    if not decoded:
+        raise nothing_left(left)
+    frame = pd.DataFrame([row for row, _ in decoded])
+    for name in COLUMNS:
+        frame[name] = frame.get(name)
+    frame = frame.astype(dict.fromkeys(("image_id", "lesion_id", "patient_id"), "str"))
+    return frame, np.stack([pixels for _, pixels in decoded]), left
+
+
+def _told(labels: Path) -> dict[str, dict[str, Any]]:
+    try:
+        if labels.exists() and not labels.is_file():  # a pipe would be waited for, for ever
+            raise OSError(errno.EINVAL, "not a file")
+        rows = read_table(labels.read_bytes())
+    except OSError as error:
+        raise BadInput(
+            "The labels cannot be read.",
+            expected="a CSV file",
+            received=f"{error.strerror}: {str(labels)!a}",
+            do="correct --labels",
+        ) from error
+    if not rows or not any("archive_diagnosis" in row for row in rows):
+        raise BadInput(
+            "The labels are not understood.",
+            expected="a table with a column image_id (or image, isic_id) and a diagnosis",
+            received=f"{labels.name}: {'no such columns' if not rows else 'no diagnosis'}",
+            do="name the columns image_id and diagnosis",
+        )
+    return {row["image_id"]: row for row in rows}
+
+
+def _images_in(folder: Path) -> list[PlainFile]:
+    files = files_in(folder, "images")
+    found = [file for file in files if file.within.casefold().endswith(IMAGE_SUFFIXES)]
+    if len(found) < len(files):
+        log.info("%d files are no images by their names.", len(files) - len(found))
+    if not found:
+        raise BadInput(
+            "There are no images.",
+            expected="a folder with images: " + ", ".join(IMAGE_SUFFIXES),
+            received=f"{len(files)} other files in {folder}",
+            do="correct --images",
+        )
+    if len(files) > len(found):
+        log.info("%d files in %s are no images.", len(files) - len(found), folder)
+    return found
+
+
+def meaning(told: tuple[Code, ...], coarse: dict[str, Diagnosis]) -> tuple[Diagnosis | None, str]:
+    """The class that a table's diagnosis means, and the code, if that is coarser than a class.
+
+    Args:
+        told: What each archive calls it.
+        coarse: What coarser codes shall mean.
+
+    >>> meaning((Code("HAM10000", ("bkl",)),), {})
+    (None, 'bkl')
+    >>> meaning((Code("HAM10000", ("bkl",)),), {"bkl": "pigmented benign keratosis"})
+    ('pigmented benign keratosis', '')
+    """
+    said = archive_says(told) or ()
+    if len(said) == 1:
+        return said[0], ""
+    meant = next((coarse[code.text] for code in told if code.text in coarse), None)
+    return meant, "" if meant or not said else told[0].text
+
+
+def _check_codes(unclear: dict[str, list[str]]) -> None:
+    if not unclear:
+        return
+    raise BadInput(
+        "A label is coarser than the classes of the model.",
+        expected="labels that each mean one class",
+        received="; ".join(
+            f"{code} ({len(names)} images, such as {names[0]})" for code, names in unclear.items()
+        ),
+        do="say what each code shall mean, such as "
+        f"--coarse '{json.dumps(dict.fromkeys(unclear, DIAGNOSES[5]))}'",
+    )
+
+
+def _decoded(
+    rows: list[dict[str, Any]], packed_px: int, left: list[LeftOut]
+) -> Iterator[tuple[dict[str, Any], Array]]:
+    """Rows with what their pixels tell, and the pixels; what cannot be decoded joins `left`."""
+
+    def read(row: dict[str, Any]) -> Any:
+        return decode(
+            row["file"].read(),
+            packed_px=packed_px,
+            maximum_megapixels=Retraining().maximum_megapixels,
+        )
+
+    with ThreadPoolExecutor() as threads:
+        for row, result in zip(rows, threads.map(read, rows), strict=True):
+            path = row.pop("file").path
+            if not isinstance(result, Decoded):
+                left.append(LeftOut(image_id=path.name, reason=result.reason))
+                continue
+            facts = {"pixel_hash": result.pixel_hash, "thumbnail": result.thumbnail}
+            yield row | facts | {"source": source_from(row["image_id"])}, result.pixels
+
+
+def nothing_left(left: list[LeftOut]) -> BadInput:
+    return BadInput(
+        "There is nothing to score.",
+        expected="images with a label that the model has not learned from",
+        received=f"{len(left)} images, none of them such"
+        + (f"; {left[0].image_id}: {left[0].reason}" if left else ""),
+        do="give other images, or a table with a row for each",
+    )

@@ -1,0 +1,148 @@
+"""The figures, made anew from the predictions; so are the comparison and cross-validation."""
+
+import pandas as pd
+
+from tasks.evaluation.comparison import COLUMN, compared
+from tasks.evaluation.scoring import by_lesion, figures
+from tasks.lesions import MELANOMA
+from tasks.recipes import recipe_now
+from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Figures
+from tasks.records.split import Split
+from tasks.records.trained import Trained
+from tasks.release.checks.flaw import check_same, config_of, first_difference, flaw, record_of
+from tasks.release.evidence import Bundle
+from tasks.splitting.looks import hash_of_test_part
+
+
+def the_model_is_one_that_was_trained(bundle: Bundle) -> str:
+    trained, evaluated = record_of(bundle, Trained), record_of(bundle, Evaluated)
+    hashes = {recipe_now(each.recipe): each.model.sha256 for each in trained.recipes}
+    if hashes.get(recipe_now(evaluated.recipe)) != evaluated.model.sha256:
+        raise flaw(
+            "the model that was judged is not the one that was trained",
+            str(hashes.get(recipe_now(evaluated.recipe))),
+            evaluated.model.sha256,
+        )
+    return f"the model that was judged, {evaluated.model.sha256[:12]}, is one that was trained"
+
+
+def the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
+    evaluated = record_of(bundle, Evaluated)
+    parts = bundle.table("split", record_of(bundle, Split).parts)
+    predictions = bundle.table("evaluate", evaluated.predictions)
+    test = parts[parts["side"] == "test"]
+    found = hash_of_test_part(test)
+    if found != evaluated.test_part:
+        raise flaw("another test part was scored", evaluated.test_part, found)
+    _check_images(
+        "the predictions are not of the test part", predictions, test, ["image_id", "label"]
+    )
+    config = config_of(evaluated)
+    again = figures(predictions, evaluated.classes, evaluated.threshold, config.prevalence)
+    difference = first_difference(evaluated.figures, _as_known(again, evaluated.figures))
+    if difference:
+        raise flaw("a figure does not follow from the predictions", *difference)
+    lesions = by_lesion(predictions, evaluated.classes)
+    low = lesions[(lesions["label"] == MELANOMA) & (lesions[MELANOMA] < evaluated.threshold)]
+    check_same(
+        "the missed melanomas are those below the threshold",
+        {each.image_ids for each in evaluated.missed},
+        set(low["image_ids"]),
+    )
+    return f"all figures follow from {len(predictions)} predictions, made anew"
+
+
+def _check_images(
+    what: str, predictions: pd.DataFrame, images: pd.DataFrame, columns: list[str]
+) -> None:
+    """Each image has one prediction, and there is no other. Raises `Corrupt`, saying `what`."""
+    ours, theirs = (
+        sorted(map(tuple, each[columns].to_numpy(str))) for each in (predictions, images)
+    )
+    if ours != theirs:
+        raise flaw(what, f"{len(theirs)} images", f"{len(ours)}")
+
+
+def _as_known(again: Figures, told: Figures) -> Figures:
+    """Figures made again, without what the version that told them did not keep."""
+    return again if told.called is not None else again.model_copy(update={"called": None})
+
+
+def the_comparison_follows_from_the_predictions(bundle: Bundle) -> str:
+    evaluated = record_of(bundle, Evaluated)
+    predictions = bundle.table("evaluate", evaluated.predictions)
+    comparison = evaluated.champion.comparison if evaluated.champion else None
+    asked = COLUMN in predictions
+    if asked != (comparison is not None):
+        raise flaw(
+            "the predictions and the comparison with the champion do not belong together",
+            "a comparison, for the champion answered" if asked else "none, for none answered",
+            "no comparison" if asked else "a comparison",
+        )
+    if comparison is None:
+        _same_said_of_the_champion(evaluated, {})
+        return "no champion answered, and none is compared with"
+    lesions = by_lesion(predictions, (*evaluated.classes, COLUMN))
+    again = compared(lesions, evaluated.threshold, comparison.threshold)
+    difference = first_difference(comparison, again)
+    if difference:
+        raise flaw(
+            "the comparison with the champion does not follow from the predictions", *difference
+        )
+    misses = lesions[COLUMN] < comparison.threshold
+    _same_said_of_the_champion(
+        evaluated, dict(zip(lesions["image_ids"], misses.map(bool), strict=True))
+    )
+    return (
+        f"the comparison with the champion follows from the predictions, made anew: "
+        f"{len(again.lost)} of {again.sensitivity.n} melanomas are found by it alone"
+    )
+
+
+def _same_said_of_the_champion(evaluated: Evaluated, misses: dict[tuple[str, ...], bool]) -> None:
+    """Of each missed melanoma the record says whether the champion misses it too."""
+    for each in evaluated.missed:
+        again = misses.get(each.image_ids)
+        if each.by_champion is not again:
+            raise flaw(
+                f"whether the champion misses {each.image_ids[0]} too is told otherwise",
+                f"by_champion {again}",
+                f"by_champion {each.by_champion}",
+            )
+
+
+def the_cross_estimate_follows_from_its_predictions(bundle: Bundle) -> str:
+    evaluated = record_of(bundle, Evaluated)
+    config = config_of(evaluated)
+    cross = evaluated.cross
+    if (cross is not None) != (config.evaluation == "cross"):
+        raise flaw("cross-validation is not as configured", config.evaluation, str(bool(cross)))
+    if cross is None:
+        return "no cross-validation was asked for, and none is told of"
+    if not cross.folds == len(cross.thresholds) == config.folds:
+        raise flaw(
+            "cross-validation was not in as many folds as configured",
+            f"{config.folds} folds",
+            f"{cross.folds} folds, {len(cross.thresholds)} thresholds",
+        )
+    parts = bundle.table("split", record_of(bundle, Split).parts)
+    predictions = bundle.table("evaluate", cross.predictions)
+    _check_images(
+        "cross-validation did not judge each image once",
+        predictions,
+        parts,
+        ["image_id", "label", "group"],
+    )
+    torn = predictions.groupby("group")["fold"].nunique()
+    if (torn > 1).any():
+        raise flaw("a group stands in several folds", "none does", str(torn[torn > 1].index[0]))
+    bars = tuple((n + 1, bar) for n, bar in enumerate(cross.thresholds))
+    found = tuple(sorted(set(zip(predictions["fold"], predictions["threshold"], strict=True))))
+    difference = first_difference(bars, found) or first_difference(
+        cross.figures,
+        _as_known(figures(predictions, evaluated.classes, None, config.prevalence), cross.figures),
+    )
+    if difference:
+        raise flaw("cross-validation does not follow from its predictions", *difference)
+    return f"cross-validation follows from {len(predictions)} predictions, each image judged once"

@@ -1,0 +1,139 @@
+"""Laws of duplicates: files that show the same image or picture."""
+
+import pandas as pd
+
+from tasks.figures import at_least, at_most, plural
+from tasks.statistics.proportions import proportion
+from tasks.validation.laws.law import Breach, Delivered, LawRow, alone
+
+FEWEST_PAIRS = 30  # of known lesions; fewer say little about the search's precision
+
+
+def duplicate_pixels(delivered: Delivered) -> Breach:
+    """All but the first file, by name, of each set of identical pixels."""
+    ordered = delivered.frame.sort_values("key")
+    first = ordered.groupby("pixel_hash")["key"].transform("first")
+    extra = ordered[(ordered["key"] != first) & ordered["pixel_hash"].notna()].index.sort_values()
+    kept = first[extra]
+    across = ordered.dropna(subset=["part", "pixel_hash"]).groupby("pixel_hash")["part"].nunique()
+    shared = int((across > 1).sum())
+    return Breach(
+        "the same pixels as " + kept,
+        alone(kept),
+        [str(key) for key in ordered.loc[extra, "key"]],
+        f"{plural(shared, 'pair')} of them in both Train and Test as delivered" if shared else "",
+    )
+
+
+DUPLICATE_PIXELS = LawRow(
+    "duplicate_pixels",
+    "No two files hold the same pixels. Counts files beyond the first.",
+    severity="warning",
+    consequence="the first by name kept, the others quarantined",
+    check=duplicate_pixels,
+    quarantines=True,
+    spared_in_delivered_test=True,
+)
+
+
+def delivered_again(delivered: Delivered) -> Breach:
+    """All but the largest file of each image id whose files hold different pixels."""
+    frame = delivered.frame[delivered.frame["pixel_hash"].notna()]
+    versions = frame.groupby("image_id")["pixel_hash"].transform("nunique")
+    several = frame.assign(size=frame["width"] * frame["height"])[versions > 1]
+    ordered = several.sort_values(["size", "key"], ascending=[False, True])
+    kept = ordered.groupby("image_id")["key"].transform("first")
+    extra = ordered[ordered["key"] != kept].index.sort_values()
+    return Breach(
+        "the same image as " + kept[extra],
+        alone(kept[extra]),
+        sorted(ordered["image_id"].unique()),
+    )
+
+
+DELIVERED_AGAIN = LawRow(
+    "delivered_again",
+    "No image id is delivered twice, with other pixels. Counts distinct image ids.",
+    severity="warning",
+    consequence="the largest kept, the others quarantined",
+    check=delivered_again,
+    quarantines=True,
+    spared_in_delivered_test=True,
+)
+
+
+def near_duplicate(delivered: Delivered) -> Breach:
+    """Pairs that are neither the same pixels nor the same image id, but show the same picture."""
+    frame = delivered.frame.set_index("key")
+    pairs = delivered.pairs[
+        delivered.pairs["first"].isin(frame.index) & delivered.pairs["second"].isin(frame.index)
+    ]
+    keys = pairs["first"].to_numpy(), pairs["second"].to_numpy()
+    one, two = frame.loc[keys[0]], frame.loc[keys[1]]
+    new = one["pixel_hash"].to_numpy() != two["pixel_hash"].to_numpy()
+    new &= one["image_id"].to_numpy() != two["image_id"].to_numpy()
+    pairs, one, two = pairs[new], one[new], two[new]
+    told = [(str(a), str(b)) for a, b in zip(pairs["first"], pairs["second"], strict=True)]
+    remark = _precision(one, two) + _between_labels(one, two) if told else ""
+    return Breach(pd.Series(dtype="str"), counted=told, remark=remark)
+
+
+def _precision(one: pd.DataFrame, two: pd.DataFrame) -> str:
+    """How many of the pairs are of one lesion, as far as that is known, in words."""
+    lesions = one["lesion_id"].to_numpy(), two["lesion_id"].to_numpy()
+    known = pd.notna(lesions[0]) & pd.notna(lesions[1])
+    same = proportion(int((lesions[0][known] == lesions[1][known]).sum()), int(known.sum()))
+    if not same.n:
+        return "of no pair are both lesions known, so the precision of the search cannot be told"
+    return (
+        f"of {plural(same.n, 'pair')} whose lesions are known, {same.successes} of one lesion: a "
+        f"precision between {at_least(same.lower)} and {at_most(same.upper)} (exact 95 % interval)"
+        + ("; too few pairs to say more" if same.n < FEWEST_PAIRS else "")
+    )
+
+
+def _between_labels(one: pd.DataFrame, two: pd.DataFrame) -> str:
+    """How many of the pairs stand under two labels, in words."""
+    labels = one["label"].to_numpy(), two["label"].to_numpy()
+    differ = pd.notna(labels[0]) & pd.notna(labels[1]) & (labels[0] != labels[1])
+    if not differ.any():
+        return ""
+    first = f"{one['image_id'].iloc[differ.argmax()]} and {two['image_id'].iloc[differ.argmax()]}"
+    number = plural(int(differ.sum()), "pair")
+    return f"; {number} under two labels should be looked at, such as {first}"
+
+
+NEAR_DUPLICATE = LawRow(
+    "near_duplicate",
+    "No two files show the same picture, turned, mirrored, recompressed or recoloured. Counts "
+    "pairs of files.",
+    severity="warning",
+    consequence="kept, together on one side of the split",
+    check=near_duplicate,
+)
+
+
+def delivered_split_leaks(delivered: Delivered) -> Breach:
+    """Images of the delivered test part that share an image, lesion or picture with Train."""
+    frame = delivered.frame
+    parts = frame["part"].str.casefold()
+    test, train = frame[parts == "test"], frame[parts == "train"]
+    leaks = pd.Series(False, index=test.index)
+    for link in ("image_id", "pixel_hash", "lesion_id"):
+        leaks |= test[link].isin(train[link].dropna())
+    exact = int(leaks.sum())
+    for here, there in (("first", "second"), ("second", "first")):
+        near = delivered.pairs.loc[delivered.pairs[there].isin(train["key"]), here]
+        leaks |= test["key"].isin(near)
+    remark = f"of {len(test)} test images; {exact} share an image or lesion, the others a picture"
+    return Breach(pd.Series(dtype="str"), counted=list(test.loc[leaks, "image_id"]), remark=remark)
+
+
+DELIVERED_SPLIT_LEAKS = LawRow(
+    "delivered_split_leaks",
+    "No image of the delivered Test folder shares an image, a lesion or a near duplicate with "
+    "the delivered Train folder. Counts test images.",
+    severity="error",
+    consequence="the delivered parts are not used: the split is made anew, by lesion",
+    check=delivered_split_leaks,
+)

@@ -1,0 +1,80 @@
+"""The law of shift: new files against what the run before accepted."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2_contingency, ks_2samp
+
+from tasks.validation.laws.law import Breach, Delivered, LawRow
+
+# A shift counts if chance does not explain it and it is not negligible: ten points, by which the
+# share of any set of classes, or of all values up to some value, differs.
+SHIFT_CHANCE = 0.001
+SHIFT_EFFECT = 0.1
+FEWEST_TO_COMPARE = 30  # lesions; the chi-squared distribution does not hold for fewer
+SHIFT_OF_SHARES = ("label", "source", "sex")
+SHIFT_OF_VALUES = ("width", "height", "red", "green", "blue", "age_years")
+
+
+def distribution_shift(delivered: Delivered) -> Breach:
+    """Figures in which the new files differ from the accepted data of the run before by more than
+    chance, and by enough to matter.
+
+    Each lesion counts once, because its images are not independent. Shares are compared by
+    Pearson's chi-squared test and their total variation distance, values by the two-sample
+    Kolmogorov-Smirnov test and its statistic; both distances are a difference of probabilities,
+    0 to 1, whatever the sizes. So a large delivery alarms no sooner than a small one.
+    """
+    previous = delivered.previous
+    if previous is None:
+        return Breach(pd.Series(dtype="str"), remark="there is no earlier run to compare with")
+    new = _one_per_lesion(delivered.frame[~delivered.frame["key"].isin(previous.ids.index)])
+    old = _one_per_lesion(previous.accepted)
+    against = f"of the new files against what run {previous.run} accepted"
+    if len(new) < FEWEST_TO_COMPARE:
+        return Breach(
+            pd.Series(dtype="str"),
+            remark=f"not compared: {len(new)} new lesions, fewer than {FEWEST_TO_COMPARE}",
+        )
+    shares = {name: _shares_differ(old[name], new[name]) for name in SHIFT_OF_SHARES}
+    values = {name: _values_differ(old[name], new[name]) for name in SHIFT_OF_VALUES}
+    counted = [
+        f"{name} (difference {effect:.2f}, p {'< 1e-99' if chance < 1e-99 else f'= {chance:.1g}'})"
+        for name, (effect, chance) in (shares | values).items()
+        if chance < SHIFT_CHANCE and effect >= SHIFT_EFFECT
+    ]
+    return Breach(pd.Series(dtype="str"), counted=counted, remark=f"{len(new)} lesions {against}")
+
+
+def _one_per_lesion(frame: pd.DataFrame) -> pd.DataFrame:
+    lesions = frame["lesion_id"].fillna(frame["image_id"])
+    return frame[~lesions.duplicated()]
+
+
+def _shares_differ(old: pd.Series, new: pd.Series) -> tuple[float, float]:
+    """Total variation distance of two distributions over names, 0 to 1, and its chance."""
+    table = pd.concat([old.value_counts(), new.value_counts()], axis=1).fillna(0).to_numpy()
+    if len(table) < 2 or (table.sum(axis=0) < FEWEST_TO_COMPARE).any():
+        return 0.0, 1.0
+    shares = table / table.sum(axis=0)
+    effect = float(np.abs(shares[:, 0] - shares[:, 1]).sum() / 2)
+    return effect, float(chi2_contingency(table).pvalue)
+
+
+def _values_differ(old: pd.Series, new: pd.Series) -> tuple[float, float]:
+    """Kolmogorov-Smirnov distance of two samples, 0 to 1, and its chance."""
+    samples = [each.dropna().to_numpy(float) for each in (old, new)]
+    if min(map(len, samples)) < FEWEST_TO_COMPARE:
+        return 0.0, 1.0
+    test = ks_2samp(*samples, method="asymp")
+    return float(test.statistic), float(test.pvalue)
+
+
+DISTRIBUTION_SHIFT = LawRow(
+    "distribution_shift",
+    "Classes, sources, sizes, colours, age and sex of the new files are distributed as in the "
+    "data accepted before. Counts figures that are not.",
+    severity="warning",
+    consequence="kept; the cause should be known before the model is trusted",
+    check=distribution_shift,
+    on_accepted=True,
+)
