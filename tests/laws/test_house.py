@@ -435,6 +435,25 @@ def test_a_place_on_a_developers_machine_would_be_found(line: str) -> None:
     assert not re.search(PLACE, line.format("some/"))
 
 
+MOST_LINES = 400
+
+
+def is_too_long(source: str) -> bool:
+    return len(source.splitlines()) > MOST_LINES
+
+
+@pytest.mark.parametrize(
+    "path", product_files(), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_a_file_of_the_product_is_short_enough_to_be_read(path: Path) -> None:
+    assert not is_too_long(path.read_text()), f"cut {path.name} by idea"
+
+
+def test_a_file_that_is_too_long_would_be_found() -> None:
+    assert is_too_long("x = 1\n" * (MOST_LINES + 1))
+    assert not is_too_long("x = 1\n" * MOST_LINES)
+
+
 def test_no_file_is_a_drawer_for_what_has_no_name() -> None:
     names = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "base"}
 
