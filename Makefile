@@ -1,7 +1,9 @@
 # make demo    everything on this machine: Airflow, MLflow, a store, a retraining
 # make stop    end what the demo started
 # make images  the steps and Airflow as container images; RUNNER=docker make demo runs them
-# make test    the environment, the checks and all tests
+# make check   the environment, ruff, mypy, and the tests that need no training, server or container
+# make test    the environment, the checks and all tests that a change must pass
+# make campaign  hours: a thousand kills, storms of faults, long simulations; not for CI
 # make lock    resolve the libraries anew, after a change in pyproject.toml
 #
 # IMAGES=folder METADATA=folder CONFIG=json AIRFLOW_PORT=8081 MLFLOW_PORT=5001 make demo
@@ -14,7 +16,7 @@ SIDE_BY_SIDE ?= --numprocesses 2
 # A full copy of the lock, written last: an environment without it, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt
 
-.PHONY: demo stop images test environment lock
+.PHONY: demo stop images check test campaign lint environment lock
 
 demo: environment $(if $(filter docker,$(RUNNER)),images)
 	@.venv/bin/python -m demo start
@@ -26,11 +28,20 @@ stop:
 images:
 	@containers/build.sh
 
-test: environment
+lint: environment
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+check: lint
+	.venv/bin/python -m pytest $(SIDE_BY_SIDE) --check
+
+test: lint
 	.venv/bin/python -m pytest $(SIDE_BY_SIDE)
+
+campaign: environment
+	.venv/bin/python -m pytest tests/campaigns --campaign
+	.venv/bin/python -m tests.support.campaigns
 
 environment:
 	@cmp -s $(LOCK) $(MADE_FROM) || PYTHON="$(PYTHON)" sh locks/environment.sh $(LOCK) $(MADE_FROM)

@@ -6,10 +6,8 @@ Servers start when the first test asks for them and end with the session, also a
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,17 @@ import pytest
 from hypothesis import settings
 
 from tasks.engine.storage import Store, open_store
+from tests.support.dealing import dealt_as
+from tests.support.missing import lines_of
+from tests.support.pace import asks_for_more, is_campaign, is_slow
+from tests.support.paths import FIXTURES, ROOT
+from tests.support.servers import S3Server, free_port, need_ceph, tail_of
 
-CEPH_PACKAGES = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-common", "radosgw")
-CEPH_PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "radosgw", "radosgw-admin")
 # A machine that is busy with something else must not turn a law into a timed test.
 settings.register_profile("laws", deadline=None)
 settings.load_profile("laws")
 
 BACKENDS = ("directory", "moto", "radosgw")
-
-
-# Whose tests share an engine, its networks and its images, or a whole demo.
-ONE_AFTER_ANOTHER = ("tests/containers/", "tests/end_to_end/test_airflow.py")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -45,59 +42,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
-def dealt_as(nodeid: str) -> str:
-    """What a test is dealt out with."""
-    path = nodeid.partition("::")[0]
-    return "real" if path.startswith(ONE_AFTER_ANOTHER) else path
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--check", action="store_true", help="only what answers within seconds")
+    parser.addoption("--campaign", action="store_true", help="also what takes hours")
 
 
-@dataclass(frozen=True)
-class S3Server:
-    """An S3 server on this machine and a key to it.
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is not asked for is not imported either: a network's libraries alone take seconds."""
+    if is_campaign(collection_path) and not config.getoption("--campaign"):
+        return True
+    return True if config.getoption("--check") and is_slow(collection_path) else None
 
-    Attributes:
-        ceph: Configuration of Ceph, if it is one.
-    """
 
-    endpoint: str
-    access_key: str
-    secret_key: str
-    ceph: Path | None = None
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`--check` leaves out each test that asks for a server or a trained model."""
+    if config.getoption("--check"):
+        left_out = [item for item in items if asks_for_more(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a process needs to use it."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
-        }
 
-    def client(self) -> Any:
-        """A client that does not depend on the environment."""
-        import boto3
-
-        return boto3.client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-        )
-
-    def new_user(self, name: str) -> "S3Server":
-        """The same server, with the key of a user who owns nothing."""
-        assert self.ceph
-        user = replace(self, access_key=f"key-of-{name}", secret_key=secrets.token_hex(16))
-        keys = ["--access-key", user.access_key, "--secret", user.secret_key]
-        argv = ["radosgw-admin", "-c", self.ceph, "user", "create", "--uid", name, *keys]
-        subprocess.run([*argv, "--display-name", name], check=True, capture_output=True)
-        return user
-
-    def new_bucket(self) -> str:
-        bucket = f"tests-{secrets.token_hex(6)}"
-        self.client().create_bucket(Bucket=bucket)
-        return bucket
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line for each thing that is missing, not one for each test that needs it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    lines = lines_of(str(report.longrepr[2]) for report in skipped)
+    if lines:
+        terminalreporter.section("what this machine lacks")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(autouse=True)
@@ -109,12 +80,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +98,7 @@ def moto() -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Ceph's S3 gateway with a real, one-node Ceph behind it."""
-    _need_ceph()
+    need_ceph()
     folder = tmp_path_factory.mktemp("ceph")
     endpoint = f"http://127.0.0.1:{free_port()}"
     server = S3Server(endpoint, "testskey", secrets.token_hex(16), folder / "ceph.conf")
@@ -145,7 +110,7 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         "SECRET_KEY": server.secret_key,
     }
     ceph = subprocess.Popen(
-        [Path(__file__).with_name("ceph_one_node.sh"), folder],
+        [ROOT / "tests/support/ceph_one_node.sh", folder],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -157,7 +122,7 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     try:
         if ceph.stdout.readline() != "ready\n":
             ceph.wait()
-            pytest.fail(f"Ceph did not start:\n{_tail(folder / 'log')}", pytrace=False)
+            pytest.fail(f"Ceph did not start:\n{tail_of(folder / 'log')}", pytrace=False)
         yield server
     finally:
         ceph.stdin.close()
@@ -167,29 +132,6 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         finally:
             ceph.kill()
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _need_ceph() -> None:
-    missing = [program for program in CEPH_PROGRAMS if not shutil.which(program)]
-    if missing:
-        reason = (
-            f"{', '.join(missing)} not found: the proofs on a real S3 server need "
-            f"`apt-get install {' '.join(CEPH_PACKAGES)}`"
-        )
-    elif os.geteuid() != 0:
-        reason = "the proofs on a real S3 server start Ceph, which needs root"
-    else:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
-def _tail(logs: Path) -> str:
-    return "\n".join(
-        f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        for log in sorted(logs.glob("*.log"))
-    )
 
 
 @pytest.fixture
@@ -232,7 +174,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def registered_run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run of drawn lesions whose model is registered; for tests that only read, or mend."""
-    from deliveries import do, judged_run
+    from tests.support.deliveries import do, judged_run
 
     run = judged_run(drawn, tmp_path_factory.mktemp("registered") / "store")
     do(run, "register")
@@ -245,7 +187,7 @@ def store_of_format_1(tmp_path: Path) -> Path:
     its evidence, drawn lesions, no MLflow; for tests that old stores and bundles still serve."""
     import tarfile
 
-    packed = Path(__file__).with_name("fixtures") / "store_of_format_1.tar.xz"
+    packed = FIXTURES / "store_of_format_1.tar.xz"
     with tarfile.open(packed) as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path / "store"

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from deliveries import put_lesions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from tasks.config import Retraining, parse_config, range_in_words, value_in_word
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
 from tasks.pipeline import PIPELINE
+from tests.support.deliveries import put_lesions
 
 
 def tasks(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +33,7 @@ def store(tmp_path: Path) -> str:
     return uri
 
 
+@pytest.mark.slow
 def test_a_step_is_one_argv_and_commits_its_record(store: str) -> None:
     config = json.dumps({"image_size": 32, "packed_size": 48, "minimum_groups": 2})
     for step in ("ingest", "validate", "split", "check_balance"):
@@ -41,6 +42,7 @@ def test_a_step_is_one_argv_and_commits_its_record(store: str) -> None:
     assert "60 files under raw/: 60 decoded" in tasks_log(store)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_told_to_stop_may_be_tried_again(tmp_path: Path) -> None:
     # Drawing images is the longest that needs nothing before it.
     drawing = ["synthesize", "--to", str(tmp_path / "images"), "--scale", "20"]
@@ -62,6 +64,7 @@ def tasks_log(store: str) -> str:
     return tasks("ingest", "--run", f"{store}/runs/two").stderr
 
 
+@pytest.mark.slow
 def test_a_step_that_is_committed_is_not_done_again(store: str) -> None:
     first, again = (tasks("ingest", "--run", f"{store}/runs/one") for _ in range(2))
     assert (first.returncode, again.returncode) == (0, 0)
@@ -178,6 +181,7 @@ def test_help_names_every_step_in_order() -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_run_stops_after_the_step_that_was_asked_for(store: str) -> None:
     config = json.dumps({"image_size": 32, "packed_size": 48, "minimum_groups": 2})
     done = tasks("run", "--store", store, "--until", "split", "--json", "--config", config)
@@ -188,6 +192,7 @@ def test_run_stops_after_the_step_that_was_asked_for(store: str) -> None:
     assert Path(told["report"]).is_file()
 
 
+@pytest.mark.slow
 def test_a_second_run_on_unchanged_data_reuses_everything(store: str) -> None:
     config = json.dumps({"image_size": 32, "packed_size": 48, "minimum_groups": 2})
     argv = ("run", "--store", store, "--until", "oversample", "--json", "--config", config)
@@ -196,6 +201,7 @@ def test_a_second_run_on_unchanged_data_reuses_everything(store: str) -> None:
     assert set(again["states"].values()) == {"reused from first"}
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_and_still_leaves_a_report(tmp_path: Path) -> None:
     uri = str(tmp_path / "store")
     put_lesions(open_store(uri), "nevus", range(5))

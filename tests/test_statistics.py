@@ -143,6 +143,7 @@ def test_a_predictive_value_is_that_of_bayes_rule() -> None:
     assert value.lower < 45 / 235 < value.upper
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_predictive_value_covers_it() -> None:
     random = np.random.default_rng(2)
     true = 0.05 * 0.9 / (0.05 * 0.9 + 0.95 * 0.2)

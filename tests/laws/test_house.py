@@ -18,8 +18,8 @@ from tasks.engine.environment import plain
 from tasks.engine.sources import imports_of
 from tasks.pipeline import PIPELINE, Step, step_named
 from tasks.records.record import Record
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 STEPS = [step.name for step in PIPELINE]
 DIVIDED = [step for step in PIPELINE if step.division]
 # verify is a command too, but one that register and promote call before they rely on evidence.
@@ -498,7 +498,7 @@ def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
 
 def test_of_several_processes_one_gets_all_tests_that_share_an_engine() -> None:
     """Two at once would build the same images, and make the same network, beside each other."""
-    from tests.conftest import ONE_AFTER_ANOTHER, dealt_as
+    from tests.support.dealing import ONE_AFTER_ANOTHER, dealt_as
 
     for place in ONE_AFTER_ANOTHER:
         assert (ROOT / place).exists()

@@ -1,0 +1,120 @@
+"""A key for each step, on a real S3 server: it suffices for the step, and for nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.s3_policy import ROWS, bucket_policy
+from tasks.config import Retraining
+from tasks.engine.execute import execute
+from tasks.engine.run import Run, open_run
+from tasks.engine.storage import open_store
+from tasks.errors import BadInput
+from tasks.intake.deliver import deliver
+from tasks.intake.synthesize import synthesize
+from tasks.pipeline import PIPELINE, Step
+from tasks.release.promote import promote
+from tasks.reporting.report import report
+from tests.support.servers import S3Server
+
+PREFIX = "house/melanoma"
+CONFIG = Retraining(
+    image_size=32, packed_size=48, recipes=("baseline",), epochs=1, minimum_groups=3,
+    policy="smoke", checkpoint_minutes=0.001,
+)  # fmt: skip
+PLACES = (
+    *("raw", "external/ph2", "ledger", "shared/shards", "runs/first/evidence"),
+    *("runs/first/evidence/ingest", *(f"runs/first/{step.name}" for step in PIPELINE)),
+)
+# What each may write, said once more: a row that may write more must be meant.
+MORE = {
+    "split": {"ledger"},
+    "evaluate": {"ledger"},
+    "register": {"runs/first/evidence", "runs/first/evidence/ingest"},
+}
+each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+
+
+@pytest.fixture(scope="module")
+def bucket(radosgw: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bucket with a delivery, and the policy of a key for each step."""
+    name = radosgw.new_bucket()
+    synthesize(tmp_path_factory.mktemp("drawn") / "images", scale=0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        use(radosgw, patch)
+        images = next(tmp_path_factory.getbasetemp().glob("drawn*")) / "images"
+        deliver(open_store(f"s3://{name}/{PREFIX}"), images)
+    return name
+
+
+@pytest.fixture(scope="module")
+def keys(radosgw: S3Server, bucket: str) -> dict[str, S3Server]:
+    users = {row.name: radosgw.new_user(f"melanoma-{row.name}") for row in ROWS}
+    policy = json.dumps(bucket_policy(bucket, PREFIX))
+    assert len(policy) < 20_480  # the most that AWS takes
+    radosgw.client().put_bucket_policy(Bucket=bucket, Policy=policy)
+    return users
+
+
+def use(server: S3Server, patch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment.items():
+        patch.setenv(name, value)
+
+
+def run_with(key: S3Server, bucket: str, step: str, patch: pytest.MonkeyPatch) -> Run:
+    use(key, patch)
+    return open_run(f"s3://{bucket}/{PREFIX}/runs/first", CONFIG, step=step)
+
+
+def test_every_step_can_do_its_work_with_its_own_key(
+    keys: dict[str, S3Server], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    for step in PIPELINE:
+        run = run_with(keys[step.name], bucket, step.name, monkeypatch)
+        assert execute(step, run)
+        assert not list(run.store.list(f"runs/first/{step.name}/checkpoints/"))  # could be deleted
+    report(run_with(keys["report"], bucket, "", monkeypatch))
+    assert promote(run_with(keys["promote"], bucket, "", monkeypatch)) == 1
+
+
+@each_row
+def test_the_key_of_a_step_is_refused_everywhere_else(
+    keys: dict[str, S3Server], bucket: str, row: Step
+) -> None:
+    client = keys[row.name].client()
+    written, answered = set(), set()
+    for place in PLACES:
+        there = {"Bucket": bucket, "Key": f"{PREFIX}/{place}/tried-by-{row.name}"}
+        try:
+            client.put_object(**there, Body=b"")
+            written.add(place)
+        except ClientError as error:
+            answered.add(error.response["ResponseMetadata"]["HTTPStatusCode"])
+    assert answered == {403}
+    mine = set() if row.name in ("report", "promote") else {f"runs/first/{row.name}"}
+    assert written == mine | ({"shared/shards"} if mine else set()) | MORE.get(row.name, set())
+
+    outside = ("other/key", f"{PREFIX}-not/key", f"{PREFIX}/runs/first/evidence/raw.json")
+    for key in outside:
+        if row.name == "register" and "evidence" in key:
+            continue
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.put_object(Bucket=bucket, Key=key, Body=b"")
+    record = f"{PREFIX}/runs/first/{row.name}/tried-by-{row.name}"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.delete_object(Bucket=bucket, Key=record)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.delete_bucket_policy(Bucket=bucket)
+
+
+def test_who_has_none_of_these_keys_reads_nothing(
+    radosgw: S3Server, keys: dict[str, S3Server], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(radosgw.new_user("stranger"), monkeypatch)
+    with pytest.raises(BadInput, match="AccessDenied"):
+        list(open_store(f"s3://{bucket}/{PREFIX}").list("raw/"))
+    use(keys["gate"], monkeypatch)
+    assert list(open_store(f"s3://{bucket}/{PREFIX}").list("raw/"))
