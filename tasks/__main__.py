@@ -341,7 +341,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise SystemExit(Momentary.exit_code)
 
 
-if __name__ == "__main__":
+def from_the_shell() -> int:
+    """What ``python -m tasks`` and the script ``melanoma`` run; returns the exit code."""
     signal.signal(signal.SIGTERM, _stop)
     sys.excepthook = show_bug
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(from_the_shell())

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
 from tasks.pipeline import PIPELINE
 from tests.support.deliveries import put_lesions
+
+ROOT = Path(__file__).parents[1]
 
 
 def tasks(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -253,3 +256,19 @@ def test_a_range_that_excludes_its_ends_says_so() -> None:
     assert range_in_words(fields["residual_learning_rate"]) == "above 0 to 1"
     assert range_in_words(fields["epochs"]) == "1 to 500"
     assert range_in_words(fields["prevalence"]).endswith("above 0 to below 1")
+
+
+@pytest.mark.parametrize(("words", "code"), [(["config"], 0), (["confg"], 64)])
+def test_the_script_of_the_package_does_what_python_m_does(words: list[str], code: int) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, _, name = project["scripts"]["melanoma"].partition(":")
+    script = f"import sys; from {module} import {name}; sys.exit({name}())"
+    by_script, by_module = (
+        subprocess.run(
+            [sys.executable, *how, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        for how in (["-c", script], ["-m", "tasks"])
+    )
+
+    assert by_script.returncode == by_module.returncode == code
+    assert by_script.stdout == by_module.stdout

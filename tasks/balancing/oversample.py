@@ -28,8 +28,8 @@ def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
     The copies of a class take its images in turn, in a seeded order, so that each image is copied
     once before any is copied again.
     """
-    parts = read_parquet(run, split.parts)
-    training = parts[parts["side"] == "train"]
+    rows = read_parquet(run, split.parts)
+    training = rows[rows["side"] == "train"]
     sources = pd.concat(
         [_sources(training, name, count, run.config.seed) for name, count in balance.plan.items()],
         ignore_index=True,

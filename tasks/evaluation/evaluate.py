@@ -49,10 +49,10 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
         Momentary: MLflow cannot say who the champion is.
         Corrupt: The ledger is damaged, or does not continue what MLflow or a record names.
     """
-    parts = read_parquet(run, split.parts)
-    test = parts[parts["side"] == "test"].reset_index(drop=True)
+    rows = read_parquet(run, split.parts)
+    test = rows[rows["side"] == "test"].reset_index(drop=True)
     classes = trained.classes
-    choice = _choose(run, trained, parts[parts["side"] == "validation"].reset_index(drop=True))
+    choice = _choose(run, trained, rows[rows["side"] == "validation"].reset_index(drop=True))
     chosen, threshold = choice.trained, choice.threshold
     crossed = None
     if run.config.evaluation == "cross":

@@ -50,8 +50,8 @@ def cross_estimate(
     Raises:
         BadInput: A fold would lack what it needs; says so before anything is trained.
     """
-    parts = read_parquet(run, split.parts)
-    folds = dealt(parts, run.config.folds, run.config.seed)
+    rows = read_parquet(run, split.parts)
+    folds = dealt(rows, run.config.folds, run.config.seed)
     copies = read_parquet(run, oversampled.copies)
     copies = copies if recipe == "balanced" else copies.iloc[:0]
     tables, thresholds = [], []
@@ -60,7 +60,7 @@ def cross_estimate(
         checkpoints = _checkpoints(
             run, work_of(run, "evaluate", recipe, (split, oversampled), share)
         )
-        table, threshold = _judged(run, recipe, parts, folds, number, copies, classes, checkpoints)
+        table, threshold = _judged(run, recipe, rows, folds, number, copies, classes, checkpoints)
         tables.append(table.assign(**{"fold": number + 1, THRESHOLD: threshold}))
         thresholds.append(threshold)
     predictions = pd.concat(tables, ignore_index=True).sort_values("image_id", ignore_index=True)
@@ -88,29 +88,31 @@ def _tell(recipe: Recipe, found: Figures) -> None:
     )  # fmt: skip
 
 
-def dealt(parts: pd.DataFrame, folds: int, seed: int) -> pd.Series:
+def dealt(rows: pd.DataFrame, folds: int, seed: int) -> pd.Series:
     """The fold of each row, int 0 to `folds` - 1: each group whole, each class about evenly.
 
     Args:
-        parts: Rows with ``key``, ``label`` and ``group``; their order does not matter.
+        rows: With ``key``, ``label`` and ``group``; their order does not matter.
         folds: At least 3.
         seed: Of the order in which groups are dealt.
 
     Raises:
         BadInput: A fold has no melanoma, or what is trained on lacks a class.
     """
-    rows = parts.sort_values("key")
+    ordered = rows.sort_values("key")
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    fold_of = pd.Series(-1, rows.index)
+    fold_of = pd.Series(-1, ordered.index)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of classes with fewer images than folds: see below
-            for number, (_, held) in enumerate(dealer.split(rows, rows["label"], rows["group"])):
+            for number, (_, held) in enumerate(
+                dealer.split(ordered, ordered["label"], ordered["group"])
+            ):
                 fold_of.iloc[held] = number
     except ValueError as error:  # more folds than images of every class
         raise _too_few(folds, str(error)) from error
-    _check_every_fold_serves(rows["label"], fold_of, folds)
-    return fold_of.reindex(parts.index)
+    _check_every_fold_serves(ordered["label"], fold_of, folds)
+    return fold_of.reindex(rows.index)
 
 
 def _check_every_fold_serves(labels: pd.Series, fold_of: pd.Series, folds: int) -> None:
@@ -137,7 +139,7 @@ def _too_few(folds: int, received: str) -> BadInput:
 def _judged(
     run: Run,
     recipe: Recipe,
-    parts: pd.DataFrame,
+    rows: pd.DataFrame,
     folds: pd.Series,
     number: int,
     copies: pd.DataFrame,
@@ -145,10 +147,10 @@ def _judged(
     checkpoints: Checkpoints,
 ) -> tuple[pd.DataFrame, float]:
     """Predictions of one fold by a model of the others, and that model's threshold."""
-    held = parts[folds == number].reset_index(drop=True)
+    held = rows[folds == number].reset_index(drop=True)
     after = (number + 1) % run.config.folds
-    tuning = parts[folds == after].reset_index(drop=True)
-    rest = parts[~folds.isin([number, after])]
+    tuning = rows[folds == after].reset_index(drop=True)
+    rest = rows[~folds.isin([number, after])]
     own = copies[copies["source_key"].isin(rest["key"])]
     training = examples(run, pd.concat([rest, own]), classes)
     validation = examples(run, tuning, classes)

@@ -32,7 +32,7 @@ class PlainFile:
 
     Attributes:
         path: Where it lies.
-        within: Its path below the folder, with ``/`` between the parts.
+        within: Its path below the folder, with ``/`` between the names.
         status: As it was found.
     """
 

@@ -149,9 +149,9 @@ def _is_litter(key: str) -> bool:
 
     A delivery's own folder may have any name: ``deliver`` made it of a folder that a person named.
     """
-    parts = key.split("/")
-    below = parts[2:] or parts[1:]  # of raw/DELIVERY/
-    return "__MACOSX" in parts or any(re.match(r"\.(?!\.?$)", part) for part in below)
+    names = key.split("/")
+    below = names[2:] or names[1:]  # of raw/DELIVERY/
+    return "__MACOSX" in names or any(re.match(r"\.(?!\.?$)", name) for name in below)
 
 
 @cache
@@ -176,15 +176,15 @@ def _unsafe(images: list[Entry]) -> pd.DataFrame:
 
 def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
     """The files with what follows from their keys alone."""
-    parts = [str(key).split("/") for key in files["key"]]
+    paths = [str(key).split("/") for key in files["key"]]
     ids = [image_id_from(key) for key in files["key"]]
     return files.assign(
         image_id=ids,
-        folder=[_named_by("/".join(names[:-1])) for names in parts],
+        folder=[_named_by("/".join(names[:-1])) for names in paths],
         part=pd.Series(
             [
                 next((name for name in names if name.casefold() in ("train", "test")), None)
-                for names in parts
+                for names in paths
             ],
             dtype="str",
         ),

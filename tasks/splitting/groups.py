@@ -36,11 +36,11 @@ def groups_of(frame: pd.DataFrame) -> pd.Series:
     return frame["image_id"].groupby(members).transform("min").astype("str")
 
 
-def straddling(parts: pd.DataFrame) -> list[str]:
+def straddling(rows: pd.DataFrame) -> list[str]:
     """The groups that stand on more than one side, found anew from what the images share.
 
     Args:
-        parts: Rows of the manifest with ``side``; a column ``group`` is not believed.
+        rows: Of the manifest, with ``side``; a column ``group`` is not believed.
     """
-    sides = parts["side"].groupby(groups_of(parts)).nunique()
+    sides = rows["side"].groupby(groups_of(rows)).nunique()
     return sorted(str(group) for group in sides[sides > 1].index)

@@ -275,10 +275,10 @@ def _borne_out(run: Run, entry: Entry) -> bool:
         split = read_record(run.store, entry.run, "split")
         if not isinstance(split, Split):
             return False
-        parts = read_parquet(run, split.parts)
+        rows = read_parquet(run, split.parts)
     except BadInput:
         return False
-    return hash_of_test_part(parts[parts["side"] == "test"]) == entry.content.get("test_part")
+    return hash_of_test_part(rows[rows["side"] == "test"]) == entry.content.get("test_part")
 
 
 def outside_state(run: Run) -> str:

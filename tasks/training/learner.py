@@ -165,7 +165,7 @@ def work_of(
     run: Run, step: str, recipe: Recipe, records: tuple[Record, ...], part: str = ""
 ) -> str:
     """The hash of all that the trained weights depend on; what a checkpoint belongs to."""
-    parts = {
+    depends_on = {
         "recipe": recipe,
         "data": [record.content_hash for record in records],
         "code": code_hash(step_named(step).module),
@@ -174,7 +174,7 @@ def work_of(
         "keras": [keras.__version__, keras.backend.backend(), precision()],
         "config": run.config.model_dump(mode="json", include=set(LEARNING)),
     }
-    return sha256(json.dumps(parts, sort_keys=True).encode())
+    return sha256(json.dumps(depends_on, sort_keys=True).encode())
 
 
 def calibrate(

@@ -37,13 +37,13 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
     """
     with mlflow_client(run.store) as client:
         client.search_experiments(max_results=1)
-    parts = read_parquet(run, split.parts)
-    classes = tuple(name for name in DIAGNOSES if name in set(parts["label"]))
-    learned = parts[parts["side"] == "train"]
+    rows = read_parquet(run, split.parts)
+    classes = tuple(name for name in DIAGNOSES if name in set(rows["label"]))
+    learned = rows[rows["side"] == "train"]
     if recipe == "balanced":
         learned = pd.concat([learned, read_parquet(run, oversampled.copies)])
     training = examples(run, learned, classes)
-    validation = examples(run, parts[parts["side"] == "validation"], classes)
+    validation = examples(run, rows[rows["side"] == "validation"], classes)
     return TrainedPart(
         classes=classes,
         trained=_train_one(run, recipe, training, validation, classes, (split, oversampled)),

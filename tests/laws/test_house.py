@@ -192,10 +192,12 @@ SHOWN_BY = {"botocore": "boto3", "docker": "apache-airflow-providers-docker"}
 
 
 def declared() -> set[str]:
-    """The libraries that pyproject.toml names, of any extra."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
-    named = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    """The libraries that pyproject.toml names for what runs: of any extra, or for a GPU. What only
+    a developer has is not among them."""
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = file["project"]["optional-dependencies"].values()
+    named = [*file["project"]["dependencies"], *(name for extra in extras for name in extra)]
+    named += file["dependency-groups"]["gpu"]
     return {plain(re.split(r"[<>=\[]", name)[0]) for name in named}
 
 
@@ -213,6 +215,11 @@ def test_every_library_that_is_imported_is_declared(path: Path) -> None:
 def test_a_library_that_only_comes_through_another_is_not_declared() -> None:
     assert metadata.version("h11")
     assert "h11" not in declared()
+
+
+def test_a_library_of_the_developers_alone_is_not_declared() -> None:
+    assert metadata.version("pytest")
+    assert "pytest" not in declared()
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,10 @@ def pull(
             memory_mb=64,
             cores=1,
         )
-        return str(task._digest_of_image())
+        found: str = container.images.digest_of(
+            task.image, task.cli, engine=task.docker_url, registry=task.registry
+        )
+        return found
 
     yield find
     try:
