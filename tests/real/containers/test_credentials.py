@@ -16,10 +16,10 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.missing import lacking
 
 from demo.services import Service, end, start, wait_until_ready
 from tests.support.containers import IMAGE, Execution, containers_of, eventually
+from tests.support.missing import lacking
 from tests.support.servers import free_port
 
 Probe = Callable[..., list[str]]
