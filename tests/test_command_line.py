@@ -7,6 +7,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -134,10 +135,11 @@ def test_any_json_is_a_configuration_or_a_clear_error(value: object) -> None:
         assert Retraining.model_validate_json(config.model_dump_json()) == config
 
 
-def within(field: dict[str, object]) -> st.SearchStrategy[object]:
+def within(field: dict[str, Any]) -> st.SearchStrategy[object]:
     """Values that a field's own schema allows."""
     if "enum" in field:
-        return st.sampled_from(field["enum"])
+        options: list[object] = field["enum"]
+        return st.sampled_from(options)
     if field["type"] == "array":
         each = st.sampled_from(field["items"]["enum"])
         return st.lists(each, min_size=field.get("minItems", 0), unique=True)

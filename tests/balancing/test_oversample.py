@@ -4,6 +4,7 @@ import hashlib
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ from tasks.balancing.copies import Artist, Sketch, draw, operations, turned
 from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.intake.manifest import pixels_of
+from tasks.records.balance import Balance
+from tasks.records.oversampled import Oversampled
 from tasks.records.record import Artifact
 from tasks.records.split import Split
 from tests.support.deliveries import do, put_lesions, run_of, table_of
+from tests.support.records import record_of
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def records(run: Run) -> tuple[object, ...]:
-    return tuple(run.record(step) for step in ("split", "check_balance", "oversample"))
+def records(run: Run) -> tuple[Split, Balance, Oversampled]:
+    return record_of(run, Split), record_of(run, Balance), record_of(run, Oversampled)
 
 
 def test_the_imbalance_is_that_of_the_training_part(run: Run) -> None:
@@ -93,8 +97,6 @@ def test_another_store_gives_the_same_copies_and_another_seed_does_not(
 
 def test_even_classes_need_no_copies(tmp_path: Path) -> None:
     from tasks.balancing.oversample import oversample
-    from tasks.records.balance import Balance
-    from tasks.records.oversampled import Oversampled
 
     store = open_store(str(tmp_path / "store"))
     put_lesions(store, "melanoma", range(100, 140))
@@ -134,7 +136,7 @@ COUNTS = {"melanoma": 100, "nevus": 300, "dermatofibroma": 2}
     ],
 )
 def test_the_plan_follows_the_policy(
-    tmp_path: Path, policy: str, config: dict[str, int], plan: dict[str, int]
+    tmp_path: Path, policy: str, config: dict[str, Any], plan: dict[str, int]
 ) -> None:
     from tasks.balancing.check_balance import check_balance
 

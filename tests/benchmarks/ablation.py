@@ -211,8 +211,8 @@ def tell(lines: list[dict[str, Any]]) -> None:
         whole = FORMER if name.startswith(f"{FORMER}, ") else RECIPE
         if not {name, whole} <= set(frame.index.get_level_values("arm")):
             continue
-        arm = frame.loc[name]
-        away = (arm - frame.loc[whole]).dropna()
+        arm, usual = (frame.loc[[each]].droplevel("arm") for each in (name, whole))
+        away = (arm - usual).dropna()
         shown = [name, str(len(arm)), f"{arm['balanced_accuracy'].mean():.3f}"]
         shown.append(spread(away["balanced_accuracy"]))
         shown.append(f"{arm['balanced_accuracy_of_eight'].mean():.3f}")

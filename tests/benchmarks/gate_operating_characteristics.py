@@ -17,10 +17,15 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from scipy.stats import binom, multinomial
 
 from tasks.evaluation.bounds import proportion_rule
+from tasks.evaluation.champion_rules import SensitivityAgainstChampion
 from tasks.evaluation.policy import parse_policy, policy_bytes
+from tasks.evaluation.rules import Sensitivity
 from tasks.statistics.pairs import noninferiority_p
 from tasks.statistics.proportions import proportion
 
@@ -35,8 +40,10 @@ INK, SOFT = "#16202c", "#51606f"
 
 def asked() -> tuple[float, float]:
     """Least sensitivity, and margin to the champion, of the policy for patients."""
-    rules = {each.rule: each for each in parse_policy(policy_bytes("melanoma"), "melanoma").rules}
-    return rules["sensitivity"].at_least, rules["sensitivity_against_champion"].margin
+    rules = parse_policy(policy_bytes("melanoma"), "melanoma").rules
+    (least,) = (rule.at_least for rule in rules if isinstance(rule, Sensitivity))
+    (margin,) = (rule.margin for rule in rules if isinstance(rule, SensitivityAgainstChampion))
+    return least, margin
 
 
 def by_bound(minimum: float) -> Callable[[int, int], str]:
@@ -93,8 +100,8 @@ def draw(path: Path, minimum: float) -> None:
     axes[0].yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, 0))
     axes[0].set_ylabel("chance of the verdict", color=SOFT)
     figure.supxlabel("true sensitivity of the model for melanoma", color=SOFT, fontsize=10, y=0.115)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[each]) for each in DECISIONS]
-    handles.append(plt.Line2D([], [], color=INK, lw=1.8, ls=(0, (4, 2))))
+    handles: list[Artist] = [Rectangle((0, 0), 1, 1, color=COLOURS[each]) for each in DECISIONS]
+    handles.append(Line2D([], [], color=INK, lw=1.8, ls=(0, (4, 2))))
     labels = [*DECISIONS, f"passes if the observed share is compared with {minimum:.0%}"]
     figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=9.5)
     figure.subplots_adjust(left=0.06, right=0.99, top=0.84, bottom=0.24, wspace=0.09)

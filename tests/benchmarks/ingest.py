@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -33,11 +34,11 @@ from tasks.config import Retraining
 from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.intake.contents import decode_many, describe, known
-from tasks.intake.images import THUMBNAIL_PX
+from tasks.intake.images import THUMBNAIL_PX, Decoded
 from tasks.intake.likeness import perceptual_hashes, to_hex
 
 PACKED_PX = Retraining().packed_size
-Work = Callable[[list[bytes]], object]
+Work = Callable[[list[bytes]], Any]  # whole_ingest alone measures itself
 
 
 def plain_loop(files: list[bytes]) -> list[object]:
@@ -64,7 +65,9 @@ def features(files: list[bytes]) -> list[str]:
     """What ingest computes, without storage."""
     named = ((hashlib.sha256(data).hexdigest(), data) for data in files)
     found = decode_many(named, Retraining()).values()
-    planes = np.frombuffer(b"".join(each.thumbnail for each in found), np.uint8)
+    thumbnails = [each.thumbnail for each in found if isinstance(each, Decoded)]
+    assert len(thumbnails) == len(found)
+    planes = np.frombuffer(b"".join(thumbnails), np.uint8)
     return to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
 
 
@@ -73,7 +76,7 @@ def bare_decode(files: list[bytes]) -> list[object]:
         return list(threads.map(lambda data: simplejpeg.decode_jpeg(data, "RGB").shape, files))
 
 
-def whole_ingest(files: list[bytes]) -> object:
+def whole_ingest(files: list[bytes]) -> tuple[float, float]:
     """One pack through a directory store: read, describe, and write the shard."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run(open_store(folder), "benchmark", Retraining(), "ingest")

@@ -18,6 +18,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 from scipy.stats import binom, norm
 
 from tasks.evaluation.bounds import proportion_rule
@@ -108,8 +109,8 @@ def draw(path: Path, told: dict[tuple[int, int], dict[float, Array]]) -> None:
             spine.set_visible(False)
     axes[0].set_ylabel("chance that any has passed", color=SOFT)
     figure.supxlabel("models judged, each just below the floor", color=SOFT, fontsize=10, y=0.1)
-    handles = [plt.Line2D([], [], color=colour, lw=2) for colour in (THEIRS, OURS)]
-    handles.append(plt.Line2D([], [], color=SOFT, lw=1, ls=(0, (3, 3))))
+    handles = [Line2D([], [], color=colour, lw=2) for colour in (THEIRS, OURS)]
+    handles.append(Line2D([], [], color=SOFT, lw=1, ls=(0, (3, 3))))
     names = ["95 % at every look (version 1)", "spending (version 2)", "5 %"]
     figure.legend(handles, names, loc="lower center", ncols=3, frameon=False)
     figure.text(0.985, 0.9, "paler: more alike", ha="right", fontsize=8.5, color=SOFT)

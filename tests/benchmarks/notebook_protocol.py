@@ -39,11 +39,13 @@ from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES
 from tasks.records.evaluated import Evaluated
 from tasks.records.figures import Estimate, Proportion
+from tasks.records.ingested import Ingested
 from tasks.records.split import Split
 from tasks.records.trained import Epoch, Trained
 from tasks.splitting.groups import groups_of
 from tasks.statistics.proportions import proportion
 from tests.benchmarks.runs import images_shown, run_until
+from tests.support.records import record_of
 
 # As the notebooks have them: side of the image, copies of each class, images in a batch, the seed
 # of image_dataset_from_directory, epochs of the model trained on the copies.
@@ -138,8 +140,7 @@ class Box(keras.callbacks.Callback):
 
 def their_folder(run: Run, images: Path, parts: pd.DataFrame, to: Path) -> int:
     """Every delivered image that shares nothing with the test part, as a folder for each class."""
-    ingested = run.record("ingest")
-    manifest = read_parquet(run, ingested.manifest)
+    manifest = read_parquet(run, record_of(run, Ingested).manifest)
     manifest["group"] = groups_of(manifest)
     tested = set(parts.loc[parts["side"] == "test", "key"])
     held_back = set(manifest.loc[manifest["key"].isin(tested), "group"])

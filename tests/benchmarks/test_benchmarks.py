@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.run import Run
+from tasks.records.ingested import Ingested
 from tasks.records.record import sha256
+from tasks.records.split import Split
 from tasks.splitting.groups import groups_of
 from tests.benchmarks.notebook_protocol import their_folder
 from tests.support.deliveries import delivered, do, run_of, table_of
 from tests.support.paths import ROOT
+from tests.support.records import record_of
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +34,8 @@ def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_notebooks_get_every_sound_image_that_shares_nothing_with_our_test_part(
     run: Run, drawn: Path, tmp_path: Path
 ) -> None:
-    parts = table_of(run, run.record("split").parts)
-    manifest = table_of(run, run.record("ingest").manifest)
+    parts = table_of(run, record_of(run, Split).parts)
+    manifest = table_of(run, record_of(run, Ingested).manifest)
     count = their_folder(run, drawn, parts, tmp_path / "notebook")
     files = [path.read_bytes() for path in (tmp_path / "notebook").rglob("*.jpg")]
 
@@ -64,7 +67,7 @@ def test_the_duel_tells_what_the_notebooks_report_and_what_is_true(
     )
     figures = json.loads(told.read_text())
 
-    parts = table_of(run, run.record("split").parts)
+    parts = table_of(run, record_of(run, Split).parts)
     tested = parts[parts["side"] == "test"]
     claimed, honest = (figures[name] for name in figures if name.startswith("accuracy"))
     assert _n(honest[0]) == len(tested)

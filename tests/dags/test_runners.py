@@ -121,7 +121,7 @@ def test_a_mapped_task_ends_its_argv_with_the_part_that_it_does(process: Any) ->
         mapped = process.task_of("ingest", "--run", "s/runs/a", parts=names)
         whole = process.task_of("ingest", "--run", "s/runs/a")
     assert isinstance(mapped, MappedOperator)
-    done = mapped.unmap({"part": "2-of-4"})
+    done: Any = mapped.unmap({"part": "2-of-4"})
     done.render_template_fields({"task": done})
 
     assert mapped.task_id == "ingest_part"
@@ -159,7 +159,7 @@ def test_the_times_of_retraining_are_those_that_the_house_sets(
     from dags.melanoma_retraining import schedule
 
     monkeypatch.setenv("MELANOMA_SCHEDULE", said)
-    times = schedule().timetable
+    times: Any = schedule().timetable
     assert (times.expression, str(times.timezone)) == (expression, "UTC")
 
 
@@ -177,10 +177,10 @@ def test_a_dag_that_airflow_sees_for_the_first_time_does_not_make_up_for_a_run_t
         """When the scheduler would begin the first run of a DAG with this timetable."""
         never_ran = TimeRestriction(earliest=None, latest=None, catchup=False)
         read = decode_timetable(encode_timetable(timetable))
-        found: datetime = read.next_dagrun_info(
-            last_automated_data_interval=None, restriction=never_ran
-        ).run_after
-        return found
+        found = read.next_dagrun_info(last_automated_data_interval=None, restriction=never_ran)
+        assert found
+        moment: datetime = found.run_after
+        return moment
 
     now = datetime.now(UTC)
     hourly = f"{now.minute} * * * *"  # it was due less than a minute ago

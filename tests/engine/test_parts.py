@@ -21,8 +21,10 @@ from tasks.intake.ingest import _packs
 from tasks.intake.likeness import joined, near_duplicates
 from tasks.parts import BUCKETS, Part, bucket_of
 from tasks.pipeline import Division, Step, part_named, parts_of, step_named
+from tasks.records.ingested import Ingested
 from tasks.records.record import Artifact, Record
 from tests.support.deliveries import do, picture, put_lesions, run_of, table_of
+from tests.support.records import record_of
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +99,7 @@ def pictures_with_twins(seed: int, n: int) -> Any:
     smooth = random.normal(size=(n, 8, 8)).repeat(4, axis=1).repeat(4, axis=2)
     planes = np.clip(128 + 40 * smooth, 0, 255).astype(np.uint8)
     for twin in range(0, n - 1, 3):
-        turned = np.rot90(planes[twin], random.integers(4))
+        turned = np.rot90(planes[twin], int(random.integers(4)))
         planes[twin + 1] = turned.T if random.integers(2) else turned
     return planes
 
@@ -184,7 +186,7 @@ def test_what_is_delivered_between_two_parts_is_for_the_next_run(store: Store) -
     assert do(run, "ingest").files == 12
     later = run_of(store, "second", parts=2)
     assert do(later, "ingest").files == 24
-    manifest = table_of(later, later.record("ingest").manifest)
+    manifest = table_of(later, record_of(later, Ingested).manifest)
     assert set(manifest["label"]) == {"melanoma", "nevus"}
 
 
@@ -265,7 +267,7 @@ class Painter:
 def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
     painter = Painter()
     module = ModuleType("tasks.paint")
-    module.paint, module.paint_part = painter.paint, painter.paint_part
+    vars(module).update(paint=painter.paint, paint_part=painter.paint_part)
     monkeypatch.setitem(sys.modules, "tasks.paint", module)
     monkeypatch.setattr("tasks.pipeline.PIPELINE", (PAINT,))
     return painter
@@ -378,7 +380,9 @@ def test_every_step_that_divides_has_the_parts_that_the_configuration_says() -> 
     }
     for rows in named.values():
         for name in rows:
-            assert step_named(name).gives is step_named(name.partition("/")[0]).division.gives
+            division = step_named(name.partition("/")[0]).division
+            assert division
+            assert step_named(name).gives is division.gives
             assert parts_of(step_named(name), config) == ()
 
 

@@ -213,7 +213,11 @@ def test_a_record_that_cannot_be_read_is_bad_input(world: World, data: bytes) ->
 def race(world: World, runs: list[Run]) -> list[Any]:
     """Execute ``draw`` in all runs at once; all have written before any commits."""
     meeting = threading.Barrier(len(runs))
-    world.during = lambda run: meeting.wait(30) and None
+
+    def meet(run: Run) -> None:
+        meeting.wait(30)
+
+    world.during = meet
 
     def attempt(run: Run) -> Any:
         try:
@@ -251,6 +255,7 @@ def test_two_attempts_in_one_folder_would_destroy_each_others_artifacts(world: W
     """The opposite case, and why `Run.attempt` is there."""
     run = replace(world.run("first"), step="draw", attempt="the same")
     record = execute(DRAW, run)
+    assert isinstance(record, Drawn)
 
     run.keep("own.bin", b"of a slower attempt")
 
@@ -431,9 +436,12 @@ def test_unchanged_artifacts_are_reused_without_reading_them(
     read: list[str] = []
     second = world.run("second")
     inner = type(second.store).read
-    monkeypatch.setattr(
-        type(second.store), "read", lambda store, key: read.append(key) or inner(store, key)
-    )
+
+    def noted(store: Any, key: str) -> bytes:
+        read.append(key)
+        return inner(store, key)
+
+    monkeypatch.setattr(type(second.store), "read", noted)
 
     assert do(DRAW, second).provenance.reused_from == "first"
     assert not set(read) & {artifact.key for artifact in artifacts_of(first)}

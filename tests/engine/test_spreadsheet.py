@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ def cells_of(data: bytes, separator: str = ",") -> list[list[str]]:
     return list(csv.reader(text, delimiter=separator))[1:]
 
 
-def one_column(cells: list[str | None]) -> pd.DataFrame:
+def one_column(cells: Sequence[str | None]) -> pd.DataFrame:
     return pd.DataFrame({"key": cells, "beside": cells}, dtype="str")
 
 

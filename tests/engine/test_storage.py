@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.missing import need_root
 
 from tasks.engine.storage import PARALLEL_REQUESTS, DirectoryStore, Store, open_store, read_many
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
+from tests.support.missing import need_root
 from tests.support.servers import S3Server, free_port
 
 WRITERS = 16
@@ -149,15 +149,15 @@ def test_many_are_read_in_the_order_asked_for(store: Store) -> None:
         list(read_many(store, ["shard-1", "absent", *wanted]))
 
 
-def test_reading_many_slowly_does_not_pile_them_up() -> None:
+def test_reading_many_slowly_does_not_pile_them_up(tmp_path: Path) -> None:
     begun: list[str] = []
 
-    class Counting:
+    class Counting(DirectoryStore):
         def read(self, key: str) -> bytes:
             begun.append(key)
             return b""
 
-    reading = read_many(Counting(), (str(number) for number in range(1000)))
+    reading = read_many(Counting(tmp_path), (str(number) for number in range(1000)))
     next(reading)
 
     assert len(begun) <= PARALLEL_REQUESTS

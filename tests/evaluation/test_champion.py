@@ -36,6 +36,7 @@ from tasks.registry.versions import (
 from tasks.training.notebook_networks import build
 from tests.support.deliveries import run_of
 from tests.support.judged import MELANOMA_POLICY, case_of
+from tests.support.records import incomplete
 
 pytestmark = pytest.mark.slow
 
@@ -68,18 +69,18 @@ def split_of(run: Run) -> Split:
     side = np.repeat(["train", "validation", "test"], N // 3)
     parts = table(rows)
     parts = parts.sort_values("image_id", ignore_index=True).assign(side=side, group="")
-    return Split.model_construct(parts=run.keep("parts.parquet", to_parquet(parts)))
+    return incomplete(Split, parts=run.keep("parts.parquet", to_parquet(parts)))
 
 
 def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
     """Without cross-validation, which alone looks at copies."""
-    return step.evaluate(run, split, trained, Oversampled.model_construct())
+    return step.evaluate(run, split, trained, incomplete(Oversampled))
 
 
 def trained_of(run: Run, seed: int) -> Trained:
     model = run.keep("baseline.keras", network(seed))
-    recipe = TrainedRecipe.model_construct(recipe="baseline", model=model)
-    return Trained.model_construct(classes=TWO, recipes=(recipe,))
+    recipe = incomplete(TrainedRecipe, recipe="baseline", model=model)
+    return incomplete(Trained, classes=TWO, recipes=(recipe,))
 
 
 @pytest.fixture(scope="module")

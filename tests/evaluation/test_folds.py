@@ -18,15 +18,20 @@ from tasks.errors import BadInput, Corrupt
 from tasks.evaluation import folds as module
 from tasks.evaluation.decision import beside
 from tasks.evaluation.folds import cross_estimate, dealt
+from tasks.evaluation.predictions import predicted
 from tasks.evaluation.scoring import by_lesion
 from tasks.lesions import MELANOMA
+from tasks.recipes import recipe_now
 from tasks.records.evaluated import CrossEstimate, Evaluated
 from tasks.records.oversampled import Oversampled
 from tasks.records.split import Split
+from tasks.records.trained import Epoch
 from tasks.records.verdict import Verdict
 from tasks.release.evidence import keep_evidence
 from tasks.release.verify import verify
 from tasks.reporting.report import report
+from tasks.training.fitting import fit
+from tasks.training.learner import examples
 from tests.support.bundles import linked_records, reseal
 from tests.support.deliveries import BEFORE_REGISTER as BEFORE
 from tests.support.deliveries import delivered, do, run_of, table_of
@@ -63,7 +68,8 @@ def again(run: Run, **config: Any) -> CrossEstimate:
     assert isinstance(oversampled, Oversampled)
     assert isinstance(evaluated, Evaluated)
     other = replace(run, step="evaluate", config=run.config.model_copy(update=config))
-    return cross_estimate(other, split, oversampled, evaluated.recipe, evaluated.classes)
+    recipe = recipe_now(evaluated.recipe)
+    return cross_estimate(other, split, oversampled, recipe, evaluated.classes)
 
 
 # Dealing out ------------------------------------------------------------------------------------
@@ -160,7 +166,6 @@ def test_a_model_learns_from_nothing_of_what_it_is_judged_or_tuned_on(
     """Neither images nor lesions nor copies, else a fold would be judged by who knows it."""
     asked: list[pd.DataFrame] = []
     judged: list[pd.DataFrame] = []
-    examples, predicted = module.examples, module.predicted
 
     def load(run: Run, rows: pd.DataFrame, classes: Any) -> Any:
         asked.append(rows)
@@ -201,7 +206,7 @@ def test_a_stop_between_folds_and_a_retry_change_nothing(
     run: Run, cross: CrossEstimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs: list[str] = []
-    true, fit = module._judged, module.fit
+    true = module._judged
 
     def stopped(*given: Any) -> Any:
         if given[4] == 1:
@@ -209,7 +214,11 @@ def test_a_stop_between_folds_and_a_retry_change_nothing(
         return true(*given)
 
     def counted(*given: Any, watch: Callable[..., None], **named: Any) -> Any:
-        return fit(*given, watch=lambda done: (epochs.append("one"), watch(done)), **named)
+        def seen(done: tuple[Epoch, ...]) -> None:
+            epochs.append("one")
+            watch(done)
+
+        return fit(*given, watch=seen, **named)
 
     for entry in list(run.store.list(f"runs/{run.name}/evaluate/checkpoints/")):
         run.store.delete(entry.key)

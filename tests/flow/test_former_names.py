@@ -13,12 +13,13 @@ from tasks.config import Retraining, parse_config
 from tasks.curve import in_words
 from tasks.engine.run import read_record
 from tasks.engine.storage import open_store
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Corrupt
 from tasks.pipeline import PIPELINE, part_named, step_named
-from tasks.recipes import FORMER_FIELDS, recipe_now
+from tasks.recipes import FORMER_FIELDS, RecordedRecipe, recipe_now
 from tasks.records.evaluated import Evaluated
 from tasks.records.trained import Trained
-from tasks.release import verify
+from tasks.release.checks import figures
+from tasks.release.checks.figures import the_model_is_one_that_was_trained
 from tasks.reporting.report import report
 from tests.support.deliveries import run_of
 
@@ -133,7 +134,9 @@ def test_an_old_record_keeps_its_word_and_its_hash() -> None:
 
 @pytest.mark.parametrize("written", ["best", "residual"])
 @pytest.mark.parametrize("asked", ["best", "residual"])
-def test_both_names_are_one_recipe_and_no_other(written: str, asked: str) -> None:
+def test_both_names_are_one_recipe_and_no_other(
+    written: RecordedRecipe, asked: RecordedRecipe
+) -> None:
     assert trained(written).of(asked) == trained(written).recipes[0]
     assert recipe_now(written) == recipe_now(asked) != recipe_now("baseline")
     with pytest.raises(StopIteration):
@@ -163,12 +166,13 @@ def test_a_bundle_may_say_both_names_and_not_another_model(
     written: str, judged: str, model: str, holds: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = {Trained: trained(written), Evaluated: bundle_of(written, judged, model)["evaluate"]}
-    monkeypatch.setattr(verify, "_record", lambda bundle, of: records[of])
+    monkeypatch.setattr(figures, "record_of", lambda bundle, of: records[of])
+    bundle: Any = object()
     if holds:
-        assert model[:12] in verify._the_model_is_one_that_was_trained(object())
+        assert model[:12] in the_model_is_one_that_was_trained(bundle)
         return
-    with pytest.raises(verify.Corrupt, match="not the one that was trained"):
-        verify._the_model_is_one_that_was_trained(object())
+    with pytest.raises(Corrupt, match="not the one that was trained"):
+        the_model_is_one_that_was_trained(bundle)
 
 
 # A store ------------------------------------------------------------------------------------------

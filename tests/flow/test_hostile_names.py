@@ -34,6 +34,7 @@ from tasks.reporting.report import report
 from tasks.text.markdown import WORD_JOINER
 from tasks.validation.changes import OTHERS
 from tests.support.deliveries import BEFORE_REGISTER, do, picture, run_of, table_of
+from tests.support.records import incomplete
 
 pytestmark = pytest.mark.slow
 
@@ -256,7 +257,8 @@ def test_keys_survive_the_audit(ids: list[tuple[str, ...]], tmp_path: Path) -> N
     pairs = tuple((images[0], images[-1]) for images in ids)
     finding = {"description": "", "severity": "warning", "consequence": "", "remark": ""}
     near = Finding(law="near_duplicate", count=len(pairs), examples=pairs, **finding)
-    validated = Validated.model_construct(
+    validated = incomplete(
+        Validated,
         quarantine=run.keep("quarantine.csv", to_csv(pd.DataFrame(rows))),
         findings=(Finding.model_validate_json(near.model_dump_json()),),
         data_docs=(),

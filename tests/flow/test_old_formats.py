@@ -5,10 +5,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.engine.run import Run, read_record
+from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.intake.manifest import parquet_of, read_parquet, to_parquet
 from tasks.intake.tables import Contradiction
@@ -22,6 +23,7 @@ from tasks.statistics.proportions import proportion
 from tasks.statistics.ranking import auc
 from tasks.validation.changes import read_quarantine
 from tests.support.deliveries import do, run_of
+from tests.support.records import record_of
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +100,7 @@ def test_pairs_of_an_old_finding_are_told_apart_and_other_examples_are_not() -> 
 
 
 def comparison(lost: list[object]) -> str:
-    scores = [0.1, 0.9]
+    scores = np.array([0.1, 0.9])
     figure = json.loads(auc(scores, scores).model_dump_json())
     share = json.loads(proportion(1, 2).model_dump_json())
     counts = dict.fromkeys(("both_found", "champion_only", "challenger_only", "neither_found"), 1)
@@ -155,14 +157,15 @@ def test_an_old_run_goes_on_where_it_stood_and_the_next_compares_itself_with_it(
     for step in ("validate", "split"):
         shutil.rmtree(Path(old.store.uri) / "runs/first" / step)
     old.store.delete("shared/latest/validate.json")
-    config = read_record(old.store, "first", "ingest").provenance.config
-    again = do(Run(old.store, "first", config), "validate", "split")
+    provenance = record_of(old, Ingested).provenance
+    assert provenance
+    again = do(Run(old.store, "first", provenance.config), "validate", "split")
     assert sum(sum(side.values()) for side in again.counts.values()) + again.bridging
     made = old.record("validate")
     assert isinstance(made, Validated)
     assert (made.classes, made.quarantined) == (before.classes, before.quarantined)
 
-    following = do(Run(old.store, "second", config), "ingest", "validate")
+    following = do(Run(old.store, "second", provenance.config), "ingest", "validate")
     assert following.changes
     assert following.changes.since == "first"
     assert (following.changes.new_files, following.changes.gone_files) == (0, 0)

@@ -239,7 +239,10 @@ def test_a_camera_that_says_upright_leaves_a_jpeg_plain(
     result = _decoded_plain_jpeg(data, PACKED, 64)
     assert (result is not None) == plain
     if plain:
-        assert result.pixel_hash == _decoded_any(data, PACKED, 64).pixel_hash
+        usual = _decoded_any(data, PACKED, 64)
+        assert isinstance(result, Decoded)
+        assert isinstance(usual, Decoded)
+        assert result.pixel_hash == usual.pixel_hash
 
 
 def test_the_thumbnail_is_that_of_the_whole_grey_image() -> None:

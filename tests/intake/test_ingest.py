@@ -161,9 +161,9 @@ def test_metadata_is_joined_from_the_archives_own_tables(store: Store) -> None:
     run = run_of(store)
     record = do(run, "ingest")
     manifest = table_of(run, record.manifest).set_index("image_id")
-    assert manifest.loc["ISIC_0000001", ["lesion_id", "site"]].tolist() == ["HAM_1", "ear"]
+    assert list(manifest.loc["ISIC_0000001", ["lesion_id", "site"]]) == ["HAM_1", "ear"]
     assert manifest.loc["ISIC_0000001", "age_years"] == 80
-    assert manifest.loc["ISIC_0000002", ["lesion_id", "sex"]].tolist() == ["L2", "female"]
+    assert list(manifest.loc["ISIC_0000002", ["lesion_id", "sex"]]) == ["L2", "female"]
     assert manifest.loc["ISIC_0000003", "archive_diagnosis"] == (Code("ISIC 2019", ("BKL",)),)
     assert sorted(record.ignored) == ["raw/metadata/broken.csv", "raw/metadata/prices.csv"]
 

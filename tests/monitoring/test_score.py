@@ -15,7 +15,7 @@ from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.synthesize import synthesize
-from tasks.lesions import DIAGNOSES, MELANOMA, Code
+from tasks.lesions import DIAGNOSES, MELANOMA, Code, Diagnosis
 from tasks.monitoring.labelled import meaning
 from tasks.monitoring.score import score
 from tasks.monitoring.scored import Scored, in_words
@@ -51,7 +51,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     synthesize(drawn, seed=99, scale=0.15)
     folder = tmp_path_factory.mktemp("clinic")
     (folder / "images").mkdir()
-    rows = []
+    rows: list[dict[str, str]] = []
     for path in sorted(drawn.rglob("*.jpg")):
         name = path.stem.replace("SYNTHETIC", "CLINIC")
         if name in {row["image_id"] for row in rows} or path.stat().st_size < 1000:
@@ -232,7 +232,7 @@ def test_a_code_that_is_coarser_than_the_classes_is_refused_by_name_unless_mappe
     plain = copy / "labels.csv"
     plain.write_text("\n".join(plain.read_text().splitlines()[:-1]) + "\n")
 
-    name = "pigmented benign keratosis"
+    name: Diagnosis = "pigmented benign keratosis"
     assert mapped.figures.per_class[name].recall.n == (
         scored(run, copy).figures.per_class[name].recall.n + 1
     )

@@ -13,6 +13,7 @@ import pytest
 
 from tasks.__main__ import main
 from tasks.engine.run import Run
+from tasks.engine.storage import DirectoryStore
 from tasks.errors import BadInput
 from tasks.model_file import from_bytes, to_bytes
 from tasks.records.evaluated import Evaluated
@@ -44,7 +45,7 @@ def run(shelf: Run, tmp_path: Path) -> Run:
     store = shutil.copytree(shelf.store.uri, tmp_path / "store")
     with mlflow_client(shelf.store) as client:
         assert client.get_model_version_by_alias(MODEL, CHALLENGER)
-    return run_of(type(shelf.store)(Path(store)), **shelf.config.model_dump())
+    return run_of(DirectoryStore(Path(store)), **shelf.config.model_dump())
 
 
 def forget_alias(client: Any) -> None:

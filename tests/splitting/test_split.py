@@ -49,7 +49,7 @@ def split_in_turn(deliveries: list[pd.DataFrame]) -> list[pd.DataFrame]:
     stayed = []
     for frame in deliveries:
         settled, _ = _settle(sides(frame, register))
-        register = settled.set_index("image_id")["decided_by"].to_dict() | register
+        register = dict(zip(settled["image_id"], settled["decided_by"], strict=True)) | register
         stayed.append(settled)
     return stayed
 
@@ -359,7 +359,7 @@ def test_anybody_can_recompute_the_split_and_any_row_put_elsewhere_is_seen(
         st.sampled_from([side for side in ("train", "validation", "test") if side != old])
     )
     told = str(flaw_in(proof, shares))
-    assert proof.at[row, "key"] in told or proof.at[row, "group"] in told
+    assert str(proof.at[row, "key"]) in told or str(proof.at[row, "group"]) in told
 
 
 def test_a_group_on_two_sides_is_seen_also_where_no_hash_decided(
@@ -388,7 +388,8 @@ def test_the_proof_of_a_split_holds_also_after_images_have_left(
 
 
 def test_a_group_that_was_named_after_an_image_that_left_is_whole() -> None:
-    rows = [{"image_id": "I0", "near_duplicate": "n", "lesion_id": "L", "side": "train"}]
+    rows: list[dict[str, str | None]] = []
+    rows += [{"image_id": "I0", "near_duplicate": "n", "lesion_id": "L", "side": "train"}]
     rows += [{"image_id": "I1", "near_duplicate": "n", "lesion_id": None, "side": "test"}]
     rows += [{"image_id": "I2", "near_duplicate": None, "lesion_id": "L", "side": "test"}]
     frame = pd.DataFrame(rows).assign(key=["k0", "k1", "k2"], label="nevus").astype("str")

@@ -55,7 +55,9 @@ class Execution(threading.Thread):
 
     def __init__(self, work: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
-        self.work, self.raised, self.said = work, None, []
+        self.work = work
+        self.raised: Exception | None = None
+        self.said: Any = []
         self.start()
 
     def run(self) -> None:

@@ -54,7 +54,7 @@ class S3Server:
         assert self.ceph
         user = replace(self, access_key=f"key-of-{name}", secret_key=secrets.token_hex(16))
         keys = ["--access-key", user.access_key, "--secret", user.secret_key]
-        argv = ["radosgw-admin", "-c", self.ceph, "user", "create", "--uid", name, *keys]
+        argv = ["radosgw-admin", "-c", str(self.ceph), "user", "create", "--uid", name, *keys]
         subprocess.run([*argv, "--display-name", name], check=True, capture_output=True)
         return user
 

@@ -15,7 +15,9 @@ STILL = Showing(smallest_area=1.0, stretch=0.0, gain=0.0, brightness=0.0, contra
 def images(n: int, side: int, seed: int = 0) -> np.ndarray:
     """Smooth random pictures, float32, 0 to 255."""
     coarse = np.random.default_rng(seed).uniform(0, 255, (n, 5, 5, 3)).astype(np.float32)
-    return ops.convert_to_numpy(ops.image.resize(coarse, (side, side), interpolation="bilinear"))
+    fine = ops.image.resize(coarse, (side, side), interpolation="bilinear")
+    pixels: np.ndarray = ops.convert_to_numpy(fine)
+    return pixels
 
 
 def seeded(seed: int = 0) -> keras.random.SeedGenerator:

@@ -193,6 +193,7 @@ def train(
 
     from tasks.engine.storage import DirectoryStore
     from tasks.model_file import from_bytes, to_bytes
+    from tasks.recipes import recipe_now
     from tasks.training import learner as learning
     from tasks.training import residual_network
     from tasks.training.fitting import cross_entropy, fit
@@ -200,9 +201,9 @@ def train(
     from tests.support.deliveries import run_of
     from tests.support.noise import TRAINING, VALIDATION
 
-    residual_network.STEM, residual_network.STAGES = 8, (8, 16)  # sooner compiled
-    validation = tuple(each[:10] for each in VALIDATION)
-    learning.steps_at_once, learning.precision = lambda *size: at_once, lambda: precision
+    vars(residual_network).update(STEM=8, STAGES=(8, 16))  # sooner compiled
+    validation = VALIDATION[0][:10], VALIDATION[1][:10]
+    vars(learning).update(steps_at_once=lambda *size: at_once, precision=lambda: precision)
     told: dict[str, Any] = {"resumed": [], "calls": dict.fromkeys(recipes, 0)}
     for recipe in recipes:
         store = DirectoryStore(folder / recipe)
@@ -210,7 +211,7 @@ def train(
         if list(kept.newest_first()):
             told["resumed"].append(recipe)
         run = run_of(store, residual_epochs=3, residual_batch_size=16, epochs=3, batch_size=12)
-        learner = learning.learner_of(run, recipe, TRAINING, 3)
+        learner = learning.learner_of(run, recipe_now(recipe), TRAINING, 3)
         model = learner.model
         call = model.train_on_batch
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,7 +234,7 @@ def test_a_spoilt_checkpoint_is_refused_and_the_one_before_it_is_used(
     place: DirectoryStore,
     broken: Path,
     unbroken: tuple[Fitted, bytes],
-    spoil: object,
+    spoil: Callable[[bytes], bytes],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shutil.copytree(broken, place.root, dirs_exist_ok=True)

@@ -106,7 +106,8 @@ def test_a_network_learns_smooth_kernels_of_every_side_but_one(network: keras.Mo
 def test_a_learned_kernel_has_no_fast_cosine_and_an_ordinary_one_has(network: keras.Model) -> None:
     def fast(kernel: Array) -> Array:
         waves = np.add.outer(*map(np.arange, kernel.shape[:2]))
-        return dctn(kernel, axes=(0, 1), norm="ortho")[waves >= len(kernel)]
+        high: Array = dctn(kernel, axes=(0, 1), norm="ortho")[waves >= len(kernel)]
+        return high
 
     learned = next(layer for layer in network.layers if isinstance(layer, Harmonic))
     kernel = keras.ops.convert_to_numpy(learned.kernel)

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,16 @@ from tasks.engine.run import Run
 from tasks.engine.storage import DirectoryStore
 from tasks.errors import Halt
 from tasks.evaluation.scoring import by_lesion, operating_threshold
-from tasks.intake.images import decode
+from tasks.intake.images import Decoded, decode
 from tasks.intake.manifest import pixels_of
 from tasks.lesions import MELANOMA
 from tasks.model_file import from_bytes, to_bytes
-from tasks.records.trained import Epoch
+from tasks.recipes import Recipe
+from tasks.records.evaluated import Evaluated
+from tasks.records.oversampled import Oversampled
+from tasks.records.registered import Registered
+from tasks.records.split import Split
+from tasks.records.trained import Epoch, Trained
 from tasks.training import learner
 from tasks.training.calibration import at_temperature, calibration_error
 from tasks.training.fitting import Plan, cross_entropy
@@ -28,10 +34,11 @@ from tasks.training.learner import learner_of
 from tasks.training.network import shrink
 from tasks.training.notebook_networks import build
 from tests.support.deliveries import delivered, do, run_of, table_of
+from tests.support.records import record_of
 
 pytestmark = pytest.mark.slow
 
-NOTEBOOKS = ("baseline", "regularized", "balanced")
+NOTEBOOKS: tuple[Recipe, ...] = ("baseline", "regularized", "balanced")
 RECIPES = (*NOTEBOOKS, "residual")
 BEFORE_TRAINING = ("ingest", "validate", "split", "check_balance", "oversample")
 
@@ -45,14 +52,8 @@ def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def record(run: Run, step: str) -> object:
-    found = run.record(step)
-    assert found is not None
-    return found
-
-
 def test_every_recipe_is_trained_with_curves_and_a_finding(run: Run) -> None:
-    trained = record(run, "train")
+    trained = record_of(run, Trained)
     assert [each.recipe for each in trained.recipes] == list(RECIPES)
     for each in trained.recipes:
         assert len(each.epochs) == (12 if each.recipe == "residual" else 3)
@@ -67,15 +68,15 @@ def test_every_recipe_is_trained_with_curves_and_a_finding(run: Run) -> None:
 
 
 def test_only_the_balanced_recipe_sees_the_copies(run: Run) -> None:
-    split, oversampled = record(run, "split"), record(run, "oversample")
-    seen = {each.recipe: each.images for each in record(run, "train").recipes}
+    split, oversampled = record_of(run, Split), record_of(run, Oversampled)
+    seen = {each.recipe: each.images for each in record_of(run, Trained).recipes}
     training = sum(split.counts["train"].values())
     assert seen["baseline"] == seen["regularized"] == training
     assert seen["balanced"] == sum(oversampled.counts.values()) > training
 
 
 def test_where_a_recipe_was_trained_is_no_part_of_the_content(run: Run) -> None:
-    trained = record(run, "train")
+    trained = record_of(run, Trained)
 
     def with_all(**changed: str) -> str:
         recipes = tuple(each.model_copy(update=changed) for each in trained.recipes)
@@ -87,7 +88,7 @@ def test_where_a_recipe_was_trained_is_no_part_of_the_content(run: Run) -> None:
 
 
 def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
-    split, trained = record(run, "split"), record(run, "train")
+    split, trained = record_of(run, Split), record_of(run, Trained)
     parts = table_of(run, split.parts)
     validation = parts[parts["side"] == "validation"]
     labels = validation["label"].map({name: n for n, name in enumerate(trained.classes)})
@@ -104,6 +105,7 @@ def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
         assert cross_entropy(one_look, truth) == pytest.approx(best.val_loss, abs=1e-3)
         # What the temperature is for.
         assert cross_entropy(answers, truth) <= cross_entropy(before, truth) + 1e-6
+        assert each.calibration_error
         assert each.calibration_error[1] == pytest.approx(
             calibration_error(answers, truth), abs=1e-3
         )
@@ -112,7 +114,7 @@ def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
 def test_mlflow_has_the_curves_the_recalls_the_data_and_the_configuration(run: Run) -> None:
     from tasks.registry.versions import mlflow_client
 
-    trained, split = record(run, "train"), record(run, "split")
+    trained, split = record_of(run, Trained), record_of(run, Split)
     with mlflow_client(run.store) as client:
         for each in trained.recipes:
             logged = client.get_run(each.mlflow_run)
@@ -126,19 +128,21 @@ def test_mlflow_has_the_curves_the_recalls_the_data_and_the_configuration(run: R
 
 def test_what_is_served_is_what_was_trained(run: Run) -> None:
     """A file as a clinician has it, decoded and packed, goes straight into the saved model."""
-    model = from_bytes(run.fetch(record(run, "evaluate").model))
+    model = from_bytes(run.fetch(record_of(run, Evaluated).model))
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)).save(
         buffer, "PNG"
     )
-    pixels = decode(buffer.getvalue(), packed_px=48, maximum_megapixels=1).pixels
+    decoded = decode(buffer.getvalue(), packed_px=48, maximum_megapixels=1)
+    assert isinstance(decoded, Decoded)
+    pixels = decoded.pixels
     answer = model.predict(pixels[None], verbose=0)
-    assert answer.shape == (1, len(record(run, "train").classes))
+    assert answer.shape == (1, len(record_of(run, Trained).classes))
     assert answer.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_the_frozen_test_part_is_scored_whole_and_nothing_else(run: Run) -> None:
-    split, evaluated = record(run, "split"), record(run, "evaluate")
+    split, evaluated = record_of(run, Split), record_of(run, Evaluated)
     predictions = table_of(run, evaluated.predictions)
     parts = table_of(run, split.parts)
     test_ids = set(parts.loc[parts["side"] == "test", "image_id"])
@@ -153,25 +157,25 @@ def test_the_frozen_test_part_is_scored_whole_and_nothing_else(run: Run) -> None
 
 
 def test_the_threshold_reaches_its_target_on_validation(run: Run) -> None:
-    reached = record(run, "evaluate").validation_sensitivity
+    reached = record_of(run, Evaluated).validation_sensitivity
     assert reached.successes / reached.n >= run.config.target_sensitivity
 
 
 def test_the_same_seed_gives_the_same_first_steps(run: Run) -> None:
-    arguments = {"image_size": 32, "classes": 3, "learning_rate": 0.01}
     one, two, other = (
-        build("balanced", **arguments, seed=seed).get_weights() for seed in (1, 1, 2)
+        build("balanced", image_size=32, classes=3, learning_rate=0.01, seed=seed).get_weights()
+        for seed in (1, 1, 2)
     )
     assert all((a == b).all() for a, b in zip(one, two, strict=True))
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_what_a_message_says_to_change_changes_the_training(recipe: str, tmp_path: Path) -> None:
+def test_what_a_message_says_to_change_changes_the_training(recipe: Recipe, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
     store = DirectoryStore(tmp_path)
 
-    def begun(**changes: object) -> tuple[Plan, object]:
+    def begun(**changes: Any) -> tuple[Plan, object]:
         run = run_of(store, image_size=32, **changes)
         learner = learner_of(run, recipe, (pixels, np.arange(40) % 3), 3)
         return learner.plan, learner.model.optimizer.get_config()["learning_rate"]
@@ -193,7 +197,7 @@ def test_many_steps_in_one_call_never_pass_over_a_checkpoint_that_is_asked_for_a
 
 
 @pytest.mark.parametrize("recipe", NOTEBOOKS)
-def test_a_saved_network_answers_as_before(recipe: str) -> None:
+def test_a_saved_network_answers_as_before(recipe: Recipe) -> None:
     model = build(recipe, image_size=32, classes=3, learning_rate=0.01, seed=1)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 50, 50, 3), np.uint8)
     again = from_bytes(to_bytes(model))
@@ -217,15 +221,17 @@ def test_a_passing_model_is_registered_once_and_unchanged_data_register_nothing(
     do(again, *BEFORE_TRAINING, "train", "evaluate", "gate")
     with pytest.raises(Halt, match="nothing is new"):
         do(again, "register")
-    assert again.record("train").provenance.reused_from == run.name
-    assert again.record("register").version == 1
+    provenance = record_of(again, Trained).provenance
+    assert provenance
+    assert provenance.reused_from == run.name
+    assert record_of(again, Registered).version == 1
 
 
 def test_the_registered_version_is_the_model_that_was_judged(run: Run) -> None:
     from tasks.registry.versions import mlflow_client
 
     do(run, "register")
-    evaluated = record(run, "evaluate")
+    evaluated = record_of(run, Evaluated)
     with mlflow_client(run.store) as client:
         version = client.get_model_version_by_alias("melanoma_classifier", "challenger")
         import mlflow.keras

@@ -10,10 +10,13 @@ import pytest
 from tasks.engine.run import Run
 from tasks.errors import BadInput, Momentary
 from tasks.model_file import from_bytes, to_bytes
+from tasks.records.evaluated import Evaluated
+from tasks.records.trained import Trained
 from tasks.training import pretrained
 from tasks.training.fitting import Plan, fit
 from tasks.training.transfer_network import BACKBONE, transfer_phases, transferred
 from tests.support.deliveries import delivered, do, run_of
+from tests.support.records import record_of
 
 pytestmark = pytest.mark.slow
 
@@ -98,11 +101,11 @@ def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory, weights: bytes) -
 
 
 def test_transfer_goes_through_the_pipeline_from_a_file_in_the_store(run: Run) -> None:
-    trained = run.record("train").recipes[0]
+    trained = record_of(run, Trained).recipes[0]
     assert trained.recipe == "transfer"
     assert len(trained.epochs) == 2
     assert all(np.isfinite(each.loss) for each in trained.epochs)
-    assert run.record("evaluate").recipe == "transfer"
+    assert record_of(run, Evaluated).recipe == "transfer"
 
 
 def test_other_weights_under_the_same_key_are_another_training(run: Run, weights: bytes) -> None:

@@ -18,6 +18,7 @@ from tasks.validation.data_docs import index_of, self_contained
 from tasks.validation.laws.law import Delivered
 from tasks.validation.laws.shift import distribution_shift
 from tests.support.deliveries import do, picture, put_lesions, run_of, table_of
+from tests.support.records import incomplete
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +202,7 @@ def population(
 
 
 def shifts(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
-    record = Validated.model_construct()
+    record = incomplete(Validated)
     nothing = pd.DataFrame(columns=["key", "image_id"])
     delivered = Delivered(
         frame=pd.concat([old, new], ignore_index=True),
@@ -212,7 +213,7 @@ def shifts(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
         minimum_groups=2,
         previous=Previous("before", "accepted", record, old, nothing),
     )
-    return [each.split(" ")[0] for each in distribution_shift(delivered).counted]
+    return [str(each).split(" ")[0] for each in distribution_shift(delivered).counted]
 
 
 @pytest.mark.parametrize("n", [30, 100, 1000, 20_000])

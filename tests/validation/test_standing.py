@@ -9,9 +9,11 @@ import pytest
 from tasks.__main__ import main
 from tasks.engine.run import Run
 from tasks.engine.storage import Store, open_store
+from tasks.records.split import Split
 from tasks.records.validated import Validated
 from tasks.splitting.looks import enter_look
 from tests.support.deliveries import delivered, do, picture, put_lesions, run_of, table_of
+from tests.support.records import record_of
 
 MELANOMAS = range(100, 160)
 
@@ -32,8 +34,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, pd.DataFram
 
 
 def part_judged(run: Run) -> pd.DataFrame:
-    record = run.record("split")
-    parts = table_of(run, record.parts)
+    parts = table_of(run, record_of(run, Split).parts)
     return parts[parts["side"] == "test"]
 
 

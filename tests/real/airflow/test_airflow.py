@@ -18,13 +18,14 @@ from demo.airflow_api import ENGINEER, PHYSICIAN, PROMOTION, RETRAINING
 from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
-from tasks.config import Recipe, Retraining
+from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import open_run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.intake.deliver import deliver
 from tasks.pipeline import PIPELINE, step_named
+from tasks.recipes import Recipe
 from tasks.records.registered import Registered
 from tasks.records.trained import Trained
 from tasks.records.verdict import Verdict

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.missing import lacking
 
 from demo.engine import CONTAINER_USER, NETWORK, give_to_containers, prepare
 from demo.services import Service, end, start, wait_until_ready
@@ -21,6 +20,7 @@ from tasks.engine.storage import open_store
 from tasks.intake.deliver import deliver
 from tasks.intake.synthesize import synthesize
 from tests.support.containers import IMAGE, execute, keep_output
+from tests.support.missing import lacking
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 
@@ -136,6 +136,8 @@ def probe(container: Any, gateway: str, tmp_path: Path) -> Callable[..., list[st
 
 
 class _Forward(socketserver.BaseRequestHandler):
+    server: "_Forwarder"
+
     def handle(self) -> None:
         with socket.create_connection(("127.0.0.1", self.server.port)) as other:
             back = threading.Thread(target=_copy, args=(other, self.request), daemon=True)
@@ -154,6 +156,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 class _Forwarder(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    port: int
 
 
 @pytest.fixture

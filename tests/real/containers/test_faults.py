@@ -9,16 +9,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from tests.support.missing import need_root
 
 from demo.engine import CONTAINER_USER, NETWORK
 from tests.support.containers import IMAGE, WORK, Execution, containers_of, eventually, execute
+from tests.support.missing import need_root
 from tests.support.servers import free_port
 
 Probe = Callable[..., list[str]]
@@ -226,9 +227,7 @@ def test_two_runs_at_once_leave_each_other_alone(
     probe: Probe, engine: Any, store: Path, tmp_path: Path
 ) -> None:
     code = "import time; time.sleep(2); print('done')"
-    both = [
-        Execution(lambda place=place: probe(code, store=place)) for place in (store, tmp_path / "x")
-    ]
+    both = [Execution(partial(probe, code, store=place)) for place in (store, tmp_path / "x")]
     (tmp_path / "x").mkdir()
     os.chown(tmp_path / "x", CONTAINER_USER, CONTAINER_USER)
 
@@ -253,9 +252,7 @@ def test_parts_of_a_step_that_run_side_by_side_leave_each_other_alone(
 ) -> None:
     code = "import sys, time; time.sleep(3); print(sys.argv[1])"
     parts = ("1-of-2", "2-of-2")
-    running = [
-        Execution(lambda part=part: probe(code, part, part=part, store=store)) for part in parts
-    ]
+    running = [Execution(partial(probe, code, part, part=part, store=store)) for part in parts]
 
     assert [each.end() for each in running] == [None, None]
     assert [each.said for each in running] == [["1-of-2"], ["2-of-2"]]

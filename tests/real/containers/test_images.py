@@ -128,9 +128,9 @@ def run_python(
     )
     try:
         engine.start(made["Id"])
-        code = engine.wait(made["Id"])["StatusCode"]
+        status = engine.wait(made["Id"])["StatusCode"]
         said = engine.logs(made["Id"], stdout=True, stderr=False).decode().strip()
-        assert code == 0, engine.logs(made["Id"]).decode()
+        assert status == 0, engine.logs(made["Id"]).decode()
         return str(said)
     finally:
         engine.remove_container(made["Id"], force=True)

@@ -330,8 +330,8 @@ def rendered(container: Any) -> Callable[[str, dict[str, Any]], list[str]]:
         task_of("ingest", *RUN, *CONFIG)
 
     def render(run_id: str, params: dict[str, Any]) -> list[str]:
-        task = dag.get_task("ingest")
-        context = {"run_id": run_id, "params": params}
+        task: Any = dag.get_task("ingest")
+        context: Any = {"run_id": run_id, "params": params}
         argv: list[str] = task.render_template(
             task.command, {**context, **MACROS}, dag.get_template_env()
         )
@@ -340,7 +340,7 @@ def rendered(container: Any) -> Callable[[str, dict[str, Any]], list[str]]:
     return render
 
 
-text = st.text(st.characters(exclude_categories=("Cs",)))
+text = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),

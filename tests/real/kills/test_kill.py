@@ -128,7 +128,7 @@ def checkpoints(store: Path) -> list[str]:
 
 def steps_further(store: Path, count: int, pause: float) -> Callable[[], bool]:
     """Once `count` checkpoints are kept that were not there before, and `pause` seconds more."""
-    before, seen, since = set(checkpoints(store)), set[str](), []
+    before, seen, since = set(checkpoints(store)), set[str](), list[float]()
 
     def reached() -> bool:
         seen.update(set(checkpoints(store)) - before)

@@ -14,8 +14,10 @@ from tasks.engine.run import open_run
 from tasks.engine.storage import open_store
 from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
+from tasks.records.ingested import Ingested
 from tasks.records.record import artifacts_of
 from tests.support.paths import ROOT
+from tests.support.records import record_of
 from tests.support.servers import S3Server, free_port
 
 SMALL = {
@@ -68,7 +70,7 @@ def test_a_whole_run_on_s3_and_another_on_unchanged_and_on_new_data(
         assert record
         for artifact in artifacts_of(record):
             run.fetch(artifact)
-    assert run.record("ingest").synthetic
+    assert record_of(run, Ingested).synthetic
     assert b"SYNTHETIC" in run.store.read("runs/first/report.html")
 
     second = run_all(store_uri, "second", **mlflow)
