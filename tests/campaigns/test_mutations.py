@@ -32,19 +32,19 @@ MUTATIONS = (
         "a bound inverted: the upper bound passes a rule",
         "if lower >= minimum:",
         "if upper >= minimum:",
-        "evaluation/test_gate.py",
+        "evaluation/test_rules.py",
     ),
     Mutation(
         "one failed rule no longer fails the model",
         'if "fail" in decisions:',
         'if decisions == {"fail"}:',
-        "evaluation/test_gate.py",
+        "evaluation/test_rules.py",
     ),
     Mutation(
         "a rule dropped: the last of the policy is not judged",
         "for asked in policy.rules:",
         "for asked in policy.rules[:-1]:",
-        "evaluation/test_gate.py",
+        "evaluation/test_rules.py",
     ),
     Mutation(
         "a look at the test part costs nothing",
@@ -62,13 +62,13 @@ MUTATIONS = (
         "a sealed file's hash unchecked",
         "(named.sha256, named.size_bytes) != (sha256(data), len(data))",
         "named.size_bytes != len(data)",
-        "release/test_evidence.py",
+        "release/test_forgeries.py",
     ),
     Mutation(
         "an added file unnoticed",
         "for path in sorted(there - named):",
         "for path in sorted(set()):",
-        "release/test_evidence.py",
+        "release/test_forgeries.py",
     ),
     Mutation(
         "a ledger entry follows any other",
@@ -86,7 +86,7 @@ MUTATIONS = (
         "a group on two sides is no flaw",
         "if (sides > 1).any():",
         "if (sides > 2).any():",
-        "release/test_evidence.py splitting/test_split.py",
+        "release/test_forgeries.py splitting/test_split.py",
     ),
     Mutation(
         "the first file of identical pixels leaves, too",
@@ -98,7 +98,7 @@ MUTATIONS = (
         "contradictory labels of one lesion are believed",
         'reasons, counterparts = _conflicts(frame, ("lesion_id", "lesion"))\n',
         'reasons, counterparts = _conflicts(frame.head(0), ("lesion_id", "lesion"))\n',
-        "validation/test_validate.py",
+        "validation/test_laws_between.py",
     ),
     Mutation(
         "an object is created over one that is there",

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.policy import parse_policy, policy_bytes
+from tasks.evaluation.decision import decide, judge
+from tasks.evaluation.policy import Policy, parse_policy, policy_bytes
 from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import figures
 from tasks.lesions import MELANOMA, Diagnosis
-from tasks.records.evaluated import Evaluated
-from tasks.records.figures import Figures
+from tasks.records.evaluated import Champion, Comparison, Evaluated
+from tasks.records.figures import Estimate, Figures
 from tasks.records.record import Artifact
 from tasks.statistics.proportions import proportion
 
@@ -89,3 +90,60 @@ def case_of(evaluated: Evaluated, **changes: Any) -> Case:
     """What the rules judge, with nothing wrong but the figures."""
     usual = {"leaks": 0, "same_test_part": True, "earlier_evaluations": 0, "synthetic": False}
     return Case(evaluated=evaluated, **(usual | changes))
+
+
+RULES = [each.rule for each in MELANOMA_POLICY.rules]
+
+
+def good(**changes: Any) -> Evaluated:
+    """A model that meets every rule of the policy for patients."""
+    return evaluated_of(figures_of(96, 100, 280, 300), **changes)
+
+
+def refused_by(case: Case, policy: Policy = MELANOMA_POLICY) -> set[str]:
+    return {rule.name for rule in judge(policy, case) if rule.decision == "fail"}
+
+
+def verdict_of(case: Case, policy: Policy = MELANOMA_POLICY) -> str:
+    return decide(judge(policy, case))
+
+
+def champion_of(
+    gained: int, lost: int, both: int | None = None, n: int = 100, **changes: Any
+) -> Champion:
+    """A champion beside a model that finds `both` and `gained` of n melanomas; 96 if not said."""
+    none = Estimate(value=0.0, lower=-0.01, upper=0.01, n=400, method="DeLong, paired")
+    both = 96 - gained if both is None else both
+    compared = Comparison(
+        threshold=0.4,
+        sensitivity=proportion(both + lost, n),
+        specificity=proportion(250, 300),
+        auc=Estimate(value=0.95, lower=0.9, upper=0.98, n=400, method="DeLong"),
+        both_found=both,
+        champion_only=lost,
+        challenger_only=gained,
+        neither_found=n - both - gained - lost,
+        auc_difference=none,
+        lost=(),
+    )
+    return Champion(
+        **{
+            "version": 3,
+            "run": "store/runs/earlier",
+            "model_sha256": "1" * 64,
+            "classes": ("melanoma", "nevus"),
+            "learned_from": 0,
+            "problem": None,
+            "comparison": compared,
+        }
+        | changes
+    )
+
+
+def without(*kinds: str) -> Policy:
+    """The policy for patients, less some rules; no longer one that could be loaded."""
+    kept = tuple(each for each in MELANOMA_POLICY.rules if each.rule not in kinds)
+    return MELANOMA_POLICY.model_copy(update={"rules": kept})
+
+
+NAN = float("nan")
