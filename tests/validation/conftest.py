@@ -1,0 +1,18 @@
+"""A delivery of three classes."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.storage import Store, open_store
+from tests.support.deliveries import put_lesions
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Store:
+    """A store with three sound classes."""
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(100, 106))
+    put_lesions(store, "nevus", range(200, 206))
+    put_lesions(store, "dermatofibroma", range(300, 306))
+    return store
