@@ -79,3 +79,7 @@ def table_of(run: Run, artifact: Artifact) -> pd.DataFrame:
 
 def folder_of(path: Path) -> set[str]:
     return {item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file()}
+
+
+def delivering(store: Path, images: Path, *more: str) -> list[str]:
+    return ["deliver", "--store", str(store), "--images", str(images), *more]

@@ -1,0 +1,205 @@
+"""What is no plain file or may not be read is named, and nothing is delivered."""
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.__main__ import main
+from tasks.errors import BadInput
+from tests.support.deliveries import delivering, folder_of, picture
+from tests.support.missing import need_root
+
+Spoil = Callable[[Path], object]
+
+
+def moved_and_linked(folder: Path, elsewhere: Path) -> None:
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+
+
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = Path.cwd()
+        os.chdir(path.parent)  # such an address may be some 100 bytes long
+        listener.bind(path.name)
+        os.chdir(here)
+
+
+def device(path: Path) -> None:
+    need_root("make a device")
+    os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))
+
+
+SPOILS: dict[str, tuple[str, Spoil]] = {
+    "a class that is a link out": (
+        "melanoma (a link to",
+        lambda at: moved_and_linked(at / "melanoma", at.parent / "elsewhere"),
+    ),
+    "a class that is a link inside": (
+        "naevus (a link to nevus)",
+        lambda at: (at / "naevus").symlink_to("nevus"),
+    ),
+    "an image that is a link": (
+        "nevus/7.png (a link to ../melanoma/0.png)",
+        lambda at: (at / "nevus/7.png").symlink_to("../melanoma/0.png"),
+    ),
+    "a broken link": (
+        "nevus/7.png (a link to absent.png, broken)",
+        lambda at: (at / "nevus/7.png").symlink_to("absent.png"),
+    ),
+    "a loop": ("nevus/loop (a link to ..", lambda at: (at / "nevus/loop").symlink_to("..")),
+    "a link to itself": (
+        "nevus/self (a link to self, broken)",
+        lambda at: (at / "nevus/self").symlink_to("self"),
+    ),
+    "a pipe": ("nevus/7.png (a pipe)", lambda at: os.mkfifo(at / "nevus/7.png")),
+    "a socket": ("nevus/7.png (a socket)", lambda at: bind(at / "nevus/7.png")),
+    "a device": ("nevus/7.png (a device)", lambda at: device(at / "nevus/7.png")),
+    "a file in cp1252": (
+        r"nevus/n\xe4vus.png (its name is not UTF-8)",
+        lambda at: Path(os.fsdecode(os.fsencode(at / "nevus") + b"/n\xe4vus.png")).touch(),
+    ),
+    "a folder in cp1252": (
+        r"n\xe4vus (its name is not UTF-8)",
+        lambda at: Path(os.fsdecode(os.fsencode(at) + b"/n\xe4vus")).mkdir(),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["images", "metadata"])
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_what_is_no_plain_file_is_named_and_nothing_is_delivered(
+    spoil: str,
+    kind: str,
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    argv = delivering(tmp_path / "store", images)
+    if kind == "metadata":  # the same tree, beside images that are in order
+        (tmp_path / "sound").mkdir()
+        (tmp_path / "sound/0.png").write_bytes(picture(0))
+        argv = delivering(tmp_path / "store", tmp_path / "sound", "--metadata", str(images))
+    named, do_it = SPOILS[spoil]
+    do_it(images)
+    assert main(argv) == BadInput.exit_code
+    said = capsys.readouterr().err
+    assert named in said
+    assert f"The folder of {kind} holds what is not taken" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_score_names_what_is_no_plain_file_and_scores_nothing(
+    spoil: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named, do_it = SPOILS[spoil]
+    do_it(images)
+    assert main(scoring(tmp_path, images)) == BadInput.exit_code
+    said = capsys.readouterr()
+    assert named in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_score_takes_plain_files_also_below_a_folder_named_like_an_image(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "nevus").rename(images / "nevus.png")
+    (images / "table.csv").touch()
+    argv = scoring(tmp_path, images)
+    (tmp_path / "labels.csv").write_text("image_id,diagnosis\nanother,nevus\n")
+    assert main(argv) == 64
+    said = capsys.readouterr().err
+    assert "1 files are no images by their names" in said
+    assert "4 images, none of them such" in said
+
+
+def scoring(folder: Path, images: Path) -> list[str]:
+    """A command that scores the images by a file that is no model, found out only when asked."""
+    rows = [f"{number},nevus" for number in range(4)]
+    (folder / "labels.csv").write_text("\n".join(["image_id,diagnosis", *rows]))
+    (folder / "model.keras").write_bytes(b"no model")
+    told = ["--images", str(images), "--labels", str(folder / "labels.csv"), "--threshold", "0.5"]
+    return ["score", "--model", str(folder / "model.keras"), *told]
+
+
+@pytest.mark.parametrize("count", [10, 11, 25])
+def test_ten_offenders_are_named_and_the_others_counted(
+    count: int, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(count):
+        (images / f"nevus/broken{number:02}.png").symlink_to("absent")
+    assert main(delivering(tmp_path / "store", images)) == 64
+    said = capsys.readouterr().err
+    assert [f"broken{number:02}" in said for number in range(count)] == [
+        number < 10 for number in range(count)
+    ]
+    assert (f"and {count - 10} more" in said) == (count > 10)
+
+
+def as_nobody(argv: list[str], errors: Path) -> int | None:
+    """The command in a child process of a user who is not root; its standard error in a file."""
+
+    def child() -> None:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os.dup2(descriptor, 2)
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace")
+        code = main(argv)
+        sys.stderr.flush()
+        os._exit(code)
+
+    descriptor = os.open(errors, os.O_CREAT | os.O_WRONLY)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    os.close(descriptor)
+    return process.exitcode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+@pytest.mark.parametrize("kind", ["images", "metadata"])
+@pytest.mark.parametrize(
+    ("place", "mode", "named"),
+    [
+        ("melanoma", 0o000, "melanoma/ (Permission denied)"),
+        ("melanoma", 0o444, "melanoma/0.png (Permission denied)"),  # may be listed, not entered
+        ("nevus/1.png", 0o000, "nevus/1.png (Permission denied)"),
+        (".", 0o000, "is not readable"),
+        ("nevus/1.png", 0o444, None),
+    ],
+)
+def test_what_may_not_be_read_is_named_and_nothing_is_delivered(
+    place: str, mode: int, named: str | None, kind: str, images: Path, tmp_path: Path
+) -> None:
+    for folder in (*tmp_path.parents, tmp_path):
+        if folder.stat().st_mode & 0o005 != 0o005 and folder.owner() == "root":
+            folder.chmod(folder.stat().st_mode | 0o005)  # pytest's own folders are private
+    store = tmp_path / "open/store"
+    store.parent.mkdir()
+    store.parent.chmod(0o777)
+    argv = delivering(store, images)
+    if kind == "metadata":
+        (tmp_path / "sound").mkdir()
+        (tmp_path / "sound/0.png").write_bytes(picture(0))
+        argv = delivering(store, tmp_path / "sound", "--metadata", str(images))
+    (images / place).chmod(mode)
+    code = as_nobody(argv, tmp_path / "errors")
+    (images / place).chmod(0o755)
+    said = " ".join((tmp_path / "errors").read_text().replace("│", "").split())
+    assert "Traceback" not in said
+    if named is None:
+        assert code == 0
+        assert len(folder_of(store)) == 4 + (kind == "metadata")
+    else:
+        assert code == BadInput.exit_code, said
+        assert named in said
+        assert not store.exists()
