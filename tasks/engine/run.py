@@ -151,7 +151,7 @@ def read_record(store: Store, run: str, step: str) -> Record | None:
     """The committed record of a step, or None.
 
     Raises:
-        BadInput: There is one, but it is not a record of this version of the program.
+        BadInput: There is one, but it is not a record that this version of the program knows.
     """
     key = f"runs/{run}/{step}/record.json"
     try:
@@ -159,7 +159,7 @@ def read_record(store: Store, run: str, step: str) -> Record | None:
     except NotFound:
         return None
     try:
-        return step_named(step).gives.model_validate_json(data)
+        return step_named(step).gives.parsed(data, key)
     except ValidationError as error:
         raise BadInput(
             f"The record {key} cannot be read.",

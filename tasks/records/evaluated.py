@@ -99,6 +99,7 @@ class CrossEstimate(Frozen):
 class Evaluated(Record):
     """The chosen recipe on the frozen test part."""
 
+    FORMAT: ClassVar[int] = 2  # 1 wrote the image ids of a lesion as one text
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
 
     recipe: RecordedRecipe = Field(description="Chosen by balanced accuracy on validation.")

@@ -337,10 +337,14 @@ def _passes(error: Any) -> bool:
 
 
 def outside_state(run: Run) -> str:
-    """Which version is the champion, as far as reuse is concerned; empty if there is none."""
+    """The champion, and all that is read of it, since the code that reads it counts in no step's
+    hash; empty if there is none."""
     with mlflow_client(run.store) as client:
         version = champion(client, run.store)
-    return f"{version.number} {version.model_sha256}" if version else ""
+    if version is None:
+        return ""
+    read = (version.number, version.model_sha256, version.threshold, version.classes, version.run)
+    return json.dumps(read)
 
 
 def has_run(client: Any, run_id: str) -> bool:

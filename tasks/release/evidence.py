@@ -221,10 +221,15 @@ class Bundle:
         return data
 
     def record(self, step: str) -> Record:
-        """The record of a step. Raises `Corrupt` if it is none."""
+        """The record of a step.
+
+        Raises:
+            BadInput: A later version of the program wrote it.
+            Corrupt: It is no record.
+        """
         row = next(each for each in STEPS if each.name == step)
         try:
-            return row.gives.model_validate_json(self.read(f"{step}/record.json"))
+            return row.gives.parsed(self.read(f"{step}/record.json"), f"{step}/record.json")
         except ValidationError as error:
             raise Corrupt(
                 f"The record of {step} in the evidence cannot be read.",
