@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
 from tasks.config import Retraining
-from tasks.recipes import with_present_names
 from tasks.errors import BadInput
+from tasks.recipes import with_present_names
 
 
 def sha256(data: bytes) -> str:
