@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.missing import need_root
 
 from tasks.engine.storage import DirectoryStore
 from tasks.errors import BadInput
+from tests.support.missing import need_root
 
 WRITER = (
     "import sys, itertools; from tasks.engine.storage import open_store\n"

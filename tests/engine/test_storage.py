@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.missing import need_root
 
 from tasks.engine.storage import PARALLEL_REQUESTS, DirectoryStore, Store, open_store, read_many
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
+from tests.support.missing import need_root
 from tests.support.servers import S3Server, free_port
 
 WRITERS = 16

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.missing import need_root
 
 from tasks.__main__ import main
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
 from tasks.intake.folder import files_in
 from tests.support.deliveries import do, folder_of, picture, run_of, table_of
+from tests.support.missing import need_root
 
 Spoil = Callable[[Path], object]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.missing import lacking
 
 from demo.engine import CONTAINER_USER, NETWORK, give_to_containers, prepare
 from demo.services import Service, end, start, wait_until_ready
@@ -21,6 +20,7 @@ from tasks.engine.storage import open_store
 from tasks.intake.deliver import deliver
 from tasks.intake.synthesize import synthesize
 from tests.support.containers import IMAGE, execute, keep_output
+from tests.support.missing import lacking
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 

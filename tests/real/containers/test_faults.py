@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.support.missing import need_root
 
 from demo.engine import CONTAINER_USER, NETWORK
 from tests.support.containers import IMAGE, WORK, Execution, containers_of, eventually, execute
+from tests.support.missing import need_root
 from tests.support.servers import free_port
 
 Probe = Callable[..., list[str]]
