@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tests.support.dealing import dealt_as, turn_of
 from tests.support.missing import lines_of
 from tests.support.pace import asks_for_more, is_campaign, is_slow

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pydantic import ValidationError
 
 from tasks.config import Retraining
-from tasks.engine.storage import Entry, Store, open_store, read_many
+from tasks.engine.storage import open_store
+from tasks.engine.store import Entry, Store, read_many
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.lesions import IMAGE_SUFFIXES
 from tasks.pipeline import step_named

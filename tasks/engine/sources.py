@@ -36,7 +36,10 @@ COUNTED_BY_FORMAT = (
     "engine.reuse",
     "engine.run",
     "engine.sources",
+    "engine.directory",
+    "engine.s3",
     "engine.storage",
+    "engine.store",
     # The champion's version and bytes are in the fingerprint itself, as `Step.outside`. What is
     # written to MLflow is read back by no step.
     "registry",

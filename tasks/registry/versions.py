@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.quiet import imports_muted, in_one_line, report_nothing
 from tasks.engine.run import Run, latest_key
-from tasks.engine.storage import DirectoryStore, Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Momentary, NotFound
 from tasks.records.record import LedgerHead, sha256
 from tasks.registry.database import ensure_database

@@ -22,11 +22,13 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from tasks.engine import environment
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.ledger import FOLDER as CHAIN
 from tasks.engine.ledger import Chain, chain_of, entry_key, parse_chain
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
-from tasks.engine.storage import DirectoryStore, Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.evaluation.policy import policy_bytes
 from tasks.pipeline import PIPELINE, Step

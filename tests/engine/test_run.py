@@ -20,7 +20,7 @@ import tasks.engine.sources
 from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import Run, open_run
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Halt, NotFound
 from tasks.pipeline import Step, steps_until
 from tasks.records.record import Artifact, Record, artifacts_of

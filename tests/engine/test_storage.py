@@ -19,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.storage import PARALLEL_REQUESTS, DirectoryStore, Store, open_store, read_many
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.storage import open_store
+from tasks.engine.store import PARALLEL_REQUESTS, Store, read_many
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
 from tests.support.missing import need_root
 from tests.support.servers import S3Server, free_port

@@ -17,7 +17,7 @@ from tasks.__main__ import main
 from tasks.engine.environment import distributions, plain
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.records.record import sha256
 from tasks.records.registered import Registered

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tasks.engine.run import Run
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.records.validated import Validated
 from tests.support.deliveries import do, picture, put_lesions, run_of, table_of
