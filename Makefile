@@ -11,8 +11,8 @@
 
 PYTHON ?= python3
 LOCK := locks/everything.txt
-# Three processes on two cores: the containers and the demo, which mostly wait, and all the rest.
-SIDE_BY_SIDE ?= --numprocesses 3
+# One process for each core.
+SIDE_BY_SIDE ?= --numprocesses 2
 # A full copy of the lock, written last: an environment without it, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt
 

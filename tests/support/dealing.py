@@ -1,6 +1,7 @@
-"""How tests are dealt out to several processes: one process does a file, or a whole place below."""
+"""How tests are dealt out to several processes: one process does a file, or all that is real."""
 
-# Whose tests share an engine with its networks and images, or a whole demo.
+# Whose tests share an engine with its networks and images, or a whole demo. One process does both
+# places: two Airflows at once take a machine of two cores for themselves.
 ONE_AFTER_ANOTHER = ("tests/real/containers/", "tests/real/airflow/")
 # What takes longest begins first, so that no process ends long after the others.
 LONGEST_FIRST = (*ONE_AFTER_ANOTHER, "tests/real/", "tests/training/test_devices.py")
@@ -9,7 +10,7 @@ LONGEST_FIRST = (*ONE_AFTER_ANOTHER, "tests/real/", "tests/training/test_devices
 def dealt_as(nodeid: str) -> str:
     """What a test is dealt out with."""
     path = nodeid.partition("::")[0]
-    return next((place for place in ONE_AFTER_ANOTHER if path.startswith(place)), path)
+    return "real" if path.startswith(ONE_AFTER_ANOTHER) else path
 
 
 def turn_of(nodeid: str) -> int:
