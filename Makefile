@@ -11,7 +11,7 @@
 
 PYTHON ?= python3
 LOCK := locks/everything.txt
-# Two processes: one for the containers and the demo, which mostly wait, and one for all the rest.
+# One process for each core.
 SIDE_BY_SIDE ?= --numprocesses 2
 # A full copy of the lock, written last: an environment without it, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from demo.airflow_api import RETRAINING, Airflow, Task
 from tasks.engine.run import Progress
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import Momentary, NotFound
 from tasks.pipeline import PIPELINE
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from tasks.config import Retraining
 from tasks.engine.run import Run, read_record
 from tasks.engine.spreadsheet import read_csv
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.figures import at_least, at_most
 from tasks.lesions import MELANOMA
 from tasks.recipes import recipe_now

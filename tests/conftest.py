@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tasks.engine.storage import Store, open_store
-from tests.support.dealing import dealt_as
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
+from tests.support.dealing import dealt_as, turn_of
 from tests.support.missing import lines_of
 from tests.support.pace import asks_for_more, is_campaign, is_slow
 from tests.support.paths import FIXTURES, ROOT
@@ -30,15 +31,15 @@ BACKENDS = ("directory", "moto", "radosgw")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of several processes one gets all that is real and large, first; the others take files,
-    whose tests share what they are made of, one by one."""
+    """Processes take files, whose tests share what they are made of, one by one; the longest
+    first."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return dealt_as(nodeid)
 
-    config.option.loadscopereorder = False  # "containers" comes first by its name
+    config.option.loadscopereorder = False  # see `turn_of`
     return ByFile(config, log)
 
 
@@ -56,6 +57,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`--check` leaves out each test that asks for a server or a trained model."""
+    items.sort(key=lambda item: turn_of(item.nodeid))
     if config.getoption("--check"):
         left_out = [item for item in items if asks_for_more(item)]
         config.hook.pytest_deselected(items=left_out)

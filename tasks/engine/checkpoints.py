@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, NotFound, PipelineError
 from tasks.records.record import sha256
 

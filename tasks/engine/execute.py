@@ -93,6 +93,7 @@ def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Reco
             run=run.name,
             config=run.config,
             code=sources.code_hash(step.module),
+            format=record.FORMAT,
             fingerprint=fingerprint,
             inputs={name: record.content_hash for name, record in inputs.items()},
             parts={name: record.content_hash for name, record in parts.items()},

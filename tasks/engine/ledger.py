@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from tasks.engine.loose import EVALUATIONS, SIDES, taken_over
 from tasks.engine.run import Run
-from tasks.engine.storage import Store, read_many
+from tasks.engine.store import Store, read_many
 from tasks.errors import AlreadyExists, Corrupt
 from tasks.records.record import Frozen, LedgerHead, sha256
 

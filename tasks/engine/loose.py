@@ -15,7 +15,7 @@ import pandas as pd
 
 from tasks.engine.judged import DIGITS, Judged, as_lists, judged_of
 from tasks.engine.spreadsheet import csv_of
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt
 from tasks.records.record import sha256
 

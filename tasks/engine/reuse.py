@@ -21,6 +21,7 @@ def fingerprint_of(step: Step, run: Run, inputs: dict[str, Record], outside: dic
     parts: dict[str, Any] = {
         "step": step.name,
         "code": sources.code_hash(step.module),
+        "format": step.gives.FORMAT,
         "libraries": {name: metadata.version(name) for name in step.libraries},
         "config": {
             name: value

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pydantic import ValidationError
 
 from tasks.config import Retraining
-from tasks.engine.storage import Entry, Store, open_store, read_many
+from tasks.engine.storage import open_store
+from tasks.engine.store import Entry, Store, read_many
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.lesions import IMAGE_SUFFIXES
 from tasks.pipeline import step_named
@@ -151,7 +152,7 @@ def read_record(store: Store, run: str, step: str) -> Record | None:
     """The committed record of a step, or None.
 
     Raises:
-        BadInput: There is one, but it is not a record of this version of the program.
+        BadInput: There is one, but it is not a record that this version of the program knows.
     """
     key = f"runs/{run}/{step}/record.json"
     try:
@@ -159,7 +160,7 @@ def read_record(store: Store, run: str, step: str) -> Record | None:
     except NotFound:
         return None
     try:
-        return step_named(step).gives.model_validate_json(data)
+        return step_named(step).gives.parsed(data, key)
     except ValidationError as error:
         raise BadInput(
             f"The record {key} cannot be read.",

@@ -25,7 +25,7 @@ import pandas as pd
 from tasks.config import Retraining
 from tasks.engine.run import Run
 from tasks.engine.sources import code_hash
-from tasks.engine.storage import Entry, read_many
+from tasks.engine.store import Entry, read_many
 from tasks.errors import BadInput
 from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode
 from tasks.intake.likeness import perceptual_hashes, to_hex

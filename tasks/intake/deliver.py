@@ -4,7 +4,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasks.engine.storage import PARALLEL_REQUESTS, DirectoryStore, Store, read_many
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.store import PARALLEL_REQUESTS, Store, read_many
 from tasks.errors import AlreadyExists, BadInput
 from tasks.figures import listed
 from tasks.intake.folder import PlainFile, files_in, shown

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.engine.run import Run
-from tasks.engine.storage import Entry, read_many
+from tasks.engine.store import Entry, read_many
 from tasks.errors import BadInput
 from tasks.intake.contents import (
     FILE_TYPES,

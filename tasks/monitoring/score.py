@@ -16,7 +16,7 @@ import pandas as pd
 
 from tasks.config import Retraining
 from tasks.engine.run import Run, read_record
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.evaluation.scoring import described, figures
 from tasks.lesions import Diagnosis

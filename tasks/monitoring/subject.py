@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.config import Retraining
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.records.evaluated import Evaluated

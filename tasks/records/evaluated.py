@@ -99,6 +99,8 @@ class CrossEstimate(Frozen):
 class Evaluated(Record):
     """The chosen recipe on the frozen test part."""
 
+    # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`.
+    FORMAT: ClassVar[int] = 2
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
 
     recipe: RecordedRecipe = Field(description="Chosen by balanced accuracy on validation.")

@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tasks.config import Retraining
+from tasks.errors import BadInput
 from tasks.recipes import with_present_names
 
 
@@ -46,7 +47,15 @@ class Provenance(Frozen):
     config: Annotated[Retraining, BeforeValidator(with_present_names)] = Field(
         description="The configuration of the run."
     )
-    code: str = Field(description="SHA-256 over the source of the step and all it imports.")
+    code: str = Field(
+        description="SHA-256 over the code that the result depends on, see `tasks.engine.sources`."
+    )
+    format: int = Field(
+        1,
+        ge=1,
+        description="`Record.FORMAT` of the record. Records of earlier versions of the program say "
+        "none; theirs is the first.",
+    )
     fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
     inputs: dict[str, str] = Field(description="Content hash of each record that was read.")
     parts: dict[str, str] = Field({}, description="Content hash of the record of each part.")
@@ -75,12 +84,16 @@ class Record(Frozen):
     """What all records share.
 
     Attributes:
+        FORMAT: How the record is written, from 1. Raise it with any change of its fields, or of the
+            fields of what it holds: a field added, dropped, renamed or meant otherwise. Then the
+            step is done again, and earlier versions of the program refuse the record.
         NOT_CONTENT: Fields that say when or on what the work was done, as pydantic's `exclude`
             names them: True for a field, a mapping for fields of what it holds.
         ADDED: Fields that earlier versions of the program did not know. They are content where
             they say something, so that a record from before them keeps its hash.
     """
 
+    FORMAT: ClassVar[int] = 1
     NOT_CONTENT: ClassVar[dict[str, Any]] = {}
     ADDED: ClassVar[tuple[str, ...]] = ()
 
@@ -105,6 +118,37 @@ class Record(Frozen):
         )
         return sha256(json.dumps(_placeless(content), sort_keys=True).encode())
 
+    @classmethod
+    def parsed(cls, data: bytes, key: str) -> Self:
+        """Read a record.
+
+        Args:
+            data: Its JSON.
+            key: Where it lies, for the message.
+
+        Raises:
+            BadInput: A later version of the program wrote it, in a format that is not known here.
+            ValidationError: It is no such record.
+        """
+        try:
+            record = cls.model_validate_json(data)
+        except ValidationError:
+            if (later := _format_of(data)) > cls.FORMAT:
+                raise cls._too_new(later, key) from None
+            raise
+        if record.provenance and record.provenance.format > cls.FORMAT:
+            raise cls._too_new(record.provenance.format, key)
+        return record
+
+    @classmethod
+    def _too_new(cls, later: int, key: str) -> BadInput:
+        return BadInput(
+            f"The record {key} was written by a later version of the program.",
+            expected=f"{cls.__name__} in format {cls.FORMAT} or an earlier one",
+            received=f"format {later}",
+            do="use the version of the program that wrote it, or a later one",
+        )
+
     def with_provenance(self, provenance: Provenance) -> Self:
         return self.model_copy(update={"provenance": provenance})
 
@@ -112,6 +156,14 @@ class Record(Frozen):
     def reason_to_stop(self) -> str | None:
         """Why the steps after this one must not run, if they must not."""
         return None
+
+
+def _format_of(data: bytes) -> int:
+    """The format that a record says it has, although it cannot be read; 0 if it says none."""
+    try:
+        return int(json.loads(data)["provenance"]["format"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
 
 
 # Fields of what records hold that earlier versions did not know, or that later ones leave empty:

@@ -103,6 +103,7 @@ class TrainedRecipe(Frozen):
 class TrainedPart(Record):
     """One recipe, trained."""
 
+    FORMAT: ClassVar[int] = 2  # 1 called the recipe `residual` by its former name, `best`
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"trained": {"computed_on": True}}
 
     classes: tuple[Diagnosis, ...] = Field(description="Order of the network's outputs.")
@@ -112,6 +113,7 @@ class TrainedPart(Record):
 class Trained(Record):
     """The recipes, trained."""
 
+    FORMAT: ClassVar[int] = 2  # 1 called the recipe `residual` by its former name, `best`
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"recipes": {"__all__": {"computed_on": True}}}
 
     classes: tuple[Diagnosis, ...] = Field(description="Order of the networks' outputs.")

@@ -104,6 +104,7 @@ class Changes(Frozen):
 class Validated(Record):
     """What may be learned from."""
 
+    FORMAT: ClassVar[int] = 2  # 1 wrote the two keys of a near duplicate as one text
     # The findings compare with earlier runs; what is learned from does not depend on them.
     NOT_CONTENT: ClassVar[dict[str, Any]] = dict.fromkeys(
         ("data_docs", "findings", "changes"), True

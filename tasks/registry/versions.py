@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.quiet import imports_muted, in_one_line, report_nothing
 from tasks.engine.run import Run, latest_key
-from tasks.engine.storage import DirectoryStore, Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Momentary, NotFound
 from tasks.records.record import LedgerHead, sha256
 from tasks.registry.database import ensure_database
@@ -337,10 +338,14 @@ def _passes(error: Any) -> bool:
 
 
 def outside_state(run: Run) -> str:
-    """Which version is the champion, as far as reuse is concerned; empty if there is none."""
+    """The champion, and all that is read of it, since the code that reads it counts in no step's
+    hash; empty if there is none."""
     with mlflow_client(run.store) as client:
         version = champion(client, run.store)
-    return f"{version.number} {version.model_sha256}" if version else ""
+    if version is None:
+        return ""
+    read = (version.number, version.model_sha256, version.threshold, version.classes, version.run)
+    return json.dumps(read)
 
 
 def has_run(client: Any, run_id: str) -> bool:

@@ -22,11 +22,13 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from tasks.engine import environment
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.ledger import FOLDER as CHAIN
 from tasks.engine.ledger import Chain, chain_of, entry_key, parse_chain
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
-from tasks.engine.storage import DirectoryStore, Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.evaluation.policy import policy_bytes
 from tasks.pipeline import PIPELINE, Step
@@ -221,10 +223,15 @@ class Bundle:
         return data
 
     def record(self, step: str) -> Record:
-        """The record of a step. Raises `Corrupt` if it is none."""
+        """The record of a step.
+
+        Raises:
+            BadInput: A later version of the program wrote it.
+            Corrupt: It is no record.
+        """
         row = next(each for each in STEPS if each.name == step)
         try:
-            return row.gives.model_validate_json(self.read(f"{step}/record.json"))
+            return row.gives.parsed(self.read(f"{step}/record.json"), f"{step}/record.json")
         except ValidationError as error:
             raise Corrupt(
                 f"The record of {step} in the evidence cannot be read.",

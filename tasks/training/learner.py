@@ -169,6 +169,7 @@ def work_of(
         "recipe": recipe,
         "data": [record.content_hash for record in records],
         "code": code_hash(step_named(step).module),
+        "format": step_named(step).gives.FORMAT,  # a checkpoint holds epochs as the record does
         "part": part,
         "weights": outside_state(run) if recipe == "transfer" else "",
         "keras": [keras.__version__, keras.backend.backend(), precision()],

@@ -94,8 +94,8 @@ def measured(folder: str, count: int, side: int, streamed: bool, steps: int) -> 
     import tensorflow as tf
 
     from tasks.config import Retraining
+    from tasks.engine.directory import DirectoryStore
     from tasks.engine.run import Run
-    from tasks.engine.storage import DirectoryStore
     from tasks.lesions import DIAGNOSES
     from tasks.training import memory
     from tasks.training.harmonic import plain

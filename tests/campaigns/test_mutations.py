@@ -30,14 +30,14 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "a bound inverted: the upper bound passes a rule",
-        "if lower >= minimum:",
-        "if upper >= minimum:",
+        "decided(holds=lower >= minimum, fails=upper < minimum)",
+        "decided(holds=upper >= minimum, fails=upper < minimum)",
         "evaluation/test_rules.py",
     ),
     Mutation(
         "one failed rule no longer fails the model",
-        'if "fail" in decisions:',
-        'if decisions == {"fail"}:',
+        'fails="fail" in decisions,',
+        'fails=decisions == {"fail"},',
         "evaluation/test_rules.py",
     ),
     Mutation(
@@ -96,8 +96,8 @@ MUTATIONS = (
     ),
     Mutation(
         "contradictory labels of one lesion are believed",
-        'reasons, counterparts = _conflicts(frame, ("lesion_id", "lesion"))\n',
-        'reasons, counterparts = _conflicts(frame.head(0), ("lesion_id", "lesion"))\n',
+        'reasons, counterparts = conflicts(frame, ("lesion_id", "lesion"))\n',
+        'reasons, counterparts = conflicts(frame.head(0), ("lesion_id", "lesion"))\n',
         "validation/test_laws_between.py",
     ),
     Mutation(

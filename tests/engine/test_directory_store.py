@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.storage import DirectoryStore
+from tasks.engine.directory import DirectoryStore
 from tasks.errors import BadInput
 from tests.support.missing import need_root
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tasks.__main__ import main
-from tasks.engine import storage
-from tasks.engine.storage import PAUSES_SECONDS, Store, open_store
+from tasks.engine import s3
+from tasks.engine.s3 import PAUSES_SECONDS
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, Momentary, NotFound
 from tests.support.deliveries import do, put_lesions, run_of
 from tests.support.faulty_proxy import Choice, Fault, faulty
@@ -33,7 +35,7 @@ def first_times(fault: Fault, times: int) -> Choice:
 @pytest.fixture
 def without_pauses(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "werkzeug")  # moto's server logs into whatever is open
-    monkeypatch.setattr(storage, "PAUSES_SECONDS", (0.01,) * len(storage.PAUSES_SECONDS))
+    monkeypatch.setattr(s3, "PAUSES_SECONDS", (0.01,) * len(s3.PAUSES_SECONDS))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
@@ -234,7 +236,7 @@ def test_a_refusal_that_breaks_off_is_asked_for_again(
     """botocore takes its status for its code, and a missing object ended the run."""
     monkeypatch.setattr(Abrupt, "cut", cut)
     monkeypatch.setattr(Abrupt, "asked", 0)
-    monkeypatch.setattr("tasks.engine.storage.PAUSES_SECONDS", (0.01,) * len(PAUSES_SECONDS))
+    monkeypatch.setattr("tasks.engine.s3.PAUSES_SECONDS", (0.01,) * len(PAUSES_SECONDS))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Abrupt)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")

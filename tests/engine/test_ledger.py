@@ -23,7 +23,8 @@ from tasks.engine.ledger import (
     recorded_heads,
 )
 from tasks.engine.run import Run
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt
 from tasks.records.record import LedgerHead, sha256
 from tasks.records.split import Split

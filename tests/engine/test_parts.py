@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import Run
-from tasks.engine.storage import Entry, Store
+from tasks.engine.store import Entry, Store
 from tasks.errors import BadInput, Momentary
 from tasks.intake.ingest import _packs
 from tasks.intake.likeness import joined, near_duplicates

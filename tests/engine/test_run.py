@@ -20,7 +20,7 @@ import tasks.engine.sources
 from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import Run, open_run
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Halt, NotFound
 from tasks.pipeline import Step, steps_until
 from tasks.records.record import Artifact, Record, artifacts_of
@@ -564,6 +564,51 @@ def test_an_unknown_step_is_refused_and_a_known_one_ends_the_list() -> None:
     with pytest.raises(BadInput) as caught:
         steps_until("trian")
     assert "'trian'" in explained(caught.value)
+
+
+# The format of a record -------------------------------------------------------------------------
+
+
+@on_a_directory
+def test_a_record_says_its_format_and_one_of_before_is_of_the_first(world: World) -> None:
+    record = do(DRAW, world.run("first"))
+    key = "runs/first/draw/record.json"
+    told = json.loads(world.store.read(key))
+    assert told["provenance"].pop("format") == Drawn.FORMAT == record.provenance.format == 1
+    world.store.replace(key, json.dumps(told).encode())
+
+    again = world.run("first").record("draw")
+    assert again is not None
+    assert again == record
+
+
+@on_a_directory
+@pytest.mark.parametrize("more", [{}, {"field_of_a_later_version": 1}])
+def test_a_record_of_a_later_format_is_refused_with_what_to_do(
+    world: World, more: dict[str, Any]
+) -> None:
+    do(DRAW, world.run("first"))
+    key = "runs/first/draw/record.json"
+    told = json.loads(world.store.read(key)) | more
+    told["provenance"]["format"] = 2
+    world.store.replace(key, json.dumps(told).encode())
+
+    with pytest.raises(BadInput) as caught:
+        world.run("first").record("draw")
+    text = explained(caught.value)
+    assert f"{key} was written by a later version of the program" in text
+    assert "Drawn in format 1 or an earlier one" in text
+    assert "format 2" in text
+
+
+@on_a_directory
+def test_a_raised_format_has_the_step_done_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(DRAW, world.run("first"))
+    monkeypatch.setattr(Drawn, "FORMAT", 2)
+
+    assert do(DRAW, world.run("second")).provenance.reused_from is None
 
 
 # The code a step depends on ---------------------------------------------------------------------

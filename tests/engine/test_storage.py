@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.storage import PARALLEL_REQUESTS, DirectoryStore, Store, open_store, read_many
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.storage import open_store
+from tasks.engine.store import PARALLEL_REQUESTS, Store, read_many
 from tasks.errors import AlreadyExists, BadInput, NotFound
 from tests.support.stores import assert_explains, etag, keys, on_a_directory, on_s3
 

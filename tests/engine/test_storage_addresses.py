@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Momentary, NotFound
 from tests.support.servers import S3Server, free_port
 from tests.support.stores import (

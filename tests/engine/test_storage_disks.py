@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.storage import DirectoryStore, Store, open_store
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tests.support.missing import need_root
 from tests.support.stores import assert_explains, assert_nothing_partial, keys, on_a_directory

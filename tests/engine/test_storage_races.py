@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import AlreadyExists
 from tests.support.servers import S3Server
 from tests.support.stores import keys, on_a_real_s3, on_real_stores

@@ -20,7 +20,8 @@ from PIL import Image
 from tasks.config import Retraining
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of, to_csv
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.evaluation.comparison import COLUMN, compared
 from tasks.evaluation.scoring import by_lesion
 from tasks.lesions import MELANOMA

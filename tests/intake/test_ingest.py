@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.intake import contents, images
 from tasks.intake.images import Decoded, Refused

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dealing import LONGEST_FIRST, ONE_AFTER_ANOTHER, dealt_as, turn_of
 from tests.support.house import product_files
 from tests.support.paths import ROOT
 
@@ -123,16 +124,16 @@ def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
         assert differing == {}, lock.name
 
 
-def test_of_several_processes_one_gets_all_tests_that_share_an_engine() -> None:
+def test_one_process_gets_all_tests_that_share_an_engine_and_begins_first() -> None:
     """Two at once would build the same images, and make the same network, beside each other."""
-    from tests.support.dealing import ONE_AFTER_ANOTHER, dealt_as
-
     for place in ONE_AFTER_ANOTHER:
-        assert (ROOT / place).exists()
-        file = f"{place}test_b.py" if place.endswith("/") else place
-        assert dealt_as(f"{file}::test_a[1]") == "real"
+        assert (ROOT / place).is_dir()
+        assert dealt_as(f"{place}test_a.py::test_a[1]") == dealt_as(f"{place}test_b.py::test_b")
+        assert turn_of(f"{place}test_a.py::test_a") < turn_of("tests/test_a.py::test_a")
     assert dealt_as("tests/test_a.py::test_b") == dealt_as("tests/test_a.py::test_c[x::y]")
     assert dealt_as("tests/test_a.py::test_b") != dealt_as("tests/test_b.py::test_b")
+    for place in LONGEST_FIRST:
+        assert (ROOT / place).exists()
 
 
 # What is said -----------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tasks.__main__ import main
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.run import Run
-from tasks.engine.storage import DirectoryStore, open_store
+from tasks.engine.storage import open_store
 from tasks.registry.versions import DATABASE, EXPERIMENT, experiment_id, mlflow_client
 from tests.support.deliveries import judged_run
 from tests.support.paths import ROOT

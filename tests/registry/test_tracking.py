@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.storage import DirectoryStore
+from tasks.engine.directory import DirectoryStore
 from tasks.records.record import Artifact
 from tasks.records.trained import Epoch, TrainedRecipe
 from tasks.registry.tracking import Diary

@@ -12,8 +12,8 @@ import keras
 import pytest
 
 from tasks.__main__ import main
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.run import Run
-from tasks.engine.storage import DirectoryStore
 from tasks.errors import BadInput
 from tasks.model_file import from_bytes, to_bytes
 from tasks.records.evaluated import Evaluated

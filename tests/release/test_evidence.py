@@ -8,7 +8,7 @@ import pytest
 from tasks.__main__ import main
 from tasks.engine.environment import distributions, plain
 from tasks.engine.run import Run
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.records.record import sha256
 from tasks.records.registered import Registered

@@ -11,7 +11,8 @@ from scipy.stats import binom
 
 from tasks.engine.ledger import append, chain_of
 from tasks.engine.run import Run
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt
 from tasks.records.split import Split
 from tasks.splitting.groups import LINKS, groups_of

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tasks.engine.checkpoints import Checkpoints
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 
 
 class Killed(BaseException):

@@ -12,7 +12,8 @@ from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.intake.deliver import deliver
 from tasks.intake.manifest import parquet_of
 from tasks.pipeline import step_named

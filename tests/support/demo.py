@@ -11,7 +11,8 @@ from typing import Any
 from demo.airflow_api import PROMOTION, RETRAINING, Airflow
 from demo.place import CODE
 from tasks.engine.run import read_record
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.records.record import Record
 
 # No scheduled run may start between the test's own, whenever the tests run: half a year away.

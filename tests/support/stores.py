@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.engine.storage import DirectoryStore, Store
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.store import Store
 
 REAL = ("directory", "radosgw")
 on_real_stores = pytest.mark.parametrize("store_uri", REAL, indirect=True)

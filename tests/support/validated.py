@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.engine.run import Run
-from tasks.engine.storage import Store
+from tasks.engine.store import Store
 from tasks.records.validated import Validated
 from tests.support.deliveries import do, run_of, table_of
 

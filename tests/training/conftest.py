@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.engine.storage import DirectoryStore
+from tasks.engine.directory import DirectoryStore
 
 if TYPE_CHECKING:
     from tasks.training.fitting import Fitted

@@ -191,7 +191,7 @@ def train(
     """Batches of 12, 12, 12 and 4, or of 16; and 10 images to judge by, which no four can share."""
     from scipy.special import softmax
 
-    from tasks.engine.storage import DirectoryStore
+    from tasks.engine.directory import DirectoryStore
     from tasks.model_file import from_bytes, to_bytes
     from tasks.recipes import recipe_now
     from tasks.training import learner as learning

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tasks.engine.storage import DirectoryStore
+from tasks.engine.directory import DirectoryStore
 from tasks.errors import BadInput
 from tasks.model_file import to_bytes
 from tasks.records.trained import Epoch

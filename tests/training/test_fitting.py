@@ -11,7 +11,8 @@ import pytest
 from keras import layers
 
 from tasks.engine.checkpoints import KEPT, Checkpoints
-from tasks.engine.storage import DirectoryStore, Store
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.store import Store
 from tasks.errors import Momentary
 from tasks.model_file import to_bytes
 from tasks.training.fitting import Fitted, Plan, cross_entropy, fit

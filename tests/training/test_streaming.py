@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.run import Run
-from tasks.engine.storage import DirectoryStore
 from tasks.errors import BadInput
 from tasks.intake.manifest import pixels_of
 from tasks.lesions import DIAGNOSES

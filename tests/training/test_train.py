@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.special import softmax
 
 from tasks.curve import fit_of, in_words
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.run import Run
-from tasks.engine.storage import DirectoryStore
 from tasks.errors import Halt
 from tasks.evaluation.scoring import by_lesion, operating_threshold
 from tasks.intake.images import Decoded, decode

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tests.support.deliveries import put_lesions
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from tasks.engine.run import Run, latest_key
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.records.validated import Changes, Validated
 from tasks.reporting.audit import audit_of
 from tasks.reporting.report import report

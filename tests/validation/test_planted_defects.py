@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from tasks.engine.run import Run
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.records.ingested import Ingested
 from tasks.records.validated import Validated
 from tests.support.deliveries import do, run_of, table_of

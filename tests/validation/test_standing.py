@@ -8,7 +8,8 @@ import pytest
 
 from tasks.__main__ import main
 from tasks.engine.run import Run
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.records.split import Split
 from tasks.records.validated import Validated
 from tasks.splitting.looks import enter_look

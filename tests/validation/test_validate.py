@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.storage import Store, open_store
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tests.support.deliveries import picture, put_lesions, run_of, table_of
 from tests.support.validated import count, quarantined, validated

@@ -165,7 +165,7 @@ def test_training_without_an_mlflow_server_says_which_address_is_missing(
     code = (
         "from pathlib import Path; from tasks.errors import BadInput\n"
         "from tasks.registry.versions import tracking_uri\n"
-        "from tasks.engine.storage import DirectoryStore\n"
+        "from tasks.engine.directory import DirectoryStore\n"
         "try: tracking_uri(DirectoryStore(Path('store')))\n"
         "except BadInput as error: print(error.expected)"
     )
