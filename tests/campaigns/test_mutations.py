@@ -146,7 +146,7 @@ MUTATIONS = (
         "a step is reused under another configuration",
         "if name in step.config",
         "if name in step.config[:0]",
-        "engine/test_run.py",
+        "engine/test_reuse.py",
     ),
 )
 
