@@ -15,7 +15,7 @@ import tasks.engine.sources
 from tasks.engine.run import Run
 from tasks.records.record import Artifact, artifacts_of
 from tests.support.stores import on_a_directory
-from tests.support.world import ASK, COUNT, DRAW, World, do
+from tests.support.world import ASK, COUNT, DRAW, World, do, flipped
 
 # Reuse ------------------------------------------------------------------------------------------
 
@@ -111,10 +111,6 @@ def test_work_that_was_not_committed_is_not_reused(world: World) -> None:
     world.during = lambda running: None
 
     assert do(DRAW, world.run("second")).provenance.reused_from is None
-
-
-def flipped(data: bytes) -> bytes:
-    return bytes([data[0] ^ 1]) + data[1:]
 
 
 def place_of(world: World, artifact: Artifact) -> Path:

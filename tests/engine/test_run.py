@@ -15,9 +15,8 @@ from tasks.engine.run import Run, open_run
 from tasks.errors import BadInput, Corrupt, Halt, NotFound
 from tasks.pipeline import steps_until
 from tasks.records.record import Artifact, artifacts_of
-from tests.engine.test_reuse import flipped
 from tests.support.stores import on_a_directory, on_real_stores
-from tests.support.world import COUNT, DRAW, Drawn, World, do, explained
+from tests.support.world import COUNT, DRAW, Drawn, World, do, explained, flipped
 
 # A record is committed last, and once -----------------------------------------------------------
 

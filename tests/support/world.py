@@ -81,3 +81,7 @@ def explained(error: BadInput) -> str:
     for word in ("Expected:", "Received:", "Do:"):
         assert word in text
     return text
+
+
+def flipped(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
