@@ -1,10 +1,11 @@
 """Credentials from Airflow connections: they work, and nobody else sees them."""
 
 import configparser
-import crypt  # gone from Python 3.13 on; locks hold 3.11
+import ctypes
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tarfile
@@ -200,14 +201,21 @@ def test_what_a_connection_holds_is_what_the_libraries_read(
 # The registry's -----------------------------------------------------------------------------------
 
 
+def bcrypt_of(password: str) -> str:
+    """A password as a registry knows it, by the C library: Python's `crypt` ends with 3.12."""
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt.argtypes, library.crypt.restype = [ctypes.c_char_p] * 2, ctypes.c_char_p
+    salt = "$2b$04$" + secrets.token_hex(11)
+    return str(library.crypt(password.encode(), salt.encode()).decode())
+
+
 class Registry:
     """A registry that lets in `puller` with SECRET only, and holds one image of a few bytes."""
 
     def __init__(self, engine: Any, folder: Path) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         self.image = f"{self.address}/melanoma/data:latest"
-        hashed = crypt.crypt(SECRET, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
-        (folder / "users").write_text(f"puller:{hashed}\n")
+        (folder / "users").write_text(f"puller:{bcrypt_of(SECRET)}\n")
         settings = {
             "version": "0.1",
             "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
