@@ -1,4 +1,4 @@
-"""The source of a step: what it imports of ``tasks``, and the hash of it."""
+"""The source of a step: the modules of ``tasks`` that it imports, and their hash."""
 
 import ast
 from functools import lru_cache
@@ -9,10 +9,10 @@ from tasks.records.record import sha256
 
 @lru_cache
 def code_hash(module: str) -> str:
-    """SHA-256 over the source of a module and of all of ``tasks/`` that it imports.
+    """SHA-256 over the source of a module and of all modules of ``tasks`` that it imports.
 
     Args:
-        module: Within ``tasks``, as a dotted path, such as ``training.train``.
+        module: Dotted path within ``tasks``, such as ``training.train``.
     """
     folder = Path(__file__).parent.parent
     seen: dict[str, str] = {}
@@ -27,8 +27,10 @@ def code_hash(module: str) -> str:
 
 
 def imports_of(source: str) -> list[str]:
-    """What a file imports of ``tasks``, as dotted paths within it. ``from tasks.a import b`` gives
-    both ``a`` and ``a.b``, for the second may be a module too."""
+    """The modules of ``tasks`` that a file imports, as dotted paths within ``tasks``.
+
+    ``from tasks.a import b`` gives both ``a`` and ``a.b``, because the second may be a module too.
+    """
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:

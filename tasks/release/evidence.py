@@ -208,7 +208,7 @@ class Bundle:
             ) from error
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises `NotFound`, and `Corrupt` if it differs from the manifest."""
+        """The content of a file. Raises `NotFound`, or `Corrupt` if the manifest differs."""
         data = self.store.read(path)
         named = self.manifest.files.get(path)
         if named is None or (named.sha256, named.size_bytes) != (sha256(data), len(data)):

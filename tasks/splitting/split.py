@@ -135,7 +135,7 @@ def _with_sides(
 
 
 def _as_delivered(frame: pd.DataFrame) -> pd.Series:
-    """Take the delivered test folder as test part; images that the hash puts there are trained on."""
+    """Use the delivered test folder as test part; the hash's test images go to training."""
     delivered = frame["part"].str.casefold() == "test"
     return frame["side"].where(frame["side"] != "test", "train").mask(delivered, "test")
 

@@ -741,7 +741,7 @@ def test_a_world_that_changes_under_a_step_is_a_fault_of_the_moment(
         run.store.replace(run.key("record.json", step), record.model_dump_json().encode())
     states = iter(["then", "now"])
     monkeypatch.setattr("tasks.engine.ledger.outside_state", lambda run: next(states))
-    with pytest.raises(Momentary, match="changed while it ran"):
+    with pytest.raises(Momentary, match="changed while the step ran"):
         do(run, "gate")
     assert run.record("gate") is None
 
