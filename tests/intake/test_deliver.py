@@ -111,7 +111,7 @@ def test_what_is_no_plain_file_is_named_and_nothing_is_delivered(
     assert main(argv) == BadInput.exit_code
     said = capsys.readouterr().err
     assert named in said
-    assert f"The folder of {kind} holds what is not taken" in said
+    assert f"The folder of {kind} holds something that cannot be taken" in said
     assert "Traceback" not in said
     assert not (tmp_path / "store").exists()
 
