@@ -416,7 +416,7 @@ def test_a_policys_file_without_a_version_is_told(
     mine = changed(name="mine", version=1)
     monkeypatch.setattr("tasks.evaluation.policy.FOLDER", tmp_path)
     (tmp_path / "mine.yaml").write_bytes(mine)
-    with pytest.raises(BadInput, match="which version it is"):
+    with pytest.raises(BadInput, match="does not state the version"):
         policy_bytes("mine")
     (tmp_path / "mine.yaml").rename(tmp_path / "mine-1.yaml")
     assert policy_bytes("mine") == mine
@@ -703,7 +703,7 @@ def test_a_label_is_superseded_by_name_and_for_a_reason_only(tmp_path: Path) -> 
     run, split, evaluated = made(tmp_path)
     look(run, judged_part(run, split), evaluated.model.sha256)
     for by, reason in (("", "histology"), ("Dr. Example", " ")):
-        with pytest.raises(BadInput, match="somebody's name"):
+        with pytest.raises(BadInput, match="a name and a reason"):
             supersede(run, "ISIC_0000001", "nevus", by, reason)
     with pytest.raises(BadInput, match="not judged on yet"):
         supersede(run, "ISIC_9999999", "nevus", "Dr. Example", "histology")
