@@ -366,7 +366,7 @@ def test_every_section_shows_what_its_record_holds(tmp_path):
     html = page_of(run, records)
     text = text_of(html)
     for said in (
-        "70 files were delivered; 69 could be decoded; 68 were new",
+        "70 files were delivered; 69 could be decoded; 68 were fetched anew",
         "Ignored: 1 files that are neither image nor known table, such as raw/readme.txt",
         "5 files are quarantined",
         "10 of 11 expectations",
