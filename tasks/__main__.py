@@ -344,7 +344,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def from_the_shell() -> int:
-    """What ``python -m tasks`` and the script ``melanoma`` run; returns the exit code."""
+    """Entry point of ``python -m tasks`` and of the script ``melanoma``; returns the exit code."""
     signal.signal(signal.SIGTERM, _stop)
     sys.excepthook = show_bug
     return main()

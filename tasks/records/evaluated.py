@@ -1,4 +1,4 @@
-"""What ``evaluate`` promises: the chosen recipe's figures, and the champion beside it."""
+"""The record of ``evaluate``: figures of the chosen recipe, and of the champion for comparison."""
 
 from typing import Annotated, Any, ClassVar
 

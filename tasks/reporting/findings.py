@@ -45,7 +45,7 @@ def findings(
 
 
 def _fit(trained: Trained | None, evaluated: Evaluated | None) -> Said | None:
-    """What the curves of the chosen recipe say, by the rules of `tasks.training.train`."""
+    """Whether the chosen recipe over- or underfits, by the rules of `tasks.curve`."""
     if trained is None:
         return None
     chosen = recipe_now(evaluated.recipe) if evaluated else None
