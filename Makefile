@@ -1,19 +1,18 @@
-# make demo    everything on this machine: Airflow, MLflow, a store, a retraining
-# make stop    end what the demo started
-# make images  the steps and Airflow as container images; RUNNER=docker make demo runs them
-# make check   the environment, ruff, mypy, and the tests that need no training, server or container
-# make test    the environment, the checks and all tests that a change must pass
-# make campaign  hours: a thousand kills, storms of faults, long simulations; not for CI
-# make lock    resolve the libraries anew, after a change in pyproject.toml
+# make demo      start Airflow, MLflow and a store on this machine, and run a retraining
+# make stop      end the processes of the demo
+# make images    build container images of the steps and of Airflow, for RUNNER=docker make demo
+# make check     run ruff, mypy, and the tests that need no training, server or container
+# make test      run ruff, mypy, and all tests that a change must pass
+# make campaign  run tests of hours: a thousand kills, storms of faults, long simulations; not for CI
+# make lock      resolve the libraries again, after a change in pyproject.toml
 #
 # IMAGES=folder METADATA=folder CONFIG=json AIRFLOW_PORT=8081 MLFLOW_PORT=5001 make demo
 # RUNNER=docker STORE=s3://bucket/prefix AWS_SHARED_CREDENTIALS_FILE=file make demo
 
 PYTHON ?= python3
 LOCK := locks/everything.txt
-# One process for each core.
 SIDE_BY_SIDE ?= --numprocesses 2
-# A full copy of the lock, written last: an environment without it, or with another, is made anew.
+# A copy of the lock, written last. An environment without this copy, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt
 
 .PHONY: demo stop images check test campaign lint environment lock
@@ -23,7 +22,7 @@ demo: environment $(if $(filter docker,$(RUNNER)),images)
 
 stop:
 	@if [ -x .venv/bin/python ]; then .venv/bin/python -m demo stop; \
-	else echo "There is no environment, so nothing of the demo can be running."; fi
+	else echo "There is no environment, so no demo can be running."; fi
 
 images:
 	@containers/build.sh
@@ -46,7 +45,7 @@ campaign: environment
 environment:
 	@cmp -s $(LOCK) $(MADE_FROM) || PYTHON="$(PYTHON)" sh locks/environment.sh $(LOCK) $(MADE_FROM)
 
-# The resolver's settings of this machine (an index of the house, say) must not end up in the files.
+# The resolver's settings of this machine, such as a company's index, must not get into the files.
 COMPILE := pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header \
 	--no-annotate --no-emit-index-url --no-emit-find-links --quiet
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the images melanoma-retraining/data, /train and /airflow, and writes what each holds to
-# build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
+# Builds the images melanoma-retraining/data, /train and /airflow. Writes the contents of each image
+# to build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
 #
 #   containers/build.sh [IMAGE ...]     also train-gpu, which takes gigabytes
 #
@@ -8,9 +8,9 @@
 # FROZEN refuse a base with other packages than those in containers/debian.txt
 # CA     a file with the certificates to trust while libraries are fetched; without it,
 #        SSL_CERT_FILE, if this machine has one
-# UV     a uv.toml that names an index of the house
-# CACHE  most that the engine may keep for later builds, such as 12GB: the cache is the engine's, of
-#        all its builds, and so is left alone without this
+# UV     a uv.toml that names a package index of the company
+# CACHE  largest cache that the engine may keep, such as 12GB; without it, the cache is not changed,
+#        because all builds of the engine share it
 # DOCKER the engine's client
 set -eu
 cd "$(dirname "$0")/.."
@@ -43,9 +43,8 @@ export DOCKER DOCKER_BUILDKIT=1
 CA=${CA:-${SSL_CERT_FILE:-}}
 PACKAGES=${PACKAGES:-containers/debian.txt}
 
-# A base that is given can be named by its digest, and is pinned by that. One that is made here is
-# compared with the packages that the tests last passed on; security updates change them, and must
-# be let in.
+# A given base can be pinned by its digest. A base that is made here is compared with the packages
+# with which the tests last passed. A difference only warns, because security updates must get in.
 compare() {
     held=$(mktemp)
     trap 'rm -f "$held"' EXIT
@@ -82,9 +81,9 @@ for image in ${*:-data train airflow}; do
         --label org.opencontainers.image.base.digest="$base_digest" \
         --label melanoma-retraining.image="$image"
     build "$image-supply" --output type=local,dest="build/$image"
-    echo "melanoma-retraining/$image; what it holds: build/$image/"
+    echo "melanoma-retraining/$image; its contents are listed in build/$image/"
 done
 
-# The images that these replaced have no name any more.
+# Delete the replaced images, which have no name any more.
 "$DOCKER" image prune --force --filter label=melanoma-retraining.image >/dev/null
 [ -z "${CACHE:-}" ] || "$DOCKER" builder prune --force --keep-storage "$CACHE" >/dev/null

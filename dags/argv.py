@@ -11,18 +11,18 @@ from airflow.sdk.exceptions import AirflowFailException
 from tasks.config import Retraining
 from tasks.recipes import FORMER_FIELDS
 
-# The address of the run that a DAG run does, and its configuration, as options of a command.
+# The address of the DAG run's retraining, and its configuration, as options of a command.
 RUN = ("--run", "{{ address(run_id) }}")
 CONFIG = ("--config", "{{ chosen(params) | tojson }}")
-# The part that a mapped task does, as the operator's own attribute holds it.
+# The part that a mapped task does; the operator's own attribute holds it.
 PART = ("--part", "{{ task.part }}")
 
 
 def address(run_id: str) -> str:
-    """The address of the run that belongs to a DAG run.
+    """The address of the retraining that belongs to a DAG run.
 
     Args:
-        run_id: Airflow's id of the DAG run. It holds ':' and '+', which a run's name may not.
+        run_id: Airflow's id of the DAG run. It contains ':' and '+', which a run's name may not.
 
     Returns:
         ``STORE/runs/NAME``, with the store of MELANOMA_STORE.
@@ -43,10 +43,10 @@ def address(run_id: str) -> str:
 
 
 def chosen(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What was chosen in the form, or by a script that still uses a former name of a field.
+    """The configuration from the form, or from a script that still uses a former name of a field.
 
-    The form sends every field, also under its present name: there the former one decides, unless
-    both were chosen, which the configuration refuses.
+    The form also sends every field under its present name. So the former name decides, unless both
+    names were set; the configuration refuses that.
     """
     fields = Retraining.model_fields
     doubled = {

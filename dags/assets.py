@@ -1,4 +1,4 @@
-"""Every asset: what one DAG says has happened, and another starts on."""
+"""All assets: events that one DAG reports and that start another DAG."""
 
 from airflow.sdk import Asset
 

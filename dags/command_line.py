@@ -1,4 +1,4 @@
-"""The one line to type that repeats a task by hand, as Airflow's "Rendered Templates" shows it."""
+"""The command line that repeats a task by hand, for Airflow's page "Rendered Templates"."""
 
 import os
 import re
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from tasks.text.redaction import redacted
 
-# What a step reads of its environment. None of these holds a secret.
+# Variables that a step reads. None of these holds a secret.
 SHOWN = (
     *("PYTHONPATH", "MLFLOW_TRACKING_URI"),
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION"),
     *("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_CA_BUNDLE"),
     *("NO_PROXY", "no_proxy", "KERAS_BACKEND", "TMPDIR"),
 )
-# What a step reads too, and nobody may see: whoever types the line must have them.
+# Secret variables that a step reads. The person who types the line must have them.
 SECRET = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
@@ -24,15 +24,15 @@ SECRET = (
 def command_line(
     argv: Sequence[str], names: Iterable[str] = SHOWN, secret: Iterable[str] | None = None
 ) -> str:
-    """An argv as a line for a shell, with the environment that it needs in front.
+    """An argv as a line for a shell, preceded by the environment that it needs.
 
-    A secret is named and taken from the environment of whoever types: the shell says which one is
-    missing. So is an address that holds a password; it is shown without.
+    The line names a secret but takes its value from the environment of the person who types; the
+    shell reports a missing one. The same holds for an address with a password.
 
     Args:
-        argv: What runs.
-        names: Of the variables to show, as far as this process has them.
-        secret: Of those to name; without it, all of `SECRET` that this process has.
+        argv: The command to run.
+        names: Names of the variables to show, if this process has them.
+        secret: Names of the secret variables; None: all of `SECRET` that this process has.
     """
     given = {name: shown(os.environ[name], name) for name in names if os.environ.get(name)}
     if secret is None:

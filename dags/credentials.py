@@ -1,8 +1,8 @@
-"""What a container may know that nobody else may: credentials, as files that it alone reads.
+"""Give a container its credentials, as files that only this container can read.
 
-They come from Airflow connections, or from secret files of the machine, and reach a container as
-the file in which the library that needs them looks. So they are in no argv, no environment, no
-rendered template and no log, and the engine, when asked about the container, names a path.
+Credentials come from Airflow connections or from secret files of the machine. A container gets them
+as the file that the library reads. So they appear in no argv, environment, rendered template or
+log, and the engine's description of the container shows only a path.
 
 The environment of Airflow's processes may hold
 
@@ -11,7 +11,7 @@ The environment of Airflow's processes may hold
 - MELANOMA_MLFLOW_CONNECTION: id of a connection with the login and password of MLflow; or
   MELANOMA_MLFLOW_CREDENTIALS, a file in the format of ``~/.mlflow/credentials``
 
-``{step}`` in any of them stands for the name of the step, so that each may have its own: with
+``{step}`` in any of them stands for the name of the step, so each step can have its own: with
 MELANOMA_STORE_CONNECTION=store_{step}, ``ingest`` logs in with the connection ``store_ingest``.
 """
 
@@ -35,16 +35,16 @@ HOME = "/tmp"  # of the images
 
 @dataclass(frozen=True)
 class Kind:
-    """Where credentials of one kind come from, and where their library looks for them.
+    """One kind of credentials: their source, and the place where their library reads them.
 
     Attributes:
         connection: Variable with the id of an Airflow connection.
         file: Variable with the path of a secret file.
-        path: Of the file, inside a container.
-        section: Of the file.
-        login, password: Names of the two in the file.
-        parser: What the library reads the file with.
-        variables: Where the library looks for the two instead.
+        path: Path of the file inside a container.
+        section: Section of the file.
+        login, password: Names of login and password in the file.
+        parser: Parser with which the library reads the file.
+        variables: Variables from which the library reads login and password instead.
     """
 
     connection: str
@@ -80,12 +80,12 @@ MLFLOW = Kind(
 
 
 def connection_of(kind: Kind, step: str) -> str:
-    """Id of the connection of a step; empty if none is named."""
+    """Id of the connection of a step; empty if no connection is named."""
     return os.environ.get(kind.connection, "").replace("{step}", step)
 
 
 def secret_file(kind: Kind, step: str) -> str | None:
-    """Path of the secret file to mount, unless a connection is named or there is neither."""
+    """Path of the secret file to mount; None if a connection is named, or neither."""
     if os.environ.get(kind.connection):
         return None
     return os.environ.get(kind.file, "").replace("{step}", step) or None
@@ -93,14 +93,14 @@ def secret_file(kind: Kind, step: str) -> str | None:
 
 @contextmanager
 def mounts(step: str, *kinds: Kind) -> Iterator[list[Mount]]:
-    """What to mount into the container of a step.
+    """The credentials to mount into the container of a step.
 
-    What comes from connections lies in a folder in memory that only this user enters, and is gone
-    when this ends: a container that has been started keeps what was mounted into it. A container
-    may run as another user, who must be able to read: so the folder is locked, not the file.
+    Credentials from connections lie in a folder in memory that only this user can enter. The folder
+    is deleted when the context ends; a started container keeps its mounts. A container may run as
+    another user, who must be able to read the file: so the folder is locked, not the file.
 
     Raises:
-        AirflowFailException: There is no such connection, or no file can hold what it holds.
+        AirflowFailException: There is no such connection, or its values cannot be stored in a file.
     """
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         found = []
@@ -134,10 +134,10 @@ def as_text(kind: Kind, name: str, values: Mapping[str, str]) -> bytes:
 
     Args:
         name: Id of the connection that the values come from.
-        values: By their names in the file.
+        values: Values by their names in the file.
 
     Raises:
-        AirflowFailException: The library would read something else out of it.
+        AirflowFailException: The library would read other values from the file.
     """
     doubled = kind.parser is ConfigParser
     lines = [
@@ -147,7 +147,7 @@ def as_text(kind: Kind, name: str, values: Mapping[str, str]) -> bytes:
     try:
         content = text.encode()
         parser = kind.parser()
-        # As a file is read: there "\r" ends a line too.
+        # In a file, "\r" ends a line too.
         parser.read_file(TextIOWrapper(BytesIO(content), encoding="utf-8"))
         read = dict(parser[kind.section])
     except (Error, UnicodeError):

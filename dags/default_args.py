@@ -1,4 +1,4 @@
-"""What every task of every DAG does unless the task says otherwise."""
+"""The default settings of every task of every DAG."""
 
 from datetime import timedelta
 from typing import Any

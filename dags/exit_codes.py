@@ -1,4 +1,4 @@
-"""What the exit code of a command (``tasks.errors``) tells Airflow."""
+"""Translate the exit code of a command (``tasks.errors``) for Airflow."""
 
 import signal
 
@@ -8,11 +8,11 @@ from tasks.errors import BadInput, Halt
 
 
 def raise_for(exit_code: int, last_line: str) -> None:
-    """Raise what Airflow understands, unless the code is 0.
+    """Raise the matching exception of Airflow, unless the code is 0.
 
     Args:
-        exit_code: Of the command; below 0, the number of the signal that ended the process.
-        last_line: Of its output: the reason for a skip.
+        exit_code: Exit code of the command; below 0, the number of the signal that ended it.
+        last_line: Last line of the output: the reason for a skip.
 
     Raises:
         AirflowSkipException: 99, the rest must not run.

@@ -1,19 +1,19 @@
-"""The level at which Airflow logs each line that a step prints."""
+"""Log each line that a step prints to Airflow, at the line's own level."""
 
 import logging
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-# What `tasks` writes begins so. A library's "WARNING:tensorflow:" or "W0000" does not.
+# Lines of `tasks` begin with a level. A library's "WARNING:tensorflow:" or "W0000" does not count.
 OURS = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 
 
 def relay(lines: Iterable[str], log: Any) -> str:
-    """Log each line at its own level, without the word for it; returns the last one.
+    """Log each line at its own level, without the word for the level; returns the last line.
 
-    A line that begins with a blank belongs to the one before it, as "  Received: ..." belongs to
-    an error. Any other line that does not begin with a level, such as a library's, is INFO.
+    A line that begins with a blank has the level of the line before: "  Received: ..." belongs to
+    an error. Any other line without a level, such as a library's, is INFO.
 
     Args:
         lines: Without their ends.

@@ -1,4 +1,4 @@
-"""A challenger was registered: a person reads the evidence and decides, then the alias moves."""
+"""Ask a person whether a registered challenger becomes the champion, then move the alias."""
 
 import shlex
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def challenger(context: Context) -> str:
     Raises:
         AirflowFailException: Neither an event nor the form names a run.
     """
-    # Several registrations may have gathered before this run began: the last one stands.
+    # If several models were registered before this run began, take the last one.
     events = context["triggering_asset_events"].get(CHALLENGER_REGISTERED, ())
     named = [event.extra["run"] for event in events if event.extra.get("run")]
     if named:
@@ -50,7 +50,7 @@ def challenger(context: Context) -> str:
     if context["params"]["run"]:
         return str(context["params"]["run"])
     raise AirflowFailException(
-        "It is not known which model to judge.\n"
+        "No model to judge is named.\n"
         "  Expected: an event of challenger_registered with 'run' in its extra, or a run in the "
         "form\n  Received: neither\n"
         "  Do:       trigger this DAG again with the address of a run, STORE/runs/NAME"
@@ -58,9 +58,9 @@ def challenger(context: Context) -> str:
 
 
 def evidence(run: str) -> str:
-    """What a person should know before deciding, in Markdown.
+    """The evidence that a person needs for the decision, in Markdown.
 
-    Names and tables of a delivery are hostile input: whatever they hold is text on this page.
+    Names and tables of a delivery are hostile input, so the page shows them as plain text.
 
     Args:
         run: Address of a run, ``STORE/runs/NAME``.
@@ -107,8 +107,8 @@ def evidence(run: str) -> str:
 
 
 def _record(run: str, step: str) -> Any:
-    # tasks.engine.run costs a few hundred milliseconds to import, which every parse of this file
-    # would pay.
+    # Importing tasks.engine.run takes a few hundred milliseconds. At the top of the file, every
+    # parse of the DAG would pay them.
     from tasks.engine.run import read_record
 
     store, _, name = run.rpartition("/runs/")
@@ -134,7 +134,7 @@ def _row(found: Proportion) -> str:
 
 
 def _of_cancer(each: Serious) -> str:
-    """A row of a class that must not be left alone either."""
+    """A row for another class that must not be left alone."""
     what = f"{each.name}, a precursor" if each.precursor else each.name
     told = _row(each.called) if each.called else "not recorded | - | -"
     return f"| Of the others, {what}: called melanoma | {told} |"
@@ -155,13 +155,13 @@ def _named(lesions: Iterable[tuple[str, ...]]) -> str:
 
 
 def _as_item(rule: Rule) -> str:
-    """What a rule says; its reason begins with its name."""
+    """A rule as an item of a list. Its reason begins with its name."""
     return f"- **{rule.decision}** · {plain(rule.reason)}"
 
 
 @task(multiple_outputs=True)
 def present_challenger() -> dict[str, str]:
-    """Reads the records of the run and says what a person should know."""
+    """Reads the records of the run and shows the evidence for the decision."""
     run = challenger(get_current_context())
     text = evidence(run)
     print(text)

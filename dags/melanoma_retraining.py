@@ -1,5 +1,5 @@
-"""The retraining, as Airflow sees it: each row of ``tasks.pipeline.PIPELINE`` becomes a task, and
-each step whose work divides also a task mapped over its parts."""
+"""The DAG of the retraining. Each row of ``tasks.pipeline.PIPELINE`` becomes a task; a step that
+divides also gets a task that is mapped over its parts."""
 
 import os
 from datetime import timedelta
@@ -57,11 +57,11 @@ def schedule() -> AssetOrTimeSchedule:
     UTC (default ``0 3 * * 0``, Sundays at 03:00), and whenever images are delivered.
 
     Raises:
-        BadInput: It is not a cron expression.
+        BadInput: MELANOMA_SCHEDULE is not a cron expression.
     """
     expression = os.environ.get("MELANOMA_SCHEDULE") or "0 3 * * 0"
-    # Zero, for without it Airflow 3.3 begins the last run that was due before it first saw the DAG,
-    # up to a tenth of the interval late: on a Sunday, in front of whatever one began by hand.
+    # The delay must be zero. Otherwise Airflow 3.3 starts the last run that was due before it first
+    # saw the DAG, up to a tenth of the interval late: on a Sunday, before a run started by hand.
     times = CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta(0))
     try:
         times.validate()
@@ -99,7 +99,7 @@ def _shown(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def task_of_step(step: Step, parts: XComArg | None) -> Operator:
-    """The task that does a step, after those that do its parts, if it divides."""
+    """The task of a step. It follows the tasks of the step's parts, if the step divides."""
     doc = (
         f"{step.does}\n\nNeeds: {', '.join(step.needs) or 'raw/'}. "
         f"Gives: `{step.gives.__name__}` (see `{step.gives.__module__.replace('.', '/')}.py`)."
@@ -113,7 +113,7 @@ def task_of_step(step: Step, parts: XComArg | None) -> Operator:
 
 
 def names_of_parts(over: str, params: dict[str, Any]) -> list[str]:
-    """The parts of the steps that divide over a field; none if there is only one."""
+    """The names of the parts of the steps that divide over a field; empty for a single part."""
     config = Retraining.model_validate({over: params[over]})
     step = next(row for row in PIPELINE if row.division and row.division.over == over)
     names = [str(part.part) for part in parts_of(step, config)]
@@ -121,7 +121,7 @@ def names_of_parts(over: str, params: dict[str, Any]) -> list[str]:
 
 
 def names_task(over: str) -> XComArg:
-    """The task that says which parts there are: Airflow maps over what a task has returned."""
+    """The task that returns the names of the parts; Airflow maps over a task's result."""
 
     @task(
         task_id=over,
@@ -140,7 +140,7 @@ with DAG(
     doc_md=ABOUT,
     schedule=schedule(),
     catchup=False,
-    max_active_runs=1,  # two retrainings at once would fight over one machine, for one alias
+    max_active_runs=1,  # two retrainings at once would compete for the machine and the alias
     default_args=DEFAULT_ARGS,
     params=form(),
     user_defined_macros=MACROS,
@@ -164,7 +164,7 @@ with DAG(
                 steps[need] >> mapped
             mapped >> steps[row.name]
 
-    # A refused model is when the report is needed most: a skipped step does not skip it.
+    # The report is needed most for a refused model, so a skipped step does not skip the report.
     steps[PIPELINE[-1].name] >> task_of(
         "report",
         *RUN,

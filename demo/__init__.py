@@ -9,7 +9,7 @@
     follow.py     a run, watched until it ends
     outcome.py    what happened, as tables
 
-Everything it makes lies under ``.demo/``, where nobody but this user enters, and all of it listens
-on 127.0.0.1 only; but with RUNNER=docker MLflow listens on the address of this machine in a network
-of the engine's own. Airflow has two users, whose passwords the demo makes and prints.
+All files lie under ``.demo/``, which only this user can enter. All services listen on 127.0.0.1
+only, with one exception: with RUNNER=docker, MLflow listens on this machine's address in a network
+of the Docker engine. Airflow has two users, whose passwords the demo makes and prints.
 """

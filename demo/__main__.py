@@ -42,7 +42,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 @app.command()
 def start() -> None:
-    """Start Airflow and MLflow, deliver images, retrain, and say what happened.
+    """Start Airflow and MLflow, deliver images, retrain, and show the outcome.
 
     The environment may hold IMAGES and METADATA (folders; without them, lesions are drawn), CONFIG
     (JSON), AIRFLOW_PORT, MLFLOW_PORT, DEMO_HOME, RUNNER (process or docker) and STORE
@@ -66,7 +66,7 @@ def start() -> None:
 
 @app.command()
 def stop() -> None:
-    """End every process that `start` started. What was made stays."""
+    """End every process that `start` started. Files stay."""
     with _explained():
         ended = 0
         for home in _homes(parent_folder()):
@@ -78,7 +78,7 @@ def stop() -> None:
 
 def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
     if standing:
-        console.print(f"Airflow and MLflow stand: {place.airflow}, {place.mlflow}")
+        console.print(f"Airflow and MLflow are running: {place.airflow}, {place.mlflow}")
     else:
         standing_now = _start_services(place)
     _deliver(place)
@@ -163,7 +163,7 @@ def _say_who_may_log_in(place: Place) -> None:
 
 
 def _lock_up(home: Path) -> None:
-    """Nobody but this user enters, nor what an earlier version left open."""
+    """Lock the folder for other users, also folders that an earlier version left open."""
     if home.is_dir() and home.stat().st_mode & 0o077:
         for folder, folders, files in os.walk(home):
             for path in (Path(folder, name) for name in (*folders, *files)):
@@ -177,7 +177,7 @@ def _lock_up(home: Path) -> None:
 
 
 def _standing(place: Place) -> dict[str, Started]:
-    """The services of this demo, if all of them live; otherwise none, and the rest is ended."""
+    """The services of this demo if all are alive; otherwise none, and the rest is ended."""
     standing = _standing_at(place.home)
     whole = {service.name for service in services(place)} <= standing.keys()
     if whole and _same_place(place):
@@ -186,7 +186,7 @@ def _standing(place: Place) -> dict[str, Started]:
         _end_unfinished_runs(place.home, standing)
     if end(place.home, MARK):
         changed = "Another RUNNER or STORE" if whole else "A part of the demo had ended"
-        console.print(f"{changed}; starting all of it anew.")
+        console.print(f"{changed}; starting everything anew.")
     engine.remove_containers(place.home)
     return {}
 
@@ -210,7 +210,7 @@ def _standing_at(home: Path) -> dict[str, Started]:
 
 
 def _where_it_stands(place: Place, standing: dict[str, Started]) -> Place:
-    """The place, with the ports of what stands. Raises `BadInput` if others were asked for."""
+    """The place, with the ports of the running services. Raises `BadInput` for other ports."""
     if not standing:
         return place
     return replace(
@@ -224,7 +224,7 @@ def _port_of(started: Started, variable: str) -> int:
     port = urlsplit(started.page or "").port or 0
     if os.environ.get(variable) not in (None, "", str(port)):
         raise BadInput(
-            "The demo stands on another port.",
+            "The demo is running on another port.",
             expected=f"{variable}={port}, or none",
             received=f"{variable}={os.environ[variable]}",
             do="`make stop` first",
@@ -233,13 +233,13 @@ def _port_of(started: Started, variable: str) -> int:
 
 
 def _end_others(place: Place) -> None:
-    """End the demo with the other kind of images: it may hold the ports, and the memory."""
+    """End the demo with the other kind of images, because it may hold the ports and the memory."""
     for home in _homes(place.home.parent):
         if home != place.home and _standing_at(home):
             _end_unfinished_runs(home, _standing_at(home))
             end(home, MARK)
             engine.remove_containers(home)
-            console.print(f"Ended the demo in {home}; what it made stays there.")
+            console.print(f"Ended the demo in {home}; its files stay there.")
 
 
 def _homes(parent: Path) -> list[Path]:
@@ -247,7 +247,7 @@ def _homes(parent: Path) -> list[Path]:
 
 
 def _undo(place: Place, standing: dict[str, Started]) -> None:
-    """End what this invocation began: its services, or only its run if the services stood."""
+    """End the services that this call started; if they ran before, end only its run."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if standing:
@@ -259,7 +259,7 @@ def _undo(place: Place, standing: dict[str, Started]) -> None:
 
 
 def _end_unfinished_runs(home: Path, standing: dict[str, Started]) -> None:
-    """Have Airflow end its runs itself, so that its database does not take them for running."""
+    """Let Airflow end its runs itself, so that its database does not list them as running."""
     server = standing.get("airflow-api-server")
     if server and server.page:
         address = server.page.removesuffix("/api/v2/version")
@@ -270,7 +270,7 @@ def _end_unfinished_runs(home: Path, standing: dict[str, Started]) -> None:
 
 
 def _wait_for_steps(place: Place) -> None:
-    """Return when no step runs any more: Airflow ends them at their next heartbeat."""
+    """Wait until no step runs any more: Airflow ends steps at their next heartbeat."""
     deadline = time.monotonic() + SECONDS_FOR_STEPS_TO_END
     while any(is_step(process) for process in processes_of(place.home, MARK)):
         if time.monotonic() > deadline:
@@ -280,7 +280,7 @@ def _wait_for_steps(place: Place) -> None:
 
 
 def _forget_earlier_runs(airflow: Airflow) -> None:
-    """A run that was killed with its Airflow would hold up the next one."""
+    """Mark runs that were killed with their Airflow as failed; they would block the next run."""
     for run_id in airflow.end_runs(RETRAINING):
         console.print(f"Run {run_id} was killed earlier; marked it as failed.")
 
@@ -292,7 +292,7 @@ def _run(place: Place, module: str, *options: str, log: str) -> None:
     """Run a command to its end.
 
     Raises:
-        BadInput, Momentary: It failed, with the last lines of its output.
+        BadInput, Momentary: The command failed; the error holds the last lines of its output.
     """
     path = place.home / "logs" / f"{log}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -312,7 +312,7 @@ def _run(place: Place, module: str, *options: str, log: str) -> None:
 
 @contextmanager
 def _alone(parent: Path) -> Iterator[None]:
-    """Hold the lock of the demo: two at once would start everything twice."""
+    """Hold the lock of the demo, because two demos at once would start everything twice."""
     parent.mkdir(parents=True, exist_ok=True)
     with (parent / "lock").open("w") as lock:
         try:
@@ -332,7 +332,7 @@ def _explained() -> Iterator[None]:
     """Turn errors into messages and exit codes, and SIGTERM and SIGHUP into Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    os.umask(0o077)  # databases and images of patients: for this user only, also of all services
+    os.umask(0o077)  # only this user may read databases and patients' images, also in services
     try:
         yield
     except PipelineError as error:

@@ -14,7 +14,7 @@ from tasks.errors import BadInput, Momentary
 RETRAINING = "melanoma_retraining"
 PROMOTION = "melanoma_promotion"
 SECONDS_TO_PARSE = 90
-# Who may log in to the demo's Airflow: one who runs it, and one who decides about models.
+# The users of the demo's Airflow: one who runs it, and one who decides about models.
 ENGINEER = "engineer"
 PHYSICIAN = "physician"
 
@@ -23,8 +23,8 @@ PHYSICIAN = "physician"
 class Task:
     """A task of a run: its name, state (None before it is scheduled) and seconds of running.
 
-    A task that does one part of a step has the name of the part, such as ``ingest/2-of-4``; to
-    Airflow it is an instance, of some number, of one task.
+    A task for one part of a step has the name of the part, such as ``ingest/2-of-4``. In Airflow it
+    is a numbered instance of a mapped task.
     """
 
     id: str
@@ -41,8 +41,8 @@ class Airflow:
 
     Attributes:
         passwords: File with the password of each user, in JSON.
-        user: Who logs in, at the first request.
-        seconds: How long to wait for an answer.
+        user: The user that logs in, at the first request.
+        seconds: Longest wait for an answer.
     """
 
     address: str
@@ -55,10 +55,10 @@ class Airflow:
         """One request.
 
         Args:
-            method: Of HTTP.
-            path: After ``/api/v2/``.
-            body: JSON.
-            parameters: After the ``?``.
+            method: HTTP method.
+            path: Path after ``/api/v2/``.
+            body: Body, as JSON.
+            parameters: Query parameters.
 
         Raises:
             BadInput: Airflow refused the request.
@@ -77,16 +77,16 @@ class Airflow:
                 "Airflow refused a request.",
                 expected=f"{method} {path} to be allowed",
                 received=f"{answer.status_code}: {_detail(answer)}",
-                do="correct what it names",
+                do="correct what the answer names",
             )
         return answer.json() if answer.content else None
 
     def wait_for_dag(self, dag: str) -> None:
-        """Return when Airflow has parsed a DAG.
+        """Wait until Airflow has parsed a DAG.
 
         Raises:
             BadInput: A DAG file cannot be imported.
-            Momentary: It was not parsed in time.
+            Momentary: The DAG was not parsed in time.
         """
         deadline = time.monotonic() + SECONDS_TO_PARSE
         while time.monotonic() < deadline:
@@ -129,7 +129,7 @@ class Airflow:
     def log(
         self, dag: str, run_id: str, task: str, attempt: int = 1, map_index: int = -1
     ) -> list[str]:
-        """The lines of a task's log; of a mapped task, `map_index` says of which instance."""
+        """The lines of a task's log; for a mapped task, of the instance `map_index`."""
         path = f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}"
         parameters = {"full_content": "true", "map_index": map_index}
         content = self.request("GET", path, **parameters)["content"]
@@ -176,7 +176,7 @@ class Airflow:
         answer = client.post("/auth/token", json=login)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise BadInput(
-                f"Airflow does not let {self.user} in.",
+                f"Airflow refuses the login of {self.user}.",
                 expected=f"the password in {self.passwords}, which it read when it started",
                 received=str(answer.status_code),
                 do="`make stop`, then `make demo` again",
@@ -187,7 +187,7 @@ class Airflow:
 def _name(task: dict[str, Any]) -> str:
     if task["map_index"] < 0:
         return str(task["task_id"])
-    # Until it runs, Airflow knows its number only.
+    # Until the task runs, Airflow knows only its number.
     return f"{task['task_id'].removesuffix('_part')}/{task['rendered_map_index']}"
 
 

@@ -1,7 +1,7 @@
 """The Docker engine of this machine, as the demo uses it: `RUNNER=docker make demo`.
 
-Steps run on a network of the engine's that leads nowhere but to this machine: there MLflow listens,
-and nothing else is needed.
+Steps run on a network of the engine that leads only to this machine, where MLflow listens. They
+need nothing else.
 """
 
 import os
@@ -17,7 +17,7 @@ CONTAINER_USER = 65532
 
 
 def prepare() -> str:
-    """Make the network, if it is not there; returns this machine's address on it.
+    """Make the network, if it does not exist; returns this machine's address on it.
 
     Raises:
         BadInput: No engine answers, or an image is missing.

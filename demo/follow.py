@@ -1,4 +1,4 @@
-"""A run, watched until it ends: a live table on a terminal, plain lines elsewhere."""
+"""Watch a run until it ends: a live table on a terminal, plain lines elsewhere."""
 
 import json
 import time
@@ -25,7 +25,7 @@ LOOKS_WITHOUT_ANSWER = 20
 
 @dataclass(frozen=True)
 class Look:
-    """A run at one moment: its state, its tasks, and how far each running step says it is."""
+    """A run at one moment: its state, its tasks, and the progress of each running step."""
 
     state: str
     tasks: dict[str, Task]
@@ -33,8 +33,8 @@ class Look:
 
     @property
     def names(self) -> list[str]:
-        """The tasks in the order of the table of steps, the parts of each before itself. A part
-        that waits has no name yet, only a number, and is left out."""
+        """The tasks in the order of the table of steps, the parts of each step before the step. A
+        waiting part has only a number, no name yet, and is left out."""
         named = sorted(name for name in self.tasks if not name.rpartition("/")[2].isdecimal())
         parts = {step: [name for name in named if name.startswith(f"{step}/")] for step in TASKS}
         return [name for step in TASKS for name in (*parts[step], step)]
@@ -44,8 +44,8 @@ def follow(airflow: Airflow, store: Store, run_id: str, name: str, console: Cons
     """Show a run until it has ended; returns its last state.
 
     Args:
-        airflow: Where it runs.
-        store: Where its steps write how far they are.
+        airflow: The Airflow of the run.
+        store: The store to which steps write their progress.
         run_id: Airflow's id of the run.
         name: The run's name in the store.
         console: Where to show it.
@@ -89,7 +89,7 @@ def _looks(airflow: Airflow, store: Store, run_id: str, name: str) -> Iterator[L
             tasks = airflow.tasks(RETRAINING, run_id)
             unanswered = 0
         except Momentary:
-            # A busy server may be late once; one that is gone stays silent.
+            # A busy server may be late once; a dead one stays silent.
             unanswered += 1
             if unanswered > LOOKS_WITHOUT_ANSWER:
                 raise

@@ -1,4 +1,4 @@
-"""What a run found, as tables for a terminal."""
+"""Show the outcome of a run as tables in a terminal."""
 
 from collections import Counter
 from typing import Any
@@ -24,7 +24,7 @@ SYNTHETIC = "SYNTHETIC: drawn lesions. These figures say nothing about real ones
 
 
 def show(store: Store, name: str, config: Retraining, console: Console) -> None:
-    """Print what the records of a run hold; a step that did not happen is left out."""
+    """Print the content of a run's records; a step that did not happen is left out."""
     records: dict[str, Any] = {
         step: read_record(store, name, step)
         for step in ("ingest", "validate", "split", "evaluate", "gate", "register")

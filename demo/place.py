@@ -1,4 +1,4 @@
-"""Where a demo lives: its folder, its ports, and what it learns from."""
+"""The settings of a demo: its folder, its ports, its images."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from tasks.errors import BadInput
 
 CODE = Path(__file__).parent.parent
 
-# Nine classes of drawn lesions are told apart by small, short training; the figures prove that the
+# Small, short training suffices for nine classes of drawn lesions. The figures show that the
 # pipeline works, not that the networks are good.
 SYNTHETIC_CONFIG = """{
     "image_size": 48, "packed_size": 64, "epochs": 8, "residual_epochs": 20, "policy": "synthetic"
@@ -26,13 +26,13 @@ class Place:
     """One demo.
 
     Attributes:
-        home: Folder of everything that it makes.
+        home: Folder of all files of the demo.
         airflow_port: Port of Airflow's pages and API, on 127.0.0.1.
         mlflow_port: Port of MLflow's pages and API, on 127.0.0.1.
         images: Folder of delivered images; None for synthetic lesions.
         metadata: Folder of delivered tables, if any.
-        config: What the run is started with.
-        runner: Where steps run: ``process`` or ``docker``.
+        config: Configuration of the run.
+        runner: Place where steps run: ``process`` or ``docker``.
         s3: Address of a store on S3; None for a directory under `home`.
         mlflow_host: Address that MLflow listens on; one that containers reach, if there are any.
     """
@@ -66,7 +66,7 @@ def parent_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def place_from(environment: Mapping[str, str] = os.environ) -> Place:
-    """Read what a person asked for.
+    """Read the settings that a person gave.
 
     Args:
         environment: IMAGES, METADATA (folders), CONFIG (JSON), AIRFLOW_PORT, MLFLOW_PORT,
@@ -150,7 +150,7 @@ def _runner(environment: Mapping[str, str]) -> str:
     name = environment.get("RUNNER") or "process"
     if name not in ("process", "docker"):
         raise BadInput(
-            "RUNNER is no place to run steps in.",
+            "RUNNER does not name a place to run steps in.",
             expected="process or docker",
             received=f"RUNNER={name}",
             do="give one of these, or none",

@@ -1,8 +1,8 @@
-"""Processes that outlive the one that starts them: start, find again, end with all they started.
+"""Start services that outlive this process, find them again, and end them with all descendants.
 
-A service gets a session of its own. A session's number stays with every descendant, even when the
-service itself has died, so it tells what must be ended; what left the session carries the demo's
-mark in its environment.
+Each service gets its own session. All descendants keep the number of the session, even after the
+service has died, so the number finds the processes to end. A process that left the session is found
+by the demo's mark in its environment.
 """
 
 import json
@@ -29,9 +29,9 @@ class Service:
     """One process.
 
     Attributes:
-        name: Of its log and its entry under ``run/``.
-        argv: What it runs.
-        page: Answers 200 once it is ready; None if it has no port.
+        name: Name of the service, its log and its entry under ``run/``.
+        argv: The command to run.
+        page: Address that answers 200 when the service is ready; None without a port.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Service:
 
 @dataclass(frozen=True)
 class Started:
-    """A service that was started at some time, as ``run/<name>.json`` holds it.
+    """A started service, as ``run/<name>.json`` holds it.
 
     Attributes:
-        pid: Of the process, its session and its process group.
-        since: Its start in seconds since the epoch: a pid alone may have become another's.
+        pid: Number of the process, its session and its process group.
+        since: Start in seconds since the epoch, because the pid may belong to another process now.
         page: See `Service`.
         log: Path of its output.
     """
@@ -89,15 +89,15 @@ def recorded(home: Path) -> dict[str, Started]:
         try:
             found[file.stem] = Started(**json.loads(file.read_text()))
         except (TypeError, ValueError):
-            continue  # no entry, or one that a kill left half-written: its process has the mark
+            continue  # an incomplete entry, left by a kill: its process is found by the mark
     return found
 
 
 def wait_until_ready(started: Started) -> None:
-    """Return when a service answers.
+    """Wait until a service answers.
 
     Raises:
-        Momentary: It died, or did not answer in time; with the last lines of its log.
+        Momentary: The service died or did not answer in time; holds the last lines of its log.
     """
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
@@ -113,7 +113,7 @@ def wait_until_ready(started: Started) -> None:
 
 
 def processes_of(home: Path, mark: str) -> list[psutil.Process]:
-    """Every living process that belongs to a demo, but this one.
+    """Every living process of a demo, except this one.
 
     Args:
         home: Folder of the demo.
@@ -122,7 +122,7 @@ def processes_of(home: Path, mark: str) -> list[psutil.Process]:
     sessions = {
         started.pid
         for started in recorded(home).values()
-        # A leader that is gone keeps its number free from reuse while its session lives.
+        # The number of a dead leader is not reused while its session lives.
         if started.alive or not psutil.pid_exists(started.pid)
     }
     found = [
@@ -145,10 +145,10 @@ def end(home: Path, mark: str) -> int:
     """End every process of a demo; returns how many there were.
 
     Raises:
-        BadInput: Some could not be ended, because they belong to another user.
+        BadInput: Some processes could not be ended, because they belong to another user.
     """
     ended: set[int] = set()
-    for _ in range(3):  # one that was starting another while it was being ended leaves that one
+    for _ in range(3):  # a process may start another one while it is being ended
         living = processes_of(home, mark)
         if not living:
             break

@@ -18,13 +18,13 @@ from demo.place import CODE, Place
 from demo.services import Service
 from tasks.engine.quiet import UNREPORTED
 
-# Which demo a process belongs to. It is inherited, so a process that left its session is found too.
+# Names the demo of a process. Children inherit it, so a process that left its session is found too.
 MARK = "MELANOMA_DEMO"
 LOGIN = "melanoma"
 
 
 def airflow_settings(place: Place) -> dict[str, str]:
-    """Airflow's settings, but for its secrets."""
+    """Airflow's settings, without its secrets."""
     home = place.home / "airflow"
     return {
         "AIRFLOW_HOME": str(home),
@@ -36,7 +36,7 @@ def airflow_settings(place: Place) -> dict[str, str]:
         # check_balance beside a step of another DAG, and two cores are no use to more.
         "AIRFLOW__CORE__PARALLELISM": "3",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        # A demo that is there but paused would wait for a click for ever.
+        # A DAG that starts paused would wait for a click for ever.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         # Who may come in. A page of another site that a browser takes for this one (DNS rebinding)
         # has no login, and so gets nothing, whatever Host it sends.
@@ -108,10 +108,10 @@ def environment(place: Place) -> dict[str, str]:
 
 
 def services(place: Place) -> tuple[Service, ...]:
-    """What runs, in the order of starting.
+    """The services, in the order of starting.
 
-    A triggerer is not among them: nothing here is deferred, and a task that waits for a person is
-    parked in the database.
+    There is no triggerer: no task is deferred, and a task that waits for a person waits in the
+    database.
     """
     airflow = (sys.executable, "-m", "airflow")
     scheduler = (*airflow, "scheduler", "--skip-serve-logs")  # the server reads them from the disk
@@ -196,7 +196,7 @@ def _secrets(place: Place) -> dict[str, str]:
 
 
 def _once(file: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """What a file of secrets holds; made if it is not there."""
+    """The content of a file of secrets; made if the file does not exist."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.parent.chmod(0o700)

@@ -1,15 +1,15 @@
-"""A key for each step: the policy of a bucket on S3, made from the table of steps.
+"""Make the policy of an S3 bucket from the table of steps, with one user for each step.
 
     python -m infra.s3_policy BUCKET [PREFIX] [--principal PATTERN]
 
-prints JSON for ``aws s3api put-bucket-policy``, or for whatever else takes an S3 bucket policy.
-Each step, and each command that an orchestrator runs beside the steps, has a user of its own:
-PATTERN is the name of that user, with ``{step}`` for the step's (default
-``arn:aws:iam:::user/melanoma-{step}``, as Ceph's gateway writes it; AWS wants the account between
-the last two colons).
+prints JSON for ``aws s3api put-bucket-policy``, or for any other program that takes a bucket
+policy. Each step, and each command that an orchestrator runs beside the steps, has its own user.
+PATTERN is the user's name, with ``{step}`` for the name of the step. The default is
+``arn:aws:iam:::user/melanoma-{step}``, in the form of Ceph's gateway; AWS wants the account between
+the last two colons.
 
-Such a user reads the store and writes what the row of its step says. Who delivers images needs to
-write ``raw/`` and gets a key of another kind; nobody here does.
+A step's user reads the store and writes only the keys that the row of the step allows. No step
+writes ``raw/``: people who deliver images need another key.
 """
 
 import argparse
@@ -28,15 +28,15 @@ def bucket_policy(bucket: str, prefix: str, principal: str = PRINCIPAL) -> dict[
     """The policy of a bucket that holds a store, as JSON.
 
     Args:
-        bucket: Its name.
-        prefix: Of the store's keys, without a slash at the end; may be empty.
-        principal: Name of the user of a step, with ``{step}``.
+        bucket: Name of the bucket.
+        prefix: Prefix of the store's keys, without a slash at the end; may be empty.
+        principal: Name of a step's user, with ``{step}`` for the name of the step.
     """
     top = f"arn:aws:s3:::{bucket}"
     store = f"{top}/{prefix}/" if prefix else f"{top}/"
     names = {row: principal.replace("{step}", row.name) for row in ROWS}
     everybody = list(names.values())
-    # Without the right to list, a key that is not there is answered "forbidden".
+    # Without the right to list, S3 answers "forbidden" for a key that does not exist.
     statements = [
         _statement("Allow", everybody, "s3:ListBucket", [top]),
         _statement("Allow", everybody, "s3:GetObject", [f"{store}*"]),

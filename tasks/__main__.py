@@ -1,7 +1,7 @@
 """The command line: argv -> records -> step -> record.
 
-A terminal, an Airflow task, a container and a pod all run this. Exit codes: 0 done, 64 bad
-input, 75 a fault of the moment, 99 the rest must not run; see ``tasks.errors``.
+A terminal, an Airflow task, a container and a pod all run this command. Exit codes: 0 done, 64 bad
+input, 75 temporary fault, 99 the rest must not run; see ``tasks.errors``.
 """
 
 import json
@@ -32,9 +32,9 @@ from tasks.terminal import closing_table, progress_bars, summary, watcher
 from tasks.text.lines import visible
 
 EPILOG = (
-    "Every step reads the records of the steps before it and commits its own record last, so it "
-    "can be killed and run again at any time. Exit codes: 0 done; 64 bad input, do not retry; "
-    "75 a fault of the moment, retry; 99 the steps after this one must not run. "
+    "Every step reads the records of earlier steps and commits its own record last, so it can be "
+    "killed and run again at any time. Exit codes: 0 done; 64 bad input, do not retry; "
+    "75 temporary fault, retry; 99 the steps after this one must not run. "
     "S3: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. MLflow: MLFLOW_TRACKING_URI."
 )
 
@@ -58,7 +58,7 @@ StoreUri = Annotated[str, typer.Option("--store", help="A directory or s3://buck
 ConfigJson = Annotated[
     str,
     typer.Option(
-        "--config", help="JSON object; what it leaves out has its default. See [b]config[/b]."
+        "--config", help="JSON object; fields left out have their default. See [b]config[/b]."
     ),
 ]
 
@@ -67,8 +67,8 @@ PartName = Annotated[
     str | None,
     typer.Option(
         "--part",
-        help="Do one part only, such as 2-of-4 or the name of a recipe, and commit it. Without it "
-        "the step does the parts that are missing, and joins all.",
+        help="Do one part only, such as 2-of-4 or the name of a recipe, and commit it. Without "
+        "this option the step does the missing parts, and joins all.",
     ),
 ]
 
@@ -107,7 +107,7 @@ def run_all(
     until: Annotated[str | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
-    """The whole pipeline in this process, without Airflow, then the report."""
+    """Run the whole pipeline in this process, without Airflow, then write the report."""
     from tasks.intake.deliver import deliver
     from tasks.registry.versions import tracking_uri
     from tasks.reporting.report import report
@@ -117,7 +117,7 @@ def run_all(
     opened = open_store(store)
     run = open_run(f"{opened.uri}/runs/{name}", parsed)
     if any(step.name == "train" for step in steps):
-        tracking_uri(opened)  # before hours are spent, not after
+        tracking_uri(opened)  # raise now, not after hours of work
     if metadata and not images:
         raise BadInput(
             "Tables alone cannot be delivered.",
@@ -163,7 +163,7 @@ def deliver_command(
     images: Annotated[Path, typer.Option(help="Folder with class folders.")],
     metadata: Annotated[Path | None, typer.Option(help="Folder with CSV tables.")] = None,
 ) -> None:
-    """Copy images and tables into raw/ of a store, once, as they are."""
+    """Copy images and tables, unchanged, into raw/ of a store."""
     from tasks.intake.deliver import deliver
 
     deliver(open_store(store), images, metadata)
@@ -184,7 +184,7 @@ def synthesize_command(
 
 @app.command("report", rich_help_panel="Beside the pipeline")
 def report_command(run: RunUri) -> None:
-    """Write report.html of a run from whatever records it has."""
+    """Write report.html of a run from the records that it has."""
     from tasks.reporting.report import report
 
     report(open_run(run, Retraining()))
@@ -209,7 +209,8 @@ def supersede_command(
 ) -> None:
     """Replace, in a person's name, the label under which a lesion was judged.
 
-    The ledger keeps it. From then on the gate judges with both labels, and the worse counts.
+    The ledger keeps the replacement. From then on the gate judges with both labels, and the worse
+    result counts.
     """
     from tasks.splitting.looks import supersede
 
@@ -225,11 +226,11 @@ def verify_command(
     ],
     sha256: Annotated[
         str | None,
-        typer.Option(help="Of the bundle's manifest, as the tag evidence_sha256 in MLflow says."),
+        typer.Option(help="SHA-256 of the bundle's manifest: the tag evidence_sha256 in MLflow."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what holds as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check the evidence of a run, offline; names the first thing that does not hold."""
+    """Check the evidence of a run, offline, using only the bundle. Names the first flaw."""
     from tasks.release.verify import verify
 
     verified = verify(evidence, sha256)
@@ -255,16 +256,17 @@ def score_command(
         str | None, typer.Option(help="The model's bundle. A registered model names its own.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Of melanoma. Default: the model's own.")
+        float | None,
+        typer.Option(min=0, max=1, help="Melanoma probability. Default: the model's threshold."),
     ] = None,
     coarse: Annotated[
-        str, typer.Option(help="JSON: the class that each coarser code of the labels shall mean.")
+        str, typer.Option(help="JSON: the class to take for each coarser code of the labels.")
     ] = "{}",
     store: Annotated[
         str | None,
         typer.Option(
-            help="Whose ledger counts a look at images of the model's test part; and where MLflow "
-            "is, if MLFLOW_TRACKING_URI is not set."
+            help="The store whose ledger counts a look at images of the model's test part. Its "
+            "MLflow is used if MLFLOW_TRACKING_URI is not set."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
@@ -310,9 +312,9 @@ def config_command(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code. Errors of the user's never show a traceback."""
-    # Not even its errors: whatever matters comes as an exception as well, and to make operations
-    # deterministic it reports, as an error and in every epoch, an attribute that it then ignores.
+    """Run one command; returns the exit code. A user's errors never show a traceback."""
+    # Hide even TensorFlow's errors. Important ones also come as exceptions. With deterministic
+    # operations it logs an error in every epoch, about an attribute that it then ignores.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed, the same model bytes
     report_nothing()
@@ -333,8 +335,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End this process so that its temporary files go. A record is written last: nothing is half
-    committed."""
+    """End this process so that its temporary files are removed. A record is written last, so
+    nothing is half committed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print(f"ERROR Stopped by {signal.Signals(number).name} before it was done.", file=sys.stderr)
     # No library catches a SystemExit as it might an Exception.
@@ -342,7 +344,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def from_the_shell() -> int:
-    """What ``python -m tasks`` and the script ``melanoma`` run; returns the exit code."""
+    """Entry point of ``python -m tasks`` and of the script ``melanoma``; returns the exit code."""
     signal.signal(signal.SIGTERM, _stop)
     sys.excepthook = show_bug
     return main()

@@ -44,7 +44,7 @@ Resolvable = Literal["contradictory_label", "label_disagrees_with_archive"]
 
 
 class Retraining(BaseModel):
-    """What a person may choose about a retraining; everything else follows from the data."""
+    """The choices of a person about a retraining; everything else follows from the data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,8 +68,8 @@ class Retraining(BaseModel):
         ge=1,
         le=BUCKETS,
         title="Parts",
-        description="Into how many parts the files are dealt out, for as many machines to decode "
-        "and compare side by side. The result does not depend on it.",
+        description="Number of parts into which the files are divided, so that as many machines "
+        "can decode and compare side by side. The result does not depend on this number.",
     )
     maximum_megapixels: int = Field(
         64,
@@ -93,9 +93,9 @@ class Retraining(BaseModel):
     coarse_codes: dict[str, Diagnosis] = Field(
         {},
         title="Meaning of coarse codes",
-        description="Codes of the archives that are coarser than the nine classes, and the class "
-        'that each shall mean where no folder says more, such as {"bkl": "pigmented benign '
-        'keratosis"}. Without an entry such images are quarantined by name.',
+        description="The class to take for each archive code that is coarser than the nine "
+        'classes, where no folder says more, such as {"bkl": "pigmented benign keratosis"}. '
+        "Without an entry such images are quarantined by name.",
     )
     test_part: Literal["hashed", "delivered"] = Field(
         "hashed",
@@ -107,37 +107,38 @@ class Retraining(BaseModel):
     evaluation: Literal["test", "cross"] = Field(
         "test",
         title="Evaluation",
-        description="test: the model, on the frozen test part. cross: beside it the procedure, by "
-        "cross-validation over all lesions, where the test part holds too few melanomas to tell. "
-        "The gate judges the test part alone, either way. Takes as many trainings as folds.",
+        description="test: score the model on the frozen test part. cross: also estimate the "
+        "procedure by cross-validation over all lesions, for a test part with too few melanomas; "
+        "takes as many more trainings as folds. The gate always judges the test part alone.",
     )
     folds: int = Field(
         5,
         ge=3,
         le=20,
         title="Folds",
-        description="Of cross-validation: one is judged, one validates, the others train.",
+        description="Number of folds of cross-validation: one is judged, one validates, the "
+        "others train.",
     )
     balance_policy: Literal["max", "median", "fixed", "none"] = Field(
         "max",
         title="Oversampling",
-        description="How many training images each class shall have with its copies: as many as "
-        "the largest class, as the median class, as balance_target says, or no copies at all.",
+        description="Number of training images that each class should have, copies included: that "
+        "of the largest class, of the median class, balance_target, or no copies at all.",
     )
     balance_target: int = Field(
         500,
         ge=1,
         le=100_000,
         title="Images of each class",
-        description="Of each class in training, with its copies, if balance_policy is fixed.",
+        description="Training images of each class, copies included, if balance_policy is fixed.",
     )
     copies_per_image: int = Field(
         20,
         ge=1,
         le=1000,
         title="Most copies of one image",
-        description="A class of few images stays small rather than being the same few images over "
-        "and over: two images copied 200 times teach nothing.",
+        description="Most copies of one image. A class with few images stays small, because two "
+        "images copied 200 times teach nothing.",
     )
     recipes: tuple[Recipe, ...] = Field(
         ("baseline", "regularized", "balanced", "residual"),
@@ -146,7 +147,7 @@ class Retraining(BaseModel):
         description="Networks to train; validation data chooses one. baseline: plain CNN. "
         "regularized: online augmentation and dropout. balanced: oversampled data, dropout and "
         "batch normalization. residual: residual blocks, strongly augmented, aimed at balanced "
-        "accuracy. transfer: MobileNetV2 that knows ImageNet, first frozen, then fine-tuned.",
+        "accuracy. transfer: MobileNetV2 pretrained on ImageNet, first frozen, then fine-tuned.",
     )
     transfer_weights: str = Field(
         "imagenet",
@@ -154,7 +155,7 @@ class Retraining(BaseModel):
         pattern=r"^imagenet$|^[\w.-][\w./-]*\.h5$",
         title="Weights for transfer",
         description="Key, in the store, of the weights (.h5, without top) that the recipe "
-        "transfer begins with. imagenet: Keras fetches ImageNet's, which needs a way out.",
+        "transfer begins with. imagenet: Keras fetches ImageNet's, which needs the internet.",
     )
     epochs: int = Field(
         20,
@@ -206,7 +207,7 @@ class Retraining(BaseModel):
         ge=0,
         le=60,
         title="Minutes between checkpoints",
-        description="At most so much training is lost to a kill. 0: after each step of training.",
+        description="Most training time that a kill can cost. 0: a checkpoint after each step.",
     )
     validation_share: float = Field(
         0.15,
@@ -220,7 +221,7 @@ class Retraining(BaseModel):
         ge=0.05,
         le=0.4,
         title="Test share",
-        description="Share of the lesions that are kept back, frozen, and judge the model once.",
+        description="Share of the lesions that are kept back and judge the model once.",
     )
     minimum_groups: int = Field(
         12,
@@ -235,14 +236,15 @@ class Retraining(BaseModel):
         ge=0.5,
         le=1.0,
         title="Target sensitivity for melanoma",
-        description="The operating threshold is the highest that reaches this on validation data.",
+        description="The operating threshold is the highest that reaches this sensitivity on "
+        "validation data.",
     )
     prevalence: dict[Diagnosis, Annotated[float, Field(gt=0, lt=1)]] = Field(
         {"melanoma": 0.05},
         title="Prevalence where the model is used",
-        description="Share of each class among the lesions that a clinician will show the model; "
-        "it sets the positive predictive values. The default is an assumption, not a measurement: "
-        "state your own. A class that is not named gets no predictive value.",
+        description="Prevalence of each class among the lesions that clinicians will show the "
+        "model, for positive predictive values. The default is an assumption, not a measurement: "
+        "state your own. A class without a prevalence gets no predictive value.",
     )
     policy: PolicyName = Field(
         "melanoma",
@@ -264,14 +266,14 @@ class Retraining(BaseModel):
     @classmethod
     def _former_names(cls, given: Any) -> Any:
         for old, new in former_names_in(given):
-            log.warning("%s is now called %s, and is read so.", old, new)
+            log.warning("%s is now called %s; the old name is still read.", old, new)
         return with_present_names(given)
 
     @model_validator(mode="after")
     def _sizes_and_shares_fit(self) -> Self:
         if self.image_size > self.packed_size:
             raise ValueError(
-                f"image_size must be at most packed_size, else pixels would be invented; "
+                f"image_size must be at most packed_size, or pixels would be invented; "
                 f"received image_size={self.image_size}, packed_size={self.packed_size}"
             )
         if self.validation_share + self.test_share > 0.6:
@@ -323,7 +325,7 @@ def _suggestion(name: str) -> str:
 
 
 def value_in_words(value: object) -> str:
-    """A value of a field, for a person.
+    """A value of a field, as text for a person.
 
     >>> value_in_words({"melanoma": 0.05}), value_in_words(("baseline", "balanced"))
     ('melanoma: 0.05', 'baseline, balanced')
@@ -338,7 +340,7 @@ def value_in_words(value: object) -> str:
 
 
 def range_in_words(field: dict[str, Any]) -> str:
-    """What a field may hold, from its part of the JSON schema."""
+    """The allowed values of a field, in words, from its part of the JSON schema."""
     if "items" in field:
         return "any of " + ", ".join(field["items"]["enum"])
     if "enum" in field:

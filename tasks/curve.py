@@ -1,11 +1,11 @@
-"""What the curves of a training say about over- and underfit, by rule, and in words."""
+"""Decide by rules whether a training over- or underfits, and explain the curves in words."""
 
 from tasks.figures import percent, plural
 from tasks.recipes import recipe_now
 from tasks.records.trained import Epoch, Fit, FitKind, TrainedRecipe
 
-# A gap of 0.10 in accuracy is what the public notebooks call overfitting; a loss that has risen by
-# a tenth of itself is beyond the noise between two epochs.
+# The public notebooks call a gap of 0.10 in accuracy overfitting. A rise of the loss by a tenth is
+# more than the noise between two epochs.
 ACCURACY_GAP = 0.10
 LOSS_RISE = 1.10
 # A network that explains less than a quarter of the training part's entropy has not learned it.
@@ -13,12 +13,12 @@ EXPLAINED = 0.25
 
 
 def fit_of(epochs: tuple[Epoch, ...], best: int, prior_loss: float) -> Fit:
-    """What the curves say.
+    """Decide whether a training over- or underfits.
 
     Args:
-        epochs: At least one.
-        best: The epoch of lowest validation loss, from 1.
-        prior_loss: Cross-entropy, in nats, of answering with the class shares.
+        epochs: Figures of the epochs, at least one.
+        best: The epoch with the lowest validation loss, from 1.
+        prior_loss: Cross-entropy, in nats, of a model that always answers with the class shares.
     """
     last, kept = epochs[-1], epochs[best - 1]
     gap = last.accuracy - last.val_accuracy
@@ -45,7 +45,7 @@ def fit_of(epochs: tuple[Epoch, ...], best: int, prior_loss: float) -> Fit:
 
 
 def in_words(trained: TrainedRecipe) -> str:
-    """The finding as a person reads it. Records of earlier versions hold the sentence alone."""
+    """The finding as a sentence. Records of earlier versions hold only the sentence."""
     fit = trained.fit
     name = recipe_now(trained.recipe)
     if fit is None:
@@ -75,7 +75,7 @@ def in_words(trained: TrainedRecipe) -> str:
 
 
 def _risen(fit: Fit) -> str:
-    """What validation loss did after its lowest."""
+    """How validation loss changed after its lowest value, in words."""
     rise = fit.val_loss / fit.lowest_val_loss - 1 if fit.lowest_val_loss else 0.0
     if fit.best == fit.epochs or rise <= 0:
         return "validation loss has not risen"

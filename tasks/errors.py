@@ -4,15 +4,15 @@
     ├── BadInput        64  a person must change something; a retry cannot help
     │   ├── NotFound        the store has no such object
     │   └── Corrupt         an object is not what its record says
-    ├── Momentary       75  a fault of the moment; a retry may help
+    ├── Momentary       75  a temporary fault; a retry may help
     ├── Halt            99  the step decided that the rest must not run
     └── AlreadyExists       a create-once write lost the race (never reaches a user)
 
 64 and 75 are EX_USAGE and EX_TEMPFAIL of BSD's sysexits.h; 99 is the code that Airflow's
 own operators read as "skipped".
 
-What a message tells of names and answers is text of others: it cannot begin a line of its own, and
-holds no password.
+Names and answers in a message are text of others: they cannot begin a new line, and passwords are
+removed.
 """
 
 from tasks.text.lines import visible
@@ -20,7 +20,7 @@ from tasks.text.redaction import redacted
 
 
 def _shown(text: str) -> str:
-    """In one line, and without a password: libraries repeat the address that they were given."""
+    """Text in one line, without passwords: libraries repeat the address that they were given."""
     return visible(redacted(text))
 
 
@@ -30,12 +30,12 @@ class PipelineError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, log: str = "") -> None:
-        """`log`: lines of a log, which stand below the message, each on a line of its own."""
+        """`log`: lines of a log to show below the message, each on its own line."""
         super().__init__("\n".join(_shown(line) for line in (message, *log.splitlines())))
 
 
 class BadInput(PipelineError):
-    """The input is wrong; says what was expected, what was received and what to do."""
+    """The input is wrong. The message says what was expected, what was received and what to do."""
 
     exit_code = 64
 
@@ -51,11 +51,11 @@ class NotFound(BadInput):
 
 
 class Corrupt(BadInput):
-    """An object's SHA-256 is not the one that its record holds."""
+    """An object does not match its record, for example by SHA-256."""
 
 
 class Momentary(PipelineError):
-    """The network, the server or the machine failed for the moment."""
+    """The network, the server or the machine failed temporarily."""
 
     exit_code = 75
 

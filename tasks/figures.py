@@ -1,10 +1,10 @@
-"""Numbers as people read them, written the same way everywhere."""
+"""Format numbers for people, in the same way everywhere."""
 
 import math
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """A share as per cent; 99.6 % never becomes 100 %, and 0.4 % never 0 %."""
+    """A share in per cent; 99.6 % never becomes 100 %, and 0.4 % never becomes 0 %."""
     if share is None or not math.isfinite(share):
         return "not known"
     text = f"{100 * share:.{digits}f}"
@@ -16,32 +16,32 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Such as "1 lesion" or "2 lesions"."""
+    """A count with its noun, such as "1 lesion" or "2 lesions"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def at_least(share: float, digits: int = 0) -> str:
-    """A lower bound, rounded down: it must not claim more than it holds."""
+    """A lower bound in per cent, rounded down, so that it does not claim too much."""
     return f"{math.floor(100 * share * 10**digits + 1e-9) / 10**digits:.{digits}f}\u00a0%"
 
 
 def at_most(share: float, digits: int = 0) -> str:
-    """An upper bound, rounded up."""
+    """An upper bound in per cent, rounded up."""
     return f"{math.ceil(100 * share * 10**digits - 1e-9) / 10**digits:.{digits}f}\u00a0%"
 
 
 def down(value: float, digits: int = 3) -> str:
-    """A lower bound of a figure that is no share, rounded down."""
+    """A lower bound of a figure that is not a share, rounded down."""
     return f"{math.floor(value * 10**digits + 1e-9) / 10**digits:.{digits}f}"
 
 
 def up(value: float, digits: int = 3) -> str:
-    """An upper bound of a figure that is no share, rounded up."""
+    """An upper bound of a figure that is not a share, rounded up."""
     return f"{math.ceil(value * 10**digits - 1e-9) / 10**digits:.{digits}f}"
 
 
 def confident(confidence: float) -> str:
-    """A confidence, rounded down to where two digits tell it from certainty: 95 %, 99.969 %."""
+    """A confidence, rounded down, with enough digits to differ from 100 %: 95 %, 99.969 %."""
     error = 1 - confidence
     digits = max(0, -math.floor(math.log10(100 * error)) + 1) if 0 < error < 1 else 0
     text = f"{math.floor(100 * confidence * 10**digits + 1e-9) / 10**digits:.{digits}f}"
@@ -49,7 +49,7 @@ def confident(confidence: float) -> str:
 
 
 def listed(names: list[str], most: int = 10) -> str:
-    """Names with commas between, and how many more there are."""
+    """Names separated by commas, and the number of further names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

@@ -1,4 +1,4 @@
-"""What the archives call things: diagnoses, their codes, the columns of their tables.
+"""The archives' names: diagnoses, their codes, the columns of their tables.
 
 Sources
 -------
@@ -28,8 +28,8 @@ Diagnosis = Literal[
 DIAGNOSES: tuple[Diagnosis, ...] = get_args(Diagnosis)
 MELANOMA: Diagnosis = "melanoma"
 
-# Other spellings of exactly these nine. A code that is coarser than a class (HAM10000's akiec
-# and bkl, ISIC 2019's BKL) is deliberately absent: it cannot say which class it means.
+# Other spellings of exactly these nine. Codes that are coarser than a class (HAM10000's akiec and
+# bkl, ISIC 2019's BKL) are absent on purpose: they do not name one class.
 SYNONYMS: dict[str, Diagnosis] = {
     "ak": "actinic keratosis",
     "bcc": "basal cell carcinoma",
@@ -48,8 +48,8 @@ SYNONYMS: dict[str, Diagnosis] = {
     "vascular lesions": "vascular lesion",
 }
 
-# What each code of an archive may mean. More than one class: the code is coarser than ours and
-# cannot tell them apart. None: the archive does not say.
+# The classes that each code of an archive may mean. Several classes: the code is coarser than ours.
+# None: the archive does not say.
 ARCHIVE_CODES: dict[str, dict[str, tuple[Diagnosis, ...]]] = {
     "HAM10000": {
         "akiec": ("actinic keratosis", "squamous cell carcinoma"),  # with Bowen's disease
@@ -73,7 +73,7 @@ ARCHIVE_CODES: dict[str, dict[str, tuple[Diagnosis, ...]]] = {
     },
 }
 
-# Codes that cannot say which class they mean, as folders may be named after them.
+# Codes that do not name one class. Folders may be named after them.
 COARSE_CODES = {
     code.casefold()
     for codes in ARCHIVE_CODES.values()
@@ -106,7 +106,7 @@ TABLE_COLUMNS: dict[str, tuple[str, ...]] = {
     "site": ("localization", "anatom_site_general", "site", "anatom_site_general_challenge"),
 }
 
-# What tables write where they do not know; pandas itself knows NA, NaN, null and the like.
+# Words for "unknown" in tables; pandas itself recognizes NA, NaN, null and the like.
 UNKNOWN = ("", "-", "?", "unknown", "not known", "unspecified")
 SEXES = {"f": "female", "m": "male"}
 
@@ -129,7 +129,7 @@ _SPELLINGS = {_plain(name): name for name in DIAGNOSES} | {
 
 
 def diagnosis_from(text: str) -> Diagnosis | None:
-    """The class that a folder or a table's cell names, or None.
+    """The class that the name of a folder or the cell of a table names; None if it names no class.
 
     >>> diagnosis_from("Basal_Cell Carcinoma"), diagnosis_from("BasalCellCarcinoma")
     ('basal cell carcinoma', 'basal cell carcinoma')
@@ -141,11 +141,11 @@ def diagnosis_from(text: str) -> Diagnosis | None:
 
 @dataclass(frozen=True)
 class Code:
-    """What an archive's table says of a diagnosis.
+    """The diagnosis in an archive's table.
 
     Attributes:
-        archive: That says it.
-        terms: As its table spells them, from general to special; a code is one term.
+        archive: Name of the archive.
+        terms: Terms in the table's spelling, from general to special; a code is one term.
     """
 
     archive: str
@@ -164,8 +164,8 @@ def meanings(code: Code) -> tuple[Diagnosis, ...] | None:
     """The classes that an archive's code or term may mean.
 
     Returns:
-        One class where it is exact, several where it is coarser than ours, none where it names
-        something outside the nine; None where the archive does not say.
+        One class for an exact code, several for a coarser code, an empty tuple for a code outside
+        the nine classes; None if the archive does not say.
 
     >>> meanings(Code("HAM10000", ("bkl",)))
     ('pigmented benign keratosis', 'seborrheic keratosis')
@@ -189,7 +189,7 @@ def meanings(code: Code) -> tuple[Diagnosis, ...] | None:
 
 
 def archive_says(told: tuple[Code, ...]) -> tuple[Diagnosis, ...] | None:
-    """What all archives together leave possible; None where none of them says anything.
+    """The classes that all archives together leave possible; None if no archive says anything.
 
     Args:
         told: As in the manifest's ``archive_diagnosis``.

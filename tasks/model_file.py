@@ -1,4 +1,4 @@
-"""A saved model: its file, equal bytes for equal models, and what it answers."""
+"""Save, load and ask a model. Equal models give files of equal bytes."""
 
 import io
 import json
@@ -14,17 +14,17 @@ from tasks.errors import BadInput
 
 Array = np.ndarray[Any, Any]
 
-# Images that are looked at together. `residual` looks at each in eight ways: no more at once than
-# the 64 of a batch of its training, unless one chose less, so that a machine that could train it
-# can ask it.
+# Images in one batch of predictions. `residual` sees each image in eight rotations and reflections,
+# so a batch is 64 images as in its training (unless configured otherwise): a machine that trained
+# the model can also ask it.
 ANSWERED_AT_ONCE = 8
 
 
 def answers_of(model: keras.Model, pixels: Array) -> Array:
-    """What a saved model answers.
+    """The predictions of a saved model.
 
     Args:
-        model: From images to class probabilities, with its own preprocessing.
+        model: Model from images to class probabilities, preprocessing included.
         pixels: uint8 ``(n, any, any, 3)``, RGB, 0 to 255.
 
     Returns:
@@ -44,7 +44,7 @@ def to_bytes(model: keras.Model) -> bytes:
 
 
 def _timeless(path: Path) -> bytes:
-    """A ``.keras`` file, which is a zip, without the time of day."""
+    """A ``.keras`` file, which is a zip, without time stamps."""
     file = io.BytesIO()
     with ZipFile(path) as source, ZipFile(file, "w") as target:
         for name in sorted(source.namelist()):
@@ -55,19 +55,19 @@ def _timeless(path: Path) -> bytes:
     return file.getvalue()
 
 
-# Parts of a .keras file, and the most that they may unfold to: 200 times the recipe residual.
+# Parts of a .keras file, and their largest unpacked size: 200 times the recipe residual.
 PARTS = {"config.json", "metadata.json", "model.weights.h5"}
 MOST_BYTES = 2 * 2**30
 
 
 def from_bytes(data: bytes) -> keras.Model:
-    """Load a ``.keras`` file; refuses any that would run code (safe mode).
+    """Load a ``.keras`` file. Files that would run code are refused (safe mode).
 
     Returns:
-        From images ``(n, any, any, 3)`` to class probabilities ``(n, classes)``.
+        Model from images ``(n, any, any, 3)`` to class probabilities ``(n, classes)``.
 
     Raises:
-        BadInput: It is no such file: cut short, of another format, or of another network.
+        BadInput: The file is incomplete, of another format, or of another kind of network.
     """
     _check_parts(data)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""Parts: how files are dealt out, so that several machines can share the work of one step.
+"""Divide files into parts, so that several machines can share the work of one step.
 
-A file's place follows from its key alone: whatever else is delivered, before or after, a file stays
-in its bucket, and a bucket in its part.
+The key of a file alone decides its bucket, and the bucket its part. So a file stays in its bucket,
+whatever else is delivered.
 """
 
 import re
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
-# What is packed together never crosses a bucket, so that the packs do not depend on the number of
-# parts. Each delivery makes at least one pack for each bucket that it reaches: 16 is as many
-# machines as the work may need, and not many times more packs than needed.
+# Files of different buckets are never packed together, so packs do not depend on the number of
+# parts. Each delivery makes at least one pack for each bucket that it reaches. 16 allows enough
+# machines without too many packs.
 BUCKETS = 16
 
 
@@ -26,7 +26,7 @@ class Part:
 
     Attributes:
         number: 1 to `of`.
-        of: How many there are, 1 to `BUCKETS`.
+        of: Number of parts, 1 to `BUCKETS`.
     """
 
     number: int
@@ -37,7 +37,7 @@ class Part:
 
     @classmethod
     def named(cls, name: str) -> Self | None:
-        """The part with this name, as ``str()`` gives it; None if there is none."""
+        """The part with this name, in the form of ``str()``; None for any other text."""
         found = re.fullmatch(r"([1-9]\d?)-of-([1-9]\d?)", name)
         if not found:
             return None
@@ -46,7 +46,7 @@ class Part:
 
     @property
     def buckets(self) -> range:
-        """The buckets of this part. Those of all parts are all buckets, each once."""
+        """The buckets of this part. Each bucket belongs to exactly one part."""
         return range(self.number - 1, BUCKETS, self.of)
 
     def holds(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""The pipeline as a table: each step, the records it needs and gives, what it depends on.
+"""The pipeline as a table: each step, the records that it needs and gives, its dependencies.
 
 The command line, the Airflow DAG and the reuse of earlier work all read this table. The module
 of a step holds one function of the step's name.
@@ -30,14 +30,14 @@ Libraries = Literal["data", "train"]
 class Division:
     """How the work of a step divides into parts that machines can do side by side.
 
-    The module of the step holds one more function, of the step's name and ``_part``. It takes what
-    the step takes and the part: a `Part` of the files, or one of the names. The step itself takes
+    The module of the step holds one more function, named after the step, with ``_part``. It takes
+    the arguments of the step and the part: a `Part` of the files, or a name. The step itself takes
     the records of all parts, and joins them.
 
     Attributes:
-        over: Field of the configuration that says into which parts: how many, or their names.
+        over: Field of the configuration with the number of parts, or with their names.
         gives: Type of the record of a part.
-        outside: Which of what the step depends on besides, as `Step.outside`, its parts do too.
+        outside: The modules of `Step.outside` on which the parts depend too.
     """
 
     over: Literal["parts", "recipes"]
@@ -50,28 +50,29 @@ class Step:
     """One row.
 
     Attributes:
-        name: Of the step and its function.
+        name: Name of the step and its function.
         does: One sentence for a person.
-        module: Where the function is, within ``tasks``, as a dotted path.
+        module: Module of the function, as a dotted path within ``tasks``.
         needs: Steps whose records the function takes, in this order.
         gives: Type of the record it returns.
         config: Fields of the configuration that its result depends on.
         libraries: Distributions whose version its result depends on.
-        outside: Modules of ``tasks/`` whose function `outside_state` says what else its result
-            depends on: the champion in the registry, for one.
-        machine: Where it wants to run.
-        image: Set of libraries that it imports, and so the container image that it runs in.
-        memory_mb: Most memory that it may take, in MiB.
-        cpus: Most processor cores that it may keep busy; a smaller machine gives what it has.
-        spools: Whether it lays images that memory has no room for into a file.
-        mlflow: Whether it speaks with MLflow.
-        appends: Whether it appends to the ledger.
-        notes: What a command beside the steps writes outside of the run: folders with a ``/``.
-        keeps: What it writes into the run's folder beside its own: files, and folders with a ``/``
-            at the end.
-        reusable: Whether an earlier result may stand for a new one.
-        division: How its work divides, if it does.
-        part: The part that this row is of; None for a whole step, as all rows of the table are.
+        outside: Modules of ``tasks/`` whose function `outside_state` gives further state that the
+            result depends on, such as the champion in the registry.
+        machine: Kind of machine that the step should run on.
+        image: Set of libraries that the step imports, and so its container image.
+        memory_mb: Most memory that the step may take, in MiB.
+        cpus: Most processor cores that the step may use; all cores of a smaller machine.
+        spools: Whether the step writes images to a file when memory has no room for them.
+        mlflow: Whether the step talks to MLflow.
+        appends: Whether the step appends to the ledger.
+        notes: Folders outside the run that a command beside the steps writes to, with a ``/`` at
+            the end.
+        keeps: Files, and folders with a ``/`` at the end, that the step writes into the run's
+            folder in addition to its own folder.
+        reusable: Whether a new run may reuse an earlier result.
+        division: How the work divides into parts; None if it does not divide.
+        part: The part this row describes; None for a whole step, as in all rows of the table.
     """
 
     name: str
@@ -97,7 +98,7 @@ class Step:
 
     @property
     def whole(self) -> str:
-        """Name of the step that this row is a part of; its own name for a whole step."""
+        """Name of the step whose part this row describes; for a whole step, its own name."""
         return self.name.partition("/")[0]
 
 
@@ -106,14 +107,14 @@ LEARNING = (
     *("image_size", "epochs", "batch_size", "learning_rate", "seed"),
     *("residual_epochs", "residual_batch_size", "residual_learning_rate"),
 )
-# Fields that are read besides: the file of these weights is hashed itself, and how often a
-# checkpoint is kept changes no result.
+# Fields that a step reads without being part of its configuration: the file of the weights is
+# hashed itself, and the time between checkpoints changes no result.
 READ_BY_TRAINING = (*LEARNING, "transfer_weights", "checkpoint_minutes")
 
 PIPELINE: tuple[Step, ...] = (
     Step(
         "ingest",
-        "Fetches what is new under raw/, decodes it once, packs the pixels, builds the manifest.",
+        "Fetches new files under raw/, decodes them once, packs the pixels, builds the manifest.",
         module="intake.ingest",
         needs=(),
         gives=Ingested,
@@ -124,7 +125,7 @@ PIPELINE: tuple[Step, ...] = (
     ),
     Step(
         "validate",
-        "Finds what is not true in the data and quarantines it, with a reason for each image.",
+        "Finds false data and quarantines them, with a reason for each image.",
         module="validation.validate",
         needs=("ingest",),
         gives=Validated,
@@ -224,11 +225,11 @@ PIPELINE: tuple[Step, ...] = (
     ),
 )
 
-# What an orchestrator runs beside the steps. These give no record that is committed.
+# Commands that an orchestrator runs beside the steps. They commit no record.
 BESIDE: tuple[Step, ...] = (
     Step(
         "report",
-        "Writes the report of a run from whatever records it has.",
+        "Writes the report of a run from the records that it has.",
         module="reporting.report",
         needs=(),
         gives=Record,
@@ -249,10 +250,10 @@ BESIDE: tuple[Step, ...] = (
 
 
 def may_write(row: Step, run: str) -> tuple[str, ...]:
-    """What a step, or a command beside the steps, may write of a store; it may read all of it.
+    """The keys of a store that a step, or a command beside the steps, may write. It may read all.
 
     Args:
-        row: Of `PIPELINE` or `BESIDE`.
+        row: Row of `PIPELINE` or `BESIDE`.
         run: Name of the run; ``*`` for any.
 
     Returns:
@@ -289,7 +290,7 @@ def step_named(name: str) -> Step:
 
 
 def steps_until(last: str | None) -> tuple[Step, ...]:
-    """The steps of the pipeline up to and with `last`; all of them for None."""
+    """The steps of the pipeline up to `last`, included; all steps for None."""
     if last is None:
         return PIPELINE
     names = [step.name for step in PIPELINE]
@@ -297,7 +298,7 @@ def steps_until(last: str | None) -> tuple[Step, ...]:
 
 
 def parts_of(step: Step, config: Retraining) -> tuple[Step, ...]:
-    """The rows of a step's parts under a configuration; none for a step that does not divide."""
+    """The rows of a step's parts under a configuration; empty for a step that does not divide."""
     if step.division is None or step.part:
         return ()
     over = getattr(config, step.division.over)

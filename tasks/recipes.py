@@ -1,10 +1,10 @@
-"""The recipes by name: today's, and those that earlier versions wrote down."""
+"""The names of the recipes: present names, and former names in earlier records."""
 
 from typing import Any, Literal, cast
 
 Recipe = Literal["baseline", "regularized", "balanced", "residual", "transfer"]
 
-# What a record may call a recipe: an old one keeps its word, and so its hash.
+# Names of recipes in records: an old record keeps the former name, and so its hash.
 RecordedRecipe = Recipe | Literal["best"]
 
 FORMER_RECIPES: dict[str, Recipe] = {"best": "residual"}
@@ -17,7 +17,7 @@ FORMER_FIELDS = {
 
 
 def recipe_now(recorded: str) -> Recipe:
-    """The present name of a recipe, whatever a record or a person calls it.
+    """The present name of a recipe, from a present or former name.
 
     >>> recipe_now("best"), recipe_now("balanced")
     ('residual', 'balanced')
@@ -37,13 +37,13 @@ def former_names_in(given: Any) -> list[tuple[str, str]]:
 
 
 def with_present_names(given: Any) -> Any:
-    """A configuration before it is validated, with the names of today.
+    """A configuration before validation, with present names.
 
     Args:
-        given: Values by field; what is no dict is returned as it is.
+        given: Values by field; anything but a dict is returned unchanged.
 
     Raises:
-        ValueError: A field or a recipe stands there under both of its names.
+        ValueError: The configuration holds both names of a field or recipe.
     """
     if not isinstance(given, dict):
         return given

@@ -1,4 +1,4 @@
-"""What a command shows in a terminal while it works, and what it says at its end."""
+"""The progress of a command in a terminal, and its summary at the end."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -34,13 +34,13 @@ def progress_bars(console: Console) -> Iterator[Bars]:
 
 
 def watcher(bars: Bars, step: Step) -> Callable[[Progress], None]:
-    """Moves a new bar."""
+    """A function that shows the progress of a step in a new bar."""
     row = bars.add_task("", step=step.name, total=None)
     return lambda now: bars.update(row, completed=now.done, total=now.total, description=now.text)
 
 
 def summary(run: Run, states: dict[str, str]) -> dict[str, Any]:
-    """What happened, for a program: the state and record of each step, where the report lies."""
+    """Summary for a program: state and record of each step, and the address of the report."""
     records = {name: run.record(name) for name in states}
     return {
         "run": run.uri,

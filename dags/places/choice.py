@@ -1,4 +1,4 @@
-"""The place where commands run: a row of a table, never a second copy of a step.
+"""Choose the place where commands run: a process or a container.
 
 Every place runs the same argv, ``python -m tasks COMMAND --run ADDRESS ...``, and reads the same
 exit codes. Airflow's "Rendered Templates" page shows one line to type that repeats the task by
@@ -12,8 +12,8 @@ from typing import Any
 from dags.places.mapping import Operator
 from tasks.errors import BadInput
 
-# The module of each place, with its function `task_of`. Only the chosen one is imported: Airflow's
-# Docker provider takes a second, which only those pay who use it.
+# The module of each place, with its function `task_of`. Only the chosen module is imported, because
+# importing Airflow's Docker provider takes a second.
 PLACES = {"process": "dags.places.process", "docker": "dags.places.docker"}
 
 
@@ -22,7 +22,7 @@ def task_of(command: str, *options: str, **settings: Any) -> Operator:
     ``process``, its default, or ``docker``. Takes what `dags.places.process.task_of` takes.
 
     Raises:
-        BadInput: It names another.
+        BadInput: MELANOMA_RUNNER names another place.
     """
     name = os.environ.get("MELANOMA_RUNNER") or "process"
     if name not in PLACES:

@@ -1,8 +1,8 @@
-"""A command in a container on a Docker engine: Airflow's DockerOperator, with the locks on.
+"""Run a command in a container on a Docker engine, by a hardened DockerOperator of Airflow.
 
-What DockerOperator leaves open and a step needs closed: a root file system that cannot be written,
-no capabilities, no swap, a limit of cores rather than a share, the removal of what a dead worker
-left running, and a word about memory when it was memory.
+In addition to DockerOperator it provides: a read-only root file system, no capabilities, no swap, a
+limit of cores instead of a share, the removal of containers that a dead worker left running, and a
+clear message when memory ran out.
 """
 
 import os
@@ -25,7 +25,7 @@ from dags.places import images, mounts
 from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
 from tasks.pipeline import row_of
 
-# What a container is for, and whose it is. A retry and `make stop` find what was left by these.
+# Labels of a container: its task and its owner. A retry and `make stop` find containers by them.
 WORK = "melanoma-retraining.work"
 OWNER = "melanoma-retraining.airflow"
 
@@ -78,24 +78,24 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
 class Container(DockerOperator):
     """Runs ``python -m tasks`` with an argv, without a shell; its output becomes the task's log.
 
-    Exit codes mean what `dags.exit_codes` says. The container can write to what of the store the
-    row of its step says, to a scratch of SCRATCH_MB in memory, and, if it spools, to the engine's
-    disk as far as that goes. It runs as the owner of the store's directory or of the file with the
+    `dags.exit_codes` translates exit codes. The container can write only to the keys of the store
+    that the row of its step allows, to SCRATCH_MB of memory for temporary files and, if it spools,
+    to the engine's disk. It runs as the owner of the store's directory or of the file with the
     credentials.
 
     Args:
-        step: Name of the row in `tasks.pipeline` that says what it may write, and whether it knows
-            MLflow. Without one it writes to nothing of the store and does not.
-        memory_mb: Most memory, in MiB; there is no swap beyond it.
-        cores: Most processor cores; all that the engine has, if those are fewer.
-        spools: Whether its temporary files may need the room of a disk.
-        gpus: How many GPUs, ``all``, or empty for none.
+        step: Name of the row in `tasks.pipeline` with the keys that the container may write, and
+            whether it talks to MLflow. Without a row it may do neither.
+        memory_mb: Most memory, in MiB, without swap.
+        cores: Most processor cores; all cores of an engine that has fewer.
+        spools: Whether temporary files may need a disk.
+        gpus: Number of GPUs, ``all``, or empty for none.
         part: The part that a mapped task does, for the templates of its command.
-        registry: Id of the Airflow connection with which to log in where an image must be pulled;
-            empty to pull without.
+        registry: Id of the Airflow connection to log in with for pulling an image; empty to pull
+            without login.
 
     Attributes:
-        command_line: What to type to do the same by hand, once the templates are rendered.
+        command_line: Line that repeats the task by hand, once the templates are rendered.
     """
 
     # What Airflow shows. What runs is the command, without a shell.
@@ -123,7 +123,7 @@ class Container(DockerOperator):
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: Any
     ) -> None:
         super()._do_render_template_fields(parent, ("command",), context, jinja_env, seen_oids)
-        with suppress(AirflowFailException):  # there is no store: `execute` says so
+        with suppress(AirflowFailException):  # without a store, `execute` raises the error
             self.command_line = self._by_hand()
 
     def execute(self, context: Context) -> None:
@@ -133,8 +133,8 @@ class Container(DockerOperator):
             raise  # the engine does answer
         except OSError as error:
             raise AirflowException(
-                f"The Docker engine at {self.docker_url} does not answer: {error}. Without it, "
-                "nobody knows what became of the step; a retry finds out."
+                f"The Docker engine at {self.docker_url} does not answer: {error}. Without the "
+                "engine, the state of the step is not known; a retry finds out."
             ) from error
         raise_for(exit_code, last_line)
         for asset in self.outlets:
@@ -156,7 +156,7 @@ class Container(DockerOperator):
                 except APIError as error:
                     raise self._not_started(error) from error
             self.log.info("Container %s of image %s", name[:12], digest)
-            # From the engine's log, not attached: of a short container that would miss lines.
+            # Read the engine's log: attaching to a short container would miss lines.
             last_line = relay(lines_of(self.cli.logs(name, stream=True, follow=True)), self.log)
             exit_code = int(self.cli.wait(name)["StatusCode"])
             if exit_code and self.cli.inspect_container(name)["State"]["OOMKilled"]:
@@ -207,7 +207,7 @@ class Container(DockerOperator):
         )
 
     def _place(self) -> tuple[str | None, dict[Path, bool], dict[str, str]]:
-        """The user, what it sees of a store in a directory, and the environment."""
+        """The user, the mounts of a store in a directory, and the environment."""
         passed = (*PASSED_ON, *(PASSED_ON_OF_MLFLOW if self.row and self.row.mlflow else ()))
         environment = {name: os.environ[name] for name in passed if os.environ.get(name)}
         if self.spools:
@@ -218,17 +218,17 @@ class Container(DockerOperator):
         file = credentials.secret_file(credentials.STORE, self._step)
         if file or credentials.connection_of(credentials.STORE, self._step):
             environment["AWS_SHARED_CREDENTIALS_FILE"] = credentials.STORE.path
-        # What comes from a connection, the user of the image can read.
+        # The user of the image can read credentials from a connection.
         return _owner(file) if file else None, {}, environment
 
     def _needs(self) -> list[credentials.Kind]:
-        """Which credentials this container needs: a store in a directory has none."""
+        """The kinds of credentials that this container needs; a store in a directory needs none."""
         kinds = [credentials.STORE] if self._run_address.startswith("s3://") else []
         return [*kinds, *([credentials.MLFLOW] if self.row and self.row.mlflow else [])]
 
     def _by_hand(self) -> str:
         """The same container as a line for a shell. Credentials that Airflow takes from a
-        connection must be in the environment of whoever types it."""
+        connection must be in the environment of the person who types the line."""
         user, seen, environment = self._place()
         binds = [(str(path), str(path), not writable) for path, writable in seen.items()]
         secret: list[str] = []
@@ -265,15 +265,15 @@ class Container(DockerOperator):
         return [DeviceRequest(count=count, capabilities=[["gpu"]])]
 
     def _remove_what_was_left(self) -> None:
-        """A worker that died left its container running: the work is begun anew, by one only."""
+        """Remove the container of a worker that died, so that only one container does the work."""
         found = self.cli.containers(all=True, filters={"label": f"{WORK}={self._work}"})
         for left in found:
             self.log.warning("Removing container %s of an earlier attempt.", left["Id"][:12])
             self._remove(left["Id"])
 
     def _remove(self, name: str) -> None:
-        # Gone, being removed by another, or an engine that is down (all OSError of the client):
-        # none may hide what happened.
+        # The container may be gone or being removed, or the engine down (all OSError of the
+        # client). Such an error must not hide the original one.
         with suppress(OSError):
             self.cli.remove_container(name, force=True, v=True)
 
@@ -290,7 +290,7 @@ class Container(DockerOperator):
 
     @property
     def _work(self) -> str:
-        # Parts of one step run side by side; none may take another's container for its own.
+        # Parts of one step run side by side; a part must not take another's container for its own.
         command = next(iter(self.command or ()))
         return " ".join(filter(None, (command, self.part, self._run_address)))
 
@@ -313,7 +313,7 @@ def _owner(path: str) -> str:
     """User and group, as numbers, of a file or directory.
 
     Raises:
-        AirflowFailException: There is none, or it is the administrator's: no step runs as root.
+        AirflowFailException: The path does not exist, or belongs to root: no step runs as root.
     """
     expected = "a directory or file of an ordinary user, on the machine of the Docker engine"
     try:

@@ -1,4 +1,4 @@
-"""The image of a container: its digest, and where it comes from if the engine lacks it."""
+"""Find the digest of a container's image, and pull the image if the engine lacks it."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 log = logging.getLogger(__name__)
 
-# What a registry says that it will say again.
+# Answers of a registry that a retry would not change.
 LASTING = "(?i)manifest unknown|unauthorized|no basic auth credentials"
 
 
@@ -18,20 +18,19 @@ def digest_of(image: str, client: Any, *, engine: str | list[str], registry: str
     """The digest under which an image can be pulled, or its id if it was built here.
 
     Args:
-        image: Its name.
+        image: Name of the image.
         client: The engine's API.
-        engine: Its address, or several to try.
+        engine: Address of the engine, or several to try.
         registry: Id of the Airflow connection to log in with; empty to pull without.
 
     Raises:
-        AirflowFailException: There is no such image, here or where its name points.
-        AirflowException: Its registry did not answer.
+        AirflowFailException: There is no such image, here or in the registry of its name.
+        AirflowException: The registry did not answer.
     """
     try:
         found = client.inspect_image(image)
     except ImageNotFound:
-        # Logged in only where there is something to pull, so that a registry that is down stops
-        # no step whose image is here.
+        # Log in only to pull: a registry that is down must not stop a step whose image is here.
         hook = DockerHook(docker_conn_id=registry, base_url=engine) if registry else None
         _pull(image, client, hook)
         found = client.inspect_image(image)

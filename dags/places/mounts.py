@@ -1,7 +1,7 @@
-"""What of a store in a directory a container may write: what the row of its step says, no more.
+"""Mount a store in a directory so that a container can write only what its step's row allows.
 
-The store is mounted read-only, and over it, once more, each folder that the step writes to. Such a
-folder must be there before: made here, by the worker, for the owner of the store.
+The store is mounted read-only, and over it each folder that the step writes to. Such a folder must
+exist before, so the worker makes it here, for the owner of the store.
 """
 
 import os
@@ -16,13 +16,13 @@ from tasks.pipeline import PIPELINE, Step, may_write
 def places(store: Path, run: str, row: Step | None) -> dict[Path, bool]:
     """Folders and files of the store that a container sees, and whether it may write to each.
 
-    Where a step writes a file into the folder of the run, this folder is open to it, and what else
-    is in there or will be is locked.
+    If a step writes a file into the folder of the run, it may write to that folder; everything else
+    in the folder, now or later, is locked.
 
     Args:
-        store: Of a directory.
+        store: Directory of the store.
         run: Name of the run.
-        row: Of the step; None for one that writes nothing.
+        row: Row of the step; None for a command that writes nothing.
     """
     found = {store: False}
     keys = may_write(row, run) if row else ()
@@ -37,7 +37,7 @@ def places(store: Path, run: str, row: Step | None) -> dict[Path, bool]:
 
 
 def made(seen: dict[Path, bool]) -> list[Mount]:
-    """The mounts of `places`, whose folders are made if they are not there.
+    """The mounts of `places`. Missing folders are made.
 
     Raises:
         AirflowFailException: A folder cannot be made for the owner of the store.

@@ -1,4 +1,4 @@
-"""A command as a process on Airflow's own machine."""
+"""Run a command as a process on Airflow's own machine."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
     Args:
         command: A step or another command of ``python -m tasks``; also the name of the task.
         options: The rest of the argv, each a Jinja template.
-        parts: Names of parts, which are known only when the DAG runs: a task for each, with
-            ``--part NAME`` at the end of its argv. The mapped task's name is the command's and
+        parts: Names of parts, known only when the DAG runs. Each part gets a task, with ``--part
+            NAME`` at the end of its argv. The mapped task is named after the command, with
             ``_part``.
-        settings: Whatever else an Airflow task may have.
+        settings: Further settings of an Airflow task.
     """
     python = os.environ.get("MELANOMA_PYTHON", sys.executable)
     settings["argv"] = [python, "-m", "tasks", command, *options]
@@ -38,11 +38,11 @@ class Process(BaseOperator):
     Assets in the task's outlets carry the run's address in the ``extra`` of their event.
 
     Args:
-        argv: What to run, each a Jinja template.
+        argv: The command to run, each word a Jinja template.
         part: The part that a mapped task does, for the templates of its argv.
 
     Attributes:
-        command_line: What to type to do the same by hand, once the templates are rendered.
+        command_line: Line that repeats the task by hand, once the templates are rendered.
     """
 
     # What Airflow shows. What runs is the argv, without a shell.
@@ -53,7 +53,7 @@ class Process(BaseOperator):
         self.argv, self.part, self.command_line = argv, part, ""
         self._process: subprocess.Popen[bytes] | None = None
 
-    # Airflow's own hook for this: also what renders a mapped task.
+    # Airflow's own hook for rendering, which mapped tasks use too.
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: Any
     ) -> None:
@@ -61,8 +61,8 @@ class Process(BaseOperator):
         self.command_line = command_line(self.argv)
 
     def execute(self, context: Context) -> None:
-        # The process stays in the process group that Airflow makes for each task, and signals as
-        # a whole: even a task that is killed with SIGKILL leaves nothing behind.
+        # The process stays in the process group that Airflow makes for each task. Airflow signals
+        # the whole group, so even a task that is killed with SIGKILL leaves nothing behind.
         self._process = subprocess.Popen(
             self.argv,
             env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},

@@ -1,4 +1,4 @@
-"""check_balance: how uneven the classes of the training part are, and what would even them out."""
+"""check_balance: measure how uneven the training classes are, and plan copies to balance them."""
 
 import logging
 from statistics import median

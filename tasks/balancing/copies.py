@@ -1,12 +1,13 @@
-"""Copies: images altered by Augmentor's operations, the same bytes on any machine.
+"""Make copies of images altered by Augmentor's operations, with the same bytes on any machine.
 
-Augmentor's own `sample()` reads and writes image files, draws in threads from one random
-generator, and names files at random. Here its operations draw what is to be done to each copy, from
-a seed of its own, and packed pixels are altered accordingly, in threads: the copies are the same
-bytes on any machine and with any number of threads. Augmentor's own differ from them by at most
-one grey level in 999 of 1,000 values: Pillow, which it has turn and resize, would take most of the
-time, so copies that are turned alike are turned together here, by one product of matrices, and
-resized by cykooz.resizer.
+Augmentor's own `sample()` reads and writes image files, draws in threads from one random generator,
+and names files at random. Here, Augmentor's operations only choose the alterations of each copy,
+from the copy's own seed. Threads then alter packed pixels. So the copies are the same bytes on any
+machine and with any number of threads.
+
+Pillow, which Augmentor uses to rotate and resize, would take most of the time. So one matrix
+product rotates all copies with the same angle, and cykooz.resizer resizes. The result differs from
+Augmentor's by at most one grey level in 999 of 1,000 values.
 """
 
 import hashlib
@@ -27,10 +28,10 @@ from scipy.sparse import csr_array
 Array = np.ndarray[Any, Any]
 Size = tuple[int, int]  # width and height in pixels
 Box = tuple[int, int, int, int]  # left, above, right, below, as Pillow counts
-Turn = tuple[int, Box]  # degrees, and what is cropped of the turned canvas
+Turn = tuple[int, Box]  # degrees, and the box to crop from the rotated canvas
 
-TAPS = 4  # pixels across that a cubic takes
-ONE = 8192  # the whole of a pixel, in weights
+TAPS = 4  # width in pixels of the cubic filter
+ONE = 8192  # sum of the weights of a pixel
 # Of copies turned together, as float32: 32 at 180 px. 16 take an eighth of Pillow's time each, one
 # alone four fifths; more than 32 take no less.
 TOGETHER_BYTES = 17_000_000
@@ -47,8 +48,8 @@ def draw(
     Args:
         pixels: uint8 ``(n, height, width, 3)``, RGB.
         seeds: One for each image; the same seed alters the same image in the same way.
-        artist: What decides on the alterations.
-        mapper: Where they are computed: here, or in threads.
+        artist: Chooses the alterations.
+        mapper: Computes them, in this thread or in several.
 
     Returns:
         uint8 ``(n, height, width, 3)``, and the operations that were applied to each, by name.
@@ -74,10 +75,10 @@ def draw(
 
 
 class Artist:
-    """Augmentor's operations, and the generator that they draw from.
+    """Augmentor's operations, with a random generator of their own.
 
-    They draw from what their module calls ``random``, a generator that all of a process would
-    share. A module of its own, made from the same unchanged source, has a generator of its own.
+    The operations draw from the name ``random`` in their module, which the whole process shares.
+    So each `Artist` loads the module's unchanged source again, with its own generator.
     """
 
     def __init__(self) -> None:
@@ -90,7 +91,7 @@ class Artist:
         self.operations = operations(module)
 
     def sketch(self, size: tuple[int, int], seed: str) -> tuple["Sketch", str]:
-        """What is to be done to an image of a size, and the names of the operations."""
+        """The alterations of an image of this size, and the names of the operations."""
         self.generator.seed(hashlib.sha256(seed.encode()).digest())
         image, applied = Sketch(size), []
         for operation in self.operations:
@@ -101,10 +102,10 @@ class Artist:
 
 
 def operations(module: Any) -> list[Any]:
-    """What happens to a copy, in the classes of ``Augmentor.Operations``.
+    """The operations that alter a copy, of the classes in ``Augmentor.Operations``.
 
-    A lesion has no upright side, so turns and flips change nothing that a dermatologist would look
-    at; zoom stays small, so that size keeps its meaning.
+    A lesion has no upright side, so rotations and flips change nothing of interest to a
+    dermatologist. Zoom stays small, because the size of a lesion matters.
     """
     return [
         module.Flip(probability=0.5, top_bottom_left_right="LEFT_RIGHT"),
@@ -116,16 +117,16 @@ def operations(module: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Sketch:
-    """What operations get instead of an image: it remembers what they ask of it.
+    """A stand-in for an image that records the alterations which operations ask for.
 
-    Copies that are turned alike are then turned together, and of the canvas, which grows with the
-    angle, only what is cropped is ever computed.
+    Later, copies with the same angle are rotated together. The canvas grows with the angle, but
+    only the cropped box is computed.
 
     Attributes:
-        size: Width and height in pixels, after all that was asked.
-        flips: First of all.
-        turn: Then a turn, and what is cropped of its canvas.
-        fits: Then each a size to resize to and a box to crop.
+        size: Width and height in pixels, after all recorded alterations.
+        flips: Flips, which come first.
+        turn: A rotation, which comes second, with the box to crop from its canvas.
+        fits: Sizes to resize to, each with a box to crop, which come last.
     """
 
     size: Size
@@ -166,7 +167,7 @@ class Sketch:
 
 
 def _carry_out(sketches: list[Sketch], pixels: Array, copies: Array, members: list[int]) -> None:
-    """Alter the images of `pixels` that are `members`, all turned alike, into `copies`."""
+    """Alter the images `members` of `pixels`, which share a rotation, and write `copies`."""
     images = [Image.fromarray(pixels[each]) for each in members]
     for place, each in enumerate(members):
         for flip in sketches[each].flips:
@@ -179,23 +180,23 @@ def _carry_out(sketches: list[Sketch], pixels: Array, copies: Array, members: li
 
 
 def turned(images: list[Image.Image], turn: Turn) -> list[Image.Image]:
-    """Images turned alike, as Pillow's ``rotate`` with ``expand`` and its bicubic filter.
+    """Rotate images by one angle, like Pillow's ``rotate`` with ``expand`` and a bicubic filter.
 
-    Turning is linear in the pixels: a product with a sparse matrix, which costs less the more
-    images share it. The weights of `_weights` are whole 8192ths and so exact in float32, as are
-    their sums with pixels: these stay below 2 ** 24 (the weights of a pixel add up to 2.25 at most,
-    taken as positive). So the order of adding, in which machines differ, does not matter.
+    Rotation is linear in the pixels: a product with a sparse matrix, which is cheaper the more
+    images share it. The weights are whole 8192ths, so they are exact in float32. Their sums with
+    pixels stay below 2 ** 24 (the absolute weights of a pixel add up to at most 2.25) and are exact
+    too. So the order of adding, in which machines differ, does not matter.
 
     Args:
-        images: RGB, of one size.
-        turn: Whole degrees counterclockwise, and the box of the turned canvas that is wanted.
+        images: RGB images of one size.
+        turn: Whole degrees counterclockwise, and the box to crop from the rotated canvas.
 
     Returns:
-        That box of each, RGB.
+        The box of each rotated image, RGB.
     """
     _, (left, above, right, below) = turn
     width, height = images[0].size
-    # Four bytes a pixel, of which Pillow leaves the last unused: they move as one number.
+    # Pillow stores four bytes per pixel and leaves the last unused: move them as one number.
     planes = [np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32) for image in images]
     stack = np.stack(planes, axis=1).view(np.uint8).astype(np.float32)
     sums = weights_of(width * height)((width, height), *turn) @ stack
@@ -208,16 +209,16 @@ def turned(images: list[Image.Image], turn: Turn) -> list[Image.Image]:
 
 @cache
 def weights_of(pixels: int) -> Callable[..., csr_array]:
-    """`_weights` for images of so many pixels, which remembers `REMEMBERED_BYTES` of them."""
+    """`_weights` with a cache of `REMEMBERED_BYTES`, for images of so many pixels."""
     return lru_cache(max(2, REMEMBERED_BYTES // (pixels * TAPS**2 * 8)))(_weights)
 
 
 def _weights(size: Size, degrees: int, box: Box) -> csr_array:
-    """What each pixel of a turned box takes of each pixel of an image.
+    """The weight of each pixel of an image in each pixel of a rotated box.
 
-    The filter is that of Pillow's ``transform``, Keys's cubic with a = -1 (Keys 1981, eq. 4 is
-    that with a = -0.5), and so are its rules at the edge: pixels beyond it repeat the last, a point
-    beyond it is black.
+    Filter and edge rules are those of Pillow's ``transform``: Keys's cubic with a = -1 (Keys 1981,
+    eq. 4 has a = -0.5); pixels beyond the edge repeat the last one, and a point beyond the edge is
+    black.
 
     Returns:
         float32 ``(pixels of the box, pixels of the image)``, rows of whole numbers around `ONE`.
@@ -232,7 +233,7 @@ def _weights(size: Size, degrees: int, box: Box) -> csr_array:
     rows, in_y = _taps(at_y.ravel(), height)
     weights = ONE * in_y[:, :, np.newaxis] * in_x[:, np.newaxis]
     np.rint(weights, out=weights)
-    weights[:, 1, 1] += ONE - weights.sum(axis=(1, 2))  # what is flat stays as it is
+    weights[:, 1, 1] += ONE - weights.sum(axis=(1, 2))  # so that a flat area stays unchanged
     weights[~inside.ravel()] = 0
     places = rows[:, :, np.newaxis] * width + columns[:, np.newaxis]
     starts = np.arange(0, weights.size + 1, TAPS**2)
@@ -246,7 +247,7 @@ def _taps(at: Array, length: int) -> tuple[Array, Array]:
     """The four pixels around each place, int32 ``(n, 4)``, and the weight of each, float32."""
     first = np.floor(at - 0.5)
     d = (at - 0.5 - first)[:, np.newaxis]
-    d2, d3 = d * d, d * d * d  # no powers: machines differ in them
+    d2, d3 = d * d, d * d * d  # products, because machines differ in powers
     weights = (-d + 2 * d2 - d3, 1 - 2 * d2 + d3, d + d2 - d3, d3 - d2)
     pixels = first[:, np.newaxis].astype(np.int32) + np.arange(-1, TAPS - 1, dtype=np.int32)
     return pixels.clip(0, length - 1), np.hstack(weights, dtype=np.float32)
@@ -254,10 +255,10 @@ def _taps(at: Array, length: int) -> tuple[Array, Array]:
 
 @cache
 def _canvas(size: Size, degrees: int) -> tuple[int, int, float, float, float, float]:
-    """Width and height of the canvas that turning needs, and the matrix from it to the image.
+    """Width and height of the canvas of a rotation, and the matrix from the canvas to the image.
 
-    The matrix, as cosine, sine and the two offsets, is that of Pillow's ``Image.rotate``, in its
-    order of adding.
+    The matrix, as cosine, sine and the two offsets, is that of Pillow's ``Image.rotate``, computed
+    in the same order.
     """
     width, height = size
     angle = -math.radians(degrees % 360.0)
@@ -276,7 +277,7 @@ def _canvas(size: Size, degrees: int) -> tuple[int, int, float, float, float, fl
 
 
 def resized(image: Image.Image, size: Size) -> Image.Image:
-    """An image, resized by the cubic that Pillow's ``resize`` has (Keys 1981, a = -0.5)."""
+    """Resize an image by the cubic filter of Pillow's ``resize`` (Keys 1981, a = -0.5)."""
     taken = Image.new(image.mode, size)
     Resizer().resize_pil(image, taken, BICUBIC)  # one of its own: it must not be shared by threads
     return taken

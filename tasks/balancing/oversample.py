@@ -1,4 +1,4 @@
-"""oversample: Augmentor's copies of training images, and of nothing else."""
+"""oversample: draw copies of training images by Augmentor's operations."""
 
 import logging
 import os
@@ -25,8 +25,7 @@ Array = np.ndarray[Any, Any]
 def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
     """Draw the planned copies, each from one training image, and link it to that image.
 
-    The copies of a class take its images in turn, in a seeded order, so that each image is copied
-    once before any is copied again.
+    Each image of a class is copied once, in a seeded order, before any image is copied again.
     """
     rows = read_parquet(run, split.parts)
     training = rows[rows["side"] == "train"]
@@ -43,7 +42,7 @@ def oversample(run: Run, split: Split, balance: Balance) -> Oversampled:
             names = zip(chosen["key"], chosen["copy"], strict=True)
             seeds = [f"{run.config.seed}/{key}/{copy}" for key, copy in names]
             pixels, applied = draw(pixels_of(run, chosen), seeds, artist, threads.map)
-            if kept:  # one shard is written while the next is drawn, but no more than one
+            if kept:  # write one shard, but no more, while the next is drawn
                 shards.append(kept.result())
             kept = threads.submit(_keep, run, pixels)
             copies.append((chosen, applied))
@@ -69,7 +68,7 @@ def _keep(run: Run, pixels: Array) -> Artifact:
 
 
 def _sources(training: pd.DataFrame, label: Diagnosis, count: int, seed: int) -> pd.DataFrame:
-    """`count` rows of a class, each image once before any is taken again."""
+    """`count` rows of a class; each image comes once before any comes again."""
     rows = training[training["label"] == label].sort_values("key")
     order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
     return rows.iloc[np.resize(order, count)].assign(copy=np.arange(count) // max(len(rows), 1))

@@ -1,7 +1,7 @@
-"""Checkpoints: where a long piece of work stands, so that a kill costs minutes and not hours.
+"""Checkpoints: the saved state of long work, so that a kill costs minutes and not hours.
 
-A checkpoint is created once, under its number and the SHA-256 of its content. One that was cut
-short or changed since is refused, and the one before it is used.
+A checkpoint is created once, under its number and the SHA-256 of its content. A checkpoint that is
+incomplete or was changed is refused; then the one before it is used.
 """
 
 import logging
@@ -25,9 +25,9 @@ class Checkpoints:
     """The checkpoints of one piece of work.
 
     Attributes:
-        store: Where they lie.
-        folder: The keys before theirs, without a slash at the end; of this work alone.
-        minutes: At most so much time lies between two.
+        store: Store that holds the checkpoints.
+        folder: Key prefix of the checkpoints of this work only, without a slash at the end.
+        minutes: Longest time between two checkpoints.
     """
 
     store: Store
@@ -35,9 +35,9 @@ class Checkpoints:
     minutes: float
 
     def save(self, number: int, data: bytes) -> None:
-        """Keep `data` as checkpoint `number`, and of those before it the last KEPT - 1.
+        """Keep `data` as checkpoint `number`, and keep the last KEPT - 1 checkpoints before it.
 
-        A store that fails costs the checkpoint, never the work: it is told and the work goes on.
+        If the store fails, the checkpoint is lost, but the work goes on; the failure is logged.
         """
         key = f"{self.folder}/{number:012d}-{sha256(data)}.npz"
         try:
@@ -46,10 +46,10 @@ class Checkpoints:
             for old in self._keys()[:-KEPT]:
                 self.store.delete(old)
         except PipelineError as error:
-            log.warning("Checkpoint %d was not kept or not tidied up after: %s", number, error)
+            log.warning("Cannot keep checkpoint %d, or delete older ones: %s", number, error)
 
     def newest_first(self) -> Iterator[bytes]:
-        """The contents that are what they were when they were kept."""
+        """The contents of the checkpoints that are unchanged."""
         for key in reversed(self._keys()):
             found = NAME.fullmatch(key.rpartition("/")[2])
             try:
@@ -59,7 +59,7 @@ class Checkpoints:
             if found and found[1] == sha256(data):
                 yield data
             else:
-                log.warning("Checkpoint %s is refused: its content is not what it was.", key)
+                log.warning("Checkpoint %s is refused: its content has changed.", key)
 
     def _keys(self) -> list[str]:
         return [entry.key for entry in self.store.list(f"{self.folder}/")]

@@ -1,4 +1,4 @@
-"""What the work was done with: the program's version, the libraries, their bill of materials, the
+"""Describe the environment: the program's version, the libraries and their bill of materials, the
 machine."""
 
 import json
@@ -16,9 +16,10 @@ from pathlib import Path
 from tasks.errors import Momentary
 from tasks.records.record import sha256
 
-# Left in a container image by its build, because the tool that makes it stays out of the image.
+# The build of a container image leaves this file, because the image does not contain the tool that
+# makes it.
 PREPARED = Path(sys.prefix, "sbom.cdx.json")
-# A copy of the lock, left by whoever made the environment from it.
+# A copy of the lock, left by the program that installed the environment.
 LOCK = Path(sys.prefix, "made-from.txt")
 
 
@@ -34,10 +35,10 @@ def plain(name: str) -> str:
 
 
 def revision() -> str | None:
-    """The commit that this program is of, with ``-dirty`` if files differ from it.
+    """The commit of this program, with ``-dirty`` if files differ from the commit.
 
-    From REVISION in the environment, which a container image holds, or from git; None where
-    neither knows.
+    It comes from the variable REVISION, which a container image sets, or from git; None where
+    neither knows the commit.
     """
     given = os.environ.get("REVISION")
     if given and given != "unknown":
@@ -57,19 +58,19 @@ def revision() -> str | None:
 
 
 def lock() -> bytes | None:
-    """The lock that the libraries were installed from, if whoever installed them left a copy."""
+    """The lock that the libraries were installed from; None without a copy of the lock."""
     return LOCK.read_bytes() if LOCK.is_file() else None
 
 
 def sbom() -> bytes | None:
-    """The bill of materials of the installed libraries, CycloneDX JSON, made by its own tool.
+    """The bill of materials of the installed libraries, as CycloneDX JSON.
 
     Returns:
-        What the build of the container image left; else what ``cyclonedx-py`` says now; None
-        where there is neither.
+        The file that the build of the container image left; else the output of ``cyclonedx-py``;
+        None without either.
 
     Raises:
-        Momentary: The tool is here and failed.
+        Momentary: ``cyclonedx-py`` failed.
     """
     if PREPARED.is_file():
         return PREPARED.read_bytes()
@@ -93,7 +94,7 @@ def sbom() -> bytes | None:
 
 
 def machine() -> str:
-    """The hardware that this process runs on, as far as Linux tells."""
+    """The hardware of this machine, as far as Linux describes it."""
     processor = platform.machine()
     with suppress(OSError, IndexError):  # ARM names no model
         lines = Path("/proc/cpuinfo").read_text().split("model name\t: ")[1]
@@ -115,7 +116,7 @@ def machine() -> str:
 
 
 def described(**more: str) -> bytes:
-    """All of this, and `more`, as JSON."""
+    """The environment, and `more`, as JSON."""
     locked = lock()
     facts = {
         "revision": revision(),

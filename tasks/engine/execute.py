@@ -1,7 +1,6 @@
-"""The execution of one step: its work, or an earlier run's in place of it, and its record.
+"""Execute one step: do its work or reuse an earlier run's, and commit the record.
 
-`execute` is the only place that commits a record, and so the only place that decides whether a
-step happened.
+Only `execute` commits records, so only `execute` decides whether a step happened.
 """
 
 import json
@@ -28,11 +27,11 @@ log = logging.getLogger("tasks")
 
 
 def execute(step: Step, run: Run) -> Record:
-    """Run one step, unless its work is done already, and commit its record.
+    """Run one step, unless its record exists already, and commit the record.
 
     Raises:
-        BadInput: A record that the step needs is missing, or the run already holds this step
-            under another configuration; or whatever the step itself raises.
+        BadInput: A record that the step needs is missing; or the run already holds this step,
+            made from another configuration, code or input; or the step itself raises it.
         Halt: The step decided that the steps after it must not run.
     """
     started = time.monotonic()
@@ -54,7 +53,8 @@ def execute(step: Step, run: Run) -> Record:
 
 
 def _narrowed(step: Step, run: Run) -> Run:
-    """The part that has a name sees no other name, and so cannot depend on one."""
+    """The run as a named part of a step sees it: without the other parts' names, so that the part
+    cannot depend on them."""
     if step.division is None or not isinstance(step.part, str):
         return run
     only: dict[str, Any] = {step.division.over: (step.part,)}
@@ -62,9 +62,9 @@ def _narrowed(step: Step, run: Run) -> Run:
 
 
 def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
-    """Tell the report why there is no record. Nothing relies on it."""
+    """Leave a note for the report, why there is no record. No step relies on the note."""
     word = json.dumps({"error": str(error), "exit_code": error.exit_code}).encode()
-    with suppress(PipelineError):  # the store itself may be what failed
+    with suppress(PipelineError):  # the store itself may have failed
         run.store.replace(run.key("stopped.json", step.name), word)
 
 
@@ -73,11 +73,9 @@ def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Reco
     fingerprint = fingerprint_of(step, run, inputs, outside)
     reused, record = reusable(step, run, fingerprint)
     parts: dict[str, Record] = {}
-    away = 0.0  # seconds in which parts were done, which have their own account
+    away = 0.0  # seconds spent on parts, which count their own time
     if record:
-        log.info(
-            "%s: nothing it depends on has changed; reused the work of run %s.", step.name, reused
-        )
+        log.info("%s: no input has changed; reused the work of run %s.", step.name, reused)
     else:
         before = time.monotonic()
         parts = _parts(step, run)
@@ -85,7 +83,7 @@ def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Reco
         record = _call(step, run, inputs, tuple(parts.values()))
         if outside_of(step, run) != outside:
             changed = " or ".join(step.outside)
-            message = f"{step.name}: what {changed} holds changed while it ran; try again."
+            message = f"{step.name}: the state of {changed} changed while the step ran; try again."
             raise Momentary(message)
     record = record.with_provenance(
         Provenance(
@@ -104,7 +102,7 @@ def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Reco
             seconds_of_parts=round(_seconds(parts), 3),
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             machine=machine(),
-            image=os.environ.get("IMAGE_DIGEST"),  # set by whoever started the container
+            image=os.environ.get("IMAGE_DIGEST"),  # set by the program that started the container
         )
     )
     return _commit(step, run, record, inputs)
@@ -123,7 +121,7 @@ def _call(step: Step, run: Run, inputs: dict[str, Record], parts: tuple[Record, 
 
 
 def _parts(step: Step, run: Run) -> dict[str, Record]:
-    """The records of a step's parts, by their names; what no machine has done yet is done here."""
+    """The records of a step's parts, by name. Parts that no machine has done are done here."""
     rows = parts_of(step, run.config)
     records = {}
     for before, row in enumerate(rows):
@@ -159,7 +157,7 @@ def _commit(step: Step, run: Run, record: Record, inputs: dict[str, Record]) -> 
 
 
 def _sweep(step: Step, run: Run) -> None:
-    """Delete the checkpoints of what is committed. That they stay does no harm."""
+    """Delete the checkpoints of a committed step. Checkpoints that stay behind do no harm."""
     try:
         for entry in list(run.store.list(run.key(f"{CHECKPOINTS}/", step.name))):
             run.store.delete(entry.key)
@@ -181,7 +179,10 @@ def _needed(run: Run, need: str, step: str) -> Record:
 
 
 def _check_same_work(run: Run, step: Step, committed: Record, inputs: dict[str, Record]) -> None:
-    """What lies outside, the champion for one, may have changed since: the record stands."""
+    """Check that a committed record was made from the same configuration, code and inputs.
+
+    State outside the records, such as the champion, may have changed since: the record stands.
+    """
     then = committed.provenance
     if then and then.fingerprint != fingerprint_of(step, run, inputs, then.outside):
         changed = [

@@ -1,4 +1,4 @@
-"""An image as it was when a model was judged on it: what an entry of the ledger keeps of it."""
+"""A judged image: the facts that an entry of the ledger keeps about an image of a test part."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass
@@ -6,19 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-DIGITS = 12  # of a hash: 48 bits tell a million images apart
+DIGITS = 12  # digits of a hash: 48 bits tell a million images apart
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One image of a test part.
+    """One image of a test part, as it was when a model was judged on it.
 
     Attributes:
-        image_id: Its id; empty in an entry of which only the pixels are known.
-        pixels: First digits of the SHA-256 over its decoded pixels.
-        file: First digits of the SHA-256 of its file.
-        lesion_id, patient_id: What the tables said of it then; None if they said nothing.
-        label: What it was judged as.
+        image_id: Id of the image; empty in an old entry that holds only pixels.
+        pixels: First digits of the SHA-256 over the decoded pixels.
+        file: First digits of the SHA-256 of the file.
+        lesion_id, patient_id: Lesion and patient by the tables of that time; None if unknown.
+        label: The label under which the image was judged.
     """
 
     image_id: str
@@ -30,7 +30,7 @@ class Judged:
 
     @property
     def lesion(self) -> str:
-        """The lesion that it counts as: itself, where none is known."""
+        """The lesion that the image counts as; the image itself if its lesion is not known."""
         return self.lesion_id or self.image_id
 
     @property
@@ -60,7 +60,7 @@ def judged_of(test: pd.DataFrame) -> list[Judged]:
 
 
 def as_lists(images: Iterable[Judged]) -> list[list[str | None]]:
-    """How an entry holds them."""
+    """The images in the form in which an entry holds them."""
     return [list(astuple(each)) for each in images]
 
 

@@ -1,14 +1,16 @@
-"""The ledger: one append-only chain of what must neither change nor be forgotten.
+"""The ledger: an append-only chain of facts that must neither change nor be forgotten.
 
-By which ids each image was put on its side when it was first split, which models were judged on
-which test images, whose label a person superseded: ``ledger/chain/000001.json`` and on, each
-created once. An entry holds the SHA-256 of the entry before it and a seal over itself, so that a
-change of any entry shows. What is cut off at the end shows because records and MLflow's versions
-carry the *head*, the number and hash of the last entry that they knew: a chain that does not reach
-a head that was recorded, or does not continue it, is refused.
+The ledger holds the ids that decided the side of each image at its first split, the models that
+were judged on test images, and the labels that a person superseded. Its entries are
+``ledger/chain/000001.json`` and on, each created once.
+
+An entry holds the SHA-256 of the entry before it and a seal over itself, so any change shows.
+Records and MLflow's versions hold the *head*, the number and hash of the last entry at their time.
+A chain that does not reach or does not continue a recorded head is refused, so a chain that was cut
+off at the end shows too.
 
 A store of an earlier version of the program holds loose entries instead. They are adopted once: the
-first entry of the chain hashes each of them and takes over what they say.
+first entry of the chain holds their hashes and their facts.
 """
 
 import json
@@ -38,12 +40,12 @@ class Entry(Frozen):
 
     Attributes:
         number: From 1.
-        kind: What it says: "adoption", "sides", "evaluation", "supersession".
+        kind: Kind of fact: "adoption", "sides", "evaluation", "supersession".
         previous: SHA-256 of the bytes of the entry before; empty for the first.
-        at: UTC, ISO 8601.
-        run: Name of the run that wrote it; empty if none did.
-        content: By kind, see `tasks.splitting.sides` and `tasks.splitting.looks`.
-        seal: SHA-256 over the rest.
+        at: Time of writing, UTC, ISO 8601.
+        run: Name of the run that wrote the entry; empty if no run did.
+        content: The facts, by kind, see `tasks.splitting.sides` and `tasks.splitting.looks`.
+        seal: SHA-256 over the rest of the entry.
     """
 
     format: str = FORMAT
@@ -57,7 +59,7 @@ class Entry(Frozen):
 
     @property
     def data(self) -> bytes:
-        """The one way in which an entry is written, so that no byte of it can differ."""
+        """The bytes of the entry's file. The same entry always gives the same bytes."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False).encode()
 
     def sealed(self) -> "Entry":
@@ -70,13 +72,13 @@ class Entry(Frozen):
 
 @dataclass(frozen=True)
 class Chain:
-    """The entries of a ledger, each checked against the one before.
+    """The entries of a ledger, each checked against the entry before.
 
     Attributes:
-        entries: The first is number 1.
-        adopted: False if the only entry stands for loose ones and is not written yet.
-        recorded: Number of the last entry that a record of a run vouches for, or MLflow; 0 if none
-            does. What comes after was written by a run that was killed, or by nobody who should.
+        entries: The entries; the first has number 1.
+        adopted: False if the only entry stands for loose entries and is not written yet.
+        recorded: Number of the last entry that a record or MLflow vouches for; 0 without such an
+            entry. Later entries come from a run that was killed, or from somebody without right.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -91,7 +93,7 @@ class Chain:
         return (entry for entry in self.entries if entry.kind == kind)
 
     def until(self, head: LedgerHead | None) -> "Chain":
-        """The chain as it was at a head of it; empty for none."""
+        """The chain up to a head; the empty chain for None."""
         return Chain(self.entries[: head.number] if head else ())
 
     @property
@@ -100,20 +102,20 @@ class Chain:
         return self.entries[self.recorded :]
 
     def holds(self, head: LedgerHead) -> bool:
-        """Whether the chain goes through a head."""
+        """Whether the head is an entry of the chain."""
         return head.number <= len(self.entries) and self.entries[head.number - 1].head == head
 
 
 def chain_of(store: Store, also: Iterable[LedgerHead] = ()) -> Chain:
-    """Read the ledger of a store, and check it against every head that was recorded.
+    """Read the ledger of a store, and check it against every recorded head.
 
     Args:
         store: The store.
-        also: Heads that are recorded elsewhere, as in MLflow.
+        also: Heads that are recorded outside the store, as in MLflow.
 
     Returns:
-        The chain. A store that holds loose entries only gives a chain of one entry that stands for
-        them and is written with the first `append`.
+        The chain. A store with only loose entries gives a chain of one entry that stands for them;
+        the first `append` writes this entry.
 
     Raises:
         Corrupt: An entry is missing or changed, or the chain does not continue a recorded head.
@@ -137,7 +139,7 @@ def chain_of(store: Store, also: Iterable[LedgerHead] = ()) -> Chain:
         return Chain((_adoption(store, sorted(loose)),), adopted=False) if loose else chain
     known = {key for entry in chain.of("adoption") for key in entry.content["found"]}
     for key in sorted(loose - known):
-        log.warning("%s is not part of the ledger's chain and is not believed.", key)
+        log.warning("%s is not part of the ledger's chain and is ignored.", key)
     return chain
 
 
@@ -147,12 +149,12 @@ def append(
     content: Callable[[Chain], dict[str, Any] | None],
     also: Iterable[LedgerHead] = (),
 ) -> Chain:
-    """Add one entry; whoever is slower looks again at what the faster one wrote.
+    """Add one entry. If another process was faster, read its entry and try again.
 
     Args:
-        run: Whose store, and whose name stands in the entry.
-        kind: Of the entry.
-        content: Of the entry, made from the chain as it stands; None if nothing is to be added.
+        run: Names the store; its name stands in the entry.
+        kind: Kind of the entry.
+        content: Makes the content of the entry from the current chain; None to add nothing.
         also: As for `chain_of`.
 
     Returns:
@@ -192,10 +194,10 @@ def entry_key(number: int) -> str:
 
 
 def parse_chain(files: dict[str, bytes]) -> Chain:
-    """The chain that these files are, by their keys.
+    """The chain in these files, given by key.
 
     Raises:
-        Corrupt: One is missing, is not an entry, was changed or does not continue the one before.
+        Corrupt: An entry is missing, unreadable or changed, or does not continue the one before.
     """
     wanted = [entry_key(number) for number in range(1, len(files) + 1)]
     for key in sorted(files.keys() ^ set(wanted)):
@@ -241,7 +243,7 @@ def recorded_heads(store: Store) -> list[LedgerHead]:
             head = json.loads(data).get("ledger")
             heads += [LedgerHead.model_validate(head)] if head else []
         except (ValueError, AttributeError, RecursionError):
-            continue  # no record; whoever reads it as one says so
+            continue  # not a record; a step that needs the record will report it
     return heads
 
 
@@ -260,12 +262,12 @@ def _broken(expected: str, received: str) -> Corrupt:
 
 
 def _adoption(store: Store, keys: list[str]) -> Entry:
-    """What the loose entries of the first version say, as the first entry of a chain."""
+    """The first entry of a chain, with the facts of the first version's loose entries."""
     content = taken_over(store, dict(zip(keys, read_many(store, keys), strict=True)))
     return next_entry(Chain(), "adoption", "", content)
 
 
 def outside_state(run: Run) -> str:
-    """The head of the ledger, as far as reuse is concerned; empty if there is none."""
+    """State that decides about reuse: the head of the ledger; empty without a ledger."""
     chain = chain_of(run.store)
     return chain.head.sha256 if chain.head else ""

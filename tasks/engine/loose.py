@@ -1,9 +1,9 @@
-"""The loose entries that the program's first version left in place of a ledger's chain.
+"""Read the loose entries that the program's first version wrote instead of a ledger's chain.
 
-``ledger/sides/<number>.parquet``: by what each image was put on its side.
-``ledger/evaluations/*.json``: which model was judged on which images. Neither held a checksum, so
-that what they say is taken over with the hash of each file, and is believed of an image only where
-a split of this store bears it out.
+``ledger/sides/<number>.parquet`` holds the id that decided the side of each image.
+``ledger/evaluations/*.json`` holds which model was judged on which images. Neither has a checksum.
+So their facts are taken over with the hash of each file, and a fact about an image is believed only
+if a split of this store confirms it.
 """
 
 import io
@@ -26,10 +26,10 @@ EVALUATIONS = "ledger/evaluations/"
 
 
 def taken_over(store: Store, files: dict[str, bytes]) -> dict[str, Any]:
-    """What an adoption holds: the hash of every loose entry, and what they say.
+    """The content of an adoption: the hash of every loose entry, and their facts.
 
     Args:
-        store: Where the runs lie that the entries name.
+        store: Store with the runs that the entries name.
         files: Content of each loose entry, by its key.
 
     Raises:
@@ -64,12 +64,12 @@ def _decided(sides: dict[str, bytes]) -> dict[str, str]:
             named = zip(rows["image_id"].map(str), rows["decided_by"].map(str), strict=True)
         except (ValueError, OSError, KeyError) as error:  # pyarrow's own errors are of these
             raise _damaged(f"{key}, which cannot be read ({error})") from error
-        register = dict(named) | register  # the first word stands
+        register = dict(named) | register  # the earliest entry counts
     return register
 
 
 def _as_proven(store: Store) -> set[tuple[str, str]]:
-    """Image ids, and the id of their own by which a split of this store decided about them."""
+    """Pairs of an image id and the id of that image by which a split of this store decided."""
     proven: set[tuple[str, str]] = set()
     for entry in store.list("runs/"):
         if entry.key.count("/") != 3 or not entry.key.endswith("/split/record.json"):
@@ -104,7 +104,7 @@ def _evaluation(store: Store, key: str, data: bytes) -> dict[str, Any]:
 
 
 def _as_split(store: Store, run: str, pixels: set[str]) -> list[Judged]:
-    """The images as the run's own split described them; none if that is not there any more."""
+    """The images as the run's own split described them; none if that split is gone."""
     try:
         record = json.loads(store.read(f"runs/{run}/split/record.json"))
         parts = store.read(record["parts"]["key"])

@@ -1,4 +1,4 @@
-"""Reuse: an earlier run's record stands for a new one while all that it depends on is the same."""
+"""Reuse the record of an earlier run while everything that the record depends on is the same."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger("tasks")
 
 
 def fingerprint_of(step: Step, run: Run, inputs: dict[str, Record], outside: dict[str, str]) -> str:
-    """SHA-256, hex, over all that the result of a step depends on."""
+    """SHA-256, hex, over everything that the result of a step depends on."""
     parts: dict[str, Any] = {
         "step": step.name,
         "code": sources.code_hash(step.module),
@@ -42,7 +42,7 @@ def fingerprint_of(step: Step, run: Run, inputs: dict[str, Record], outside: dic
 
 
 def outside_of(step: Step, run: Run) -> dict[str, str]:
-    """What a step depends on that is neither a record nor configuration, such as the champion."""
+    """State outside records and configuration that a step depends on, such as the champion."""
     with imports_muted():
         modules = {name: import_module(f"tasks.{name}") for name in step.outside}
     return {name: str(module.outside_state(run)) for name, module in modules.items()}
@@ -53,7 +53,7 @@ def _reuse_key(step: Step, fingerprint: str) -> str:
 
 
 def _etags(run: Run, artifacts: tuple[Artifact, ...]) -> dict[str, str]:
-    """The ETag of each artifact that is there, by its key."""
+    """The ETag of each artifact that exists, by key."""
     keys = {artifact.key for artifact in artifacts}
     folders = {f"{key.rpartition('/')[0]}/" for key in keys}
     listed = (entry for folder in sorted(folders) for entry in run.store.list(folder))
@@ -61,11 +61,11 @@ def _etags(run: Run, artifacts: tuple[Artifact, ...]) -> dict[str, str]:
 
 
 def reusable(step: Step, run: Run, fingerprint: str) -> tuple[str | None, Record | None]:
-    """An earlier run's record with this fingerprint, if all that it vouches for still holds.
+    """An earlier run's record with this fingerprint, if all its artifacts are unchanged.
 
-    An artifact whose ETag is still that of the commit is believed without reading it, as delivered
-    files are: else an unchanged run would read every pixel again. Any other is read. Whoever uses
-    an artifact later compares its SHA-256 in any case.
+    An artifact with the ETag of the commit is not read, or an unchanged run would read every pixel
+    again. Any other artifact is read. A step that uses an artifact later compares the SHA-256 in
+    any case.
     """
     if not step.reusable:
         return None, None
@@ -91,7 +91,7 @@ def reusable(step: Step, run: Run, fingerprint: str) -> tuple[str | None, Record
 
 
 def keep_for_reuse(step: Step, run: Run, record: Record) -> None:
-    """Note a committed record under its fingerprint, unless it was an earlier run's itself."""
+    """Note a committed record under its fingerprint, unless the record itself was reused."""
     if not step.reusable or not record.provenance or record.provenance.reused_from:
         return
     note = {"run": run.name, "etags": _etags(run, tuple(artifacts_of(record)))}

@@ -1,4 +1,4 @@
-"""One run of the pipeline, as one step sees it: its place in the store and its records."""
+"""One run of the pipeline, as a step sees it: the run's folder in the store, and its records."""
 
 import json
 import logging
@@ -20,14 +20,14 @@ from tasks.records.record import Artifact, Record, sha256
 
 log = logging.getLogger("tasks")
 
-CHECKPOINTS = "checkpoints"  # folder of a step's, or a part's, that its record makes superfluous
+CHECKPOINTS = "checkpoints"  # folder of a step or part, not needed once its record exists
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step is: `done` of `total`, in words `text` ("epoch 3/20, loss 1.21")."""
+    """Progress of a step: `done` of `total`, and in words `text` ("epoch 3/20, loss 1.21")."""
 
     step: str
     done: int
@@ -37,18 +37,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a step reads and writes.
+    """The run that a step reads from and writes to.
 
     Attributes:
         store: The store.
         name: Name of the run, ``runs/<name>/`` in the store.
         config: The run's configuration.
-        step: The step that this object was made for, or the part of one, such as
-            ``ingest/2-of-4``; its artifacts go to its folder.
+        step: The current step, or the part of a step, such as ``ingest/2-of-4``. Artifacts go to
+            the folder of this name.
         watch: Called with each `Progress`, in the process of the step.
-        attempt: Folder of this attempt's artifacts. Two attempts at one step may overlap (a
-            worker that was given up for lost goes on); neither may overwrite what the record of
-            the other vouches for.
+        attempt: Folder of this attempt's artifacts. Two attempts at one step may overlap, if a
+            worker that was given up for lost goes on. Neither may overwrite artifacts that the
+            other's record vouches for.
     """
 
     store: Store
@@ -72,7 +72,7 @@ class Run:
         return Artifact(key=key, sha256=sha256(data), size_bytes=len(data))
 
     def share(self, kind: str, data: bytes, suffix: str) -> Artifact:
-        """Write an artifact that other runs may use too, under the hash of its content."""
+        """Write an artifact that other runs can use too, under the hash of its content."""
         digest = sha256(data)
         key = f"shared/{kind}/{digest}{suffix}"
         try:
@@ -84,7 +84,7 @@ class Run:
         return Artifact(key=key, sha256=digest, size_bytes=len(data))
 
     def fetch(self, artifact: Artifact) -> bytes:
-        """Read an artifact. Raises `Corrupt` unless its bytes are what the record holds."""
+        """Read an artifact. Raises `Corrupt` if its bytes do not match the record."""
         return self._checked(artifact, self.store.read(artifact.key))
 
     def fetch_many(self, artifacts: tuple[Artifact, ...]) -> Iterator[bytes]:
@@ -96,7 +96,7 @@ class Run:
     def _checked(self, artifact: Artifact, data: bytes) -> bytes:
         if sha256(data) != artifact.sha256:
             raise Corrupt(
-                "An artifact is not what its record says.",
+                "An artifact does not match its record.",
                 expected=f"SHA-256 {artifact.sha256} of {artifact.key}",
                 received=f"SHA-256 {sha256(data)}",
                 do="find out who changed it; then start a new run",
@@ -104,10 +104,10 @@ class Run:
         return data
 
     def delivered(self) -> list[Entry]:
-        """What lay under ``raw/`` when this run first looked and found an image.
+        """The files under ``raw/`` when this run first looked and found an image.
 
-        It is written down then, so that all parts of a step, however late each begins or begins
-        again, speak of the same files. What is delivered meanwhile is for the next run.
+        The run writes the list down at that moment, so all parts of a step work on the same files,
+        however late each begins. Files that are delivered later are for the next run.
         """
         key = f"runs/{self.name}/raw.json"
         with suppress(NotFound):
@@ -121,7 +121,7 @@ class Run:
         return found
 
     def progress(self, done: int, total: int, text: str) -> None:
-        """Tell whoever watches, here and from afar, how far this step is."""
+        """Report the progress of this step, to this process and into the store."""
         now = Progress(self.step, done, total, text)
         self.watch(now)
         self.store.replace(self.key("progress.json"), json.dumps(now.__dict__).encode())
@@ -152,7 +152,7 @@ def read_record(store: Store, run: str, step: str) -> Record | None:
     """The committed record of a step, or None.
 
     Raises:
-        BadInput: There is one, but it is not a record that this version of the program knows.
+        BadInput: The record exists, but this version of the program cannot read it.
     """
     key = f"runs/{run}/{step}/record.json"
     try:
@@ -175,11 +175,11 @@ def latest_key(step: str) -> str:
 
 
 def latest_run(store: Store, step: str) -> str | None:
-    """The run of a store that committed a step last, or promoted its model last; None if none."""
+    """The run that last committed a step, or promoted its model last; None without such a run."""
     try:
         return str(json.loads(store.read(latest_key(step)))["run"])
     except NotFound:
         return None
     except (BadInput, ValueError, KeyError, TypeError) as error:
-        log.warning("Which run came to %s last cannot be told: %s", step, error)
+        log.warning("Cannot find the last run that reached %s: %s", step, error)
         return None

@@ -54,7 +54,7 @@ def code_hash(module: str) -> str:
     """SHA-256, hex, over `FORMAT` and the code of `files_that_count`.
 
     Args:
-        module: Within ``tasks``, as a dotted path, such as ``training.train``.
+        module: Dotted path within ``tasks``, such as ``training.train``.
     """
     code = (f"{name}\0{as_read(source)}" for name, source in sorted(_sources_of(module).items()))
     return sha256("\0".join([str(FORMAT), *code]).encode())
@@ -95,8 +95,10 @@ def as_read(source: str) -> str:
 
 
 def imports_of(source: str) -> list[str]:
-    """What a file imports of ``tasks``, as dotted paths within it. ``from tasks.a import b`` gives
-    both ``a`` and ``a.b``, for the second may be a module too."""
+    """The modules of ``tasks`` that a file imports, as dotted paths within ``tasks``.
+
+    ``from tasks.a import b`` gives both ``a`` and ``a.b``, because the second may be a module too.
+    """
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:

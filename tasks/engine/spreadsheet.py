@@ -1,10 +1,10 @@
-"""Tables that people open in a spreadsheet, as CSV, and that programs read back.
+"""Write tables as CSV that is safe to open in a spreadsheet, and read them back.
 
-A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@``, also behind blanks and
-quotes, and a file's name may begin so. OWASP ("CSV Injection") advises to quote every cell and to
-put an apostrophe before such a beginning, and warns of separators: where a comma separates nothing,
-as in a German spreadsheet, a semicolon inside a cell begins the next one. So an apostrophe stands
-wherever a spreadsheet might see a cell begin. `csv_of` takes it away again.
+A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@``, even behind blanks and
+quotes, and the name of a delivered file may begin so. OWASP ("CSV Injection") advises to quote
+every cell and to put an apostrophe before such a beginning. It also warns of separators: in a
+German spreadsheet, a semicolon inside a cell begins the next cell. So `to_csv` puts an apostrophe
+wherever a spreadsheet might see a dangerous cell begin, and `csv_of` takes it away.
 """
 
 import csv
@@ -16,39 +16,39 @@ import pandas as pd
 from tasks.engine.run import Run
 from tasks.records.record import Artifact
 
-# What makes a spreadsheet compute, also in the full-width and small forms of East Asian text, a tab
-# or a line break; before it may stand what is overlooked: quotes, blanks, and what has no width.
+# The characters that make a spreadsheet compute, also in full-width and small forms of East Asian
+# text, and tab and line break. Quotes, blanks and zero-width characters may precede them.
 COMPUTES = r"[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\t\r\n]"
 OVERLOOKED = r"""[\s'"\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*"""
 BEGINS = rf"(?:^|(?<=[,;|\t\r\n]))(?={OVERLOOKED}{COMPUTES})"
 GUARDED = re.compile(BEGINS)
 GUARD = re.compile(BEGINS.replace("(?=", "'(?=", 1))
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
-QUOTED = b'"'  # how a table begins whose cells are guarded; earlier versions quoted no heading
+QUOTED = b'"'  # first byte of a table with guarded cells; earlier versions quoted no heading
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
-    """A table as CSV in UTF-8; what is missing is an empty cell."""
+    """A table as CSV in UTF-8; a missing value is an empty cell."""
     texts = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
     shown = frame.assign(**{name: frame[name].map(_guarded, na_action="ignore") for name in texts})
     return bytes(shown.to_csv(index=False, quoting=csv.QUOTE_ALL).encode())
 
 
 def csv_of(data: bytes) -> pd.DataFrame:
-    """The table that `to_csv`, or an earlier version of the program, made these bytes of.
+    """Read the CSV that `to_csv`, or an earlier version of the program, wrote.
 
     Returns:
-        All of it as text; an empty cell is missing, and "NA" or "None" is a text like any other.
+        The table, all cells as text. An empty cell is missing; "NA" and "None" are ordinary text.
 
     Raises:
-        ValueError: It is no CSV.
+        ValueError: The bytes are not CSV.
     """
     frame = pd.read_csv(
         io.BytesIO(data),
         dtype="str",
         keep_default_na=False,
         na_values=[""],
-        lineterminator="\n",  # a carriage return is part of a name
+        lineterminator="\n",  # a carriage return may be part of a name
     )
     if not data.startswith(QUOTED):
         return frame
@@ -57,7 +57,7 @@ def csv_of(data: bytes) -> pd.DataFrame:
 
 
 def read_csv(run: Run, artifact: Artifact) -> pd.DataFrame:
-    """Fetch a table that `to_csv` wrote; what is missing is an empty text."""
+    """Fetch a table that `to_csv` wrote; a missing value is an empty text."""
     return csv_of(run.fetch(artifact)).fillna("")
 
 

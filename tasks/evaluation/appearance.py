@@ -1,4 +1,4 @@
-"""What can be told of a picture beside its lesion: skin tone and sharpness, both estimates.
+"""Estimates of skin tone and sharpness from the pixels of an image.
 
 Skin tone is the individual typology angle (ITA) of Chardon, Cretois & Hourseau, "Skin colour
 typology and suntanning pathways", International Journal of Cosmetic Science 13:191-208 (1991),
@@ -6,7 +6,8 @@ with the bands of Del Bino & Bernerd, "Variations in skin colour and the biologi
 of ultraviolet radiation exposure", British Journal of Dermatology 169 (s3):33-40 (2013). Kinyanjui
 et al., "Estimating skin tone and effects on classification performance in dermatology datasets"
 (2019), used it on ISIC images. A dermatoscope's light and a camera's white balance are not
-calibrated, so that a single angle may be off by a band: an estimate, for groups only.
+calibrated, so a single angle may be off by a band. Use the estimate to compare groups of images,
+never for a single image.
 """
 
 from typing import Any
@@ -25,14 +26,14 @@ SKIN_TONES = (
     (-30.0, "brown"),
     (-90.0, "dark"),
 )
-BORDER = 0.10  # of the side: around a lesion in the middle there is skin
+BORDER = 0.10  # share of the side: the border shows skin around a lesion in the middle
 DARK = 20.0  # L* below which a border pixel is the dermatoscope's black rim, or a hair
-LEAST_SKIN = 0.2  # of the border that must be left
+LEAST_SKIN = 0.2  # least share of the border that must remain without dark pixels
 THIRDS = ("least sharp third", "middle third", "sharpest third")
 
 
 def skin_tones(pixels: Array) -> list[str | None]:
-    """The band of each image, or None where too little of its border shows skin.
+    """The skin tone of each image, or None where too little of the border shows skin.
 
     Args:
         pixels: uint8 ``(n, side, side, 3)``, sRGB, 0 to 255.
@@ -41,7 +42,7 @@ def skin_tones(pixels: Array) -> list[str | None]:
 
 
 def skin_tone(angle: float | None) -> str | None:
-    """The band of an angle in degrees."""
+    """The skin tone of an angle in degrees."""
     if angle is None:
         return None
     return next(name for lowest, name in SKIN_TONES if angle > lowest or name == "dark")
@@ -58,7 +59,7 @@ def typology_angle(image: Array) -> float | None:
     if len(skin) < LEAST_SKIN * len(lab):
         return None
     lightness, _, yellowness = np.median(skin, axis=0)
-    # With b* at or below 0 there is no skin colour to speak of; the limit keeps the angle defined.
+    # A b* at or below 0 is not the colour of skin; the limit keeps the angle defined.
     return float(np.degrees(np.arctan((lightness - 50) / max(yellowness, 1e-6))))
 
 
@@ -86,8 +87,8 @@ def cielab(rgb: Array) -> Array:
 def sharpness(pixels: Array) -> Array:
     """Variance of the Laplacian of the luminance, float ``(n,)``, higher if sharper.
 
-    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 15 (2000). It also
-    rises with structure, so that it ranks images of one kind only.
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 15 (2000). The
+    variance also rises with structure, so it can rank only images of the same kind.
 
     Args:
         pixels: uint8 ``(n, side, side, 3)``, RGB.
@@ -97,6 +98,6 @@ def sharpness(pixels: Array) -> Array:
 
 
 def thirds(values: Array) -> list[str]:
-    """Which third of all images each belongs to, by its rank."""
+    """The third of all images to which each image belongs, by rank."""
     ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     return [THIRDS[int(3 * rank / len(values))] for rank in ranks]

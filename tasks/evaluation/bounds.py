@@ -1,7 +1,7 @@
-"""Figures against what is asked of them, by their bounds.
+"""Compare figures with the thresholds of a policy, by confidence bounds.
 
-A figure passes if the bound on its bad side reaches what is asked; it fails if not even the other
-bound does; between the two, the test part is too small to tell.
+A figure passes if its worse bound reaches the threshold. It fails if not even its better bound
+reaches the threshold. Otherwise the test part is too small to tell.
 """
 
 import math
@@ -15,7 +15,7 @@ from tasks.statistics.confidence import CONFIDENCE
 from tasks.statistics.pairs import noninferiority_p, paired_bounds
 from tasks.statistics.proportions import cases_needed, lower_bound, upper_bound
 
-# More lesions than any test part will ever hold; to name a number beyond it would be false hope.
+# No test part will ever hold more lesions, so naming a larger number would give false hope.
 MOST_LESIONS = 10_000
 
 Asks = Literal["at least", "at most"]
@@ -26,7 +26,7 @@ class Unreadable(ValueError):
 
 
 def decided(*, holds: bool, fails: bool) -> Decision:
-    """The one place that decides three ways; where nothing is sure, the evidence is too little."""
+    """Decide between pass, fail and insufficient evidence. No other function does."""
     return "fail" if fails else "pass" if holds else "insufficient evidence"
 
 
@@ -45,7 +45,7 @@ def rule_of(
     n: int = 0,
     more_needed: int | None = None,
 ) -> Rule:
-    """A judged rule, with no more bounds and counts than it has. Arguments as `Rule` names them."""
+    """A judged rule. The arguments are the fields of `Rule`; leave out those that do not apply."""
     return Rule(
         name=name,
         figure=figure,
@@ -65,10 +65,10 @@ def rule_of(
 def proportion_rule(
     name: str, counted: Proportion, minimum: float, method: str, confidence: float = CONFIDENCE
 ) -> Rule:
-    """One proportion against the least that is asked, both 0 to 1, by its exact bounds.
+    """Judge a proportion against a minimum, both 0 to 1, by exact bounds.
 
     Raises:
-        Unreadable: More were counted than there are.
+        Unreadable: There are more successes than lesions.
     """
     successes, n = counted.successes, counted.n
     if not 0 <= successes <= n:
@@ -110,10 +110,10 @@ def estimate_rule(
     asks: Asks = "at least",
     confidence: float = CONFIDENCE,
 ) -> Rule:
-    """One figure against what is asked of it, by the bounds of its interval.
+    """Judge a figure against a threshold, by the bounds of the figure's interval.
 
     Raises:
-        Unreadable: The figure is not a number, or lies outside of its own interval.
+        Unreadable: The figure is not a number, or lies outside its own interval.
     """
     value, lower, upper = measured.value, measured.lower, measured.upper
     if any(each is not None and not math.isfinite(each) for each in (value, lower, upper)):
@@ -123,7 +123,7 @@ def estimate_rule(
     if value is not None and lower is not None and upper is not None:
         if not lower <= value <= upper:
             raise Unreadable(f"{name} is {value}, outside of {lower} to {upper}")
-        # A figure that shall be small is a negative one that shall be large.
+        # To ask "at most" of a figure is to ask "at least" of its negative.
         sign, bad, good = (1, lower, upper) if asks == "at least" else (-1, upper, lower)
         asked = sign * threshold
         decision = decided(holds=sign * bad >= asked, fails=sign * good < asked)
@@ -150,16 +150,16 @@ def estimate_rule(
 def paired_rule(
     name: str, gained: int, lost: int, n: int, margin: float, method: str, confidence: float
 ) -> Rule:
-    """The difference of two models' sensitivities, by an exact test of non-inferiority.
+    """Judge the difference of two models' sensitivities, by an exact test of non-inferiority.
 
     Args:
-        name: Of the rule.
+        name: Name of the rule.
         gained: Melanomas that the challenger found and the champion missed.
         lost: Melanomas that the champion found and the challenger missed.
-        n: Melanomas that both were asked about.
-        margin: By how much the challenger may be worse, 0 to 1.
-        method: Of the rule.
-        confidence: Of the bounds, 0 to 1.
+        n: Melanomas that both models judged.
+        margin: Non-inferiority margin: how much worse the challenger may be, 0 to 1.
+        method: Method of the rule.
+        confidence: Confidence of the bounds, 0 to 1.
     """
     lower, upper = paired_bounds(gained, lost, n, confidence)
     difference = (gained - lost) / n if n else None
@@ -197,8 +197,10 @@ def _signed(difference: float, towards: Callable[[float], float] = round) -> str
 
 
 def _more_for(n: int, reach: float, distance: float) -> int | None:
-    """How many more lesions make an interval that reaches so far short enough: its width falls
-    with the square root of their number."""
+    """How many more lesions shorten an interval from `reach` to `distance`; None if no number does.
+
+    The width of an interval falls with the square root of the number of lesions.
+    """
     if distance <= 0:
         return None
     more = n * (reach / distance) ** 2 - n
@@ -206,7 +208,7 @@ def _more_for(n: int, reach: float, distance: float) -> int | None:
 
 
 def _with_what_is_wanted(reason: str, decision: Decision, more: int | None) -> str:
-    """The reason, and how many more lesions would settle it where it is open."""
+    """The reason and, for insufficient evidence, how many more lesions would settle the rule."""
     if decision != "insufficient evidence":
         return reason
     if more is None:

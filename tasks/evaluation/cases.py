@@ -1,11 +1,11 @@
-"""What the gate judges: the predictions of a run, seen as often as there are ways to see them.
+"""The cases that the gate judges: the predictions of a run as they are, and as judged before.
 
-Figures are made anew from the predictions, with the confidence that the looks at the test part
-leave. Where images that models were judged on are in the test part no more, were put into other
-lesions or had their label superseded, the same predictions are judged a second time as they were
-judged before: with each image that left as a miss, in the lesion and under the label of then. The
-worse counts, so that whoever changes the data after a verdict gains nothing by it. A function of
-predictions, parts and ledger only, so that a verdict can be recomputed anywhere.
+The figures are recomputed from the predictions, with the confidence that the looks at the test part
+leave. A second case is needed where judged images left the test part, moved to other lesions, or
+had their label superseded. There, each image that left counts as a miss, and each other judged
+image has its earlier lesion and label. The worse case counts, so nobody gains by changing the data
+after a verdict. The cases depend only on predictions, parts and ledger, so anybody can recompute a
+verdict.
 """
 
 from dataclasses import replace
@@ -40,17 +40,17 @@ def cases_of(
     parts: pd.DataFrame,
     chain: Chain,
 ) -> tuple[Case, ...]:
-    """The ways to see what was measured.
+    """The cases to judge: the predictions as they are and, if different, as judged before.
 
     Args:
-        policy: Whose spending sets the confidence.
-        config: Of the run.
-        evaluated: Its figures.
+        policy: The policy; its spending sets the confidence.
+        config: Configuration of the run.
+        evaluated: Figures of the run.
         predictions: The table that `evaluated` names.
         parts: The table of the split.
-        chain: The ledger, up to the entry of this evaluation at least.
+        chain: The ledger, at least up to the entry of this evaluation.
     """
-    if evaluated.ledger:  # what others were judged on later is no matter of this model
+    if evaluated.ledger:  # later entries, about other models, must not change this verdict
         chain = chain.until(evaluated.ledger)
     test = parts[parts["side"] == "test"]
     own = identity_of(evaluated.model.sha256, evaluated.test_part, evaluated.threshold)
@@ -80,7 +80,7 @@ def cases_of(
 def _measured(
     evaluated: Evaluated, predictions: pd.DataFrame, config: Retraining, confidence: float
 ) -> Evaluated:
-    """The record with its figures made anew, from these predictions and with this confidence."""
+    """The record with figures recomputed from these predictions, with this confidence."""
     classes, threshold = evaluated.classes, evaluated.threshold
     found = figures(predictions, classes, threshold, config.prevalence, confidence)
     champion = evaluated.champion
@@ -93,7 +93,7 @@ def _measured(
 
 
 def _left(policy: Policy, evaluated: Evaluated, look: int, confidence: float) -> Looks | None:
-    """How much use is left in the test part, by the rule of sensitivity."""
+    """How often the test part can still be used, by the sensitivity rule."""
     if policy.spending is None:
         return None
     counted = evaluated.figures.sensitivity
@@ -105,7 +105,7 @@ def _left(policy: Policy, evaluated: Evaluated, look: int, confidence: float) ->
         confidence=confidence,
         left=max(0, looks_until(1.0, counted.n, minimum, error) - look),
         left_at_this_rate=max(0, looks_until(rate, counted.n, minimum, error) - look),
-        lesions_that_renew=counted.n + 1,  # then the old ones are less than half
+        lesions_that_renew=counted.n + 1,  # then the old lesions are less than half
     )
 
 
@@ -139,12 +139,12 @@ def _superseded(settled: Settled, predictions: pd.DataFrame) -> tuple[Superseded
 def _as_before(
     settled: Settled, predictions: pd.DataFrame, evaluated: Evaluated
 ) -> pd.DataFrame | None:
-    """The predictions with what was judged before as it was judged; None if it still is so."""
+    """The predictions with judged images as they were judged before; None if nothing changed."""
     known = predictions["image_id"].map(settled.images)
     before = predictions.copy()
     for row, image in known.dropna().items():
         before.loc[row, ["lesion", "label"]] = [image.lesion, image.label]
-    # A judged lesion is what was judged of it: an easier picture of it must not raise its mean.
+    # Keep only the judged images of a judged lesion: an easier new image must not raise the mean.
     judged = {image.lesion for image in settled.images.values()}
     before = before[known.notna() | ~before["lesion"].isin(judged)]
     gone = [
@@ -161,9 +161,10 @@ def _as_before(
 
 
 def _missed(image: Judged, predictions: pd.DataFrame, evaluated: Evaluated) -> dict[str, object]:
-    """A row in which the model is as wrong as it can be about an image that left.
+    """A row for an image that left, in which the model is as wrong as possible.
 
-    Its pixels may be gone; and what it answers now could be what somebody wanted to be rid of.
+    The pixels may be gone. And a new answer must not count: somebody may have removed the image
+    because the model misses it.
     """
     wrong = [name for name in evaluated.classes if name != image.label]
     answer = wrong[0] if image.label == MELANOMA else MELANOMA

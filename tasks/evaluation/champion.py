@@ -1,4 +1,4 @@
-"""The model in use, on the lesions that judge its successor."""
+"""The champion (the model in use), asked about the lesions that judge the challenger."""
 
 import logging
 from typing import Any
@@ -20,14 +20,15 @@ log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
-SHARED = ("image_id", "pixel_hash", "lesion_id")  # an image that shares one of these is known
+# The champion knows a test image that shares one of these with an image that it learned from.
+SHARED = ("image_id", "pixel_hash", "lesion_id")
 
 
 def ask_champion(run: Run, pixels: Array) -> tuple[Version | None, Array | str]:
-    """The champion, and its melanoma probability for each image or why it has none.
+    """The champion, and its melanoma probability for each image, or why it has no answer.
 
     Args:
-        run: Where the registry is found.
+        run: Names the store, whose registry is asked.
         pixels: uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
 
     Raises:
@@ -60,15 +61,15 @@ def against(
     threshold: float,
     test: pd.DataFrame,
 ) -> Champion:
-    """Challenger and champion side by side.
+    """Compare challenger and champion.
 
     Args:
-        run: Where the champion's own records may lie.
+        run: Names the store, which may hold the champion's own records.
         version: The champion.
-        problem: Why it could not be asked; empty if it could.
+        problem: Why the champion gave no answers; empty if it answered.
         lesions: As `tasks.evaluation.scoring.by_lesion` gives them, with the champion's mean
             probability in `tasks.evaluation.comparison.COLUMN` unless there is a problem.
-        threshold: The challenger's.
+        threshold: The challenger's threshold.
         test: The rows of the test part.
     """
     return Champion(
@@ -83,7 +84,7 @@ def against(
 
 
 def _learned_from(run: Run, version: Version, test: pd.DataFrame) -> int | None:
-    """Images of the test part that the champion's run had in training or validation."""
+    """How many test images the champion's run had in training or validation."""
     store, _, name = version.run.rpartition("/runs/")
     if store != run.store.uri:
         return None
@@ -93,7 +94,7 @@ def _learned_from(run: Run, version: Version, test: pd.DataFrame) -> int | None:
             return None
         then = read_parquet(run, split.parts)
     except BadInput as error:
-        log.warning("What the champion learned from cannot be read: %s", error.problem)
+        log.warning("Cannot read which images the champion learned from: %s", error.problem)
         return None
     used = then[then["side"] != "test"]
     known = np.zeros(len(test), bool)

@@ -76,7 +76,7 @@ class ClassesKept(Asked):
 
 
 def _compared(evaluated: Evaluated) -> Comparison | str:
-    """The comparison with the champion, or why there is none to judge."""
+    """The comparison with the champion, or why there is no comparison to judge."""
     champion = evaluated.champion
     if champion is None:
         return NO_CHAMPION

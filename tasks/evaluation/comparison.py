@@ -1,7 +1,7 @@
-"""Two models on the same lesions: what each finds that the other misses.
+"""Compare two models on the same lesions: the melanomas that each finds and the other misses.
 
-A function of predictions only, so that a comparison can be made again anywhere, without the models
-and without MLflow.
+A comparison depends only on predictions, so anybody can recompute it without the models and
+without MLflow.
 """
 
 from typing import Any
@@ -17,20 +17,20 @@ from tasks.statistics.ranking import auc, auc_difference
 
 Array = np.ndarray[Any, Any]
 
-COLUMN = "champion_melanoma"  # of a table of predictions: the champion's probability of melanoma
+COLUMN = "champion_melanoma"  # column of predictions: the champion's melanoma probability
 
 
 def compared(
     lesions: pd.DataFrame, threshold: float, champions: float, confidence: float = CONFIDENCE
 ) -> Comparison:
-    """Challenger and champion, paired by lesion.
+    """Compare challenger and champion, paired by lesion.
 
     Args:
         lesions: As `tasks.evaluation.scoring.by_lesion` gives them, with the mean probabilities (0
             to 1) of the challenger in `MELANOMA` and of the champion in `COLUMN`.
-        threshold: The challenger's.
-        champions: The champion's own threshold.
-        confidence: Of the interval of the difference of the areas.
+        threshold: The challenger's threshold.
+        champions: The champion's threshold.
+        confidence: Confidence of the interval of `auc_difference`, 0 to 1.
     """
     melanoma = (lesions["label"] == MELANOMA).to_numpy()
     own, other = (lesions[name].to_numpy(float) for name in (MELANOMA, COLUMN))

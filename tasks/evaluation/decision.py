@@ -1,7 +1,7 @@
-"""What a policy decides on what was measured. A function of records only, so that a verdict can be
-recomputed anywhere.
+"""Decide by a policy whether a model passes.
 
-A figure that is missing, is not a number or contradicts itself refuses the model.
+A model fails if a figure is missing, is not a number or contradicts itself. The decision depends
+only on records, so anybody can recompute a verdict.
 """
 
 from tasks.evaluation.bounds import Unreadable, decided, rule_of
@@ -11,9 +11,9 @@ from tasks.figures import listed, percent, plural
 from tasks.records.evaluated import Champion, Evaluated
 from tasks.records.verdict import Decision, Rule
 
-SOON = 10  # runs, ten weeks of a weekly schedule: time enough to have new lesions labelled
+SOON = 10  # runs: ten weeks of a weekly schedule, enough to have new lesions labelled
 
-_WORSE = ("not applicable", "pass", "insufficient evidence", "fail")  # from left to right
+_WORSE = ("not applicable", "pass", "insufficient evidence", "fail")  # from best to worst
 
 
 def judge(policy: Policy, *cases: Case) -> tuple[Rule, ...]:
@@ -21,8 +21,7 @@ def judge(policy: Policy, *cases: Case) -> tuple[Rule, ...]:
 
     Args:
         policy: The policy.
-        cases: What is judged; of several ways to see the same lesions the worse counts, rule by
-            rule.
+        cases: The cases to judge. If there are several, the worst decision counts for each rule.
     """
     judged: dict[str, Rule] = {}
     for case in cases:
@@ -63,7 +62,7 @@ def _fits(policy: Policy, case: Case) -> Rule:
 
 
 def _kept(case: Case) -> list[Rule]:
-    """A lesion that a model was judged on leaves the test part only by name."""
+    """The rule that names every judged image that left the test part."""
     if not case.departed:
         return []
     name = "judged lesions stay"
@@ -77,7 +76,8 @@ def _kept(case: Case) -> list[Rule]:
 
 
 def decide(rules: tuple[Rule, ...]) -> Decision:
-    """One failed rule fails; else one that cannot tell leaves it open; else it is a pass."""
+    """The decision of all rules: "fail" if one fails, else "insufficient evidence" if one has too
+    little evidence or none passes, else "pass"."""
     decisions = {rule.decision for rule in rules}
     return decided(
         holds="pass" in decisions and "insufficient evidence" not in decisions,
@@ -86,12 +86,12 @@ def decide(rules: tuple[Rule, ...]) -> Decision:
 
 
 def reason_of(rules: tuple[Rule, ...], evaluated: Evaluated) -> str:
-    """Why the decision is what it is, in words."""
+    """The reason of the decision, in words."""
     return " ".join([told(rules), *beside(decide(rules), evaluated)])
 
 
 def told(rules: tuple[Rule, ...]) -> str:
-    """Why, in words: the rules that decided, or that all hold."""
+    """The reasons of the rules that decided; for a pass, that all rules hold."""
     decision = decide(rules)
     if decision == "pass":
         passed = [rule for rule in rules if rule.decision == "pass"]
@@ -101,8 +101,11 @@ def told(rules: tuple[Rule, ...]) -> str:
 
 
 def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
-    """What was judged, where there is more than one thing that could be; and where the test part
-    cannot tell, what cross-validation found."""
+    """Sentences about cross-validation, if there was one.
+
+    They say that only the test part was judged; for insufficient evidence, they add what
+    cross-validation found.
+    """
     cross = evaluated.cross
     if cross is None:
         return []
@@ -119,7 +122,7 @@ def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
 
 
 def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
-    """What a person must know who relies on the verdict."""
+    """Warnings to a person who relies on the verdict."""
     return (*_of_data(case), *_of_test_part(policy, case), *_of_champion(case.evaluated.champion))
 
 

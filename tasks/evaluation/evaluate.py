@@ -1,4 +1,4 @@
-"""evaluate: recipe and threshold chosen on validation, then the frozen test part scored once."""
+"""evaluate: choose recipe and threshold on validation, then score the frozen test part once."""
 
 import logging
 from collections.abc import Callable
@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
-MAPS = 12  # saliency maps: each takes some eighty predictions
+MAPS = 12  # most saliency maps: each takes about eighty predictions
 
 
 def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled) -> Evaluated:
-    """Choose on validation, judge on test, beside the champion.
+    """Choose recipe and threshold on validation, then score the test part beside the champion.
 
-    With ``evaluation="cross"`` the procedure is judged too, over all lesions: see
+    With ``evaluation="cross"``, cross-validation over all lesions also estimates the procedure, see
     `tasks.evaluation.folds`.
 
     Raises:
-        BadInput: The lesions are too few for so many folds.
+        BadInput: There are too few lesions for the configured folds.
         Momentary: MLflow cannot say who the champion is.
         Corrupt: The ledger is damaged, or does not continue what MLflow or a record names.
     """
@@ -86,13 +86,13 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation decides.
+    """The choice made on validation.
 
     Attributes:
         trained: The recipe with the best balanced accuracy.
-        threshold: Of melanoma probability, from its answers.
-        sensitivity: What it reaches with that threshold on validation.
-        balanced_accuracy: Of each recipe, 0 to 1.
+        threshold: Threshold of the melanoma probability, 0 to 1.
+        sensitivity: Melanoma sensitivity on validation at `threshold`.
+        balanced_accuracy: Balanced accuracy of each recipe on validation, 0 to 1.
     """
 
     trained: TrainedRecipe
@@ -102,7 +102,7 @@ class Choice:
 
 
 def _choose(run: Run, trained: Trained, validation: pd.DataFrame) -> Choice:
-    """Recipe and threshold, by the validation part alone."""
+    """Choose recipe and threshold, using only the validation part."""
     pixels = pixels_of(run, validation)
     answered = {
         recipe_now(each.recipe): predicted(
@@ -134,9 +134,9 @@ def _beside_champion(
     threshold: float,
     test: pd.DataFrame,
 ) -> tuple[Champion | None, pd.DataFrame]:
-    """The champion, if there is one, and the lesions with all answers.
+    """The champion, if there is one, and the lesions with the answers of both models.
 
-    What the champion answers is put into `predictions`, as `COLUMN`.
+    Also writes the champion's answers into the column `COLUMN` of `predictions`.
     """
     version, answers = ask_champion(run, pixels)
     asked = not isinstance(answers, str)
@@ -149,7 +149,7 @@ def _beside_champion(
 
 
 def _log_odds(model: keras.Model, melanoma: int) -> Callable[[Array], Array]:
-    """From images to the log-odds of melanoma, which is output number `melanoma`."""
+    """A function from images to the log-odds of melanoma, the model's output `melanoma`."""
 
     def score(shown: Array) -> Array:
         answers = answers_of(model, shown)[:, melanoma]
@@ -166,13 +166,13 @@ def _missed(
     images: dict[str, Array],
     champion: Champion | None,
 ) -> tuple[MissedMelanoma, ...]:
-    """The melanomas below the threshold, the least probable first, with saliency maps of some.
+    """The melanomas below the threshold, the least probable first, the first MAPS with a map.
 
     Args:
-        run: Keeps the maps.
-        score: From images to the log-odds of melanoma.
+        run: Keeps the saliency maps.
+        score: Function from images to the log-odds of melanoma.
         lesions: As `by_lesion` gives them.
-        threshold: Of melanoma probability.
+        threshold: Threshold of the melanoma probability, 0 to 1.
         images: Pixels by image id.
         champion: The model in use, if there is one.
     """
@@ -184,7 +184,8 @@ def _missed(
         saliency = None
         if number < MAPS:
             image = images[ids[0]]
-            name = f"saliency/{sha256(ids[0].encode())[:16]}.png"  # an id is no safe file name
+            # An image id may hold characters that are not safe in a file's name.
+            name = f"saliency/{sha256(ids[0].encode())[:16]}.png"
             saliency = run.keep(name, drawn(image, occlusion(score, image)))
         found.append(
             MissedMelanoma(

@@ -1,15 +1,16 @@
-"""Cross-validation: what the procedure does, where the test part holds too few melanomas to tell.
+"""Cross-validation: estimate the training procedure, for test parts with too few melanomas.
 
-All lesions of training, validation and test part are dealt out into folds, each group whole. Each
-fold is judged once, by a model of the chosen recipe that is trained anew on the others: the next
-fold takes the place of the validation part (best epoch, temperature, threshold), the rest that of
-the training part. The test part may serve here because each of these models is fresh and none is
-kept; the model of the run never sees it, and the gate judges that model on it alone.
+All lesions of the training, validation and test part are dealt into folds; a group is never
+divided. Each fold is judged once, by a new model of the chosen recipe. For this model, the next
+fold serves as validation part (best epoch, temperature, threshold), and the other folds serve as
+training part. The test part may be used here because none of these models is kept. The model of the
+run never learns from the test part, and the gate judges that model on the test part alone.
 
-Two things flatter the estimate or hold it down, both a little: the recipe was chosen by the
-validation part, whose lesions are judged here too; and each model learns from less, (k - 2) / k of
-the lesions. Copies exist of the training part's images only, so that ``balanced`` is less balanced
-here: a fold's model gets those whose source it trains on, and no others.
+Two things bias the estimate a little. The recipe was chosen on the validation part, whose lesions
+are judged here too, so the estimate is optimistic. Each model learns from only (k - 2) / k of the
+lesions, so the estimate is pessimistic. The recipe ``balanced`` is less balanced here: copies exist
+only of images of the training part, and a fold's model gets only copies of the images that it
+trains on.
 """
 
 import logging
@@ -45,10 +46,10 @@ def cross_estimate(
     recipe: Recipe,
     classes: tuple[Diagnosis, ...],
 ) -> CrossEstimate:
-    """Judge a recipe on all lesions, each by a model that saw neither it nor its group.
+    """Judge a recipe on all lesions, each by a model that saw neither the lesion nor its group.
 
     Raises:
-        BadInput: A fold would lack what it needs; says so before anything is trained.
+        BadInput: A fold lacks a class that it needs. Raised before any training.
     """
     rows = read_parquet(run, split.parts)
     folds = dealt(rows, run.config.folds, run.config.seed)
@@ -81,23 +82,23 @@ def _checkpoints(run: Run, work: str) -> Checkpoints:
 
 def _tell(recipe: Recipe, found: Figures) -> None:
     log.info(
-        "Cross-validation of %s, an estimate of the procedure: of %d melanoma lesions %d found, of "
-        "%d other lesions %d not called melanoma.",
+        "Cross-validation of %s, an estimate of the procedure: of %d melanoma lesions, %d found; "
+        "of %d other lesions, %d not called melanoma.",
         recipe, found.sensitivity.n, found.sensitivity.successes,
         found.specificity.n, found.specificity.successes,
     )  # fmt: skip
 
 
 def dealt(rows: pd.DataFrame, folds: int, seed: int) -> pd.Series:
-    """The fold of each row, int 0 to `folds` - 1: each group whole, each class about evenly.
+    """The fold of each row, int 0 to `folds` - 1. Groups stay whole; classes spread evenly.
 
     Args:
-        rows: With ``key``, ``label`` and ``group``; their order does not matter.
-        folds: At least 3.
-        seed: Of the order in which groups are dealt.
+        rows: Rows with ``key``, ``label`` and ``group``, in any order.
+        folds: Number of folds, at least 3.
+        seed: Seed of the order in which groups are dealt.
 
     Raises:
-        BadInput: A fold has no melanoma, or what is trained on lacks a class.
+        BadInput: A fold has no melanoma, or the training folds of a fold lack a class.
     """
     ordered = rows.sort_values("key")
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -129,8 +130,9 @@ def _check_every_fold_serves(labels: pd.Series, fold_of: pd.Series, folds: int) 
 
 def _too_few(folds: int, received: str) -> BadInput:
     return BadInput(
-        "The lesions are too few for so many folds.",
-        expected=f"melanoma in each of {folds} folds, and every class in what each trains on",
+        "There are too few lesions for the configured number of folds.",
+        expected=f"melanoma in each of {folds} folds, and every class in the training folds of "
+        "each",
         received=received,
         do='set folds lower (at least 3), deliver more lesions, or set evaluation to "test"',
     )
@@ -146,7 +148,7 @@ def _judged(
     classes: tuple[Diagnosis, ...],
     checkpoints: Checkpoints,
 ) -> tuple[pd.DataFrame, float]:
-    """Predictions of one fold by a model of the others, and that model's threshold."""
+    """Predictions for one fold by a model trained on other folds, and that model's threshold."""
     held = rows[folds == number].reset_index(drop=True)
     after = (number + 1) % run.config.folds
     tuning = rows[folds == after].reset_index(drop=True)

@@ -1,9 +1,9 @@
-"""gate: whether this model may become a challenger, by the rules of a policy.
+"""gate: decide by a policy whether this model may become a challenger.
 
-It believes bounds, not points, and may answer "insufficient evidence". The rules are in
-`tasks.evaluation.rules`, what is asked in ``tasks/evaluation/policies/``, what is judged in
-`tasks.evaluation.cases`. It judges the frozen test part alone: what cross-validation found is about
-the procedure, not about this model, and decides nothing.
+The gate judges by confidence bounds, not by point estimates, and may answer "insufficient
+evidence". It judges only the frozen test part: cross-validation estimates the procedure, not this
+model, and decides nothing. The kinds of rule are in `tasks.evaluation.rules`, the policies in
+``tasks/evaluation/policies/``, the cases to judge in `tasks.evaluation.cases`.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
-    """Judge what was measured by the configured policy.
+    """Judge the figures of the run by the configured policy.
 
     Raises:
         BadInput: There is no such policy, or it cannot be read.

@@ -1,9 +1,9 @@
-"""The gate's policy: a predetermined change control plan, a YAML file for each version in
-``tasks/evaluation/policies/``.
+"""The gate's policy: a predetermined change control plan.
 
-It says what may change between two versions of the model, which rules each version must meet, and
-by which method each is judged. The files travel with the program, also into its container images;
-a verdict names the one that was used by name, version and SHA-256 of its bytes.
+A policy says what may change between two versions of the model, which rules each version must meet,
+and the method that judges each rule. Each version of a policy is a YAML file in
+``tasks/evaluation/policies/``, and part of the program and its container images. A verdict names
+its policy by name, version and SHA-256 of the file's bytes.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from tasks.records.verdict import PolicyReference
 from tasks.statistics.confidence import CONFIDENCE, error_at
 
 FOLDER = Path(__file__).parent / "policies"
-MOST_BYTES = 64 * 1024  # ten times the longest of ours
+MOST_BYTES = 64 * 1024  # ten times our longest policy
 
 PolicyRule = Annotated[
     NoLeak
@@ -57,18 +57,18 @@ PolicyRule = Annotated[
 
 
 class Spending(Frozen):
-    """How a policy's one chance of error is spent over the models judged on one test part.
+    """How the error probability of a policy is spent over the models judged on one test part.
 
-    Whoever may try again and again finds a model that passes by chance. The bounds of look number
-    k have a confidence of 1 - error * 6 / (pi k)^2, so that of any number of models that are each
-    below what a rule asks, one passes with a chance of at most `error`. Policies of version 1 spend
-    nothing: each of their looks has the full chance again.
+    Whoever tries many models finds one that passes by chance. So the bounds of look number k have a
+    confidence of 1 - error * 6 / (pi k)^2. With these bounds, the chance that any of the models
+    below a rule's threshold passes is at most `error`, however many are judged. Policies of version
+    1 spend nothing: each of their looks has the full error probability.
 
     Attributes:
-        error: Over all looks at one test part, 0 to 1.
-        by: How, as `tasks.statistics.confidence.error_at`.
-        renewed_by: When the count begins anew, as `tasks.splitting.looks.looks_before` counts.
-        source: Of the rule.
+        error: Error probability over all looks at one test part, 0 to 1.
+        by: Error of one look, see `tasks.statistics.confidence.error_at`.
+        renewed_by: When the count of looks restarts, see `tasks.splitting.looks.looks_before`.
+        source: Source of the rule.
     """
 
     error: Annotated[float, Field(gt=0, le=0.5)]
@@ -77,12 +77,12 @@ class Spending(Frozen):
     source: str
 
 
-# Without these no policy for patients makes sense: see `Policy`.
+# The rules that every policy for real lesions must hold, see `Policy`.
 INDISPENSABLE = {"no_leak", "sensitivity", "specificity"}
 
 
 class Change(Frozen):
-    """Something that may differ between two versions, and within what limits."""
+    """A modification that is allowed between two versions, and its limits."""
 
     what: str
     how: str
@@ -97,12 +97,13 @@ class Policy(Frozen):
     """A predetermined change control plan.
 
     Attributes:
-        data: What it may be applied to: a policy for drawn lesions never lets a model of real
-            ones pass.
+        data: Kind of lesions that the policy judges. A policy for drawn lesions never lets a model
+            of real lesions pass.
         may_change: Description of modifications.
-        must_not_change: What would need a new assessment.
-        spending: What a look at the test part costs; None in policies from before it cost anything.
-        rules: Modification protocol. Each kind at most once; their order means nothing.
+        must_not_change: Modifications that would need a new assessment.
+        spending: What a look at the test part costs; None in older policies, whose looks cost
+            nothing.
+        rules: Modification protocol. Each kind of rule at most once, in any order.
         impact: Impact assessment.
     """
 
@@ -129,17 +130,17 @@ class Policy(Frozen):
         return self
 
     def confidence(self, look: int) -> float:
-        """Of the bounds by which the model of this number, from 1, is judged."""
+        """Confidence of the bounds at this look, from 1, at the test part."""
         return 1 - error_at(look, self.spending.error) if self.spending else CONFIDENCE
 
 
 def policy_bytes(name: str, version: int | None = None) -> bytes:
-    """The file of a policy: the latest version, unless one is named.
+    """The file of a policy: the latest version, unless a version is named.
 
-    Every version that was released stays, since a bundle is judged by its own.
+    Every released version stays, because a bundle is judged by the version that it names.
 
     Raises:
-        BadInput: There is none of this name and version.
+        BadInput: There is no policy of this name and version.
     """
     versions = released()
     number = version or max(versions.get(name, {0}))
@@ -159,14 +160,14 @@ def released() -> dict[str, set[int]]:
     """Each policy's versions, ``tasks/evaluation/policies/<name>-<version>.yaml``, by its name.
 
     Raises:
-        BadInput: A file there has no such name.
+        BadInput: A file in the folder has another kind of name.
     """
     found: dict[str, set[int]] = {}
     for path in FOLDER.glob("*.yaml"):
         name, _, version = path.stem.rpartition("-")
         if not name or not version.isdecimal():
             raise BadInput(
-                "A policy's file does not say which version it is.",
+                "The name of a policy's file does not state the version.",
                 expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-2.yaml",
                 received=path.name,
                 do="rename the file",
@@ -176,7 +177,7 @@ def released() -> dict[str, set[int]]:
 
 
 class _WithoutAliases(yaml.SafeLoader):
-    """A few lines of aliases to aliases unfold into gigabytes; no policy needs any."""
+    """A YAML loader that refuses aliases: a few nested ones can expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -185,7 +186,7 @@ class _WithoutAliases(yaml.SafeLoader):
 
 
 def parse_policy(data: bytes, where: str) -> Policy:
-    """Read a policy. Raises `BadInput` unless it is one, whole and with no unknown field."""
+    """Read a policy. Raises `BadInput` if it is incomplete or has an unknown field."""
     try:
         if len(data) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES} bytes")
@@ -207,5 +208,5 @@ def reference(policy: Policy, data: bytes) -> PolicyReference:
 
 
 def outside_state(run: Run) -> str:
-    """What the configured policy says, as far as reuse is concerned: SHA-256 of its bytes."""
+    """State that decides about reuse: SHA-256 of the configured policy's bytes."""
     return sha256(policy_bytes(run.config.policy))

@@ -1,8 +1,7 @@
-"""What a model answers on labelled images: the table that `tasks.evaluation.scoring` makes figures
-of.
+"""The predictions of a model on labelled images: the table that `tasks.evaluation.scoring` scores.
 
-Apart from `tasks.training.learner`, so that what is trained does not depend on how it is judged: a
-change in a figure throws no training away.
+This module is separate from `tasks.training.learner`, so that a change of a figure does not make
+trained models obsolete.
 """
 
 from typing import Any
@@ -21,13 +20,13 @@ Array = np.ndarray[Any, Any]
 def predicted(
     model: keras.Model, rows: pd.DataFrame, pixels: Array, classes: tuple[Diagnosis, ...]
 ) -> pd.DataFrame:
-    """What `tasks.evaluation.scoring` calls predictions: a row for each image, in their order.
+    """The table of predictions, as `tasks.evaluation.scoring` defines it: one row for each image.
 
     Args:
-        model: From images to class probabilities, with its own preprocessing.
-        rows: Of the manifest or a later table.
-        pixels: Of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
-        classes: What the outputs stand for.
+        model: Model from images to class probabilities, preprocessing included.
+        rows: Rows of the manifest or of a later table.
+        pixels: Pixels of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
+        classes: Class of each output of the model.
     """
     probabilities = answers_of(model, pixels).astype(float)
     return described(rows, pixels).assign(**dict(zip(classes, probabilities.T, strict=True)))

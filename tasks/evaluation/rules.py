@@ -1,7 +1,8 @@
-"""The kinds of rule that a policy may ask for: what each asks, and how it judges a model.
+"""The kinds of rule that a policy may hold: what each asks for, and how each judges a model.
 
-Each kind is a row of a policy's YAML file. Its `judge` takes the `Case` and gives one or more
-judged rules. The rules that compare with the champion are in `tasks.evaluation.champion_rules`.
+A rule is an entry of a policy's YAML file. The method `judge` takes a `Case` and returns one or
+more judged rules. The rules that compare with the champion are in
+`tasks.evaluation.champion_rules`.
 """
 
 from dataclasses import dataclass
@@ -31,20 +32,20 @@ ExactByLesion = Literal[
 
 @dataclass(frozen=True)
 class Case:
-    """What the rules judge.
+    """The figures of a model, and the facts about its test part, that rules judge.
 
     Attributes:
-        evaluated: The figures.
+        evaluated: Figures of the model.
         leaks: Groups of images that stand on more than one side of the split.
-        same_test_part: Whether the figures were made on this split's test part.
+        same_test_part: Whether the figures were measured on this split's test part.
         earlier_evaluations: Models judged on at least half of the test part before this one.
-        synthetic: Whether every image was drawn.
-        drawn: Whether any image was drawn, under a policy of version 2 or later.
-        confidence: Of every bound, 0 to 1.
-        looks: What the looks at the test part leave; None under a policy that spends nothing.
-        departed: Images that models were judged on and that are not in the test part any more.
+        synthetic: Whether all images are drawn.
+        drawn: Whether any image is drawn; always False under a policy that spends nothing.
+        confidence: Confidence of every bound, 0 to 1.
+        looks: How often the test part can still be used; None if the policy spends nothing.
+        departed: Images that models were judged on and that are no longer in the test part.
         superseded: Lesions that were judged under another label before.
-        told_as: What is judged, if it is not the test part as it stands.
+        told_as: Description of the case; empty for the test part as it stands.
     """
 
     evaluated: Evaluated
@@ -61,7 +62,7 @@ class Case:
 
 
 class Asked(Frozen):
-    """`why` says what the rule is for; each kind knows the one method by which it judges.
+    """A rule of a policy. `why` states the rule's purpose; each kind has one method of judging.
 
     `judge` raises `Unreadable` if a figure that it needs is missing or contradicts itself.
     """
@@ -130,7 +131,7 @@ class BalancedAccuracy(Asked):
 
 
 class WithinSourceAuc(Asked):
-    """`fewest`: melanomas, and nevi, of an archive that is judged."""
+    """`fewest`: an archive with fewer melanomas or fewer nevi is not judged."""
 
     rule: Literal["within_source_auc"]
     at_least: Share
@@ -181,7 +182,7 @@ class CalibrationError(Asked):
 
 
 class EveryClassRecalled(Asked):
-    """`fewest`: lesions of a class of which none was found, to call that a failure."""
+    """`fewest`: the rule fails if a class with at least so many lesions was never found."""
 
     rule: Literal["every_class_recalled"]
     fewest: Count
@@ -206,7 +207,7 @@ class EveryClassRecalled(Asked):
 
 
 class SubgroupSensitivity(Asked):
-    """`fewest`: melanomas of a subgroup that is judged."""
+    """`fewest`: a subgroup with fewer melanomas is not judged."""
 
     rule: Literal["subgroup_sensitivity"]
     at_least: Share
@@ -258,7 +259,7 @@ class TestPartReuse(Asked):
 
 
 def _spent(looks: Looks) -> str:
-    """How much of the test part is used up, in words."""
+    """How many models were judged on the test part before, in words."""
     said = (
         f"{plural(looks.look - 1, 'other model') if looks.look > 1 else 'no other model'} had been "
         f"judged on it before, so that bounds hold with {confident(looks.confidence)} confidence."
@@ -267,7 +268,7 @@ def _spent(looks: Looks) -> str:
 
 
 def outlook(looks: Looks) -> str:
-    """When the test part is used up, and what renews it, in words."""
+    """When the test part will be used up, and what renews the test part, in words."""
     left = looks.left or 0
     if left >= MOST_LOOKS:
         return "It is practically never spent."

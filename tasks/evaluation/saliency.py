@@ -1,9 +1,10 @@
-"""Where a network looks: occlusion, by predictions only, so that any Keras backend will do.
+"""Saliency maps by occlusion: which places of an image speak for melanoma.
 
-Zeiler & Fergus, "Visualizing and understanding convolutional networks", ECCV 2014. A square of
-the image is covered with the image's mean colour; how far the score then falls is how much of it
-came from there. As a score the log-odds of melanoma serve: a missed melanoma's probability is near
-0, and hardly moves where its odds double.
+Zeiler & Fergus, "Visualizing and understanding convolutional networks", ECCV 2014. A square of the
+image is covered with the image's mean colour; the fall of the score measures how much the square
+contributes. The score is the log-odds of melanoma, because the probability of a missed melanoma is
+near 0 and hardly changes when its odds double. Occlusion needs only predictions, so it works with
+every Keras backend.
 """
 
 import io
@@ -17,22 +18,22 @@ from PIL import Image
 Array = np.ndarray[Any, Any]
 
 GRID = 8  # places along each side
-SPREAD = 2  # a cover is this many places wide, so that neighbours overlap
+SPREAD = 2  # width of a cover in places, so that neighbouring covers overlap
 STRONGEST = 0.8  # opacity of the largest change
-LEAST_SCALE = 0.7  # of log-odds: what changes the odds by less than two is drawn pale
-LOWERS, RAISES = (33, 102, 172), (178, 24, 43)  # blue and red, told apart by the colour-blind
+LEAST_SCALE = 0.7  # log-odds: a change of the odds by less than a factor of 2 is drawn pale
+LOWERS, RAISES = (33, 102, 172), (178, 24, 43)  # blue and red that the colour-blind can tell apart
 
 
 def occlusion(predict: Callable[[Array], Array], image: Array) -> Array:
     """How much each place of an image adds to a score.
 
     Args:
-        predict: From uint8 ``(n, side, side, 3)`` to the score of each, float ``(n,)``.
+        predict: Function from images, uint8 ``(n, side, side, 3)``, to scores, float ``(n,)``.
         image: uint8 ``(side, side, 3)``, RGB.
 
     Returns:
-        float ``(GRID, GRID)``: the score of the whole image less the mean score with the place
-        covered. Above 0: the place speaks for the class.
+        float ``(GRID, GRID)``: the score of the whole image minus the mean score with the place
+        covered. Above 0, the place speaks for the class.
     """
     side = image.shape[0]
     edges = np.linspace(0, side, GRID + 1).round().astype(int)
@@ -56,11 +57,11 @@ def occlusion(predict: Callable[[Array], Array], image: Array) -> Array:
 
 
 def drawn(image: Array, heat: Array) -> bytes:
-    """A PNG: the image, and beside it the image under the heat: red speaks for, blue against.
+    """A PNG of the image beside the same image under its saliency map: red for, blue against.
 
     Args:
         image: uint8 ``(side, side, 3)``, RGB.
-        heat: As `occlusion` gives it; the strongest colour is its largest absolute value.
+        heat: As `occlusion` gives it; the largest absolute value has the strongest colour.
     """
     side = image.shape[0]
     scale = max(LEAST_SCALE, float(np.abs(heat).max()))

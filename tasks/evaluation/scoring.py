@@ -1,8 +1,8 @@
-"""From predictions to figures: what a model does on labelled images, with intervals.
+"""Compute the figures of a model from its predictions, with intervals.
 
 Predictions are a table with a row for each image: ``image_id``, ``lesion``, ``label``, ``source``,
 ``age_years``, ``sex``, ``site``, ``skin_tone``, ``sharpness``, and a probability (0 to 1) in a
-column for each class. Lesions are what is counted: see `tasks.records.figures.Figures`.
+column for each class. Figures count lesions, see `tasks.records.figures.Figures`.
 """
 
 import math
@@ -35,9 +35,9 @@ from tasks.statistics.resampling import resampled
 Array = np.ndarray[Any, Any]
 
 NEVUS: Diagnosis = "nevus"
-KEPT = ("image_id", "group", "label", "source", "age_years", "sex", "site")  # of a manifest
-THRESHOLD = "threshold"  # of a table of predictions: of the model that made them
-# With fewer melanomas or fewer other lesions a subgroup's interval is wider than half the scale.
+KEPT = ("image_id", "group", "label", "source", "age_years", "sex", "site")  # manifest columns
+THRESHOLD = "threshold"  # column of predictions: threshold of the model that made the row
+# With fewer melanomas or fewer other lesions, a subgroup's interval is wider than half the scale.
 FEWEST = 10
 
 TRAITS: dict[Trait, str] = {
@@ -63,11 +63,11 @@ def figures(
     Args:
         predictions: As above, at least one row.
         classes: Names of the columns with probabilities.
-        threshold: Melanoma probability at or above which a lesion is called melanoma. None: that
-            of its row, in the column `THRESHOLD`, for predictions of several models.
-        prevalence: Of the classes for which it is stated, 0 to 1.
-        confidence: Of the intervals that the gate judges: balanced accuracy, areas within an
-            archive, calibration error. All others are 95 %.
+        threshold: Melanoma probability at or above which a lesion is called melanoma. None for
+            predictions of several models: each row holds its threshold in the column `THRESHOLD`.
+        prevalence: Prevalence of each class for which it is stated, 0 to 1.
+        confidence: Confidence, 0 to 1, of the intervals that the gate judges: balanced accuracy,
+            areas under the ROC curve within an archive, calibration error. All others have 95 %.
     """
     lesions = by_lesion(predictions, classes)
     truth, answers = lesions["label"], most_probable(lesions, classes)
@@ -103,11 +103,11 @@ def figures(
 
 
 def described(rows: pd.DataFrame, pixels: Array) -> pd.DataFrame:
-    """What predictions hold beside probabilities.
+    """The columns of predictions other than probabilities.
 
     Args:
-        rows: Of the manifest or a later table.
-        pixels: Of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
+        rows: Rows of the manifest or of a later table.
+        pixels: Pixels of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
     """
     known = [name for name in KEPT if name in rows]
     return (
@@ -124,8 +124,8 @@ def described(rows: pd.DataFrame, pixels: Array) -> pd.DataFrame:
 def by_lesion(predictions: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     """One row for each lesion: mean probabilities, ``image_ids`` as a tuple, its traits.
 
-    The probabilities in `columns` are means over its images, the rest is that of its first image.
-    A trait that no image has is missing; ``age`` is a band.
+    The probabilities in `columns` are means over the lesion's images; all other values are those of
+    its first image. A trait that no image has is missing; ``age`` is a band.
     """
     grouped = predictions.sort_values("image_id").groupby(["lesion", "label"], sort=True)
     table = grouped[list(columns)].mean()
@@ -138,11 +138,11 @@ def by_lesion(predictions: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFra
 
 
 def operating_threshold(lesions: pd.DataFrame, target_sensitivity: float) -> float:
-    """The highest threshold at which at least the target share of melanomas scores at or above.
+    """The highest threshold that reaches the target sensitivity.
 
     Args:
         lesions: As `by_lesion` gives them, with at least one melanoma.
-        target_sensitivity: 0 to 1.
+        target_sensitivity: Share of melanomas at or above the threshold, 0 to 1.
     """
     scores = np.sort(lesions.loc[lesions["label"] == MELANOMA, MELANOMA].to_numpy())[::-1]
     needed = max(1, math.ceil(target_sensitivity * len(scores) - 1e-9))
@@ -200,7 +200,7 @@ def _of_class(
 def _by_image(
     predictions: pd.DataFrame, classes: tuple[Diagnosis, ...], *, balanced: bool
 ) -> Estimate:
-    """Accuracy over images, by resampling lesions: the images of one are not independent."""
+    """Accuracy over images. The interval resamples lesions, whose images are not independent."""
     right = most_probable(predictions, classes) == predictions["label"]
     counted = right.groupby([predictions["label"], predictions["lesion"]]).agg(["sum", "size"])
     if balanced:

@@ -1,4 +1,4 @@
-"""The other cancers, and their precursor: what specificity must not count as rightly left alone."""
+"""Cancers other than melanoma, and their precursor: lesions that specificity counts as harmless."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ PRECURSORS: tuple[Diagnosis, ...] = ("actinic keratosis",)
 
 @dataclass(frozen=True)
 class Serious:
-    """One class of lesions that a clinician must not leave alone, though it is no melanoma.
+    """A class of lesions that a clinician must not leave alone, though it is not melanoma.
 
     Attributes:
-        precursor: Whether it is none yet, but may become a cancer.
-        called: How many were called melanoma, at the threshold; None if it was not recorded.
-        recall: How many had their own class as the first answer.
+        precursor: Whether the lesion is not yet a cancer but may become one.
+        called: Lesions called melanoma, at the threshold; None if they were not recorded.
+        recall: Lesions whose most probable class was their own class.
     """
 
     name: Diagnosis
@@ -27,7 +27,7 @@ class Serious:
 
 
 def serious_of(figures: Figures) -> list[Serious]:
-    """Those of which there are lesions in the test part."""
+    """The serious classes with lesions in the test part."""
     return [
         Serious(name, name in PRECURSORS, (figures.called or {}).get(name), each.recall)
         for name in (*CANCERS, *PRECURSORS)

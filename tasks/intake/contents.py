@@ -1,13 +1,13 @@
-"""Contents: what decoding found in the bytes of a file, found out once and remembered for ever.
+"""Remember the decoded contents of files, so that no content is decoded twice.
 
 A content is known by its SHA-256: the same bytes under another name, or in a later delivery, are
-not decoded again. A file is known by its key and ETag: it is not even fetched again. Each
-retraining that fetched something leaves one more table under ``shared/decoded/``; none is ever
-rewritten, so nothing that ends half-way or side by side can spoil what is known.
+not decoded again. A file is known by its key and ETag, and is not even fetched again. Each
+retraining that fetched files adds one table under ``shared/decoded/``. No table is ever rewritten,
+so attempts that fail or overlap cannot spoil what is known.
 
-Until a retraining has fetched everything, it leaves a table for each pack under ``shared/packs/``,
-from where the next attempt, of this run or another, goes on. Those tables tell of files only, not
-of contents: else what is packed where would depend on how often an attempt failed.
+Until a retraining has fetched all files, it adds a table for each pack under ``shared/packs/``. The
+next attempt, of this run or another, goes on from there. These tables describe files only, not
+contents. Otherwise the place of a content would depend on the number of failed attempts.
 """
 
 import hashlib
@@ -38,19 +38,19 @@ Row = dict[str, Any]
 
 FOUND = ("width", "height", "mode", "format", "pixel_hash", "thumbnail", "red", "green", "blue")
 PACKED = ("perceptual_hash", "shard", "shard_sha256", "index")
-# Of one file, and what its bytes alone decide.
+# Columns of one file, and the columns that depend on its bytes alone.
 FILE_COLUMNS = ("key", "size_bytes", "sha256", *FOUND, *PACKED, "law", "reason")
 FILE_TYPES = {name: COLUMNS[name] for name in FILE_COLUMNS}
 TYPES = FILE_TYPES | {"etag": "str", "shard_etag": "str"}
 
-# Files, and about their bytes, that a thread is handed at once: one by one, small files cost
-# noticeably more; many large ones would keep the other threads waiting at the end.
+# Most files, and about the most bytes, that a thread takes at once. One by one, small files cost
+# noticeably more; with many large files at once, the other threads would wait at the end.
 GROUP = 16
 GROUP_BYTES = 500_000
-# Groups for each thread that are held in memory, being decoded or about to be.
+# Groups for each thread that are held in memory, being decoded or waiting.
 AHEAD = 2
 
-ENDED = "ended"  # beside the packs of a run whose table under shared/decoded/ tells all of them
+ENDED = "ended"  # marks the packs of a run whose table under shared/decoded/ covers all of them
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Known:
     """The files that earlier runs have decoded.
 
     Attributes:
-        files: One row per key and ETag: ``etag`` and `FILE_COLUMNS`. Every shard they name is
-            there.
+        files: One row per key and ETag: ``etag`` and `FILE_COLUMNS`. Every shard that a row names
+            exists.
     """
 
     files: pd.DataFrame
@@ -70,14 +70,14 @@ class Known:
         return dict(zip(first, first.index, strict=True))
 
     def of(self, entries: list[Entry]) -> tuple[pd.DataFrame, list[Entry]]:
-        """The rows of those files that are known, with `FILE_COLUMNS`, and the other files."""
+        """The rows of the files that are known, with `FILE_COLUMNS`, and the files that are not."""
         asked = pd.DataFrame({"key": [e.key for e in entries], "etag": [e.etag for e in entries]})
         files = asked.astype("str").merge(self.files, on=["key", "etag"])
         told = set(files["key"])
         return files[list(FILE_COLUMNS)], [entry for entry in entries if entry.key not in told]
 
     def content(self, sha256: str) -> Row | None:
-        """What is known of these bytes, whatever file held them."""
+        """The row of a file with these bytes, under whatever name; None if they are not known."""
         position = self._contents.get(sha256)
         if position is None:
             return None
@@ -86,51 +86,51 @@ class Known:
 
 
 def known(run: Run) -> Known:
-    """What earlier runs have decoded with this code to this size, as far as it is still there."""
+    """The files that earlier runs decoded with this code to this size, if their shards exist."""
     return _told_by(run, [entry.key for entry in run.store.list(f"shared/decoded/{_kind(run)}/")])
 
 
 def begun(run: Run) -> Known:
-    """What attempts have decoded that did not come to their end, of this run and of others."""
+    """The files that unfinished attempts decoded, of this run and of others."""
     places = [entry.key for entry in run.store.list(f"shared/packs/{_kind(run)}/")]
     ended = {place.rpartition("/")[0] for place in places if place.endswith(f"/{ENDED}")}
     return _told_by(run, [place for place in places if place.rpartition("/")[0] not in ended])
 
 
 def _told_by(run: Run, places: list[str]) -> Known:
-    """What tables tell, of which each is named by its SHA-256."""
+    """The files in these tables; the name of each table is its SHA-256."""
     tables = []
     for key, data in zip(places, read_many(run.store, places), strict=True):
         if hashlib.sha256(data).hexdigest() == key.rpartition("/")[2].removesuffix(".parquet"):
             tables.append(parquet_of(data))
         else:
-            log.warning("%s was damaged; what it told is decoded anew.", key)
+            log.warning("%s was damaged; its files are decoded again.", key)
     if not tables:
         return Known(pd.DataFrame({name: [] for name in TYPES}).astype(TYPES))
     files = pd.concat(tables, ignore_index=True)
     sound = _sound_shards(run, files)
     files = files[files["shard"].isna() | files["shard"].isin(sound)]
-    # Which of several tables comes first is chance: their names are hashes.
+    # The order of tables is arbitrary, because their names are hashes.
     files = files.sort_values(["key", "etag", "shard", "index"], ignore_index=True)
     return Known(files.drop_duplicates(["key", "etag"], ignore_index=True))
 
 
 def remember_pack(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
-    """Keep what was found in one pack, for the attempt after one that fails; see `remember`."""
+    """Keep the rows of one pack, in case this attempt fails; see `remember`."""
     run.share(f"packs/{_kind(run)}/{run.name}", _table(run, files, etags), ".parquet")
 
 
 def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
-    """Keep all that was found, for later runs.
+    """Keep the rows of all files, for later runs.
 
     Args:
-        run: Where to.
+        run: Names the store.
         files: Files that no earlier run has described, with `FILE_COLUMNS`.
         etags: The ETag of each key when it was fetched.
     """
     if len(files):
         run.share(f"decoded/{_kind(run)}", _table(run, files, etags), ".parquet")
-        # What the packs told is told by the table now: they need not be read again.
+        # The table covers all packs now, so they need not be read again.
         run.store.replace(f"shared/packs/{_kind(run)}/{run.name}/{ENDED}", b"")
 
 
@@ -141,7 +141,7 @@ def _table(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> bytes:
 
 
 def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
-    """Fetch files, decode the contents that are not known, and pack their pixels into one shard.
+    """Fetch files, decode unknown contents, and pack their pixels into one shard.
 
     Returns:
         One row per file, with `FILE_COLUMNS`.
@@ -155,7 +155,7 @@ def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
 def _unknown(
     run: Run, entries: list[Entry], known: Known, rows: list[Row]
 ) -> Iterator[tuple[str, bytes]]:
-    """SHA-256 and bytes of each content that is not known, once; appends a row for every file."""
+    """SHA-256 and bytes of each unknown content, once. Appends a row for every file."""
     seen = set()
     contents = read_many(run.store, [entry.key for entry in entries])
     for entry, data in zip(entries, contents, strict=True):
@@ -171,7 +171,7 @@ def _unknown(
 def decode_many(
     contents: Iterable[tuple[str, bytes]], config: Retraining
 ) -> dict[str, Decoded | Refused]:
-    """Decode named contents in threads; a name each, in the order of `contents`."""
+    """Decode named contents in threads. Yields each name with its result, in the same order."""
     groups: list[Future[dict[str, Decoded | Refused]]] = []
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as threads:  # decoders and hashlib release the GIL
@@ -203,7 +203,7 @@ def _decode_group(
 
 
 def _packed(run: Run, found: dict[str, Decoded | Refused]) -> dict[str, Row]:
-    """What decoding found in each content, and where its pixels now lie."""
+    """The row of each content: the result of decoding, and the place of its pixels."""
     rows: dict[str, Row] = {}
     decoded = {digest: each for digest, each in found.items() if isinstance(each, Decoded)}
     for digest, each in found.items():
@@ -226,7 +226,7 @@ def _packed(run: Run, found: dict[str, Decoded | Refused]) -> dict[str, Row]:
 
 
 def shards_of(files: pd.DataFrame) -> tuple[Artifact, ...]:
-    """The shards that rows name, each once, in the order of their keys."""
+    """The shards that the rows name, each once, in the order of their keys."""
     places = files[["shard", "shard_sha256"]].dropna().drop_duplicates().sort_values("shard")
     return tuple(
         Artifact(key=str(key), sha256=str(digest), size_bytes=0)
@@ -235,10 +235,10 @@ def shards_of(files: pd.DataFrame) -> tuple[Artifact, ...]:
 
 
 def _sound_shards(run: Run, files: pd.DataFrame) -> set[str]:
-    """The shards that are what they were.
+    """The shards that are unchanged.
 
-    As with delivered files, an unchanged ETag is believed; where it changed, the bytes are read.
-    Who reads pixels later compares their SHA-256 in any case.
+    A shard with an unchanged ETag is believed, as delivered files are; any other shard is read. A
+    step that reads the pixels later compares their SHA-256 in any case.
     """
     now = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
     then = set(zip(files["shard"], files["shard_etag"], strict=True))
@@ -251,12 +251,12 @@ def _sound_shards(run: Run, files: pd.DataFrame) -> set[str]:
                 run.fetch(shard)
             sound.add(shard.key)
         except BadInput as error:
-            log.warning("What a shard held is decoded anew: %s", error)
+            log.warning("The files of a shard are decoded again: %s", error)
     return sound
 
 
 def _kind(run: Run) -> str:
-    """Pixels packed by other code, or to another size, are not the same pixels."""
+    """Name of the kind of pixels: code and size of packing decide what pixels are."""
     config = run.config
     limits = f"{config.packed_size}px-{config.maximum_megapixels}mp"
     return f"{limits}-{code_hash('intake.images')[:16]}"

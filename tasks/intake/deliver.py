@@ -1,4 +1,4 @@
-"""deliver: copy images and tables into ``raw/`` of a store, once, as they are."""
+"""deliver: copy images and tables, unchanged, into ``raw/`` of a store."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 def deliver(store: Store, images: Path, metadata: Path | None = None) -> int:
     """Copy ``images`` to ``raw/<its name>/`` and the tables of ``metadata`` to ``raw/metadata/``.
 
-    Everything is looked at before the first file is copied. Files that are there already, byte for
-    byte, are left alone, so a killed delivery can be repeated. Hidden files are left out, and told.
+    All files are checked before the first is copied. Files that the store already holds, byte for
+    byte, are skipped, so a killed delivery can be repeated. Hidden files are left out and logged.
 
     Returns:
-        How many files are new in the store.
+        Number of files that are new in the store.
 
     Raises:
-        BadInput: A folder does not exist, holds no image, or holds what
-            `tasks.intake.folder.files_in` refuses (links, unreadable files, ...); it holds the
-            store, or lies in it; or a file stands in the store under the same name with other
-            content (nothing is overwritten).
+        BadInput: A folder does not exist, holds no image, or holds something that
+            `tasks.intake.folder.files_in` refuses (links, unreadable files, ...); or the folder
+            and the store lie within one another; or the store holds another content under the
+            same name (nothing is overwritten).
         Momentary: A file changed while it was copied.
     """
     found = files_in(images, "images")
@@ -59,7 +59,7 @@ def _name_of(folder: Path) -> str:
     if not name or shown(name) != name:
         raise BadInput(
             "The folder of images has no name that a delivery could have.",
-            expected="a folder with a name in UTF-8, which becomes that of the delivery",
+            expected="a folder with a name in UTF-8, which becomes the name of the delivery",
             received=shown(str(folder.resolve())),
             do="rename the folder, or give another",
         )
@@ -67,21 +67,21 @@ def _name_of(folder: Path) -> str:
 
 
 def _check_apart(store: Store, folder: Path) -> None:
-    """Else a delivery would deliver what was delivered, or what the pipeline made of it."""
+    """Check that store and folder lie apart, or a delivery would deliver the store itself."""
     if not isinstance(store, DirectoryStore):
         return
     place = folder.resolve()
     if store.root.is_relative_to(place) or place.is_relative_to(store.root):
         raise BadInput(
             "The store and the delivered folder lie within one another.",
-            expected="two folders of which neither holds the other",
+            expected="two separate folders, neither inside the other",
             received=f"the store {shown(store.uri)} and the folder {shown(str(place))}",
             do="give a store elsewhere, or the folder that the images came in",
         )
 
 
 def _known(store: Store, files: dict[str, PlainFile]) -> set[str]:
-    """The keys that are in the store already. Raises `BadInput` if any has other content."""
+    """The keys that the store already holds. Raises `BadInput` if any has other content."""
     folders = sorted({"/".join(key.split("/")[:2]) + "/" for key in files})
     there = {
         entry.key: entry for folder in folders for entry in store.list(folder) if entry.key in files
@@ -109,7 +109,7 @@ def _copy(store: Store, key: str, file: PlainFile) -> bool:
     data = file.read()
     try:
         store.create(key, data)
-    except AlreadyExists:  # another delivery came first, since it was looked at
+    except AlreadyExists:  # another delivery wrote the key after the check
         if store.read(key) == data:
             return False
         _refuse_others([key], store.uri)

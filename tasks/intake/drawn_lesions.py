@@ -1,8 +1,8 @@
-"""How the lesions of each class are drawn.
+"""Draw the lesions of each class.
 
-The drawings follow the textbook: what tells the classes apart under a dermatoscope (network,
-globules, lacunae, arborizing vessels, milia-like cysts, a central white patch ...) is drawn, and
-varies from lesion to lesion so that the classes overlap a little. They say nothing about patients.
+The drawings show the textbook's dermatoscopic features of each class (network, globules, lacunae,
+arborizing vessels, milia-like cysts, a central white patch ...). The features vary from lesion to
+lesion, so the classes overlap a little. The drawings say nothing about patients.
 """
 
 from typing import Any
@@ -21,8 +21,8 @@ def draw(diagnosis: Diagnosis, lesion: Generator, view: Generator) -> NDArray[np
 
     Args:
         diagnosis: The class.
-        lesion: Random numbers of what belongs to the lesion: the same in each of its pictures.
-        view: Random numbers of what belongs to the picture: angle, zoom, light, hairs.
+        lesion: Random numbers for the lesion, the same for each picture of the lesion.
+        view: Random numbers for the picture: angle, zoom, light, hairs.
     """
     kind = KINDS[diagnosis]
     typical = float(lesion.beta(4, 1.3))
@@ -33,7 +33,7 @@ def draw(diagnosis: Diagnosis, lesion: Generator, view: Generator) -> NDArray[np
 
 
 def _scatter(rng: Generator, count: int, inner: float, outer: float) -> Places:
-    """Places on the lesion between two distances from its centre: ``(count, 2)``."""
+    """Places on the lesion between two distances from the lesion's centre: ``(count, 2)``."""
     angle = rng.uniform(0, 2 * np.pi, count)
     reach = np.sqrt(rng.uniform(inner**2, outer**2, count))
     return np.stack([np.cos(angle) * reach, np.sin(angle) * reach], axis=1)

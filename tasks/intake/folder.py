@@ -1,8 +1,8 @@
-"""A folder that a person gave: every plain file in it, or the names of all that is none.
+"""List every plain file in a folder that a person gave, or refuse the folder.
 
-Whatever cannot be read is refused by name, before anything is done with the rest: else a whole
-class could be missing without a word. No link is followed, also none that stays inside: its files
-would stand there twice, or come from another place than the one that was given.
+A folder with anything that cannot be read is refused, with the names; otherwise a whole class could
+be missing without notice. Links are never followed: their files would be delivered twice, or come
+from another folder than the person gave.
 """
 
 import logging
@@ -31,9 +31,9 @@ class PlainFile:
     """A file that could be opened.
 
     Attributes:
-        path: Where it lies.
-        within: Its path below the folder, with ``/`` between the names.
-        status: As it was found.
+        path: Path of the file.
+        within: Path below the folder, with ``/`` between the names.
+        status: Status of the file when it was found.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class PlainFile:
     status: os.stat_result = field(repr=False)
 
     def read(self) -> bytes:
-        """Its content. Raises `Momentary` if it is no longer the file that was found."""
+        """The content of the file. Raises `Momentary` if the file has changed since."""
         try:
             with open(os.open(self.path, PLAINLY), "rb") as file:
                 if _identity(os.fstat(file.fileno())) != _identity(self.status):
@@ -57,12 +57,12 @@ class PlainFile:
     def _changed(self, error: OSError | None = None) -> Momentary:
         why = f" ({error.strerror})" if error else ""
         return Momentary(
-            f"{shown(str(self.path))} changed while it was read{why}; it was not taken. Run it "
-            "again when nothing else writes there: what was taken whole is not taken twice."
+            f"{shown(str(self.path))} changed while it was read{why}; it was not taken. Run the "
+            "command again when nothing else writes there: complete files are not taken twice."
         )
 
 
-# A link that took the file's place is not followed; a pipe that took it keeps nobody waiting.
+# Do not follow a link, and do not wait for a pipe, that has replaced the file.
 PLAINLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -73,16 +73,16 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 def files_in(folder: Path, what: str) -> list[PlainFile]:
     """The files of a folder, at any depth, in the order of their paths.
 
-    What is hidden below the folder (its name begins with a dot) is left out, and counted in the
-    log. The folder itself may be hidden, or a link: a person named it.
+    Hidden files and folders (their name begins with a dot) are left out and counted in the log. The
+    folder itself may be hidden or a link, because a person named it.
 
     Args:
-        folder: Which.
-        what: What is expected in it, in one word, for messages.
+        folder: The folder.
+        what: The expected content, in one word, for messages.
 
     Raises:
-        BadInput: There is no such folder; or something in it cannot be read, is a link, a pipe, a
-            socket or a device, or has a name that is not UTF-8.
+        BadInput: The folder does not exist; or it holds something that cannot be read, a link, a
+            pipe, a socket or a device, or a name that is not UTF-8.
     """
     offenders: list[str] = []
     hidden: list[str] = []
@@ -114,7 +114,7 @@ def _tell(folder: Path, what: str, names: list[str]) -> None:
 def _walk(
     root: Path, offenders: list[str], hidden: list[str], empty: list[str]
 ) -> Iterator[PlainFile]:
-    """The plain files below; what else there is joins the lists. Folders may nest however deep."""
+    """The plain files below a folder, at any depth. Everything else is added to the lists."""
     folders = [root]
     while folders:
         folder = folders.pop()
@@ -141,7 +141,7 @@ def _walk(
 def _looked_at(
     path: Path, within: str, folders: list[Path], offenders: list[str]
 ) -> PlainFile | None:
-    """The plain file that stands there; a folder joins the folders, all else the offenders."""
+    """The plain file at a path. A folder joins the folders, anything else the offenders."""
     try:
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode):
@@ -149,7 +149,7 @@ def _looked_at(
         elif not stat.S_ISREG(status.st_mode):
             offenders.append(f"{within} ({_kind(path, status)})")
         else:
-            os.close(os.open(path, PLAINLY))  # the system knows more than modes
+            os.close(os.open(path, PLAINLY))  # modes do not tell everything: try to open the file
             return PlainFile(path, within, status)
     except OSError as error:
         offenders.append(f"{within} ({error.strerror})")
@@ -174,13 +174,13 @@ def _within(root: Path, path: Path) -> str:
 
 
 def shown(name: str) -> str:
-    """A name that can be written anywhere: bytes that are no UTF-8 as ``\\xe4``."""
+    """A name that can be written anywhere: bytes that are not UTF-8 become ``\\xe4``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _refused(root: Path, what: str, offenders: list[str]) -> BadInput:
     return BadInput(
-        f"The folder of {what} holds what is not taken. Nothing was taken.",
+        f"The folder of {what} holds something that cannot be taken. Nothing was taken.",
         expected=f"folders and plain files below {shown(str(root))}, readable by this user, with "
         "names in UTF-8; links are not followed, wherever they lead",
         received=listed(offenders),

@@ -1,10 +1,9 @@
-"""From the bytes of a file to the pixels that everything else sees, or to the reason why not.
+"""Decode the bytes of a file to packed pixels, or find the reason why that is not possible.
 
-A plain JPEG, which is what a dermatoscope delivers, is decoded by libjpeg-turbo through simplejpeg,
-straight into an array: the same pixels as Pillow's, in less time. All else, and every file that
-simplejpeg finds anything unusual in, is Pillow's. Resizing is cykooz.resizer's: Lanczos as Pillow's
-within rounding, in a quarter of the time at 256 px, and the same bytes with any instructions of a
-processor.
+libjpeg-turbo, through simplejpeg, decodes plain JPEGs, which dermatoscopes deliver, straight into
+an array: the same pixels as Pillow's, in less time. Pillow decodes all other files, and every file
+in which simplejpeg finds something unusual. cykooz.resizer resizes by Lanczos: Pillow's result
+within rounding, in a quarter of the time at 256 px, with the same bytes on any processor.
 """
 
 import hashlib
@@ -17,29 +16,28 @@ import simplejpeg
 from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# What the bytes of a file may be, by Pillow's names, whatever the file is called: the formats of
-# `tasks.lesions.IMAGE_SUFFIXES`. Pillow opens no other, for among the others are some that it hands
-# to a program of the machine: it starts Ghostscript on what an EPS says.
+# The formats that Pillow may open, by Pillow's names, whatever the file is called: the formats of
+# `tasks.lesions.IMAGE_SUFFIXES`. Others are dangerous: for an EPS, Pillow starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
 THUMBNAIL_PX = 32  # the size that the 64-bit DCT hash is defined on (Zauner 2010, pHash)
 
-# Grey as ITU-R BT.601 weighs red, green and blue, in 256ths: exact in float32, and so the same grey
-# whatever the order in which a machine adds.
+# Weights of red, green and blue in grey (ITU-R BT.601), in 256ths. They are exact in float32, so
+# grey does not depend on the order in which a machine adds.
 GREY_WEIGHTS = np.array([77, 150, 29], np.float32)
 
 PACKING = ResizeOptions(ResizeAlg.convolution(FilterType.lanczos3), use_alpha=False)
-# A cubic needs two thirds of the pixels that Lanczos needs, and no sine; against Lanczos of the
-# full-size grey image the hash then differs by 0.3 bits of 64 on the public sets (n = 400), as it
-# does with Lanczos by rounding alone.
+# A cubic needs two thirds of the pixels that Lanczos needs, and no sine. Compared with Lanczos of
+# the full-size grey image, the hash differs by 0.3 of 64 bits on the public sets (n = 400); Lanczos
+# itself differs by as much through rounding.
 SHRINKING = ResizeOptions(ResizeAlg.convolution(FilterType.catmull_rom), use_alpha=False)
 
-# Where a file's head holds none of these, nothing turns the image, and no second image follows.
+# If a file's head holds none of these, the image is upright and no second image follows.
 NOT_PLAIN = (b"Exif", b"Orientation", b"MPF")
 ORIENTATION = 0x0112  # Exif 2.32, table 4: 1 is upright
 
-# A larger image is squeezed in upright strips of so many bytes: new memory for all of it at once
-# costs more than squeezing it, and each strip has its share of the filter's sines.
+# A larger image is squeezed in vertical strips of so many bytes. Allocating memory for the whole
+# image costs more than the squeezing, and each strip computes only its share of the filter's sines.
 STRIP_BYTES = 2**21
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
@@ -51,12 +49,12 @@ class Decoded:
 
     Attributes:
         pixels: uint8 ``(packed_px, packed_px, 3)``, RGB, 0 to 255; the whole image, squeezed
-            into a square, as the public nine-class set already is.
-        width, height: Of the upright image, in pixels, before packing.
+            into a square, as in the public nine-class set.
+        width, height: Size of the upright image before packing, in pixels.
         mode: Pillow's name of the file's colour mode.
         format: Pillow's name of the file's format.
         pixel_hash: SHA-256 over the upright full-size RGB pixels and their size.
-        thumbnail: uint8 ``(32, 32)``, grey, 0 to 255; what near duplicates are found by.
+        thumbnail: uint8 ``(32, 32)``, grey, 0 to 255; used to find near duplicates.
         colour: Mean red, green and blue of the thumbnail before it was made grey, 0 to 255.
     """
 
@@ -72,19 +70,19 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a file has no pixels: the `law` it breaks and the `reason` for a person."""
+    """Why a file has no pixels: the `law` that the file breaks, and the `reason` for a person."""
 
     law: str
     reason: str
 
 
 def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
-    """Decode one file, upright, 8-bit RGB, and squeeze it into a square.
+    """Decode one file to upright 8-bit RGB, and squeeze the image into a square.
 
     Args:
         data: The file.
         packed_px: Side of the square, in pixels.
-        maximum_megapixels: A larger image is refused by its header, before it takes memory.
+        maximum_megapixels: A larger image is refused by its header, before memory is allocated.
     """
     if not data:
         return Refused("undecodable", "the file is empty")
@@ -101,7 +99,7 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
 def _decoded_plain_jpeg(
     data: bytes, packed_px: int, maximum_megapixels: int
 ) -> Decoded | Refused | None:
-    """A colour JPEG that stands upright and is sound; None for anything else."""
+    """Decode an upright, sound colour JPEG; None for any other file."""
     if not data.startswith(b"\xff\xd8\xff") or (_is_marked(data) and not _is_upright(data)):
         return None
     try:
@@ -110,17 +108,17 @@ def _decoded_plain_jpeg(
             return None
         if too_large := _too_large(width, height, maximum_megapixels):
             return too_large
-        # The accurate settings are those that Pillow uses, too.
+        # Pillow uses the same accurate settings.
         rgb = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
-    except ValueError:  # Pillow is more lenient, and its reasons are better to read
+    except ValueError:  # Pillow is more lenient, and gives more readable reasons
         return None
     return _described(rgb, "RGB", "JPEG", packed_px)
 
 
 def _is_marked(data: bytes) -> bool:
-    """Whether the segments before a JPEG's first scan, or all if they are odd, hold a mark.
+    """Whether the segments before a JPEG's first scan hold a mark; all bytes if they are odd.
 
-    No reader looks for them further on, where most of the bytes lie.
+    No reader looks for marks after the first scan, where most of the bytes are.
     """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] not in (0xDA, 0xFF):
@@ -130,7 +128,7 @@ def _is_marked(data: bytes) -> bool:
 
 
 def _is_upright(data: bytes) -> bool:
-    """Whether Pillow, which only reads the head for this, would neither turn it nor find more."""
+    """Whether the image is upright and the only one, by Pillow, which reads only the head."""
     Image.MAX_IMAGE_PIXELS = None  # as below
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -141,7 +139,7 @@ def _is_upright(data: bytes) -> bool:
 def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
     Image.MAX_IMAGE_PIXELS = None  # would raise before `_too_large` can say which limit it was
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd EXIF blocks are not worth a word: pixels count
+        warnings.simplefilter("ignore")  # odd EXIF blocks do not matter, only pixels do
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pictures = getattr(image, "n_frames", 1)
             if pictures > 1 and image.format != "MPO":  # phones add a small one to each JPEG
@@ -186,7 +184,7 @@ def _described(rgb: Pixels, mode: str, kind: str, packed_px: int) -> Decoded:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any colour mode to 8-bit RGB. Grey images of 16 bits are scaled, not clipped."""
+    """Convert any colour mode to 8-bit RGB. Grey images of 16 bits are scaled, not clipped."""
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.float64)
         if grey.min() < 0 or grey.max() > 65535:
@@ -200,7 +198,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def squeezed(rgb: Pixels, side_px: int, options: ResizeOptions) -> Pixels:
-    """An image, uint8 ``(height, width, 3)``, resized to a square of `side_px`; antialiased."""
+    """Resize an image, uint8 ``(height, width, 3)``, to a square of `side_px`, antialiased."""
     height, width, _ = rgb.shape
     if height == width == side_px:
         return rgb
@@ -214,5 +212,5 @@ def squeezed(rgb: Pixels, side_px: int, options: ResizeOptions) -> Pixels:
 def _resized(rgb: Pixels, width: int, height: int, options: ResizeOptions) -> Pixels:
     given = ImageData(rgb.shape[1], rgb.shape[0], PixelType.U8x3, rgb.tobytes())
     taken = ImageData(width, height, PixelType.U8x3)
-    Resizer().resize(given, taken, options)  # one of its own: it must not be shared by threads
+    Resizer().resize(given, taken, options)  # a new resizer: threads must not share one
     return np.frombuffer(taken.get_buffer(), np.uint8).reshape(height, width, 3)

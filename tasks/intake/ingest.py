@@ -1,4 +1,4 @@
-"""ingest: what was delivered, decoded once, as packed pixels and a manifest."""
+"""ingest: decode the delivered files once, to packed pixels and a manifest."""
 
 import logging
 import re
@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 
 def ingest_part(run: Run, part: Part) -> IngestedPart:
-    """Fetch and decode what no earlier run has seen of one part of the files.
+    """Fetch and decode the files of one part that no earlier run has seen.
 
     Raises:
         BadInput: There is no image under ``raw/``.
@@ -50,12 +50,12 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
     images, _, _ = _delivered(run)
     memory = known(run)
     seen, new = memory.of([each for each in images if part.holds(each.key) and _is_safe(each)])
-    # An attempt that did not end leaves whole packs, so that what is missing is packed as ever.
+    # An unfinished attempt leaves only whole packs, so the rest is packed in the same way.
     kept, missing = begun(run).of(new) if new else (seen[:0], new)
     frames = [seen.assign(fetched=False), kept.assign(fetched=True)]
     done = len(kept)
     if done:
-        log.info("%d of %d images were decoded by an attempt that did not end.", done, len(new))
+        log.info("An unfinished attempt already decoded %d of %d images.", done, len(new))
     for pack in _packs(missing):
         found = describe(run, pack, memory)
         remember_pack(run, found, {entry.key: entry.etag for entry in pack})
@@ -69,12 +69,12 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
 
 
 def _is_safe(entry: Entry) -> bool:
-    """An S3 key may hold anything; on a disk this one would leave the folder."""
+    """Whether a key stays in its folder on a disk; an S3 key may contain anything."""
     return ".." not in entry.key.split("/")
 
 
 def _packs(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """What to pack together: files of one bucket, so that the packs do not depend on the parts."""
+    """The files to pack together. They share a bucket, so packs do not depend on the parts."""
     buckets: dict[int, list[Entry]] = {}
     for entry in entries:
         buckets.setdefault(bucket_of(entry.key), []).append(entry)
@@ -84,7 +84,7 @@ def _packs(entries: list[Entry]) -> Iterator[list[Entry]]:
 
 
 def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
-    """Join the parts, and describe every file by what the delivered tables say of it.
+    """Join the parts, and add to every file what the delivered tables say about its image.
 
     Raises:
         BadInput: There is no image under ``raw/``.
@@ -107,9 +107,9 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         len(manifest), decoded, len(manifest) - decoded, fetched, len(images) - fetched,
     )  # fmt: skip
     for name, count in recognized.items():
-        log.info("Table %s speaks of %d images.", name, count)
+        log.info("Table %s describes %d images.", name, count)
     for key in (*ignored, *unread):
-        log.warning("Ignored %s: neither an image nor a table that is recognized.", key)
+        log.warning("Ignored %s: neither an image nor a recognized table.", key)
     return Ingested(
         manifest=artifact,
         shards=shards_of(manifest),
@@ -126,7 +126,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
 
 
 def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
-    """The images, the tables, and the keys of all else."""
+    """The images, the tables, and the keys of all other files."""
     entries = run.delivered()
     shown = [entry for entry in entries if not _is_litter(entry.key)]
     images = [entry for entry in shown if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
@@ -145,9 +145,10 @@ def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
 
 
 def _is_litter(key: str) -> bool:
-    """Hidden files and what archivers of macOS leave behind; '..' is none, but a law's matter.
+    """Whether a file is hidden, or left behind by an archiver of macOS. A name with '..' is not
+    litter: a law handles it.
 
-    A delivery's own folder may have any name: ``deliver`` made it of a folder that a person named.
+    The folder of the delivery itself may have any name, because a person chose it.
     """
     names = key.split("/")
     below = names[2:] or names[1:]  # of raw/DELIVERY/
@@ -156,7 +157,7 @@ def _is_litter(key: str) -> bool:
 
 @cache
 def _named_by(place: str) -> str:
-    """The nearest folder of a path that names a diagnosis; else the last."""
+    """The nearest folder of a path that names a diagnosis; else the last folder."""
     folders = place.split("/")
     for name in reversed(folders):
         if diagnosis_from(name):
@@ -175,7 +176,7 @@ def _unsafe(images: list[Entry]) -> pd.DataFrame:
 
 
 def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
-    """The files with what follows from their keys alone."""
+    """The files with the columns that follow from their keys alone."""
     paths = [str(key).split("/") for key in files["key"]]
     ids = [image_id_from(key) for key in files["key"]]
     return files.assign(
@@ -195,7 +196,7 @@ def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
 def _told_by_tables(
     files: pd.DataFrame, facts: dict[str, Row], coarse_codes: dict[str, Diagnosis]
 ) -> pd.DataFrame:
-    """The files with what the tables say of their images, and with their labels."""
+    """The files with what the tables say about their images, and with labels."""
     names = [name for name in COLUMNS if name not in files and name != "label"]
     rows = [facts.get(image_id, {}) for image_id in files["image_id"]]
     told = pd.DataFrame(rows, columns=names)
@@ -208,7 +209,7 @@ def _told_by_tables(
 def _label(
     folder: str, told: tuple[Code, ...], *, coarse_codes: dict[str, Diagnosis]
 ) -> Diagnosis | None:
-    """The folder names the diagnosis; where it does not, the archives' tables may, exactly."""
+    """The label of each file: the diagnosis that its folder names, else an archive's exact one."""
     label = diagnosis_from(folder)
     if label is None and told:
         said = archive_says(told) or ()

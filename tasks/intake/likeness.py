@@ -1,8 +1,8 @@
-"""Near duplicates: the same picture, turned, mirrored, recompressed or slightly recoloured.
+"""Find near duplicates: the same picture, turned, mirrored, recompressed or slightly recoloured.
 
-A perceptual hash proposes, a correlation confirms. On the public sets the hash alone is wrong
-more often than right, so that no pair counts without the correlation. Both are tried over the
-eight turns and reflections of the square.
+A perceptual hash proposes pairs; a correlation confirms them. On the public sets the hash alone is
+wrong more often than right, so no pair counts without the correlation. Both are computed for the
+eight rotations and reflections of the square.
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,20 @@ from tasks.intake.images import THUMBNAIL_PX
 Array = np.ndarray[Any, Any]
 
 HASH_BITS = 64
-# Bits in which the hashes of a pair may differ, and the correlation of its thumbnails that
-# confirms it. Measured on ISIC 2017 and the nine-class set together: 18 pairs, of the 3 whose
-# lesions are both known 2 are of one lesion. Looser bounds find more that are not: 8 bits and
-# 0.90 give 84 pairs, of the 11 known 6; and the hash alone is right in 3 of 4 at best.
+# Bits in which the hashes of a pair may differ, and the correlation of the thumbnails that confirms
+# the pair. On ISIC 2017 and the nine-class set together this finds 18 pairs; both lesions are known
+# for 3 pairs, and 2 of these show one lesion. Looser bounds find more false pairs: 8 bits and 0.90
+# give 84 pairs, and 6 of the 11 known ones show one lesion. The hash alone is right in 3 of 4 pairs
+# at best.
 MAXIMUM_DISTANCE = 4
 MINIMUM_CORRELATION = 0.96
-# Of two hashes that differ in at most 4 bits, one of 3 bands differs in at most 1 (pigeonhole). A
-# band of 21 bits has 2 million values, so that few meet by chance; 5 narrow bands that must agree
-# need fewer looks, but among 100,000 pictures every one meets dozens of others in each.
+# If two hashes differ in at most 4 bits, one of 3 bands differs in at most 1 bit (pigeonhole). A
+# band of 21 bits has 2 million values, so few pictures share one by chance. With 5 narrow bands
+# that must be equal, fewer values are looked up, but among 100,000 pictures each shares every band
+# with dozens of others.
 BANDS = np.array_split(np.arange(HASH_BITS), 3)
-# Pictures that share a band with more others than this are featureless in it; comparing them all
-# would be quadratic. They still meet in the other bands.
+# A picture that shares a band with more others than this has no features in that band. Comparing
+# all of them would take quadratic time; they are still compared by the other bands.
 LARGEST_BUCKET = 4096
 
 
@@ -54,14 +56,14 @@ def near_duplicates(thumbnails: Array, of: Array | None = None) -> pd.DataFrame:
 
     Args:
         thumbnails: uint8 ``(n, 32, 32)``, grey.
-        of: bool ``(n,)``; which to compare with all others. All, if left out. If several calls
-            together compare each, they find together what one call for all finds; `joined` puts
-            it together.
+        of: bool ``(n,)``; which thumbnails to compare with all others; all, if left out. Several
+            calls that together cover all thumbnails find the same pairs as one call for all;
+            `joined` joins their tables.
 
     Returns:
         One row per pair: ``first`` < ``second`` (positions in `thumbnails`), ``distance`` (bits
-        of the hash), ``correlation`` (of the thumbnails, -1 to 1), at the best of the eight turns
-        and reflections.
+        of the hash), ``correlation`` (of the thumbnails, -1 to 1), at the best of the eight
+        rotations and reflections.
     """
     columns = ["first", "second", "distance", "correlation"]
     if len(thumbnails) < 2:
@@ -90,9 +92,9 @@ def near_duplicates(thumbnails: Array, of: Array | None = None) -> pd.DataFrame:
 
 
 def joined(pairs: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of pairs as one, in the order of ``first`` and ``second``.
+    """Join tables of pairs into one, in the order of ``first`` and ``second``.
 
-    A pair may have been found at several turns, also from either end; the best of them stands.
+    A pair may be found at several rotations, and from either image; the best one is kept.
     """
     best = pd.concat(pairs, ignore_index=True).sort_values("correlation", ascending=False)
     return best.drop_duplicates(["first", "second"]).sort_values(
@@ -110,7 +112,7 @@ def _bits(lowest: Array) -> Array:
 
 
 def _turns(planes: Array, *, frequencies: bool = False) -> Iterator[Array]:
-    """The eight turns and reflections; of DCT coefficients, a reflection negates the odd ones."""
+    """The eight rotations and reflections. Of DCT coefficients, a reflection negates odd ones."""
     sign = np.resize([1.0, -1.0], planes.shape[1]).astype(np.float32)
     for transposed in (planes, planes.transpose(0, 2, 1)):
         for across in (False, True):
@@ -124,7 +126,7 @@ def _turns(planes: Array, *, frequencies: bool = False) -> Iterator[Array]:
 
 
 def _normalized(planes: Array, rows: Array | None = None) -> Array:
-    """Zero mean and unit length, so that a scalar product is a correlation."""
+    """Planes of zero mean and unit length, so that a scalar product is a correlation."""
     chosen = planes if rows is None else planes[rows]
     flat = chosen.reshape(len(chosen), THUMBNAIL_PX**2).astype(np.float32)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -132,7 +134,7 @@ def _normalized(planes: Array, rows: Array | None = None) -> Array:
 
 
 def _candidates(plain: Array, other: Array, chosen: Array, symmetric: bool) -> tuple[Array, Array]:
-    """Positions (in `plain`, of those chosen; in `other`) that nearly agree in a band."""
+    """Positions, chosen ones in `plain` and any in `other`, that nearly agree in a band."""
     keys = []
     for band in BANDS:
         weights = 1 << np.arange(len(band))

@@ -22,15 +22,15 @@ IMAGES_PER_SHARD = 512  # 50 MB at 180 px: large enough for S3, small enough to 
 COLUMNS = {
     "key": "str",  # path in the store
     "size_bytes": "int64",
-    "sha256": "str",  # of the file; empty if it was not fetched
+    "sha256": "str",  # SHA-256 of the file; empty if the file was not fetched
     "image_id": "str",
-    "folder": "str",  # name of the folder that the file lies in
+    "folder": "str",  # name of the folder of the file
     "part": "str",  # Train or Test, if the delivery says so
     "label": "str",  # one of the nine diagnoses, or missing
     "source": "str",  # archive, by image id
     "width": "Int64",  # pixels, upright
     "height": "Int64",
-    "mode": "str",  # Pillow's
+    "mode": "str",  # Pillow's colour mode
     "format": "str",
     "pixel_hash": "str",
     "thumbnail": "object",  # 1,024 bytes: uint8 (32, 32), grey
@@ -39,7 +39,7 @@ COLUMNS = {
     "blue": "Float64",
     "perceptual_hash": "str",  # 64 bits, as 16 hexadecimal digits
     "law": "str",  # the law that decoding broke, or missing
-    "reason": "str",  # and why
+    "reason": "str",  # the reason, for a person
     "shard": "str",  # key of the shard that holds the pixels
     "shard_sha256": "str",
     "index": "Int64",  # row inside the shard
@@ -48,20 +48,20 @@ COLUMNS = {
     "age_years": "Float64",
     "sex": "str",
     "site": "str",
-    "archive_diagnosis": "object",  # tuple of Code: what each archive calls it; or missing
-    "contradiction": "object",  # tuple of Contradiction: what tables say differently of it
-    "other_metadata": "str",  # columns of the tables that are not known here, as JSON
+    "archive_diagnosis": "object",  # tuple of Code: the diagnosis of each archive; or missing
+    "contradiction": "object",  # tuple of Contradiction: how tables contradict each other
+    "other_metadata": "str",  # unknown columns of the tables, as JSON
 }
 
 
 def table(rows: list[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:
-    """Rows to a manifest with exactly `COLUMNS`, in the order of their keys."""
+    """Make a manifest of rows, with exactly `COLUMNS`, in the order of the keys."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     return frame.sort_values("key", ignore_index=True)
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
-    """A table as Parquet; what a cell holds several of is a list of structs."""
+    """A table as Parquet; a cell with several values is a list of structs."""
     buffer = io.BytesIO()
     told = {name: _cells(frame[name], _structs) for name in NESTED if name in frame}
     frame.assign(**told).to_parquet(buffer, index=False, compression="zstd")
@@ -69,14 +69,14 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def parquet_of(data: bytes) -> pd.DataFrame:
-    """The table that `to_parquet`, or an earlier version of the program, made these bytes of."""
+    """Read the Parquet that `to_parquet`, or an earlier version of the program, wrote."""
     frame = pd.read_parquet(io.BytesIO(data))
     told = {name: _cells(frame[name], read) for name, read in NESTED.items() if name in frame}
     return frame.assign(**told)
 
 
 def _cells(column: pd.Series, change: Callable[[Any], Any]) -> pd.Series:
-    """Each cell that is not missing, changed."""
+    """Change each cell that is not missing."""
     cells = [None if _missing(cell) else change(cell) for cell in column]
     return pd.Series(cells, index=column.index, dtype="object")
 
@@ -92,7 +92,7 @@ def _structs(cell: "tuple[Code | Contradiction, ...]") -> list[dict[str, Any]]:
 def _codes(cell: Any) -> tuple[Code, ...]:
     if not isinstance(cell, str):
         return tuple(Code(each["archive"], tuple(each["terms"])) for each in cell)
-    # Format 1 joined them: archive=code|archive=code, with a colon between the archive's terms.
+    # Format 1 joined codes: archive=code|archive=code, with a colon between the archive's terms.
     split = [each.partition("=") for each in cell.split("|") if each]
     return tuple(
         Code(archive, tuple(text.split(":")) if archive == "ISIC Archive" else (text,))
@@ -103,7 +103,7 @@ def _codes(cell: Any) -> tuple[Code, ...]:
 def _contradictions(cell: Any) -> tuple[Contradiction, ...]:
     if not isinstance(cell, str):
         return tuple(Contradiction(**each) for each in cell)
-    # Format 1 joined them: "age 50 or 51; sex male or female".
+    # Format 1 joined contradictions: "age 50 or 51; sex male or female".
     split = [each.partition(" ") for each in cell.split("; ")]
     return tuple(
         Contradiction("age_years" if about == "age" else about, *said.partition(" or ")[::2])
@@ -123,7 +123,7 @@ def read_parquet(run: Run, artifact: Artifact) -> pd.DataFrame:
 
 
 def to_npy(images: "Array | Sequence[Array]") -> bytes:
-    """What `numpy.save` writes of images of one shape, with one copy of the pixels, not three."""
+    """The bytes that `numpy.save` writes, made with one copy of the pixels instead of three."""
     form, header = np.lib.format, io.BytesIO()
     first = images[0]
     told = form.header_data_from_array_1_0(first) | {"shape": (len(images), *first.shape)}
@@ -136,7 +136,7 @@ def pixels_of(run: Run, frame: pd.DataFrame) -> Pixels:
     """The packed pixels of a table's rows, in their order.
 
     Args:
-        run: Where the shards lie.
+        run: Names the store with the shards.
         frame: Rows with ``shard``, ``shard_sha256`` and ``index``, none missing.
 
     Returns:
@@ -154,10 +154,10 @@ def pixels_of(run: Run, frame: pd.DataFrame) -> Pixels:
 
 
 def by_shard(run: Run, frame: pd.DataFrame) -> Iterator[tuple[Array, Pixels]]:
-    """What `pixels_of` gives, shard by shard: one is held at a time, however many rows there are.
+    """The pixels of `pixels_of`, shard by shard. Only one shard is in memory at a time.
 
     Yields:
-        The places of the rows that lie in one shard, int ``(n,)``, 0 to rows - 1, and their packed
+        The positions of the rows of one shard, int ``(n,)``, 0 to rows - 1, and their packed
         pixels, uint8 ``(n, packed_px, packed_px, 3)``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A drawn picture: a patch of skin with a lesion on it, being painted and then photographed."""
+"""Draw a picture: paint a patch of skin with a lesion, then photograph it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-SIDE_PX = 180  # as the public nine-class set
+SIDE_PX = 180  # side of a picture, as in the public nine-class set
 FIELD = 128  # side of the random field that gives a lesion its texture; a power of 2
 
 Plane = NDArray[Any]  # float32 (SIDE_PX, SIDE_PX)
@@ -24,12 +24,12 @@ class Kind:
     """How lesions of one class are drawn.
 
     Attributes:
-        images: How many images of it a full set holds.
+        images: Number of images of the class in a full set.
         radius: Least and largest radius, in half image sides.
         ragged: How far the border departs from an ellipse, in radii.
         edge: Width over which the border fades, in radii.
-        paint: Draws what is inside the border; takes the scene, the lesion's own random numbers
-            and how typical of its class it is, 0 to 1.
+        paint: Draws the inside of the lesion; takes the scene, the lesion's own random numbers
+            and how typical of its class the lesion is, 0 to 1.
     """
 
     images: int
@@ -43,8 +43,9 @@ class Scene:
     """A patch of skin with a lesion on it, being painted.
 
     Attributes:
-        x, y: Where each pixel lies on the lesion; the border is about at distance 1.
-        distance: Of each pixel from the lesion's centre, in local radii: the border is at 1.
+        x, y: Position of each pixel on the lesion; the border is about at distance 1.
+        distance: Distance of each pixel from the lesion's centre, in local radii: the border is
+            at 1.
         inside: 1 inside the lesion, 0 outside, in between at the border.
         pixels: float32 ``(180, 180, 3)``, 0 to 255.
     """
@@ -103,11 +104,11 @@ class Scene:
     def noise(self, frequency: float, start: float = 0.0) -> Plane:
         """A smooth random field of mean 0 and deviation about 1, fixed to the lesion."""
         scale, shift = np.float32(4 * frequency), np.float32(FIELD // 2 + start)
-        if frequency > 3:  # so fine that the nearest cell will do
+        if frequency > 3:  # so fine that the nearest cell suffices
             rows, columns = ((c * scale + shift).astype(int) % FIELD for c in (self.y, self.x))
             nearest: Plane = self._field[rows, columns]
             return nearest
-        # So smooth that every second pixel will do.
+        # So smooth that every second pixel suffices.
         places = np.stack([self.y[::2, ::2], self.x[::2, ::2]]) * scale + shift
         field = ndimage.map_coordinates(self._field, places, order=1, mode="grid-wrap")
         whole = Image.fromarray(field).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
@@ -120,7 +121,7 @@ class Scene:
         return patches
 
     def lines(self, frequency: float, width: float, start: float = 17.0) -> Plane:
-        """A net of lines, as of a pigment network: where a random field changes its sign."""
+        """A net of lines, like a pigment network: the places where a random field changes sign."""
         net: Plane = np.exp(-np.square(self.noise(frequency, start) / np.float32(width)))
         return net
 
@@ -146,7 +147,7 @@ class Scene:
         return self._lift(sheet)
 
     def hairs(self, view: Generator) -> None:
-        """Lay hairs over the picture: none on most, many on some; the same for every class."""
+        """Lay hairs over the picture: none on most pictures, many on some, whatever the class."""
         count = int(view.poisson(view.choice([0.3, 3, 10], p=[0.5, 0.35, 0.15])))
         if not count:
             return
@@ -160,7 +161,7 @@ class Scene:
         self.blend(self._lift(sheet), np.array([58.0, 40, 32]) * view.uniform(0.5, 2.0), 0.75)
 
     def photograph(self, view: Generator) -> NDArray[np.uint8]:
-        """Light, lens, sensor, and the mark that this is no photograph."""
+        """Add light, lens, sensor, and the mark that this is not a photograph."""
         line = np.linspace(-1, 1, SIDE_PX, dtype=np.float32)
         across, down = view.normal(0, 0.05, 2)
         light: Plane = view.normal(1.0, 0.05) + across * line[None, :] + down * line[:, None]
@@ -182,7 +183,7 @@ class Scene:
 
     @property
     def _sheet(self) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-        """An empty mask of twice the size, so that halving it smooths what is drawn."""
+        """An empty mask of twice the size, which is halved later to smooth the drawing."""
         sheet = Image.new("L", (2 * SIDE_PX, 2 * SIDE_PX))
         return sheet, ImageDraw.Draw(sheet)
 

@@ -1,8 +1,8 @@
-"""Draws a synthetic set of skin lesions, for those who have no images at hand.
+"""synthesize: draw a synthetic set of skin lesions, for people without images.
 
-Nine classes, imbalanced, some lesions seen more than once, and three kinds of planted defects. How
-a lesion is drawn is in `tasks.intake.drawn_lesions`. The drawings say nothing about patients: every
-picture carries the word SYNTHETIC in its pixels, in its JPEG comment and in its name.
+The set has nine imbalanced classes, several pictures of some lesions, and three kinds of planted
+defects. `tasks.intake.drawn_lesions` draws the lesions. The drawings say nothing about patients:
+every picture has the word SYNTHETIC in its pixels, in its JPEG comment and in its name.
 """
 
 import csv
@@ -23,7 +23,7 @@ from tasks.lesions import SYNTHETIC_PREFIX, Diagnosis
 
 COMMENT = b"SYNTHETIC: drawn by the program, not a photograph; says nothing about patients."
 SITES = ("back", "abdomen", "chest", "face", "lower extremity", "upper extremity", "scalp")
-SEVERAL_IMAGES = 0.15  # share of the lesions that are seen two or three times
+SEVERAL_IMAGES = 0.15  # share of the lesions with two or three images
 SMALLEST_CLASS = 4
 
 
@@ -38,7 +38,7 @@ def synthesize(to: Path, *, seed: int = 20, scale: float = 1.0) -> dict[str, int
         scale: 1 draws about 800 images; a class never has fewer than 4.
 
     Returns:
-        How many there are of: ``files``, ``images`` (without the planted copies), ``lesions``,
+        Numbers of ``files``, ``images`` (without the planted copies), ``lesions``,
         ``contradictory_labels`` (one file in two class folders), ``exact_duplicates`` (one
         file under two names) and ``truncated_files``.
 
@@ -91,7 +91,7 @@ def _draw_set(to: Path, seed: int, scale: float) -> dict[str, int]:
             lesions.append((diagnosis, min(views, left)))
             left -= min(views, left)
     rows: list[dict[str, str]] = []
-    for number in rng.permutation(len(lesions)):  # so that a number tells nothing of its class
+    for number in rng.permutation(len(lesions)):  # so that a number does not reveal the class
         diagnosis, views = lesions[number]
         person = _person(rng, int(number), diagnosis)
         for view in range(views):
@@ -128,7 +128,7 @@ def _path(to: Path, row: dict[str, str]) -> Path:
 
 
 def _plant_defects(to: Path, rows: list[dict[str, str]], rng: Generator) -> dict[str, int]:
-    """Copy two images into a second class, one to a second name, and cut one short."""
+    """Copy two images into a second class, copy one to a second name, and truncate one."""
 
     def any_of(diagnosis: str) -> dict[str, str]:
         return rows[

@@ -1,8 +1,8 @@
-"""What the delivered metadata tables say of each image.
+"""Read the delivered metadata tables: what they say about each image.
 
-A table is recognized by its columns, however they are spelled, separated and encoded: those of
-HAM10000, of ISIC 2019, of an export of the ISIC Archive, or a simple one of one's own. Columns that
-are not known here are kept as they are.
+A table is recognized by its columns, whatever their spelling, separator and encoding: a table of
+HAM10000, of ISIC 2019, an export of the ISIC Archive, or a simple table of your own. Unknown
+columns are kept unchanged.
 """
 
 import io
@@ -17,19 +17,20 @@ from tasks.lesions import ARCHIVE_CODES, SEXES, TABLE_COLUMNS, UNKNOWN, Code, im
 
 Row = dict[str, Any]
 
-# What two tables may not say differently. Sites have other words in each archive.
+# Columns in which tables must not contradict each other. Sites are not among them, because each
+# archive has other words for them.
 CONTRADICTABLE = ("lesion_id", "patient_id", "age_years", "sex")
 SEPARATORS = ",;\t|"
 
 
 @dataclass(frozen=True)
 class Contradiction:
-    """What two rows of tables say differently of one image.
+    """Two rows of tables that contradict each other about one image.
 
     Attributes:
-        about: The manifest's column, one of `CONTRADICTABLE`.
-        one: What the first row says.
-        other: What a later one says.
+        about: Column of the manifest, one of `CONTRADICTABLE`.
+        one: Value of the first row.
+        other: Value of a later row.
     """
 
     about: str
@@ -41,14 +42,14 @@ class Contradiction:
 
 
 def join_tables(tables: dict[str, bytes]) -> tuple[dict[str, Row], dict[str, int], tuple[str, ...]]:
-    """What all tables together say.
+    """Join what all tables say about images.
 
     Args:
         tables: Content of each file, by its key.
 
     Returns:
-        For each image id, values under the manifest's column names; for each table that was
-        recognized, how many rows it has; the keys of those that were not.
+        Values of each image id, under the manifest's column names; the number of rows of each
+        recognized table; the keys of the tables that were not recognized.
     """
     facts: dict[str, Row] = {}
     recognized: dict[str, int] = {}
@@ -68,7 +69,7 @@ def join_tables(tables: dict[str, bytes]) -> tuple[dict[str, Row], dict[str, int
 
 
 def _add(known: Row, row: Row) -> None:
-    """Add what a row says to what is known; the first word stands, a contradiction is noted."""
+    """Add the values of a row to the known ones. The first value stays; note a contradiction."""
     codes = (*known.get("archive_diagnosis", ()), *row.pop("archive_diagnosis", ()))
     if codes:
         known["archive_diagnosis"] = tuple(dict.fromkeys(codes))
@@ -85,7 +86,7 @@ def _add(known: Row, row: Row) -> None:
 
 
 def read_table(data: bytes) -> list[Row] | None:
-    """Rows of a metadata table, under the manifest's column names; None if it is not one."""
+    """Rows of a metadata table, under the manifest's column names; None for any other file."""
     frame = _parse(data)
     if frame is None:
         return None
@@ -113,7 +114,7 @@ def read_table(data: bytes) -> list[Row] | None:
 
 
 def _parse(data: bytes) -> pd.DataFrame | None:
-    """Text of a table, in any usual encoding and with any usual separator; None if it is none."""
+    """Read a table of any usual encoding and separator, cells as text; None if it is no table."""
     utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1252"):
         try:
@@ -127,12 +128,12 @@ def _parse(data: bytes) -> pd.DataFrame | None:
     separator = max(SEPARATORS, key=header.count)
     try:
         return pd.read_csv(io.StringIO(text), dtype=str, sep=separator, skipinitialspace=True)
-    except ValueError:  # pandas' ParserError and EmptyDataError are of this kind
+    except ValueError:  # base class of pandas' ParserError and EmptyDataError
         return None
 
 
 def _tidy(known: pd.DataFrame) -> None:
-    """Bring ids, ages and sexes into one form, in place; what says nothing becomes missing."""
+    """Bring ids, ages and sexes into one form, in place. Words for "unknown" become missing."""
     for name in ("lesion_id", "patient_id"):
         if name in known:
             text = known[name].str.strip()
@@ -147,8 +148,7 @@ def _tidy(known: pd.DataFrame) -> None:
 
 
 def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | None, list[str]]:
-    """What a table says of the diagnosis, a tuple of `Code` or None for each row, and the columns
-    that say it."""
+    """The diagnosis of each row, a tuple of `Code` or None, and the columns that hold it."""
     codes = [code for code in ARCHIVE_CODES["ISIC 2019"] if code in frame.columns]
     levels = [names[f"diagnosis_{level}"] for level in range(1, 6) if f"diagnosis_{level}" in names]
     if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
@@ -173,12 +173,12 @@ def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | 
 
 
 def _series(told: list[list[Code]], frame: pd.DataFrame) -> pd.Series:
-    """A column for these rows; None where nothing is told."""
+    """A column for these rows; None for a row without codes."""
     return pd.Series([tuple(each) or None for each in told], index=frame.index, dtype="object")
 
 
 def _others(frame: pd.DataFrame) -> pd.Series:
-    """Columns that are not known here, as one dictionary per row."""
+    """Unknown columns, as one dictionary per row."""
     rows = frame.to_dict("records")
     told = [{str(n): v for n, v in row.items() if pd.notna(v)} or None for row in rows]
     return pd.Series(told, index=frame.index, dtype="object")

@@ -1,4 +1,4 @@
-"""A labelled folder: its images, each with what a table says that it shows."""
+"""Read a labelled folder: images, each with the diagnosis that a table names."""
 
 import errno
 import json
@@ -38,7 +38,7 @@ COLUMNS = ("image_id", "label", "lesion_id", "patient_id", "age_years", "sex", "
 def labelled(
     folder: Path, labels: Path, coarse: dict[str, Diagnosis], subject: Subject
 ) -> tuple[pd.DataFrame, Array, list[LeftOut]]:
-    """Rows with a label, their pixels, and what was left out."""
+    """Rows with a label, their pixels, and the images that were left out."""
     told, left = _told(labels), []
     unclear: dict[str, list[str]] = {}
     rows: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ def labelled(
 
 def _told(labels: Path) -> dict[str, dict[str, Any]]:
     try:
-        if labels.exists() and not labels.is_file():  # a pipe would be waited for, for ever
+        if labels.exists() and not labels.is_file():  # reading a pipe might never end
             raise OSError(errno.EINVAL, "not a file")
         rows = read_table(labels.read_bytes())
     except OSError as error:
@@ -85,7 +85,7 @@ def _told(labels: Path) -> dict[str, dict[str, Any]]:
         ) from error
     if not rows or not any("archive_diagnosis" in row for row in rows):
         raise BadInput(
-            "The labels are not understood.",
+            "The table of labels is not recognized.",
             expected="a table with a column image_id (or image, isic_id) and a diagnosis",
             received=f"{labels.name}: {'no such columns' if not rows else 'no diagnosis'}",
             do="name the columns image_id and diagnosis",
@@ -97,7 +97,7 @@ def _images_in(folder: Path) -> list[PlainFile]:
     files = files_in(folder, "images")
     found = [file for file in files if file.within.casefold().endswith(IMAGE_SUFFIXES)]
     if len(found) < len(files):
-        log.info("%d files are no images by their names.", len(files) - len(found))
+        log.info("%d files are not images, by their names.", len(files) - len(found))
     if not found:
         raise BadInput(
             "There are no images.",
@@ -106,16 +106,16 @@ def _images_in(folder: Path) -> list[PlainFile]:
             do="correct --images",
         )
     if len(files) > len(found):
-        log.info("%d files in %s are no images.", len(files) - len(found), folder)
+        log.info("%d files in %s are not images.", len(files) - len(found), folder)
     return found
 
 
 def meaning(told: tuple[Code, ...], coarse: dict[str, Diagnosis]) -> tuple[Diagnosis | None, str]:
-    """The class that a table's diagnosis means, and the code, if that is coarser than a class.
+    """The class of a table's diagnosis, and the code if the code is coarser than a class.
 
     Args:
-        told: What each archive calls it.
-        coarse: What coarser codes shall mean.
+        told: The diagnosis of each archive.
+        coarse: The class to take for each coarser code.
 
     >>> meaning((Code("HAM10000", ("bkl",)),), {})
     (None, 'bkl')
@@ -138,7 +138,7 @@ def _check_codes(unclear: dict[str, list[str]]) -> None:
         received="; ".join(
             f"{code} ({len(names)} images, such as {names[0]})" for code, names in unclear.items()
         ),
-        do="say what each code shall mean, such as "
+        do="name the class for each code, such as "
         f"--coarse '{json.dumps(dict.fromkeys(unclear, DIAGNOSES[5]))}'",
     )
 
@@ -146,7 +146,7 @@ def _check_codes(unclear: dict[str, list[str]]) -> None:
 def _decoded(
     rows: list[dict[str, Any]], packed_px: int, left: list[LeftOut]
 ) -> Iterator[tuple[dict[str, Any], Array]]:
-    """Rows with what their pixels tell, and the pixels; what cannot be decoded joins `left`."""
+    """Rows with the columns from decoding, and their pixels. Undecodable images join `left`."""
 
     def read(row: dict[str, Any]) -> Any:
         return decode(

@@ -1,4 +1,4 @@
-"""Which images show what a model knows already."""
+"""Find images that a model has already learned from, or that show the same lesion or patient."""
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,15 @@ SHARED = {
 def overlap(
     rows: pd.DataFrame, known: pd.DataFrame, how: str = "which it learned from"
 ) -> pd.Series:
-    """Which rows show what the model learned from, and how that is known.
+    """Find the rows that share something with the known images, such as pixels or a lesion.
 
     Args:
-        rows, known: With ``image_id``, ``pixel_hash``, ``thumbnail``, ``lesion_id``,
+        rows, known: Tables with ``image_id``, ``pixel_hash``, ``thumbnail``, ``lesion_id``,
             ``patient_id``; index 0 to n - 1.
-        how: What is said of the known images.
+        how: Description of the known images, for the reason.
 
     Returns:
-        str, indexed by those of `rows`: in words, with the image that is known.
+        str, indexed by the rows found: the reason, with the id of the known image.
     """
     found: dict[int, str] = {}
     for column, words in SHARED.items():

@@ -1,10 +1,11 @@
-"""score: what a model does on any labelled folder, by the same figures as evaluate.
+"""score: score a model on any labelled folder, by the same figures as evaluate.
 
-This is external validation: images of another clinic, camera or year. Images that the model has
-learned from would flatter it, so that whatever shares an image id, pixels, a lesion, a patient or a
-near likeness with its training or validation part is left out, and named. Images of its test part
-are a look at that test part: they are scored only where the ledger that counts the looks can take
-it. Both take the model's evidence; without it nothing can be left out, and the answer says so.
+This is external validation, on images of another clinic, camera or year. Images that the model has
+learned from would make the figures too good. So images are left out, and named, if they share an
+image id, pixels, a lesion or a patient with the training or validation part, or are near duplicates
+of its images. Scoring images of the test part is a look at that test part, so it needs the store
+whose ledger counts the looks. Both checks need the model's evidence. Without evidence no image is
+left out, and the result says so.
 """
 
 import logging
@@ -49,28 +50,27 @@ def score(
 
     Args:
         model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, or the path of a ``.keras`` file.
-        images: A folder; images lie in it at any depth.
-        labels: A table with a row for each image: its id, its diagnosis, and, if known, lesion,
-            patient, age, sex and site, as the tables that are delivered to a store.
-        evidence: Of a model in a file; a registered one names its own.
-        threshold: Melanoma probability at or above which a lesion is called melanoma; of a model
-            without evidence. The model's own otherwise.
-        coarse: The class that each code that is coarser than the model's classes shall mean.
-        store: The store whose run made the model: its ledger takes the look, if images of the
-            model's test part are scored; and where MLflow is found if MLFLOW_TRACKING_URI is not
-            set.
+        images: A folder with images, at any depth.
+        labels: A table with a row for each image: id, diagnosis and, if known, lesion, patient,
+            age, sex and site, like the tables that are delivered to a store.
+        evidence: Bundle of a model in a file; a registered model names its own bundle.
+        threshold: Melanoma probability at or above which a lesion is called melanoma, for a model
+            without evidence. None: the model's own threshold.
+        coarse: The class to take for each code that is coarser than the model's classes.
+        store: The store whose run made the model. Its ledger counts the look, if images of the
+            model's test part are scored. Its MLflow is used if MLFLOW_TRACKING_URI is not set.
 
     Raises:
-        BadInput: No such model, image or label; nothing is left to score; or images of the test
-            part are to be scored without the store whose ledger counts that.
-        Corrupt: The evidence is not that of the model, or the ledger does not continue it.
+        BadInput: There is no such model, image or label; or no image is left to score; or images
+            of the test part should be scored without the store whose ledger counts the look.
+        Corrupt: The evidence belongs to another model, or the ledger does not continue it.
     """
     subject = subject_of(model, evidence, threshold, store)
     rows, pixels, left = labelled(images, labels, coarse or {}, subject)
     if rows["lesion_id"].isna().all():
         log.warning(
-            "The labels name no lesions: each image counts as one, and where several show the same "
-            "lesion the intervals are too narrow."
+            "The labels name no lesions, so each image counts as one lesion. If several images "
+            "show the same lesion, the intervals are too narrow."
         )
     shared = pd.Series(dtype="str")
     if subject.known is not None:
@@ -96,10 +96,10 @@ def score(
 
 
 def _predicted(subject: Subject, rows: pd.DataFrame, pixels: Array) -> pd.DataFrame:
-    """The rows with what the model answers: a column of probabilities for each of its classes.
+    """The rows with the model's predictions: a column of probabilities for each class.
 
     Raises:
-        BadInput: The model gives another number of answers.
+        BadInput: The model has another number of outputs than classes.
     """
     probabilities = answers_of(from_bytes(subject.data), pixels).astype(float)
     if probabilities.shape[1] != len(subject.classes):
@@ -115,10 +115,10 @@ def _predicted(subject: Subject, rows: pd.DataFrame, pixels: Array) -> pd.DataFr
 
 
 def _enter_look(subject: Subject, rows: pd.DataFrame, store: Store | None) -> int | None:
-    """Let the ledger count a look at the model's test part, before anything is scored.
+    """Enter a look at the model's test part into the ledger, before scoring.
 
     Returns:
-        How many of the images are of its test part, or show the same; None if it is not known.
+        How many images are of the test part, or share something with it; None if not known.
     """
     if subject.test is None or subject.bundle is None:
         return None
@@ -128,13 +128,13 @@ def _enter_look(subject: Subject, rows: pd.DataFrame, store: Store | None) -> in
         return 0
     if store is None:
         raise BadInput(
-            "Images of the model's test part are scored where the look is counted, or not at all.",
-            expected="--store STORE, the store whose run made the model, or images of which none "
-            "is of the test part",
+            "Images of the model's test part are scored only if a ledger counts the look.",
+            expected="--store STORE, the store whose run made the model, or no images of the test "
+            "part",
             received=f"{len(seen)} such images; {rows['image_id'][seen.index[0]]} is "
             f"{seen.iloc[0]}",
-            do="give --store, whose ledger takes the look and makes the bounds of later models "
-            "wider; or leave these images out",
+            do="give --store, whose ledger counts the look and widens the bounds of later models; "
+            "or leave these images out",
         )
     enter_look(
         Run(store, subject.bundle.manifest.run, _config_of(subject.bundle)),
@@ -153,21 +153,21 @@ def _enter_look(subject: Subject, rows: pd.DataFrame, store: Store | None) -> in
 
 
 def _config_of(bundle: Bundle) -> Retraining:
-    """The configuration that the model was judged under."""
+    """The configuration under which the model was judged."""
     came = bundle.record("evaluate").provenance
     return came.config if came else Retraining()
 
 
 def _those_of(test: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
-    """Which images of the test part are looked at: those that share anything with `rows`."""
+    """The images of the test part that share something with `rows`."""
     back = overlap(test.reset_index(drop=True), rows, "")
     return pd.Series(test.reset_index(drop=True).index.isin(list(back.index)), index=test.index)
 
 
 def _heads_of(bundle: Bundle, store: Store) -> list[LedgerHead]:
-    """The head of the ledger at the model's verdict: another ledger cannot take the look.
+    """The head of the ledger at the model's verdict: no other ledger can count the look.
 
-    A bundle of the first format has none; then the store must hold the model's run.
+    A bundle of the first format has no head; then the store must hold the model's run.
     """
     verdict = bundle.record("gate")
     assert isinstance(verdict, Verdict)

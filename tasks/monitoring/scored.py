@@ -1,4 +1,4 @@
-"""What came of scoring a model, and how it is told in plain text."""
+"""The result of scoring a model, and its form as plain text."""
 
 from tasks.lesions import MELANOMA
 from tasks.records.figures import Figures
@@ -14,17 +14,17 @@ class LeftOut(Frozen):
 
 
 class Scored(Frozen):
-    """A model on a labelled folder.
+    """The result of scoring a model on a labelled folder.
 
     Attributes:
-        evidence: Of the model, that says what it learned from; None if there is none.
-        known_images_left_out: Images that the model learned from, or that are too like them; None
-            if that could not be found out.
+        evidence: Address of the model's evidence; None without evidence.
+        known_images_left_out: Number of images left out because the model learned from them, or
+            from near duplicates, the same lesion or the same patient; None if not known.
         left_out: All images that were not scored.
-        figures: On the rest; the same as `evaluate` gives.
-        inside: The sensitivity and specificity that the evidence tells of its own test part.
-        test_images: Images of its test part among those that were scored: a look that the ledger
-            counts; None if that could not be found out.
+        figures: Figures on the scored images, the same as those of `evaluate`.
+        inside: Sensitivity and specificity on the model's own test part, from the evidence.
+        test_images: Number of scored images of the model's test part, which are a look that the
+            ledger counts; None if not known.
     """
 
     model: str
@@ -46,7 +46,7 @@ def in_words(scored: Scored) -> str:
         "out.",
         _overlap_in_words(scored.known_images_left_out),
         *(
-            [f"{scored.test_images} of them are of its test part: the ledger counts this look."]
+            [f"{scored.test_images} of them are in its test part: the ledger counts this look."]
             if scored.test_images
             else []
         ),
@@ -80,7 +80,7 @@ def _overlap_in_words(left_out: int | None) -> str:
     if left_out is None:
         return (
             "It is NOT known whether the model learned from any of these images, because there is "
-            "no evidence of it. The figures may flatter it."
+            "no evidence bundle. The figures may be too good."
         )
     return (
         f"{left_out} images were left out because the model learned from them, or from others that "

@@ -1,4 +1,4 @@
-"""The model to be scored, and what its evidence tells of it."""
+"""The model to be scored, and the facts about the model in its evidence."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ class Subject:
     """The model to be scored.
 
     Attributes:
-        known: Rows that it learned from; None if that is not known.
-        test: Rows of its test part; None if that is not known.
+        known: Rows that the model learned from; None if they are not known.
+        test: Rows of the model's test part; None if they are not known.
     """
 
     uri: str
@@ -81,10 +81,10 @@ def _file(model: str) -> bytes:
 def _described(
     model: str, data: bytes, bundle: Bundle, expected: str | None, threshold: float | None
 ) -> Subject:
-    """What the evidence tells of a model. Raises `Corrupt` if it is another one's."""
+    """The facts about a model in its evidence. Raises `Corrupt` if it is another model's."""
     if expected and sha256(bundle.manifest_data) != expected:
         raise Corrupt(
-            "The evidence is not the one that the model was registered with.",
+            "The evidence is not the bundle with which the model was registered.",
             expected=f"a manifest with SHA-256 {expected}",
             received=sha256(bundle.manifest_data),
             do=f"find out who changed {bundle.uri}",
@@ -95,7 +95,7 @@ def _described(
     assert isinstance(ingested, Ingested)
     if evaluated.model.sha256 != sha256(data):
         raise Corrupt(
-            "The evidence is that of another model.",
+            "The evidence belongs to another model.",
             expected=f"a model with SHA-256 {evaluated.model.sha256}",
             received=sha256(data),
             do="give the evidence of the run that made this model",

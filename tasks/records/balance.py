@@ -1,4 +1,4 @@
-"""What ``check_balance`` promises: how uneven the training part is, and the plan against it."""
+"""The record of ``check_balance``: how uneven the training part is, and how many copies to draw."""
 
 from pydantic import Field
 
@@ -7,20 +7,21 @@ from tasks.records.record import Record
 
 
 class Balance(Record):
-    """How uneven the training part is, and what would even it out."""
+    """How uneven the classes of the training part are, and how many copies would balance them."""
 
     counts: dict[Diagnosis, int] = Field(description="Training images of each class.")
     rarest: Diagnosis = Field(description="The class with the fewest training images.")
     dominating: Diagnosis = Field(description="The class with the most training images.")
     imbalance_ratio: float = Field(
-        description="Images of the dominating class for each image of the rarest."
+        description="Images of the dominating class divided by images of the rarest class."
     )
     target: int = Field(
-        description="Images that each class shall have with its copies; 0 if no copies are wanted."
+        description="Images that each class should have, copies included; 0 if no copies are "
+        "wanted."
     )
     plan: dict[Diagnosis, int] = Field(description="Copies to draw for each class.")
     capped: tuple[Diagnosis, ...] = Field(
-        description="Classes whose copies are fewer than the target asks, because no image is "
-        "copied more often than `copies_per_image`."
+        description="Classes that stay below the target, because no image may be copied more often "
+        "than `copies_per_image`."
     )
-    finding: str = Field(description="The same as a sentence.")
+    finding: str = Field(description="Imbalance and plan, as a sentence.")

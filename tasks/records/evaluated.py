@@ -1,4 +1,4 @@
-"""What ``evaluate`` promises: the chosen recipe's figures, and the champion beside it."""
+"""The record of ``evaluate``: figures of the chosen recipe, and of the champion for comparison."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -14,19 +14,22 @@ class MissedMelanoma(Frozen):
     """A melanoma lesion that fell below the threshold."""
 
     image_ids: tuple[str, ...] = Field(description="Images of the lesion.")
-    probability: float = Field(description="Of melanoma, the mean of its images, 0 to 1.")
+    probability: float = Field(
+        description="Melanoma probability, the mean over the lesion's images, 0 to 1."
+    )
     by_champion: bool | None = Field(
-        description="Whether the champion misses it too; None if there is none to ask."
+        description="Whether the champion misses the lesion too; None without a champion."
     )
     saliency: Artifact | None = Field(
-        description="PNG: its first image, and beside it what speaks for melanoma (red) and "
-        "against it (blue), see `tasks.evaluation.saliency`; None beyond the first few."
+        description="PNG: the lesion's first image beside a map of what speaks for melanoma (red) "
+        "and against melanoma (blue), see `tasks.evaluation.saliency`. Only the first few missed "
+        "lesions have a map; None for the others."
     )
 
 
 class _InOneText(tuple[str, ...]):
-    """Image ids that format 1 wrote as one text, with blanks between. They are written back so:
-    else the content hash of an old record would be another one."""
+    """Image ids that format 1 wrote as one text, separated by blanks. They are written back in
+    the same form, so that the content hash of an old record does not change."""
 
 
 def _ids(value: Any, read: ValidatorFunctionWrapHandler) -> tuple[str, ...]:
@@ -45,54 +48,58 @@ LesionIds = Annotated[tuple[str, ...], WrapValidator(_ids), PlainSerializer(_as_
 class Comparison(Frozen):
     """The champion on the same lesions, each model at its own threshold."""
 
-    threshold: float = Field(description="The champion's.")
-    sensitivity: Proportion = Field(description="The champion's.")
-    specificity: Proportion = Field(description="The champion's.")
+    threshold: float = Field(description="The champion's threshold.")
+    sensitivity: Proportion = Field(description="The champion's sensitivity for melanoma.")
+    specificity: Proportion = Field(description="The champion's specificity for melanoma.")
     auc: Estimate = Field(description="The champion's area under the ROC curve.")
-    both_found: int = Field(description="Melanoma lesions that both find.")
+    both_found: int = Field(description="Melanoma lesions that both models find.")
     champion_only: int = Field(
         description="Melanoma lesions that the champion finds and the challenger misses."
     )
     challenger_only: int = Field(
         description="Melanoma lesions that the challenger finds and the champion misses."
     )
-    neither_found: int = Field(description="Melanoma lesions that both miss.")
-    auc_difference: Estimate = Field(description="The challenger's `auc` less the champion's.")
+    neither_found: int = Field(description="Melanoma lesions that both models miss.")
+    auc_difference: Estimate = Field(description="The challenger's `auc` minus the champion's.")
     lost: tuple[LesionIds, ...] = Field(description="Image ids of each lesion of `champion_only`.")
 
 
 class Champion(Frozen):
-    """The model in use when this one was evaluated."""
+    """The model in use when the challenger was evaluated."""
 
-    version: int = Field(description="Its number in the registry.")
-    run: str = Field(description="Address of the run that made it.")
-    model_sha256: str = Field(description="SHA-256 of its ``.keras`` file.")
-    classes: tuple[str, ...] = Field(description="Classes that it knows.")
+    version: int = Field(description="Version number of the champion in the registry.")
+    run: str = Field(description="Address of the run that made the champion.")
+    model_sha256: str = Field(description="SHA-256 of the champion's ``.keras`` file.")
+    classes: tuple[str, ...] = Field(description="Classes that the champion knows.")
     learned_from: int | None = Field(
-        description="Images of the test part that it was trained or tuned on, so that the "
-        "comparison favours it; None if that is not known."
+        description="Number of test images that the champion was trained or tuned on. Such images "
+        "favour the champion in the comparison. None if the number is not known."
     )
     problem: str | None = Field(
-        description="Why it could not be compared with; then `comparison` is None."
+        description="Why the champion could not be compared; then `comparison` is None."
     )
     comparison: Comparison | None = Field(description="The champion on the same lesions.")
 
 
 class CrossEstimate(Frozen):
-    """What the procedure does: models like the chosen one, each on lesions that it never saw.
+    """Cross-validation: models of the chosen recipe, each judged on lesions that it never saw.
 
-    An estimate of the procedure, not of the model: none of these models is kept. The intervals
-    count each lesion once and know nothing of the spread between trainings, which no single
-    cross-validation shows (Bengio & Grandvalet, JMLR 5:1089-1105, 2004).
+    The figures estimate the training procedure, not the model of the run: none of the models of
+    the folds is kept. The intervals count each lesion once. They do not include the spread between
+    trainings, which no single cross-validation shows (Bengio & Grandvalet, JMLR 5:1089-1105,
+    2004).
     """
 
-    folds: int = Field(description="How many; each is judged once, by a model of the others.")
+    folds: int = Field(
+        description="Number of folds. Each fold is judged once, by a model trained on other folds."
+    )
     thresholds: tuple[float, ...] = Field(
-        description="Of each fold's model, from its own validation fold."
+        description="Threshold of each fold's model, chosen on that model's validation fold."
     )
     figures: Figures = Field(description="Over all lesions of training, validation and test part.")
     predictions: Artifact = Field(
-        description="Parquet: as those of `Evaluated`, with ``fold`` (from 1) and ``threshold``."
+        description="Parquet: the columns of `Evaluated.predictions`, with ``fold`` (from 1) and "
+        "``threshold``."
     )
 
 
@@ -111,18 +118,18 @@ class Evaluated(Record):
         "highest that reaches the target sensitivity on validation."
     )
     validation_sensitivity: Proportion = Field(
-        description="Sensitivity on validation, at the threshold."
+        description="Melanoma sensitivity on validation, at the threshold."
     )
     validation_balanced_accuracy: dict[RecordedRecipe, float] = Field(
         description="Balanced accuracy of each recipe on validation, 0 to 1."
     )
-    test_part: str = Field(description="SHA-256 over what the test part holds: images and labels.")
-    figures: Figures = Field(description="On the test part.")
+    test_part: str = Field(description="SHA-256 over the images and labels of the test part.")
+    figures: Figures = Field(description="Figures on the test part.")
     missed: tuple[MissedMelanoma, ...] = Field(
         description="The melanomas that fell below the threshold, the least probable first."
     )
     champion: Champion | None = Field(
-        description="The model in use, on the same lesions; None if there is none."
+        description="The model in use, on the same lesions; None if no model is in use."
     )
     predictions: Artifact = Field(
         description="Parquet: image_id, lesion, group, label, source, age_years, sex, site, "
@@ -130,10 +137,10 @@ class Evaluated(Record):
     )
     cross: CrossEstimate | None = Field(
         None,
-        description="Beside the test part, the procedure over all lesions; None unless configured.",
+        description="Cross-validation over all lesions; None unless configured.",
     )
     ledger: LedgerHead | None = Field(
         None,
-        description="Head of the ledger once this look at the test part was entered; None in "
-        "records from before there was a chain.",
+        description="Head of the ledger after this look at the test part was entered; None in "
+        "records older than the ledger's chain.",
     )

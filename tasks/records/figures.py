@@ -1,4 +1,4 @@
-"""What is measured of a model on labelled images, each figure with its bounds."""
+"""The figures of a model on labelled images, each with its bounds."""
 
 from typing import Literal
 
@@ -21,63 +21,67 @@ class Proportion(Frozen):
 
 
 class Estimate(Frozen):
-    """A figure that is no simple proportion, with its two-sided 95 % interval."""
+    """A figure that is not a simple proportion, with its two-sided 95 % interval."""
 
     value: float | None = Field(
-        description="None where the data cannot say: no lesion of a kind, for example."
+        description="The figure; None where the data cannot give it, as without any melanoma."
     )
     lower: float | None = Field(
-        description="Lower bound; None where there is no value, or one lesion of a kind only."
+        description="Lower bound; None where there is no value, or only one lesion of a kind."
     )
-    upper: float | None = Field(description="Upper bound; None where `lower` is.")
+    upper: float | None = Field(description="Upper bound; None where `lower` is None.")
     n: int = Field(description="Lesions that the figure was counted on.")
     method: str = Field(description="How the interval was made.")
 
 
 class ClassFigures(Frozen):
-    """One class against all others, by the most probable class of a lesion."""
+    """One class against all others. The most probable class of a lesion is the model's answer."""
 
     recall: Proportion = Field(
-        description="Lesions of the class that were called the class (sensitivity)."
+        description="Sensitivity: lesions of the class that the model assigned to the class."
     )
-    specificity: Proportion = Field(description="Other lesions that were not called the class.")
+    specificity: Proportion = Field(
+        description="Lesions of other classes that the model did not assign to the class."
+    )
     prevalence: float | None = Field(
-        description="Share of the class where the model will be used, as configured; None if the "
-        "share is not stated."
+        description="Configured prevalence of the class where the model will be used; None if no "
+        "prevalence is stated."
     )
     ppv: Estimate | None = Field(
-        description="Positive predictive value at that prevalence; None without a prevalence."
+        description="Positive predictive value at `prevalence`; None without a prevalence."
     )
     auc: Estimate = Field(
-        description="Area under the ROC curve of the class's probability, lesions of the class "
-        "against all others."
+        description="Area under the ROC curve of the class's probability: lesions of the class "
+        "against all other lesions."
     )
 
 
 class CalibrationBin(Frozen):
     """Lesions of similar melanoma probability."""
 
-    predicted: float = Field(description="Mean of their melanoma probabilities, 0 to 1.")
-    observed: Proportion = Field(description="How many of them are melanoma.")
+    predicted: float = Field(description="Mean melanoma probability of these lesions, 0 to 1.")
+    observed: Proportion = Field(description="How many of these lesions are melanomas.")
 
 
 class Calibration(Frozen):
-    """Whether a melanoma probability of 30 % means 3 of 10 lesions."""
+    """Whether the model is calibrated: whether, of lesions with a melanoma probability of 30 %,
+    3 in 10 are melanomas."""
 
     expected_error: Estimate = Field(
-        description="Expected calibration error over `bins`, 0 to 1. It is never 0, not even for a "
-        "perfect model: with few lesions a bin is off by chance."
+        description="Expected calibration error over `bins`, 0 to 1. Even a perfectly calibrated "
+        "model has an error above 0: with few lesions a bin is off by chance."
     )
     brier: Estimate = Field(
-        description="Mean squared distance of the probability from the truth, 0 to 1."
+        description="Brier score: mean squared distance of the melanoma probability from the truth "
+        "(0 or 1), 0 to 1."
     )
     bins: tuple[CalibrationBin, ...] = Field(
-        description="The reliability curve; bins of equally many lesions."
+        description="The reliability curve, in bins that each hold equally many lesions."
     )
 
 
 class WithinSource(Frozen):
-    """Melanoma against nevus among the lesions of one archive: the archive cannot give it away."""
+    """Melanoma against nevus within one archive, where the archive cannot reveal the class."""
 
     source: str = Field(description="The archive.")
     melanomas: int = Field(description="Melanoma lesions of the archive.")
@@ -88,35 +92,38 @@ class WithinSource(Frozen):
 
 
 class Subgroup(Frozen):
-    """The lesions that share a trait."""
+    """The lesions that share one value of a trait."""
 
-    trait: Trait = Field(description="By what the lesions are grouped.")
-    value: str = Field(description="What they share.")
-    lesions: int = Field(description="How many there are.")
-    sensitivity: Proportion = Field(description="Of the melanoma lesions among them.")
-    specificity: Proportion = Field(description="Of the other lesions among them.")
+    trait: Trait = Field(description="The trait by which lesions are grouped.")
+    value: str = Field(description="The value that these lesions share.")
+    lesions: int = Field(description="Number of lesions.")
+    sensitivity: Proportion = Field(description="Melanoma sensitivity among these lesions.")
+    specificity: Proportion = Field(description="Melanoma specificity among these lesions.")
     auc: Estimate = Field(
-        description="Area under the ROC curve of the melanoma probability among them."
+        description="Area under the ROC curve of the melanoma probability among these lesions."
     )
     sufficient: bool = Field(
-        description="False where there are fewer melanomas or other lesions than a figure needs; "
-        "the figures are then too uncertain to be shown as such."
+        description="False where the subgroup has too few melanomas or too few other lesions. Its "
+        "figures are then too uncertain to be shown as results."
     )
 
 
 class Figures(Frozen):
-    """What a model does on a set of labelled images.
+    """The figures of a model on a set of labelled images.
 
-    All count lesions, each once, by the mean of its images' probabilities, because the images of
-    one lesion are not independent; two figures by image are there to compare with others' results.
+    Every figure counts each lesion once, by the mean probability over the lesion's images, because
+    the images of one lesion are not independent. Only `accuracy_of_images` and
+    `balanced_accuracy_of_images` count images, for comparison with published results.
     """
 
-    images: int = Field(description="How many images there are.")
-    lesions: int = Field(description="How many lesions the images show.")
-    classes: tuple[Diagnosis, ...] = Field(description="Order of `confusion`.")
+    images: int = Field(description="Number of images.")
+    lesions: int = Field(description="Number of lesions that the images show.")
+    classes: tuple[Diagnosis, ...] = Field(
+        description="Classes, in the order of the rows and columns of `confusion`."
+    )
     threshold: float | None = Field(
         description="Melanoma probability at or above which a lesion is called melanoma; None "
-        "where several models made the predictions, each with its own."
+        "where several models, each with its own threshold, made the predictions."
     )
     sensitivity: Proportion = Field(
         description="Melanoma lesions that are called melanoma, at the threshold."
@@ -125,20 +132,20 @@ class Figures(Frozen):
         description="Other lesions that are not called melanoma, at the threshold."
     )
     prevalence: float | None = Field(
-        description="Share of melanomas where the model will be used, as configured."
+        description="Configured prevalence of melanoma where the model will be used."
     )
     ppv: Estimate | None = Field(
-        description="Positive predictive value of the call melanoma, at that prevalence; None "
+        description="Positive predictive value of the call melanoma at the stated prevalence; None "
         "without a prevalence."
     )
     auc: Estimate = Field(
         description="Area under the ROC curve: melanoma lesions against all others."
     )
     partial_auc: Estimate = Field(
-        description="The part of `auc` where sensitivity is above 80 %: 0 to 0.2, and 0.02 for a "
-        "model that knows nothing."
+        description="The part of the area under the ROC curve where sensitivity is above 80 %: 0 "
+        "to 0.2. A model that guesses has 0.02."
     )
-    accuracy: Proportion = Field(description="Of the most probable class.")
+    accuracy: Proportion = Field(description="Lesions whose most probable class is the true one.")
     balanced_accuracy: Estimate = Field(
         description="Mean recall over the classes that occur, 0 to 1."
     )
@@ -148,13 +155,15 @@ class Figures(Frozen):
     confusion: tuple[tuple[int, ...], ...] = Field(
         description="Rows: true class; columns: most probable class; lesions."
     )
-    calibration: Calibration = Field(description="Of the melanoma probability.")
+    calibration: Calibration = Field(description="Calibration of the melanoma probability.")
     within_source: tuple[WithinSource, ...] = Field(
-        description="One for each archive that holds melanomas and nevi."
+        description="One entry for each archive that holds both melanomas and nevi."
     )
-    subgroups: tuple[Subgroup, ...] = Field(description="One for each trait that is known.")
+    subgroups: tuple[Subgroup, ...] = Field(
+        description="One entry for each value of each trait that is known."
+    )
     called: dict[Diagnosis, Proportion] | None = Field(
         None,
-        description="Of each class, the lesions that are called melanoma, at the threshold; None "
-        "in records from before they were kept.",
+        description="Number of lesions of each class that are called melanoma, at the threshold; "
+        "None in older records, which did not keep these counts.",
     )

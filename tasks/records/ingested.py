@@ -1,4 +1,4 @@
-"""What ``ingest`` promises: the delivered files, decoded once."""
+"""The record of ``ingest``: the delivered files, decoded once."""
 
 from pydantic import Field
 
@@ -9,11 +9,11 @@ class IngestedPart(Record):
     """The files of one part, decoded."""
 
     rows: Artifact = Field(
-        description="Parquet, one row per image file of this part: what "
-        "`tasks.intake.manifest.COLUMNS` says of it, but for what tables tell."
+        description="Parquet, one row per image file of this part: the columns of "
+        "`tasks.intake.manifest.COLUMNS`, without those that metadata tables fill."
     )
     shards: tuple[Artifact, ...] = Field(description="``.npy`` files, as in `Ingested`.")
-    fetched: int = Field(description="Files that no run which ended had fetched, as in `Ingested`.")
+    fetched: int = Field(description="Files that had to be fetched, as in `Ingested`.")
 
 
 class Ingested(Record):
@@ -30,9 +30,8 @@ class Ingested(Record):
     files: int = Field(description="Rows in the manifest.")
     decoded: int = Field(description="Rows whose pixels could be decoded.")
     fetched: int = Field(
-        description="Files that had to be fetched; the rest was known by its ETag from a run "
-        "whose ingest ended. How many attempts it took, of this run or another, makes no "
-        "difference."
+        description="Files that had to be fetched. An earlier run whose ingest ended knew the "
+        "other files by their ETag. The number of attempts makes no difference."
     )
     tables: dict[str, int] = Field(
         description="Metadata tables that were recognized, with the rows of each."
@@ -41,7 +40,7 @@ class Ingested(Record):
         description="Keys under ``raw/`` that are neither an image nor a recognized table."
     )
     rows_without_image: int = Field(
-        description="Image ids in the tables of which no image was delivered."
+        description="Image ids in the tables without a delivered image."
     )
     rows_without_image_examples: tuple[str, ...] = Field(description="A few of these image ids.")
     synthetic: bool = Field(

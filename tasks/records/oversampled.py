@@ -1,4 +1,4 @@
-"""What ``oversample`` promises: copies of training images."""
+"""The record of ``oversample``: copies of training images."""
 
 from pydantic import Field
 

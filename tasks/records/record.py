@@ -1,7 +1,8 @@
-"""What all records share: what they hold, what vouches for it, and the hash of their content.
+"""What all records share: artifacts, provenance and the hash of their content.
 
-One record per step and run, ``runs/<run>/<step>/record.json``, written last and once. Everything
-in a record but its ``provenance`` is its content; the content's SHA-256 is what reuse compares.
+Each step of a run has one record, ``runs/<run>/<step>/record.json``, written once, after its
+artifacts. The content of a record is everything but its ``provenance``; reuse of a step compares
+the SHA-256 of the content.
 """
 
 import hashlib
@@ -25,24 +26,24 @@ class Frozen(BaseModel):
 
 
 class Artifact(Frozen):
-    """One object in the store that a record vouches for."""
+    """One object in the store. The record that names the object vouches for its bytes."""
 
-    key: str = Field(description="Where it lies in the store.")
-    sha256: str = Field(description="SHA-256 of its bytes, hex.")
-    size_bytes: int = Field(description="How many bytes it has.")
+    key: str = Field(description="Key of the object in the store.")
+    sha256: str = Field(description="SHA-256 of the object's bytes, hex.")
+    size_bytes: int = Field(description="Size of the object in bytes.")
 
 
 class LedgerHead(Frozen):
-    """The last entry of a ledger's chain that a record knew, see `tasks.engine.ledger`."""
+    """The last entry of the ledger when a record was made, see `tasks.engine.ledger`."""
 
     number: int = Field(ge=1, description="Number of the entry, from 1.")
     sha256: str = Field(description="SHA-256 of the entry's bytes, hex.")
 
 
 class Provenance(Frozen):
-    """How a record came to be. Not part of its content."""
+    """How a record was made. Provenance is not part of a record's content."""
 
-    step: str = Field(description="The step, or the part of one, that gave the record.")
+    step: str = Field(description="The step, or the part of a step, that made the record.")
     run: str = Field(description="Name of the run.")
     config: Annotated[Retraining, BeforeValidator(with_present_names)] = Field(
         description="The configuration of the run."
@@ -56,27 +57,37 @@ class Provenance(Frozen):
         description="`Record.FORMAT` of the record. Records of earlier versions of the program say "
         "none; theirs is the first.",
     )
-    fingerprint: str = Field(description="SHA-256 over code, libraries, config and inputs.")
+    fingerprint: str = Field(
+        description="SHA-256 over code, libraries, configuration and inputs. A step with the "
+        "fingerprint of an earlier run reuses that run's record."
+    )
     inputs: dict[str, str] = Field(description="Content hash of each record that was read.")
     parts: dict[str, str] = Field({}, description="Content hash of the record of each part.")
-    outside: dict[str, str] = Field({}, description="What `Step.outside` names, as it was then.")
-    reused_from: str | None = Field(description="The run that did the work, if not this one.")
+    outside: dict[str, str] = Field(
+        {}, description="State outside the records that `Step.outside` names, at that time."
+    )
+    reused_from: str | None = Field(
+        description="The run that did the work; None if this run did the work itself."
+    )
     committed_at: str = Field(description="UTC, ISO 8601.")
     seconds: float = Field(
-        description="Wall time of the step, without interpreter start-up, and without its parts."
+        description="Wall time of the step, without the start of the interpreter and without the "
+        "step's parts."
     )
     seconds_of_parts: float = Field(
         0.0,
-        description="Sum of the wall times of its parts, wherever each was done. Side by side they "
-        "take less by the clock.",
+        description="Sum of the wall times of the step's parts. Parts that run side by side take "
+        "less time by the clock.",
     )
-    peak_memory_bytes: int = Field(description="Most memory that the process of the step held.")
+    peak_memory_bytes: int = Field(description="Peak memory of the step's process.")
     machine: str = Field(description="Processor, cores, memory, GPUs and name of the machine.")
-    image: str | None = Field(None, description="Digest of the container image, if it ran in one.")
+    image: str | None = Field(
+        None, description="Digest of the container image; None for a step run without a container."
+    )
 
     @property
     def seconds_in_all(self) -> float:
-        """Wall time of the step and of its parts, one after another."""
+        """Wall time of the step plus the wall times of all its parts."""
         return self.seconds + self.seconds_of_parts
 
 
@@ -87,10 +98,10 @@ class Record(Frozen):
         FORMAT: How the record is written, from 1. Raise it with any change of its fields, or of the
             fields of what it holds: a field added, dropped, renamed or meant otherwise. Then the
             step is done again, and earlier versions of the program refuse the record.
-        NOT_CONTENT: Fields that say when or on what the work was done, as pydantic's `exclude`
-            names them: True for a field, a mapping for fields of what it holds.
-        ADDED: Fields that earlier versions of the program did not know. They are content where
-            they say something, so that a record from before them keeps its hash.
+        NOT_CONTENT: Fields that say when or on which machine the work was done, in the form of
+            pydantic's `exclude`: True for a field, a mapping for fields inside a field.
+        ADDED: Fields that earlier versions of the program did not know. An empty one is left out
+            of the content hash, so that older records keep their hash.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -98,15 +109,15 @@ class Record(Frozen):
     ADDED: ClassVar[tuple[str, ...]] = ()
 
     provenance: Provenance | None = Field(
-        None, description="How the record came to be; None until the engine commits the record."
+        None, description="How the record was made; None until the engine commits the record."
     )
 
     @property
     def content_hash(self) -> str:
-        """SHA-256, hex, over what the record says, apart from how and where it came to be.
+        """SHA-256, hex, over the content of the record.
 
-        Artifacts count by their bytes, not by the key under which an attempt left them, so two
-        attempts at the same deterministic work have the same hash.
+        Artifacts count by their bytes, not by their key. So two attempts at the same deterministic
+        work have the same hash.
         """
         silent = {
             name: True
@@ -154,7 +165,7 @@ class Record(Frozen):
 
     @property
     def reason_to_stop(self) -> str | None:
-        """Why the steps after this one must not run, if they must not."""
+        """Why the following steps must not run; None if they may run."""
         return None
 
 
@@ -166,8 +177,8 @@ def _format_of(data: bytes) -> int:
         return 0
 
 
-# Fields of what records hold that earlier versions did not know, or that later ones leave empty:
-# where they say nothing they are no content, so that an old record keeps its hash.
+# Fields inside records that earlier versions did not know, or that later versions leave empty. An
+# empty one is left out of the content hash, so that an old record keeps its hash.
 ADDED_WITHIN = ("called", "fit")
 
 

@@ -1,4 +1,4 @@
-"""What ``register`` promises: the evidence of a run, and the version in the registry."""
+"""The record of ``register``: the evidence of a run, and the version in the registry."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ class Registered(Record):
     name: str = Field(description="Name of the registered model.")
     version: int = Field(description="Number of the version, from 1.")
     alias: Literal["challenger"] = Field(description="The alias that the version got.")
-    newly: bool = Field(description="False if this very model was registered by an earlier run.")
+    newly: bool = Field(description="False if an earlier run already registered the same model.")
     model_sha256: str = Field(description="SHA-256 of the ``.keras`` file.")
     evidence: Artifact = Field(
         description="The manifest of this run's evidence, see `tasks.release.evidence`."

@@ -1,4 +1,4 @@
-"""What ``split`` promises: each lesion, whole, on one of three sides."""
+"""The record of ``split``: each lesion, whole, on one of three sides."""
 
 from typing import Any, ClassVar, Literal
 
@@ -11,22 +11,22 @@ Side = Literal["train", "validation", "test"]
 
 
 class Stratum(Frozen):
-    """The groups of one class or one source, over the sides."""
+    """How the groups of one class or one source are spread over the sides."""
 
-    by: Literal["class", "source"] = Field(description="What kind of stratum it is.")
+    by: Literal["class", "source"] = Field(description="Kind of stratum.")
     name: str = Field(description="The class or the source.")
     groups: dict[Side, int] = Field(description="Groups on each side.")
     chance: float | None = Field(
-        description="How often a split by hash is at least as far from the configured shares "
-        "(exact binomial, two-sided, Bonferroni over test and validation), 0 to 1; None if the "
-        "test part is a delivered one."
+        description="P-value of the spread, 0 to 1: how often chance alone departs at least this "
+        "far from the configured shares (exact binomial, two-sided, Bonferroni over test and "
+        "validation). None for a delivered test part."
     )
 
 
 class Split(Record):
     """The three parts."""
 
-    # Where a chain stands is a matter of the store; which side an image stands on is in `parts`.
+    # The head of the ledger depends on the store. The sides of the images are in `parts`.
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
     ADDED: ClassVar[tuple[str, ...]] = ("renamed",)
 
@@ -34,12 +34,12 @@ class Split(Record):
         description="Parquet, the accepted rows with ``group``, ``decided_by`` and ``side``."
     )
     proof: Artifact = Field(
-        description="CSV, what it takes to recompute that no group straddles; see "
-        "`tasks.splitting.sides.flaw_in`."
+        description="CSV, the columns from which anybody can recompute that no group stands on two "
+        "sides; see `tasks.splitting.sides.flaw_in`."
     )
     left_out: Artifact = Field(
-        description="CSV, the images that left because their group reaches a more protected side: "
-        "key, image_id, label, side (that they left), reason, counterpart."
+        description="CSV, the images left out because their group reaches a more protected side: "
+        "key, image_id, label, side (the side that they left), reason, counterpart."
     )
     counts: dict[Side, dict[Diagnosis, int]] = Field(
         description="Images of each class on each side."
@@ -51,11 +51,11 @@ class Split(Record):
     bridging: int = Field(description="Rows of `left_out`.")
     renamed: int = Field(
         0,
-        description="Images of which the tables no longer say the lesion or patient by which they "
-        "were put on their side when they were first split; they stay there.",
+        description="Images whose side was decided by a lesion or patient that the tables no "
+        "longer name. They keep their side.",
     )
     ledger: LedgerHead | None = Field(
         None,
-        description="Head of the ledger after this split; None in records from before there was a "
+        description="Head of the ledger after this split; None in records older than the ledger's "
         "chain.",
     )

@@ -1,4 +1,4 @@
-"""What ``train`` promises: each recipe's network, its curves and what the curves say."""
+"""The record of ``train``: each recipe's network, its curves and what the curves say."""
 
 from typing import Any, ClassVar, Literal
 
@@ -20,42 +20,43 @@ FitKind = Literal[
 class Epoch(Frozen):
     """Figures at the end of one pass over the training part. Losses are cross-entropies in nats.
 
-    Validation takes one look at each image; what `residual` is saved as takes eight.
+    During training, validation shows the network each image once. The saved model of `residual`
+    answers with the mean over the eight rotations and reflections of the image.
     """
 
-    loss: float = Field(description="In training, over the pass.")
-    accuracy: float = Field(description="In training, over the pass, 0 to 1.")
-    val_loss: float = Field(description="On validation, after the pass.")
-    val_accuracy: float = Field(description="On validation, after the pass, 0 to 1.")
+    loss: float = Field(description="Training loss, the mean over the pass.")
+    accuracy: float = Field(description="Training accuracy over the pass, 0 to 1.")
+    val_loss: float = Field(description="Validation loss after the pass.")
+    val_accuracy: float = Field(description="Validation accuracy after the pass, 0 to 1.")
     val_balanced_accuracy: float = Field(
-        description="Mean recall over the classes that occur on validation, 0 to 1."
+        description="Mean recall over the classes that occur in the validation part, 0 to 1."
     )
     val_recall: tuple[float | None, ...] = Field(
         (),
         description="Recall of each class on validation, 0 to 1, in the order of the outputs; None "
-        "for a class with no image there.",
+        "for a class without a validation image.",
     )
-    seconds: float = Field(description="Wall time of the pass and of its validation.")
+    seconds: float = Field(description="Wall time of the pass and of the validation after it.")
 
 
 class Fit(Frozen):
-    """What the curves of a training say, by the rules of `tasks.curve`."""
+    """Whether a training over- or underfits, from its curves by the rules of `tasks.curve`."""
 
     kind: FitKind = Field(description="Whether the network over- or underfits.")
-    epochs: int = Field(description="How many epochs there were.")
+    epochs: int = Field(description="Number of epochs.")
     best: int = Field(description="The epoch with the lowest validation loss, from 1.")
-    accuracy: float = Field(description="In training, at the last epoch, 0 to 1.")
-    val_accuracy: float = Field(description="On validation, at the last epoch, 0 to 1.")
-    loss: float = Field(description="In training, at the last epoch, in nats.")
-    lowest_val_loss: float = Field(description="On validation, at the best epoch, in nats.")
-    val_loss: float = Field(description="On validation, at the last epoch, in nats.")
+    accuracy: float = Field(description="Training accuracy at the last epoch, 0 to 1.")
+    val_accuracy: float = Field(description="Validation accuracy at the last epoch, 0 to 1.")
+    loss: float = Field(description="Training loss at the last epoch, in nats.")
+    lowest_val_loss: float = Field(description="Validation loss at the best epoch, in nats.")
+    val_loss: float = Field(description="Validation loss at the last epoch, in nats.")
     prior_loss: float = Field(
-        description="Cross-entropy of answering with the class shares alone, in nats."
+        description="Cross-entropy of a model that always answers with the class shares, in nats."
     )
 
     @property
     def gap(self) -> float:
-        """Accuracy in training less accuracy in validation, at the last epoch."""
+        """Training accuracy minus validation accuracy, at the last epoch."""
         return self.accuracy - self.val_accuracy
 
 
@@ -64,44 +65,43 @@ class TrainedRecipe(Frozen):
 
     recipe: RecordedRecipe = Field(description="The recipe that was trained.")
     model: Artifact = Field(
-        description="A ``.keras`` file: uint8 or float RGB 0 to 255, ``(n, any, any, 3)``, to "
-        "probabilities ``(n, classes)``. Preprocessing and temperature are inside. Weights of "
-        "`best_epoch`."
+        description="A ``.keras`` file with the weights of `best_epoch`. Input: RGB, uint8 or "
+        "float, 0 to 255, ``(n, any, any, 3)``. Output: probabilities ``(n, classes)``. The model "
+        "includes preprocessing and temperature."
     )
     temperature: float = Field(
-        1.0, description="Fitted on validation; above 1, the network was overconfident."
+        1.0,
+        description="Temperature of the softmax, fitted on validation. Above 1, the network was "
+        "overconfident.",
     )
     calibration_error: tuple[float, float] | None = Field(
         None,
-        description="Expected calibration error on validation before and after; after, of the data "
-        "that the temperature was fitted on, and so somewhat flattering.",
+        description="Expected calibration error on validation before and after temperature "
+        "scaling. The second is optimistic: the temperature was fitted on the same images.",
     )
-    parameters: int = Field(description="Weights of the network.")
-    images: int = Field(description="Images that it learned from, copies among them.")
-    epochs: tuple[Epoch, ...] = Field(description="One for each pass, in order.")
+    parameters: int = Field(description="Number of weights of the network.")
+    images: int = Field(description="Number of images that it learned from, copies included.")
+    epochs: tuple[Epoch, ...] = Field(description="The figures of each epoch, in order.")
     best_epoch: int = Field(description="The epoch with the lowest validation loss, from 1.")
-    fit: Fit | None = Field(
-        None, description="What the curves say about over- and underfit, by rule."
-    )
+    fit: Fit | None = Field(None, description="Whether the training over- or underfits.")
     finding: str = Field(
         "",
-        description="The same as a sentence, in records from before `fit` was kept.",
+        description="`fit` as a sentence, in records older than `fit`.",
     )
     mlflow_run: str = Field(
-        description="Id of the run in MLflow; empty if MLflow did not answer: `register` then "
-        "makes a run."
+        description="Id of the run in MLflow. Empty if MLflow did not answer; `register` then "
+        "creates the run."
     )
-    # No part of the content: an unchanged step reuses a record whatever the devices were, so that
-    # a machine without a GPU need not train again what one has trained.
+    # Not part of the content: a machine without a GPU reuses what a machine with one has trained.
     computed_on: str = Field(
         "",
         description="Keras's backend and the devices of the attempt that ended the training; empty "
-        "in records from before they were kept.",
+        "in older records.",
     )
 
 
 class TrainedPart(Record):
-    """One recipe, trained."""
+    """The record of one recipe's training."""
 
     FORMAT: ClassVar[int] = 2  # 1 called the recipe `residual` by its former name, `best`
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"trained": {"computed_on": True}}
@@ -111,7 +111,7 @@ class TrainedPart(Record):
 
 
 class Trained(Record):
-    """The recipes, trained."""
+    """The record of the training of all recipes."""
 
     FORMAT: ClassVar[int] = 2  # 1 called the recipe `residual` by its former name, `best`
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"recipes": {"__all__": {"computed_on": True}}}
@@ -120,5 +120,5 @@ class Trained(Record):
     recipes: tuple[TrainedRecipe, ...] = Field(description="The network of each recipe.")
 
     def of(self, recipe: RecordedRecipe) -> TrainedRecipe:
-        """That recipe's network, which must be one of them."""
+        """The network of a recipe. The recipe must be among those trained."""
         return next(each for each in self.recipes if recipe_now(each.recipe) == recipe_now(recipe))

@@ -1,4 +1,4 @@
-"""What ``validate`` promises: what may be learned from, and what broke which law."""
+"""The record of ``validate``: the images accepted for learning, and the breaches of each law."""
 
 from typing import Any, ClassVar, Literal
 
@@ -9,23 +9,24 @@ from tasks.lesions import Diagnosis
 from tasks.records.record import Artifact, Frozen, Record
 
 Severity = Literal["information", "warning", "error"]
-# What a law counts: the name of a file, image, lesion or class, or a pair of them.
+# One of the things that a law counts: a file, image, lesion or class by name, or a pair of files.
 Example = str | tuple[str, str]
 # Why a run is the one to compare with.
 Basis = Literal["in use", "registered", "judged", "accepted"]
 
 
 class Finding(Frozen):
-    """One law that the data broke, or kept (count 0)."""
+    """The outcome of one law; a count of 0 means that the data keep the law."""
 
     law: Law = Field(description="Name of the law.")
     description: str = Field(description="What the law demands, and what `count` counts.")
     count: int = Field(description="How many image ids, files or classes break the law.")
     severity: Severity = Field(description="What a breach means for a model trained on the data.")
     consequence: str = Field(description="What the pipeline did about the breach.")
-    remark: str = Field(description="What more there is to say, in words.")
+    remark: str = Field(description="Further explanation, in words.")
     examples: tuple[Example, ...] = Field(
-        description="Up to 10 of what `count` counts; of near duplicates, the keys of both files."
+        description="Up to 10 of the things that `count` counts; for near duplicates, the keys of "
+        "both files."
     )
 
     @field_validator("examples", mode="before")
@@ -41,7 +42,7 @@ class Finding(Frozen):
 
     @property
     def told(self) -> tuple[str, ...]:
-        """The examples, for a person."""
+        """The examples as text for a person."""
         return tuple(
             " ~ ".join((each,) if isinstance(each, str) else each) for each in self.examples
         )
@@ -54,11 +55,11 @@ class ValidatedPart(Record):
         description="Parquet, one row per pair: ``first`` and ``second`` (keys), ``distance``, "
         "``correlation``; see `tasks.intake.likeness.near_duplicates`."
     )
-    compared: int = Field(description="Images of this part.")
+    compared: int = Field(description="Number of images of this part.")
 
 
 class Changed(Frozen):
-    """How many break a law now, and how many did in the run before."""
+    """The count of one law in this run and in the run before."""
 
     law: Law = Field(description="Name of the law.")
     before: int = Field(description="How many broke the law in the run before.")
@@ -66,29 +67,28 @@ class Changed(Frozen):
 
 
 class Changes(Frozen):
-    """What is different from the run whose data were accepted before."""
+    """The differences from the run whose data were accepted before."""
 
     since: str = Field(description="Name of the run before.")
     basis: Basis = Field(
         "accepted",
-        description="Why this run is the one to compare with: its model is in use, or was "
-        "registered last; where none ever was, it came to a verdict last, or at least to its data.",
+        description="Why the run before is the one to compare with. Its model is in use, or was "
+        "registered last; if no model was ever registered, it was the last run to reach a verdict, "
+        "or the last to accept data.",
     )
     new_files: int = Field(description="Files that the run before did not know.")
     new_images: int = Field(description="Image ids that the run before did not know.")
     recognized: int = Field(
-        description="Image ids of new files that the run before knew already; the files may hold "
-        "other pixels."
+        description="Image ids of new files that the run before already knew. The new files may "
+        "hold other pixels."
     )
-    gone_files: int = Field(
-        description="Files that the run before knew and that are not there any more."
-    )
+    gone_files: int = Field(description="Files that the run before knew and that are gone.")
     learnable: tuple[Diagnosis, ...] = Field(description="Classes that became learnable.")
     not_learnable: tuple[Diagnosis, ...] = Field(description="Classes that ceased to be learnable.")
     accepted: dict[Diagnosis, tuple[int, int]] = Field(
         description="Accepted images of each class, before and now."
     )
-    findings: tuple[Changed, ...] = Field(description="Laws whose count is another one.")
+    findings: tuple[Changed, ...] = Field(description="Laws whose count changed.")
     now_quarantined: dict[Law, int] = Field(
         description="Files that were accepted before and are quarantined now, by law."
     )
@@ -102,32 +102,34 @@ class Changes(Frozen):
 
 
 class Validated(Record):
-    """What may be learned from."""
+    """The images accepted for learning, and the breaches of each law."""
 
     FORMAT: ClassVar[int] = 2  # 1 wrote the two keys of a near duplicate as one text
-    # The findings compare with earlier runs; what is learned from does not depend on them.
+    # Findings compare with earlier runs. The accepted images do not depend on findings.
     NOT_CONTENT: ClassVar[dict[str, Any]] = dict.fromkeys(
         ("data_docs", "findings", "changes"), True
     )
 
-    accepted: Artifact = Field(description="Parquet, the manifest's rows that broke no law.")
+    accepted: Artifact = Field(description="Parquet, the rows of the manifest that are accepted.")
     quarantine: Artifact = Field(
         description="CSV, one row per quarantined file: key, image_id, label, law, reason, "
-        "counterpart (the key of the first file that it contradicts), other_counterparts (of all "
-        "the others, for people only)."
+        "counterpart (key of the first file that it contradicts), other_counterparts (keys of the "
+        "other files that it contradicts, for people only)."
     )
-    findings: tuple[Finding, ...] = Field(description="One for each law.")
+    findings: tuple[Finding, ...] = Field(description="The outcome of each law.")
     data_docs: tuple[Artifact, ...] = Field(
-        description="Great Expectations' own pages; the first is the index."
+        description="Pages of Great Expectations; the first is the index."
     )
-    expectations_met: int = Field(description="How many of the suite's expectations held.")
-    expectations: int = Field(description="How many expectations the suite has.")
+    expectations_met: int = Field(description="Number of the suite's expectations that held.")
+    expectations: int = Field(description="Number of expectations in the suite.")
     quarantined: int = Field(description="Files that were quarantined.")
     classes: dict[Diagnosis, int] = Field(description="Accepted images of each learnable class.")
     groups: dict[Diagnosis, int] = Field(
-        description="Distinct lesions (as far as known) of each learnable class."
+        description="Distinct lesions of each learnable class, as far as lesions are known."
     )
-    relabelled: int = Field(description="Files whose label the archive's ground truth replaced.")
+    relabelled: int = Field(
+        description="Number of files whose label the archive's ground truth replaced."
+    )
     changes: Changes | None = Field(
-        description="What is different from the accepted data of the run before, if there was one."
+        description="Differences from the accepted data of the run before; None without such a run."
     )

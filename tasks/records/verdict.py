@@ -1,4 +1,4 @@
-"""What ``gate`` promises: the verdict, with each rule that it came from."""
+"""The record of ``gate``: the verdict, with each rule that led to it."""
 
 from typing import Any, ClassVar, Literal
 
@@ -12,75 +12,82 @@ Decision = Literal["pass", "fail", "insufficient evidence"]
 class Rule(Frozen):
     """One rule of the gate."""
 
-    name: str = Field(description="Of the rule, and what it is about.")
-    figure: float | None = Field(description="What was measured; None if it could not be.")
+    name: str = Field(description="Name of the rule, with the figure or subgroup that it judges.")
+    figure: float | None = Field(description="The measured figure; None if it is not measurable.")
     lower: float | None = Field(
-        description="Lower bound of `figure`, by `method`; None if there is none."
+        description="Lower bound of `figure`, by `method`; None without a bound."
     )
     upper: float | None = Field(
-        description="Upper bound of `figure`, by `method`; None if there is none."
+        description="Upper bound of `figure`, by `method`; None without a bound."
     )
-    threshold: float | None = Field(description="What is asked; None for a rule that only looks.")
+    threshold: float | None = Field(
+        description="The value that the policy asks for; None for a rule that only observes."
+    )
     asks: Literal["at least", "at most"] = Field(
-        description="Whether the figure shall be at least or at most the threshold."
+        description="Whether the figure must be at least or at most the threshold."
     )
-    successes: int | None = Field(description="Of a proportion, what was counted.")
+    successes: int | None = Field(
+        description="Number of successes, if the figure is a proportion; else None."
+    )
     n: int = Field(description="Lesions that the figure was counted on.")
     decision: Decision | Literal["not applicable"] = Field(
-        description='"not applicable" neither passes nor refuses.'
+        description='The decision of this rule; "not applicable" neither passes nor fails the '
+        "model."
     )
-    reason: str = Field(description="In words.")
-    method: str = Field(description="How figure and bounds were made.")
+    reason: str = Field(description="Reason of the decision, in words.")
+    method: str = Field(description="Statistical method of figure and bounds.")
     more_needed: int | None = Field(
         description="About how many more lesions would settle the rule at the same rate; None if "
-        "the rule is settled, or no number would."
+        "the rule is settled, or if no number of lesions would settle it."
     )
 
 
 class Departed(Frozen):
-    """An image that a model was judged on, and that stands in the test part no more."""
+    """An image that a model was judged on, and that is no longer in the test part."""
 
-    image_id: str = Field(description="The image.")
-    lesion: str = Field(description="The lesion that it shows.")
-    label: str = Field(description="What it was judged as.")
+    image_id: str = Field(description="Id of the image.")
+    lesion: str = Field(description="The lesion that the image shows.")
+    label: str = Field(description="The label under which the image was judged.")
 
 
 class Superseded(Frozen):
     """A lesion whose label a named person replaced after a model was judged on it."""
 
-    lesion: str = Field(description="The lesion.")
-    judged_as: str = Field(description="The label that a model was judged by.")
+    lesion: str = Field(description="Name of the lesion.")
+    judged_as: str = Field(description="The label under which a model was judged.")
     label: str = Field(description="The label now.")
-    by: str = Field(description="Who replaced it.")
-    reason: str = Field(description="Why, in that person's words.")
+    by: str = Field(description="The person who replaced the label.")
+    reason: str = Field(description="The reason, in that person's words.")
 
 
 class Looks(Frozen):
-    """How much the test part has been used, and how much use is left in it."""
+    """How often the test part has been used, and how often it can still be used."""
 
     look: int = Field(
-        description="This model is the one of this number that was judged on these images, from 1."
+        description="Number of models judged on these images so far, this model included."
     )
     confidence: float = Field(
-        description="Of each bound, 0 to 1: what the policy's spending leaves at this look."
+        description="Confidence of each bound at this look, 0 to 1, by the policy's spending."
     )
     left: int | None = Field(
         None,
-        description="So many further models can be judged before even one that misses no melanoma "
-        "could not pass any more; None if the policy spends nothing.",
+        description="How many further models can be judged before even a model that misses no "
+        "melanoma cannot pass; None if the policy spends nothing.",
     )
     left_at_this_rate: int | None = Field(
-        None, description="The same, for a model that finds the share that this one finds."
+        None,
+        description="How many further models with the melanoma sensitivity of this one can be "
+        "judged before such a model cannot pass; None if the policy spends nothing.",
     )
     lesions_that_renew: int = Field(
         0,
-        description="Melanoma lesions that must be new in the test part for the count to begin "
-        "anew.",
+        description="Number of new melanoma lesions in the test part that restart the count of "
+        "looks.",
     )
 
 
 class PolicyReference(Frozen):
-    """The policy that judged: a file of ``tasks/evaluation/policies/``, by its bytes."""
+    """The policy that judged: a file of ``tasks/evaluation/policies/``, named by its bytes."""
 
     name: str = Field(description="Name of the policy.")
     version: int = Field(description="Version of the policy, from 1.")
@@ -94,34 +101,33 @@ class Verdict(Record):
     ADDED: ClassVar[tuple[str, ...]] = ("looks", "departed", "superseded")
 
     decision: Decision = Field(description="Whether the model passed.")
-    rules: tuple[Rule, ...] = Field(description="Every rule that the policy asks.")
-    reason: str = Field(description="Why the decision is what it is, in words.")
-    warnings: tuple[str, ...] = Field(
-        description="What a person must know who relies on the verdict."
-    )
+    rules: tuple[Rule, ...] = Field(description="Every rule of the policy, judged.")
+    reason: str = Field(description="Reason of the decision, in words.")
+    warnings: tuple[str, ...] = Field(description="Warnings to a person who relies on the verdict.")
     policy: PolicyReference = Field(description="The policy that judged.")
     leaks: int = Field(
-        description="Groups of images that stand on more than one side of the split."
+        description="Number of groups of images that stand on more than one side of the split."
     )
     earlier_evaluations: int = Field(
-        description="Models that were judged on at least half of these test images before."
+        description="Number of models judged on at least half of these test images before."
     )
     looks: Looks | None = Field(
         None,
-        description="What these looks leave; None in records from before looks cost anything.",
+        description="How often the test part can still be used; None in records from before looks "
+        "cost anything.",
     )
     departed: tuple[Departed, ...] = Field(
         (),
-        description="Images that models were judged on and that are not in the test part any more. "
-        "The verdict is the worse of two: without them, and with each as a miss.",
+        description="Images that models were judged on and that are no longer in the test part. "
+        "The verdict is the worse of two: without these images, and with each as a miss.",
     )
     superseded: tuple[Superseded, ...] = Field(
         (),
         description="Lesions judged under another label before. The verdict is the worse of two: "
-        "under each label.",
+        "under the earlier label, and under the new one.",
     )
     ledger: LedgerHead | None = Field(
         None,
-        description="Head of the ledger when this model was judged; None in records from before "
-        "there was a chain.",
+        description="Head of the ledger when this model was judged; None in records older than "
+        "the ledger's chain.",
     )

@@ -1,9 +1,9 @@
-"""MLflow's SQLite database beside a store in a directory: there whole, or not at all.
+"""Make MLflow's SQLite database beside a store in a directory, completely or not at all.
 
-MLflow makes its tables by some fifty migrations, one after another, in the file itself. Killed in
-between, it leaves a file that it can neither use nor mend. So the tables are made in a file of
-another name, which becomes the database by one atomic call; of several processes that make it at
-once one wins, and all use its file.
+MLflow makes its tables by about fifty migrations in the file itself. If it is killed in between,
+it can neither use nor repair the file. So the tables are made in a file of another name, which one
+atomic call turns into the database. If several processes do this at once, one wins and all use its
+file.
 """
 
 import logging
@@ -20,33 +20,33 @@ from tasks.errors import BadInput, Momentary
 log = logging.getLogger(__name__)
 
 SECONDS_TO_WAIT = 5.0  # for another process that writes
-# What a database holds that must not be lost, if it holds a row.
+# Tables whose rows must not be lost.
 HELD = ("runs", "registered_models", "model_versions")
 TABLES = ("alembic_version", "experiments", "metrics", *HELD)
 
 
 def ensure_database(path: Path, module: Callable[[str], Any]) -> None:
-    """Make the database, unless it is there and whole.
+    """Make the database, unless it exists and is complete.
 
     Args:
-        path: Of the file; its folder exists.
-        module: Imports a module of MLflow's.
+        path: Path of the file; its folder exists.
+        module: Imports a module of MLflow.
 
     Raises:
-        BadInput: The file is no database, or is unfinished and holds runs or versions.
+        BadInput: The file is not a database, or is unfinished and holds runs or versions.
         Momentary: Another process keeps it locked.
     """
     if path.exists() and not _is_whole(path):
         aside = path.with_name(f"{path.name}.unfinished-{secrets.token_hex(4)}")
         with suppress(FileNotFoundError):  # another process was faster
             os.rename(path, aside)
-            log.warning("%s was never finished and held nothing; it is %s now.", path, aside.name)
+            log.warning("%s was unfinished and empty; it is renamed to %s.", path, aside.name)
     if not path.exists():
         _make(path, module)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether all tables are there. Raises `BadInput` if they are not, but hold something."""
+    """Whether all tables exist. Raises `BadInput` if tables are missing but others hold rows."""
     try:
         address = f"{path.absolute().as_uri()}?mode=rw"  # a killed writer's journal is rolled back
         with closing(sqlite3.connect(address, uri=True, timeout=SECONDS_TO_WAIT)) as database:
@@ -60,7 +60,7 @@ def _is_whole(path: Path) -> bool:
         raise Momentary(f"MLflow's database {path} cannot be read now: {error}") from error
     except sqlite3.DatabaseError as error:
         raise BadInput(
-            "MLflow's database is no database, or is damaged.",
+            "MLflow's database is damaged, or is not a database.",
             expected=f"an SQLite file {path}",
             received=str(error),
             do="restore it from a backup; if there is none, move it away, and it is made anew: "
@@ -68,7 +68,7 @@ def _is_whole(path: Path) -> bool:
         ) from error
     if held:
         raise BadInput(
-            "MLflow's database is unfinished, but holds something.",
+            "MLflow's database is unfinished, but holds rows.",
             expected=f"all tables of MLflow in {path}",
             received=f"{len(there)} tables, with rows in {', '.join(held)}",
             do=f"back it up, then try `mlflow db upgrade sqlite:///{path}`",
@@ -81,9 +81,9 @@ def _rows(database: sqlite3.Connection, table: str) -> int:
 
 
 def _is_latest(database: sqlite3.Connection) -> bool:
-    """Whether the last migration ran to its end: MLflow's own default experiment comes after it.
+    """Whether the last migration finished: MLflow creates its default experiment afterwards.
 
-    An older database that holds nothing may be made anew as well.
+    An older database without rows may be made anew as well.
     """
     return _rows(database, "experiments") > 0
 

@@ -1,7 +1,7 @@
-"""MLflow as the diary of a training: configuration, curves, the load of the machine.
+"""Log a training to MLflow: configuration, curves, the load of the machine.
 
-MLflow may go away at any moment. Training goes on; what MLflow missed it gets when it is back, at
-the latest from `register`.
+MLflow may stop answering at any moment. Training goes on, and MLflow gets the missing figures when
+it is back, at the latest from `register`.
 """
 
 import logging
@@ -19,19 +19,19 @@ from tasks.registry.versions import experiment_id, mlflow_client, mlflow_module
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_TRIES = 60  # of a server that does not answer: each try costs some 15 s
+SECONDS_BETWEEN_TRIES = 60  # if a server does not answer, each try costs about 15 s
 METRICS_AT_ONCE = 1000  # MLflow's own limit
 
 
 class Diary:
-    """One MLflow run, that a killed training goes on with.
+    """One MLflow run. A training that resumes after a kill continues its run.
 
     Args:
         run: The run of the pipeline.
-        recipe: What is trained.
+        recipe: The recipe that is trained.
         classes: Order of the network's outputs.
-        work: Hash of all that the trained weights depend on.
-        data: Hash of each record that was learned from.
+        work: Hash of everything that the trained weights depend on.
+        data: Hash of each record that the training reads.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Diary:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """While it is, the load of the machine is logged too."""
+        """Also log the load of the machine inside the context."""
         monitor: Any = None
         try:
             self.log(())
@@ -57,7 +57,7 @@ class Diary:
                 monitor.finish()
 
     def log(self, epochs: tuple[Epoch, ...]) -> None:
-        """Log what MLflow does not know yet, if it answers."""
+        """Log the epochs that MLflow does not know yet, if MLflow answers."""
         if time.monotonic() < self.next_try:
             return
         try:
@@ -71,11 +71,11 @@ class Diary:
         try:
             return self.complete(trained)
         except Momentary as error:
-            log.warning("MLflow gets this training from register: %s", error)
+            log.warning("The step register will log this training to MLflow: %s", error)
             return ""
 
     def complete(self, trained: TrainedRecipe) -> str:
-        """Log all there is to say. Raises `Momentary`."""
+        """Log the whole training. Raises `Momentary`."""
         entities = mlflow_module("mlflow.entities")
         self._send(trained.epochs)
         facts = {
@@ -114,7 +114,7 @@ class Diary:
         self.logged = max(self.logged, len(epochs))
 
     def _found(self, client: Any) -> str:
-        """The MLflow run of an attempt at this work that was killed."""
+        """The MLflow run of an earlier attempt at this work that was killed."""
         found = client.search_runs(
             [experiment_id(client, self.run.store)], f"tags.work = '{self.tags['work']}'"
         )

@@ -1,4 +1,4 @@
-"""MLflow, as far as the pipeline uses it: runs with curves, model versions, aliases."""
+"""The parts of MLflow that the pipeline uses: runs with curves, model versions, aliases."""
 
 import json
 import os
@@ -26,7 +26,7 @@ DATABASE = "mlflow.db"  # beside a store in a directory, where no server is name
 MODEL = "melanoma_classifier"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
-HEAD = "ledger_head"  # tag: where the ledger stood at the verdict, a `LedgerHead` in JSON
+HEAD = "ledger_head"  # tag: the head of the ledger at the verdict, a `LedgerHead` in JSON
 
 
 def tracking_uri(store: Store | None) -> str:
@@ -42,11 +42,11 @@ def tracking_uri(store: Store | None) -> str:
     # A container carries MLflow's client only, which cannot open a database.
     if isinstance(store, DirectoryStore) and find_spec("sqlalchemy"):
         return database_uri(store)
-    instead = f"{store.uri} cannot stand in for it" if store else "no store stands in for it"
+    instead = f"{store.uri} cannot replace it" if store else "no store replaces it"
     raise BadInput(
         "There is no MLflow to register models with.",
         expected="MLFLOW_TRACKING_URI in the environment, such as http://127.0.0.1:5000",
-        received=f"none, and {instead}: it is no directory, or the libraries here cannot open a "
+        received=f"none, and {instead}: it is not a directory, or the libraries here cannot open a "
         "database",
         do="start `mlflow server` and set MLFLOW_TRACKING_URI to its address",
     )
@@ -58,10 +58,10 @@ def database_uri(store: DirectoryStore) -> str:
 
 
 def mlflow_module(name: str) -> Any:
-    """A module of MLflow's, such as ``mlflow.entities``; nothing else here imports any.
+    """Import a module of MLflow, such as ``mlflow.entities``. No other function imports one.
 
-    MLflow decides while it is imported whether it reports to its makers, so that it must be told
-    before.
+    MLflow decides during its import whether it reports to its makers, so reports must be switched
+    off before.
     """
     report_nothing()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
@@ -73,10 +73,10 @@ def mlflow_module(name: str) -> Any:
 
 @contextmanager
 def mlflow_client(store: Store | None) -> Iterator[Any]:
-    """MLflow's client, with its failures told as ours.
+    """MLflow's client; its errors are raised as errors of this program.
 
     Raises:
-        BadInput: MLflow does not hold what it is asked for, or refuses the login; or a database
+        BadInput: MLflow does not hold the requested item, or refuses the login; or a database
             beside the store is damaged.
         Momentary: MLflow cannot be reached or failed, or its database is locked.
     """
@@ -88,7 +88,7 @@ def mlflow_client(store: Store | None) -> Iterator[Any]:
     given = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(address)
     mlflow.set_registry_uri(address)
-    # MLflow puts the address into the environment, where it would stand for every other store.
+    # MLflow puts the address into the environment, where it would count for every other store.
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     if given:
         os.environ["MLFLOW_TRACKING_URI"] = given
@@ -100,23 +100,23 @@ def mlflow_client(store: Store | None) -> Iterator[Any]:
         raise Momentary(f"MLflow at {address} failed: {error}") from error
 
 
-# What MLflow says that it will say again.
+# Answers of MLflow that a retry would not change.
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
 LASTING = (*GONE, "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE")
 
 
 def _refused(address: str, error: Any) -> BadInput:
     return BadInput(
-        "MLflow does not hold what it is asked for, or does not give it.",
-        expected=f"the run, version, alias or login that is asked for, at {address}",
+        "MLflow does not hold the requested item, or refuses it.",
+        expected=f"the requested run, version, alias or login, at {address}",
         received=f"{error.error_code}: {error.message}",
-        do="correct the address, the login or the name; what was deleted in MLflow must be "
-        "registered or promoted again",
+        do="correct the address, the login or the name; register or promote again what was deleted "
+        "in MLflow",
     )
 
 
 def experiment_id(client: Any, store: Store) -> str:
-    """The experiment of this product; made when first asked for."""
+    """The experiment of this product; created at the first call."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found:
         return str(found.experiment_id)
@@ -134,7 +134,7 @@ def experiment_id(client: Any, store: Store) -> str:
 
 
 def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
-    """The version that holds this very model and the run that made it, if there is one."""
+    """The version that holds this model, and the run that made it; None without such a version."""
     found = client.search_model_versions(
         f"name = '{MODEL}' and tag.model_sha256 = '{model_sha256}'"
     )
@@ -142,10 +142,10 @@ def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
 
 
 def heads_of(client: Any, store: Store) -> list[LedgerHead]:
-    """The heads of a store's ledger that the versions which it registered name.
+    """The heads of a store's ledger in the tags of the versions that the store registered.
 
     Raises:
-        Corrupt: The tag of one is none.
+        Corrupt: The tag of a version is not a head.
     """
     found = client.search_model_versions(f"name = '{MODEL}'")
     own = [each for each in found if each.tags.get("run", "").startswith(f"{store.uri}/runs/")]
@@ -153,7 +153,7 @@ def heads_of(client: Any, store: Store) -> list[LedgerHead]:
         return [LedgerHead.model_validate_json(e.tags[HEAD]) for e in own if HEAD in e.tags]
     except ValidationError as error:
         raise Corrupt(
-            f"A version of {MODEL} does not say where the ledger stood.",
+            f"A version of {MODEL} does not name the head of the ledger.",
             expected=f"the tag {HEAD} as register wrote it",
             received=" ".join(str(error).split())[:200],
             do="find out who changed the tags in MLflow",
@@ -184,12 +184,12 @@ class Version:
     """A registered model version, as its tags describe it.
 
     Attributes:
-        run: Address of the run that made it.
-        threshold: Melanoma probability at or above which it calls a lesion melanoma.
-        classes: Order of its outputs.
-        source: Where MLflow keeps it.
-        evidence: Address of its evidence, and the SHA-256 of that one's manifest; None of a
-            version that was registered without.
+        run: Address of the run that made the version.
+        threshold: Melanoma probability at or above which the model calls a lesion melanoma.
+        classes: Order of the model's outputs.
+        source: Address where MLflow keeps the model.
+        evidence: Address of the evidence, and the SHA-256 of its manifest; None for a version that
+            was registered without evidence.
     """
 
     number: int
@@ -203,12 +203,12 @@ class Version:
 
 
 def promoted_key() -> str:
-    """Where a store keeps which of its models was promoted last."""
+    """Key of the note in a store that names the model promoted last."""
     return latest_key("promote")
 
 
 def note_promotion(store: Store, run: str, version: int, model_sha256: str) -> None:
-    """Remember in the store what MLflow forgets with a version: that a model is in use."""
+    """Note in the store that a model is in use. MLflow forgets it with a deleted version."""
     note = {"run": run, "version": version, "model_sha256": model_sha256}
     store.replace(promoted_key(), json.dumps(note).encode())
 
@@ -217,8 +217,8 @@ def champion(client: Any, store: Store) -> Version | None:
     """The version with the alias champion; None if no model was ever promoted.
 
     Raises:
-        BadInput: It lacks the tags that `register` writes; or MLflow has no champion though a model
-            of this store was promoted: its alias or version was deleted.
+        BadInput: The version lacks the tags that `register` writes; or a model of this store was
+            promoted, but its alias or version was deleted in MLflow.
     """
     refusal = mlflow_module("mlflow.exceptions").MlflowException
     try:
@@ -226,7 +226,7 @@ def champion(client: Any, store: Store) -> Version | None:
     except refusal as error:
         if error.error_code not in GONE:
             raise
-        _check_none_was_promoted(store)  # there is no such model yet, or it has no such alias
+        _check_none_was_promoted(store)  # the model, or its alias, does not exist
         return None
     return _described(found)
 
@@ -242,7 +242,7 @@ def _check_none_was_promoted(store: Store) -> None:
     raise BadInput(
         "The model in use is gone from MLflow.",
         expected=f"the alias {CHAMPION} on {promoted}, which was promoted from this store",
-        received="no such alias: it, the version or the registered model was deleted",
+        received="no such alias: the alias, the version or the registered model was deleted",
         do=f"set the alias again in MLflow, or promote another run; if no model shall be in use, "
         f"remove {promoted_key()} from the store: the next model is then compared with none",
     )
@@ -252,7 +252,7 @@ def version_named(client: Any, uri: str) -> Version:
     """The version at ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
     Raises:
-        BadInput: There is none, or it lacks the tags that `register` writes.
+        BadInput: There is no such version, or it lacks the tags that `register` writes.
     """
     refusal = mlflow_module("mlflow.exceptions").MlflowException
     name, at, alias = uri.removeprefix("models:/").partition("@")
@@ -288,7 +288,7 @@ def _described(found: Any) -> Version:
         )
     except (KeyError, ValueError) as error:
         raise BadInput(
-            f"Version {found.version} of {MODEL} is not described.",
+            f"Version {found.version} of {MODEL} lacks its description.",
             expected="the tags run, model_sha256, threshold and classes, as register writes them",
             received=f"{type(error).__name__}: {error}; tags {', '.join(sorted(found.tags))}",
             do="name a version that this program registered; if it is the champion, promote "
@@ -300,7 +300,7 @@ def model_bytes(version: Version) -> bytes:
     """The ``.keras`` file of a version, inside `mlflow_client`.
 
     Raises:
-        Corrupt: It is not the file that was registered.
+        Corrupt: The file is not the one that was registered.
     """
     refusal = mlflow_module("mlflow.exceptions").MlflowException
     with tempfile.TemporaryDirectory() as folder:
@@ -309,7 +309,7 @@ def model_bytes(version: Version) -> bytes:
                 artifact_uri=f"{version.source}/data/model.keras", dst_path=folder
             )
             data = Path(path).read_bytes()
-        except (refusal, OSError) as error:  # requests' own are OSError
+        except (refusal, OSError) as error:  # errors of requests are OSError
             if _passes(error):
                 raise Momentary(f"MLflow did not give version {version.number}: {error}") from error
             raise Corrupt(
@@ -329,7 +329,7 @@ def model_bytes(version: Version) -> bytes:
 
 
 def _passes(error: Any) -> bool:
-    """Whether a failed download may succeed later: the server is away, or has trouble."""
+    """Whether a failed download may succeed later: the server is unreachable, or failing."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is None and type(error).__module__.startswith("requests"):
         return True  # no answer at all
@@ -349,8 +349,8 @@ def outside_state(run: Run) -> str:
 
 
 def has_run(client: Any, run_id: str) -> bool:
-    """Whether there is such a run. There may be none: MLflow did not answer when it was to be
-    made, or the work was reused and MLflow's database is younger than it."""
+    """Whether MLflow holds this run. It may be missing: MLflow did not answer when the training
+    began, or the training was reused and MLflow's database is newer than the training."""
     refusal = mlflow_module("mlflow.exceptions").MlflowException
     try:
         client.get_run(run_id)
@@ -385,6 +385,6 @@ def _as_mlflow_model(folder: Path, data: bytes) -> Path:
         signature=signature,
         pip_requirements=[f"keras=={keras.__version__}", "tensorflow-cpu"],
     )
-    # MLflow saves the model anew, with new time stamps inside; the record vouches for these bytes.
+    # MLflow saves the model anew, with new time stamps, but the record vouches for these bytes.
     (path / "data" / "model.keras").write_bytes(data)
     return path

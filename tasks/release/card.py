@@ -1,6 +1,6 @@
 """The model card, in Markdown and as a page.
 
-Its headings are those of Mitchell et al., "Model Cards for Model Reporting", FAT* 2019,
+The headings follow Mitchell et al., "Model Cards for Model Reporting", FAT* 2019,
 doi:10.1145/3287560.3287596.
 """
 
@@ -25,11 +25,11 @@ PAGES = Path(__file__).parent / "pages"
 
 
 def model_card(run: str, records: dict[str, Record]) -> str:
-    """What a person must know before they use the model, in Markdown.
+    """The model card of a run, in Markdown.
 
     Args:
         run: Name of the run.
-        records: Of every step up to the gate, by its name.
+        records: Records of every step up to the gate, by name of the step.
     """
     verdict: Any = records["gate"]
     trained: Any = records["train"]
@@ -57,7 +57,7 @@ def model_card(run: str, records: dict[str, Record]) -> str:
 
 
 def card_version() -> str:
-    """SHA-256 over whatever decides how records become a card."""
+    """SHA-256 over everything that decides how records become a card."""
     templates = (PAGES / "model_card.md.j2", PAGES / "model_card.html.j2")
     return sha256(
         code_hash("release.card").encode() + b"".join(each.read_bytes() for each in templates)
@@ -65,10 +65,10 @@ def card_version() -> str:
 
 
 def card_as_html(markdown: str, run: str) -> str:
-    """The card as one page that refers to nothing outside itself.
+    """The card as one self-contained HTML page.
 
-    File names and labels of a delivery are hostile input: no HTML, picture or link in the Markdown
-    is made one in the page.
+    File names and labels of a delivery are hostile input: HTML, pictures and links in the Markdown
+    stay text in the page.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.disable(["image", "link", "autolink", "html_inline", "html_block", "reference"])
@@ -99,7 +99,7 @@ def _environment(*, autoescape: bool) -> Environment:
 
 
 def _in_a_line(value: Any) -> Any:
-    """Text of a delivery must not end a table's cell or row, nor begin a tag."""
+    """Escape text of a delivery, which must not end a cell or row of a table, nor begin a tag."""
     return plain(value) if isinstance(value, str) else value
 
 

@@ -1,10 +1,10 @@
-"""The evidence of a run: one folder that tells all about a model, and can be checked by itself.
+"""The evidence of a run: a bundle of files that documents a model and can be checked by itself.
 
-``runs/<run>/evidence/`` holds the record of every step up to the gate, every table and page that
-those records vouch for, the ledger as it stood at the verdict, the policy, the model card, the
-libraries, and ``manifest.json`` with the SHA-256 of each file. The manifest is written last and
-once. Pixels and weights are named by their hashes only. Everything here is a function of the
-records, of the ledger and of the installed program, so that two attempts write the same bytes.
+The bundle ``runs/<run>/evidence/`` holds the record of every step up to the gate, every table and
+page that these records vouch for, the ledger at the verdict, the policy, the model card, the
+libraries, and ``manifest.json`` with the SHA-256 of each file. The manifest is written once, after
+all other files. The bundle names pixels and weights only by their hashes. It depends only on the
+records, the ledger and the installed program, so two attempts write the same bytes.
 
 A bundle can be copied anywhere: it refers to nothing outside itself.
 """
@@ -44,7 +44,7 @@ LEDGER = "ledger/"  # folder of a bundle
 FOLDER = "evidence"
 MANIFEST = "manifest.json"
 STEPS: tuple[Step, ...] = tuple(step for step in PIPELINE if step.name != "register")
-# Named by its hash in a record, but not copied: pixels and weights.
+# A bundle does not copy pixels and weights; its records name them by hash.
 NOT_COPIED = (".npy", ".keras")
 
 
@@ -54,10 +54,10 @@ class File(Frozen):
 
 
 class Manifest(Frozen):
-    """What a bundle holds.
+    """The manifest of a bundle.
 
     Attributes:
-        files: By path inside the bundle; all of them but this one.
+        files: Every file of the bundle except the manifest, by path inside the bundle.
         seal: SHA-256 over the rest of the manifest.
     """
 
@@ -71,7 +71,7 @@ class Manifest(Frozen):
 
     @property
     def data(self) -> bytes:
-        """The one way in which a manifest is written, so that no byte of it can differ."""
+        """The bytes of the manifest file. The same manifest always gives the same bytes."""
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode()
 
 
@@ -79,10 +79,10 @@ class Manifest(Frozen):
 
 
 def keep_evidence(run: Run) -> Artifact:
-    """Write the bundle of a run, unless it stands already; returns its manifest.
+    """Write the bundle of a run, unless it exists already; returns its manifest.
 
     Raises:
-        BadInput: A record of the run is missing, or an artifact is not what its record says.
+        BadInput: A record of the run is missing, or an artifact does not match its record.
     """
     key = f"runs/{run.name}/{FOLDER}/{MANIFEST}"
     standing = _standing(run.store, key)
@@ -113,13 +113,13 @@ def _standing(store: Store, key: str) -> Artifact | None:
 
 
 def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
-    """Every file of the bundle but its manifest: path inside it, and content."""
+    """Path inside the bundle, and content, of every file except the manifest."""
     records: dict[str, Record] = {}
     for step in STEPS:
         record = run.record(step.name)
         if record is None:
             raise NotFound(
-                "There is no evidence without all records.",
+                "The evidence needs the record of every step up to the gate.",
                 expected=f"the record of {step.name} in {run.uri}",
                 received="no such record",
                 do=f"run `python -m tasks {step.name} --run {run.uri}` first",
@@ -147,10 +147,10 @@ def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
 
 
 def places(step: str, record: Record) -> dict[str, Artifact]:
-    """Where in a bundle the artifacts of a record lie; those that are not copied are left out.
+    """The artifacts of a record that a bundle copies, by path inside the bundle.
 
-    The path is the artifact's name in its attempt's folder, below the name of the step. Two of one
-    name are told apart by their hash.
+    The path is the name of the step, then the artifact's name in the folder of its attempt. Two
+    artifacts of the same name also get their hash into the path.
     """
     found: dict[str, Artifact] = {}
     for artifact in artifacts_of(record):
@@ -169,7 +169,7 @@ def places(step: str, record: Record) -> dict[str, Artifact]:
 
 
 class Bundle:
-    """An opened bundle, wherever it lies. What it says is not yet believed: see
+    """An opened bundle, in a directory or on S3. Opening does not verify its content: see
     `tasks.release.verify`."""
 
     def __init__(self, uri: str) -> None:
@@ -179,7 +179,7 @@ class Bundle:
             _check_plain_files(self.store.root)
 
     def paths(self) -> set[str]:
-        """Every file that lies in the bundle, hidden ones too."""
+        """Every file in the bundle, hidden ones included."""
         if isinstance(self.store, DirectoryStore):
             root = self.store.root
             return {path.relative_to(root).as_posix() for path in _walked(root)}
@@ -210,7 +210,7 @@ class Bundle:
             ) from error
 
     def read(self, path: str) -> bytes:
-        """A file, if it is the one that the manifest names. Raises `Corrupt`, `NotFound`."""
+        """The content of a file. Raises `NotFound`, or `Corrupt` if the manifest differs."""
         data = self.store.read(path)
         named = self.manifest.files.get(path)
         if named is None or (named.sha256, named.size_bytes) != (sha256(data), len(data)):
@@ -241,12 +241,12 @@ class Bundle:
             ) from error
 
     def ledger(self) -> Chain:
-        """The ledger as it stood at the verdict. Raises `Corrupt`."""
+        """The ledger at the verdict. Raises `Corrupt`."""
         named = (path for path in self.manifest.files if path.startswith(LEDGER))
         return parse_chain({CHAIN + path.removeprefix(LEDGER): self.read(path) for path in named})
 
     def table(self, step: str, artifact: Artifact) -> pd.DataFrame:
-        """A table (Parquet or CSV, the latter as text) that a record of the bundle vouches for."""
+        """A table that a record of the bundle vouches for: Parquet, or CSV with cells as text."""
         placed = places(step, self.record(step))
         path = next(path for path, each in placed.items() if each.sha256 == artifact.sha256)
         data = self.read(path)
@@ -256,7 +256,7 @@ class Bundle:
 
 
 def _walked(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that is no folder itself; no link is followed."""
+    """Everything below a folder except folders; links are not followed."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda each: each.name):
             if entry.is_dir(follow_symlinks=False):
@@ -266,13 +266,14 @@ def _walked(folder: Path) -> Iterator[Path]:
 
 
 def _check_plain_files(root: Path) -> None:
-    """A link may lead out of the bundle, a pipe or a device may never end.
+    """Check that a bundle holds only plain files: a link may lead out of the bundle, and reading a
+    pipe or a device may never end.
 
     Raises:
-        Corrupt: There is one.
+        Corrupt: The bundle holds something else.
     """
     if not root.is_dir():
-        return  # then there is no manifest either
+        return  # without the folder, the missing manifest is reported later
     for path in _walked(root):
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):

@@ -1,4 +1,4 @@
-"""promote: a person has decided that the challenger of a run becomes the champion."""
+"""promote: make the challenger of a run the champion, as a person decided."""
 
 import logging
 from typing import Any
@@ -26,11 +26,10 @@ def promote(run: Run) -> int:
     The evidence is verified first.
 
     Raises:
-        BadInput: The run registered nothing, or another version has become the challenger
-            since, so that the decision was about a model that is no longer it; or MLflow does not
-            hold the version any more.
-        Corrupt: The evidence does not hold; MLflow's tags are not those of the evidence, or the
-            model that it holds is not the one that was judged.
+        BadInput: The run registered nothing; or another version has since become the challenger,
+            so the decision was about another model; or MLflow no longer holds the version.
+        Corrupt: The evidence does not hold; or MLflow's tags contradict the evidence; or MLflow
+            holds another model than the one that was judged.
         Momentary: MLflow failed.
     """
     registered = run.record("register")
@@ -52,7 +51,7 @@ def promote(run: Run) -> int:
                 received=f"version {current}",
                 do="decide about the present challenger",
             )
-        # What will be served from there must be there, and be what was judged.
+        # The model that MLflow will serve must be the model that was judged.
         model_bytes(version_named(client, f"models:/{registered.name}/{registered.version}"))
         client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
     note_promotion(run.store, run.name, registered.version, registered.model_sha256)
@@ -62,8 +61,11 @@ def promote(run: Run) -> int:
 
 
 def _check_the_tags(client: Any, registered: Registered) -> None:
-    """The version must be of this model and name this bundle. Another run of the same data may
-    have made it first; then the tags name the bundle of that run, and it is the one to promote."""
+    """Check that the version's tags name this model and this bundle.
+
+    Another run of the same data may have registered the version first. Then the tags name the
+    bundle of that run, and that run is the one to promote.
+    """
     tags = client.get_model_version(registered.name, str(registered.version)).tags
     expected = {
         "model_sha256": registered.model_sha256,

@@ -1,4 +1,4 @@
-"""register: an MLflow model version with the alias challenger, if the gate passed."""
+"""register: write the evidence and, if the gate passed, register the model as challenger."""
 
 import json
 import logging
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict) -> Registered:
     """Write the evidence, whatever the verdict, and register a model that passed.
 
-    The evidence is verified at once, before a person is asked to rely on it. A model that is
-    registered already is not registered again.
+    The evidence is verified at once, before anybody relies on it. A model that is already
+    registered is not registered again.
 
     Raises:
         Halt: The gate did not pass.

@@ -1,16 +1,19 @@
-"""verify: whether the evidence of a run holds, told by nothing but the evidence.
+"""verify: check the evidence of a run using only the bundle.
 
-Checks in this order, and stops at the first that does not hold: no file was changed, added or
-taken away; the records follow from each other; the split lets no group straddle; copies are of
-training images; the figures follow from the predictions, and so do the comparison with the champion
-and what cross-validation found; the verdict follows from the figures and the policy. Needs neither
-Airflow nor MLflow, nor any network for a bundle in a directory.
+The checks run in this order and stop at the first flaw. No file was changed, added or removed. The
+records follow from each other. No group stands on two sides of the split. Copies are of training
+images. The figures, the comparison with the champion and cross-validation follow from the
+predictions. The verdict follows from the figures and the policy. For a bundle in a directory, the
+checks need no network; they never need Airflow or MLflow.
 
-What it cannot see: whether the predictions are those of the models (the images are not in the
-bundle), whether the threshold is that of the validation part (whose predictions are not in it
-either), what the champion's threshold is and what it learned from (the registry and the champion's
-own run tell), and whether somebody who made up a whole run has sealed it. Against the latter stands
-the manifest's hash in the registry: `expected`.
+The checks cannot find out:
+
+- whether the models made the predictions, because the images are not in the bundle;
+- whether validation gave the threshold, because its predictions are not in the bundle;
+- the champion's threshold, and the images that the champion learned from, which only the registry
+  and the champion's own run hold;
+- whether somebody invented and sealed a whole run. The hash of the manifest in the registry rules
+  that out: pass it as `expected`.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,7 @@ from tasks.release.checks import data, figures, records, verdict
 from tasks.release.checks.flaw import flaw, record_of
 from tasks.release.evidence import Bundle
 
-# What tables, records and files that somebody made up raise. A forger need not be tidy.
+# Errors that forged or broken tables, records and files raise.
 UNREADABLE = (
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
     *(OSError, RecursionError),  # pyarrow's, of a broken table; JSON that is nested too deeply
@@ -48,10 +51,10 @@ CHECKS: tuple[Callable[..., str], ...] = (
 
 
 class Verified(Frozen):
-    """A bundle that holds.
+    """The outcome of a verification without a flaw.
 
     Attributes:
-        held: What was checked, in words, in the order of the checks.
+        held: What each check found, in words, in the order of the checks.
     """
 
     evidence: str
@@ -66,12 +69,12 @@ def verify(uri: str, expected: str | None = None) -> Verified:
     """Check a bundle.
 
     Args:
-        uri: Of the folder with the manifest: a directory, or ``s3://bucket/prefix``.
-        expected: SHA-256 of the manifest, from the registry, if it is known.
+        uri: Folder with the manifest: a directory, or ``s3://bucket/prefix``.
+        expected: SHA-256 of the manifest, from the registry; None if it is not known.
 
     Raises:
-        Corrupt: Something does not hold; the message names the first thing that does not.
-        BadInput: There is no bundle.
+        Corrupt: A check fails; the message names the first flaw.
+        BadInput: There is no bundle at this address.
     """
     bundle = Bundle(uri)
     held = []

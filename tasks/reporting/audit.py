@@ -1,6 +1,6 @@
-"""The audit of a run's data, as the report shows it: findings, quarantine, what changed.
+"""The audit of a run's data for the report: findings, quarantine, changes.
 
-Everything is read from the records and their artifacts; nothing is judged here.
+This module reads records and their artifacts, and judges nothing.
 """
 
 import posixpath
@@ -20,14 +20,14 @@ from tasks.records.validated import Changes, Finding, Validated
 from tasks.reporting.pictures import by_key
 from tasks.validation.changes import read_quarantine
 
-SHOWN = 8  # cases of each law with pictures in the report; all of them stand in quarantine.html
-GALLERY = 2000  # cases with pictures in quarantine.html: 6 MB; all of them stand in quarantine.csv
+SHOWN = 8  # cases of each law with pictures in the report; quarantine.html shows more
+GALLERY = 2000  # cases with pictures in quarantine.html: 6 MB; quarantine.csv holds all cases
 SEVERITIES = ("error", "warning", "information")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One image in question: its key, id and label, and a small picture if there is one."""
+    """One image of a case: key, id and label, and a small picture if there is one."""
 
     key: str
     image_id: str
@@ -37,7 +37,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Case:
-    """An image that a law is about, why, and the image that it contradicts."""
+    """An image that breaks a law, the reason, and the image that it contradicts."""
 
     subject: Shown
     reason: str
@@ -46,7 +46,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """The cases of one law. `count` is all of them, `some` those that are shown."""
+    """The cases of one law. `count` is the number of all cases; `some` are the cases to show."""
 
     law: str
     count: int
@@ -55,17 +55,17 @@ class Cases:
 
 @dataclass(frozen=True)
 class Audit:
-    """What the page says of the data.
+    """The audit that the page shows.
 
     Attributes:
-        broken: Findings of laws that were broken, the worst first.
+        broken: Findings of broken laws, the worst first.
         held: Laws that held.
         docs: Address of the Data Docs, relative to the run.
-        quarantine: By law, the most frequent first.
+        quarantine: Cases by law, the most frequent law first.
         pairs: Near duplicates, which are kept.
         left_out: Images that left because their group reaches another side.
-        unchanged_since: The run whose work was reused, as nothing was delivered since.
-        problem: What could not be read.
+        unchanged_since: The run whose work was reused because nothing was delivered since.
+        problem: Why something could not be read.
     """
 
     broken: list[Finding] = field(default_factory=list)
@@ -87,7 +87,7 @@ def audit_of(
     *,
     most: int = SHOWN,
 ) -> Audit:
-    """Gather the audit from what records there are; at most `most` cases of each law."""
+    """Gather the audit from the records that exist; at most `most` cases of each law."""
     if validated is None:
         return Audit()
     told: dict[str, Any] = {
@@ -141,7 +141,7 @@ def _told(rows: pd.DataFrame, shown: dict[str, Shown]) -> list[Case]:
 
 
 def _shown(run: Run, ingested: Ingested | None, rows: pd.DataFrame) -> dict[str, Shown]:
-    """Everything that the rows name, by its key."""
+    """Every image that the rows name, by key."""
     keys = [*rows["key"], *filter(None, rows["counterpart"].fillna(""))]
     if ingested is None:
         return {key: Shown(key, posixpath.basename(key), "", None) for key in keys}

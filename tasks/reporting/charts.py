@@ -1,4 +1,4 @@
-"""The training curves of a report, as coordinates for its template to draw."""
+"""The training curves of a report, as coordinates that the template draws."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def curves(trained: Trained) -> list[dict[str, Any]]:
     epochs = [epoch for recipe in trained.recipes for epoch in recipe.epochs]
     losses = [epoch.loss for epoch in epochs]
     losses += [recipe.epochs[recipe.best_epoch - 1].val_loss for recipe in trained.recipes]
-    # A first epoch's validation loss can be ten times any other: it may leave the frame.
+    # The validation loss of the first epoch can be ten times any other, and may leave the frame.
     top = 1.15 * max([loss for loss in losses if math.isfinite(loss)], default=1.0) or 1.0
     return [
         {
@@ -65,7 +65,7 @@ def _chart(
 
 
 def _rungs(top: float) -> list[float]:
-    """Round figures from 0 to `top`, three to six of them."""
+    """Three to six round numbers from 0 to `top`."""
     power = 10.0 ** math.floor(math.log10(top / 2))
     step = next(power * factor for factor in (1, 2, 5, 10) if top / (power * factor) <= 5)
     return [step * number for number in range(int(top / step) + 1)]

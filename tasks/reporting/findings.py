@@ -1,7 +1,7 @@
-"""What the figures of a run say, in words, by rule. Nothing here is said of every run.
+"""Explain the figures of a run in words, by rules. Each finding needs figures that support it.
 
-They are the three findings of the public notebooks on the nine-class set (it overfits, the classes
-are uneven, recall counts more than accuracy) and those that the notebooks could not make.
+They include the three findings of the public notebooks on the nine-class set (the model overfits,
+the classes are uneven, recall counts more than accuracy) and further ones.
 """
 
 from typing import Literal, NamedTuple
@@ -17,15 +17,15 @@ from tasks.records.trained import FitKind, Trained, TrainedRecipe
 
 # A class with more than twice the images of another is uneven enough to steer a network.
 UNEVEN = 2.0
-# Expected calibration error whose lower bound is beyond this makes a probability misleading: of
-# ten lesions that it calls 30 %, one more or one fewer than three is melanoma.
+# Probabilities mislead if the lower bound of the expected calibration error is above this: of ten
+# lesions with a melanoma probability of 30 %, two or four are melanomas instead of three.
 MISCALIBRATED = 0.10
 # An AUC of 0.5 is what chance gives.
 CHANCE = 0.5
 
 
 class Said(NamedTuple):
-    """A finding: its `tone` is that of a warning, or of something good to know."""
+    """A finding; its `tone` is "warning" or "good"."""
 
     tone: Literal["warning", "good"]
     title: str
@@ -35,7 +35,7 @@ class Said(NamedTuple):
 def findings(
     balance: Balance | None, trained: Trained | None, evaluated: Evaluated | None
 ) -> list[Said]:
-    """The findings of a run, as far as it came."""
+    """The findings of a run, from the records that exist."""
     found = [_fit(trained, evaluated), _imbalance(balance)]
     if evaluated:
         figures = evaluated.figures
@@ -45,7 +45,7 @@ def findings(
 
 
 def _fit(trained: Trained | None, evaluated: Evaluated | None) -> Said | None:
-    """What the curves of the chosen recipe say, by the rules of `tasks.training.train`."""
+    """Whether the chosen recipe over- or underfits, by the rules of `tasks.curve`."""
     if trained is None:
         return None
     chosen = recipe_now(evaluated.recipe) if evaluated else None
@@ -67,7 +67,7 @@ TITLES: dict[FitKind, str] = {
 
 
 def _kind_in(told: TrainedRecipe) -> FitKind:
-    """Records of earlier versions hold a sentence alone, which begins with recipe and kind."""
+    """The kind in a record of an earlier version: its sentence begins with recipe and kind."""
     said = told.finding.removeprefix(f"{told.recipe} ")
     kinds = sorted(TITLES, key=len, reverse=True)  # "overfits mildly" before "overfits"
     return next((kind for kind in kinds if said.startswith(kind)), "had not finished learning")
@@ -82,7 +82,7 @@ def _imbalance(balance: Balance | None) -> Said | None:
 
 
 def _accuracy(figures: Figures) -> Said | None:
-    """Accuracy beside what always giving the commonest answer would have."""
+    """Compare accuracy with the accuracy of always giving the commonest answer."""
     counts = {name: each.recall.n for name, each in figures.per_class.items()}
     common = max(counts, key=lambda name: counts[name])
     if not figures.accuracy.n or not counts[common]:
@@ -116,14 +116,14 @@ def _accuracy(figures: Figures) -> Said | None:
 
 
 def _sources(figures: Figures) -> Said | None:
-    """Whether it is shown to tell melanoma from nevus where the archive cannot give it away."""
+    """Whether the model tells melanoma from nevus within an archive, which cannot reveal them."""
     known = [each for each in figures.within_source if each.auc.lower is not None]
     if not known:
         return Said(
             "warning",
-            "It may tell archives apart, not lesions",
+            "The model may tell archives apart, not lesions",
             "No archive holds enough melanomas and nevi in the test part to compare them within "
-            "it.",
+            "that archive.",
         )
     best = max(known, key=lambda each: each.melanomas)
     text = (
@@ -132,8 +132,10 @@ def _sources(figures: Figures) -> Said | None:
         f"{down(best.auc.lower or 0)} to {up(best.auc.upper or 1)}); 0.5 is chance."
     )
     if (best.auc.lower or 0) <= CHANCE:
-        return Said("warning", "It is not shown to tell lesions of one archive apart", text)
-    return Said("good", "It tells lesions of one archive apart", text)
+        return Said(
+            "warning", "Within one archive it is not shown to tell melanoma from nevus", text
+        )
+    return Said("good", "Within one archive it tells melanoma from nevus", text)
 
 
 def _calibrated(figures: Figures) -> Said | None:
@@ -142,7 +144,7 @@ def _calibrated(figures: Figures) -> Said | None:
         return None
     return Said(
         "warning",
-        "Its probabilities are not chances",
+        "The probabilities are miscalibrated",
         f"On average they are off by at least {at_least(error.lower)}: do not read 30 % as three "
         "in ten.",
     )
@@ -153,15 +155,15 @@ def _never(figures: Figures) -> Said | None:
              if c.recall.n and not c.recall.successes]  # fmt: skip
     if not never:
         return None
-    text = f"Its first answer is never: {', '.join(never)}."
-    return Said("warning", "It does not know every class", text)
+    text = f"The first answer is never: {', '.join(never)}."
+    return Said("warning", "The model does not recognize every class", text)
 
 
 def _worse(figures: Figures) -> Said | None:
-    """Subgroups that do worse than all together, beyond what chance explains at 95 %."""
+    """Subgroups with worse figures than all lesions, by more than chance explains at 95 %."""
     found = [
-        f"{what} {each.trait} {each.value}: {own.successes} of {own.n}, of all "
-        f"{percent(of_all.estimate)}"
+        f"{what} {each.trait} {each.value}: {own.successes} of {own.n}, and "
+        f"{percent(of_all.estimate)} over all lesions"
         for each in figures.subgroups
         if each.sufficient
         for what, own, of_all in (
@@ -172,7 +174,7 @@ def _worse(figures: Figures) -> Said | None:
     ]
     if not found:
         return None
-    return Said("warning", "It does worse on some", f"{'; '.join(found)}.")
+    return Said("warning", "The model does worse on some subgroups", f"{'; '.join(found)}.")
 
 
 def _lost(evaluated: Evaluated) -> Said | None:
@@ -181,7 +183,7 @@ def _lost(evaluated: Evaluated) -> Said | None:
         return None
     return Said(
         "warning",
-        "It misses melanomas that the model in use finds",
-        f"{compared.champion_only} of them; it finds {compared.challenger_only} that the model in "
-        "use misses.",
+        "The new model misses melanomas that the model in use finds",
+        f"It misses {compared.champion_only} such melanomas; it finds {compared.challenger_only} "
+        "that the model in use misses.",
     )

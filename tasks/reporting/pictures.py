@@ -21,13 +21,13 @@ from tasks.records.record import Artifact
 EACH_CLASS = 5  # pictures of each class: the page stays under 1 MB
 MISSED_SHOWN = 24
 THUMB_PX = 112
-SMALL_PX = 72  # of quarantined images, of which there may be many
-MOST_UNPACKED = 10_000  # images in the shards that are fetched for it: 1 GB at 180 px
+SMALL_PX = 72  # side of pictures of quarantined images, which may be many
+MOST_UNPACKED = 10_000  # most images in the shards to fetch for pictures: 1 GB at 180 px
 MAP_PX = 280  # two pictures side by side
 
 
 class Picture(NamedTuple):
-    """A small picture, as a ``data:`` address, and what it shows."""
+    """A small picture, as a ``data:`` address, with the id and label of its image."""
 
     source: str
     image_id: str
@@ -38,8 +38,8 @@ def samples(run: Run, source: Artifact) -> dict[Diagnosis, list[Picture]]:
     """Some pictures of each class.
 
     Args:
-        run: Where the pixels lie.
-        source: A manifest, or any later table with its columns.
+        run: Names the store with the pixels.
+        source: A manifest, or a later table with the same columns.
     """
     rows = _shown(run, source)
     return {
@@ -52,8 +52,8 @@ def samples(run: Run, source: Artifact) -> dict[Diagnosis, list[Picture]]:
 def missed(
     run: Run, source: Artifact, lesions: Sequence[MissedMelanoma]
 ) -> list[tuple[MissedMelanoma, Picture | None]]:
-    """At most 24 lesions, with a picture of each: its saliency map, if there is one, else its
-    first image; None where that is not in the table."""
+    """At most 24 missed lesions, each with a picture: the saliency map, else the first image; None
+    if the image is not in the table."""
     shown = lesions[:MISSED_SHOWN]
     bare = [each.image_ids[0] for each in shown if each.saliency is None]
     rows = _shown(run, source)
@@ -78,8 +78,8 @@ def _map(run: Run, lesion: MissedMelanoma) -> Picture:
 def by_key(run: Run, manifest: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
     """A ``data:`` address for each of these files that has pixels, by its key.
 
-    In colour while the shards to fetch are few; beyond that, and where a shard is damaged, the
-    grey thumbnail that the manifest itself holds.
+    The picture is in colour if few shards must be fetched. Otherwise, and where a shard is damaged,
+    it is the grey thumbnail of the manifest.
     """
     seen = manifest[manifest["key"].isin(keys) & manifest["thumbnail"].notna()]
     pictures = {
@@ -105,7 +105,7 @@ def _shown(run: Run, source: Artifact) -> pd.DataFrame:
 
 
 def _some(rows: pd.DataFrame) -> pd.DataFrame:
-    """A few rows, one per lesion if possible, from one shard: a shard is 50 MB to fetch."""
+    """A few rows from one shard, because a shard has 50 MB; one row per lesion if possible."""
     near = rows[rows["shard"] == rows["shard"].mode()[0]]
     lesions = near.assign(lesion=near["lesion_id"].fillna(near["image_id"]))
     apart = lesions.drop_duplicates("lesion")
@@ -124,7 +124,7 @@ def _thumbnails(run: Run, rows: pd.DataFrame) -> list[Picture]:
 
 
 def _data_address(pixels: "np.ndarray[Any, np.dtype[np.uint8]]", side: int = THUMB_PX) -> str:
-    """uint8 ``(px, px, 3)`` or ``(px, px)`` to a small JPEG inside an address."""
+    """Convert pixels, uint8 ``(px, px, 3)`` or ``(px, px)``, to a small JPEG in an address."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -1,9 +1,8 @@
-"""report: one page about a run, for a clinician first and an engineer after.
+"""report: write one page about a run, first for clinicians, then for engineers.
 
-The page is one HTML file that refers to nothing outside itself: pictures and charts are in it,
-there is no script, and it can be printed. It is made from whatever records the run has; a run that
-stopped early gives a page that says so. File names, labels and every other text of the delivery
-are hostile input: the template escapes all of them.
+The page is one self-contained HTML file with pictures and charts, without scripts, and can be
+printed. It shows the records that the run has; for a run that stopped early, the page says so. File
+names, labels and all other text of the delivery are hostile input, so the template escapes them.
 """
 
 import json
@@ -53,7 +52,7 @@ ABBREVIATIONS = {
 
 @dataclass(frozen=True)
 class Records:
-    """What the steps of a run committed; None for a step that did not happen."""
+    """The records of a run's steps; None for a step that did not happen."""
 
     ingest: Ingested | None
     validate: Validated | None
@@ -102,7 +101,7 @@ def render_quarantine(run: Run, records: Records) -> str:
 
 
 def _environment() -> Environment:
-    """Of the templates, with the filters that they use."""
+    """The environment of the templates, with the filters that they use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
@@ -157,7 +156,7 @@ def render(run: Run, records: Records) -> str:
             config=_config(records),
             defaults=Retraining(),
             melanoma=MELANOMA,
-            # The gate's own, so that the page does not say two bounds of one figure.
+            # The gate's confidence, so that the page does not show two bounds of one figure.
             confidence=records.gate.looks.confidence
             if records.gate and records.gate.looks
             else CONFIDENCE,
@@ -192,8 +191,8 @@ def how_far(run: Run, records: Records) -> str | None:
 
 
 def _told(run: Run, step: Step, filename: str, field: str) -> str | None:
-    """What an unfinished step, or else one of its parts, left in a file of its folder, if
-    anything."""
+    """The text that an unfinished step, or else one of its parts, left in a file of its folder;
+    None without such a file."""
     folder = run.key("", step.name)
     parts = (f"{part}/{filename}" for part in _unfinished_parts(run, step))
     for key in (filename, *parts):
@@ -229,7 +228,7 @@ def _step(run: Run, step: Step, records: Records) -> dict[str, Any]:
 
 
 def _evidence(run: Run) -> dict[str, str] | None:
-    """Where the run's evidence lies, and the SHA-256 of its manifest; None before the verdict."""
+    """Address of the run's evidence, and the SHA-256 of its manifest; None before the verdict."""
     try:
         data = run.store.read(f"runs/{run.name}/{FOLDER}/{MANIFEST}")
     except NotFound:

@@ -1,15 +1,15 @@
-"""Which images belong together: they must stand on the same side of the split."""
+"""Find groups of images that must stand on the same side of the split."""
 
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# Two images that share any of these show the same thing.
+# Two images that share any of these belong to the same group.
 LINKS = ("image_id", "pixel_hash", "lesion_id", "patient_id", "near_duplicate")
 
 
 def groups_of(frame: pd.DataFrame) -> pd.Series:
-    """Name of the group of each row: rows linked by any chain of shared `LINKS` get one name.
+    """The group of each row: rows that are connected by a chain of shared `LINKS` form a group.
 
     Args:
         frame: Rows of the manifest.
@@ -26,7 +26,7 @@ def groups_of(frame: pd.DataFrame) -> pd.Series:
         rows += list(present.nonzero()[0])
         columns += list(codes[present] + width)
         width += len(values)
-    # A bipartite graph, images on one side and what they share on the other.
+    # A bipartite graph: images on one side, shared values on the other.
     total = len(frame) + width
     graph = coo_array(
         ([1] * len(rows), (rows, [column + len(frame) for column in columns])), shape=(total, total)
@@ -37,10 +37,10 @@ def groups_of(frame: pd.DataFrame) -> pd.Series:
 
 
 def straddling(rows: pd.DataFrame) -> list[str]:
-    """The groups that stand on more than one side, found anew from what the images share.
+    """The groups that stand on more than one side. The groups are found anew.
 
     Args:
-        rows: Of the manifest, with ``side``; a column ``group`` is not believed.
+        rows: Rows of the manifest, with ``side``; a column ``group`` is ignored.
     """
     sides = rows["side"].groupby(groups_of(rows)).nunique()
     return sorted(str(group) for group in sides[sides > 1].index)

@@ -1,11 +1,10 @@
-"""Looks at the test part: which models were judged on which images, and what that leaves.
+"""Looks at the test part: count the models judged on it, and settle the images that judged them.
 
 Whoever tries many models on one test part finds one that passes by chance. So each evaluation
-leaves an entry in the ledger before the test part is looked at, and each look makes the bounds of
-the gate wider (see `tasks.evaluation.policy.Spending`). An image that a model was judged on is
-*settled*: what it was judged as stands until a named person supersedes it, and it stays in the test
-part, so that nobody rids a model of the melanoma that it misses by delivering something that
-contradicts it.
+enters a look into the ledger before it reads the test part, and each look widens the bounds of the
+gate (see `tasks.evaluation.policy.Spending`). An image that a model was judged on is *settled*. It
+keeps its label until a named person supersedes the label, and it stays in the test part. So nobody
+can remove a missed melanoma by delivering data that contradict it.
 """
 
 import logging
@@ -26,7 +25,7 @@ from tasks.records.split import Split
 
 log = logging.getLogger(__name__)
 
-# A test part grows with each delivery: it is the same one as long as half of it is.
+# A test part grows with each delivery. It counts as the same while half of it is the same.
 SAME_TEST_PART = 0.5
 
 By = Literal["evaluate", "score"]
@@ -34,7 +33,7 @@ By = Literal["evaluate", "score"]
 
 @dataclass(frozen=True)
 class Supersession:
-    """A named person replaced the label that a lesion was judged under."""
+    """The replacement of a judged lesion's label by a named person."""
 
     lesion: str
     label: Diagnosis
@@ -44,18 +43,18 @@ class Supersession:
 
 @dataclass(frozen=True)
 class Settled:
-    """What stands of the images that models were judged on, by image id.
+    """The facts about judged images that stand.
 
     Attributes:
-        images: As they were when a model was first judged on them.
-        superseded: By lesion; the last word stands.
+        images: Each image as it was when a model was first judged on it, by image id.
+        superseded: The last supersession of each lesion, by lesion.
     """
 
     images: dict[str, Judged]
     superseded: dict[str, Supersession]
 
     def label_of(self, image: Judged) -> str:
-        """The label that an image has now."""
+        """The label of an image now, after supersessions."""
         later = self.superseded.get(image.lesion)
         return later.label if later else image.label
 
@@ -80,18 +79,18 @@ def enter_look(
     by: By = "evaluate",
     also: Iterable[LedgerHead] = (),
 ) -> Chain:
-    """Write down that a model is about to be judged on these images.
+    """Enter into the ledger that a model is about to be judged on these images.
 
-    The same model on the same images by the same threshold is the same look, and is entered once.
+    The same model on the same images with the same threshold is the same look, entered once.
 
     Args:
-        run: Whose store; its configuration says what kind of test part this is.
+        run: Names the store; its configuration states the kind of test part.
         test: Rows as for `judged_of`.
-        model_sha256: Of the model's file.
-        test_part: Its hash, if these images are a part of it only.
-        threshold: Melanoma probability at or above which it calls a lesion melanoma.
-        by: What looks: only what `evaluate` looked at is settled.
-        also: Heads of the ledger that are recorded outside of the store.
+        model_sha256: SHA-256 of the model's file.
+        test_part: Hash of the whole test part, if these images are only a piece of it.
+        threshold: Melanoma probability at or above which the model calls a lesion melanoma.
+        by: The command that looks. Only images that `evaluate` looked at are settled.
+        also: Heads of the ledger that are recorded outside the store.
     """
     look = {
         "model_sha256": model_sha256,
@@ -110,18 +109,18 @@ def enter_look(
 
 
 def supersede(run: Run, image_id: str, label: str, by: str, reason: str) -> tuple[str, str, str]:
-    """Replace, in a person's name, the label that a lesion was judged under.
+    """Replace the label of a judged lesion, in a person's name.
 
     Returns:
-        The lesion, the label that it was judged under, and the new one.
+        The lesion, the label under which it was judged, and the new label.
 
     Raises:
-        BadInput: No model was judged on this image, or it has this label; it is no diagnosis; or a
-            name or reason is missing.
+        BadInput: No model was judged on this image; or the image already has this label; or the
+            label is not a diagnosis; or the name or the reason is missing.
     """
     if not by.strip() or not reason.strip():
         raise BadInput(
-            "A label is superseded in somebody's name and for a reason.",
+            "To supersede a label, give a name and a reason.",
             expected="--by NAME and --reason TEXT, neither of them empty",
             received=f"--by {by!r} --reason {reason!r}",
             do="say who decided this, and why",
@@ -154,7 +153,7 @@ def supersede(run: Run, image_id: str, label: str, by: str, reason: str) -> tupl
 
 @dataclass(frozen=True)
 class Look:
-    """One evaluation, as the ledger holds it."""
+    """One look at the test part, from an entry of the ledger."""
 
     model_sha256: str
     test_part: str
@@ -165,8 +164,9 @@ class Look:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What makes it the same look as another: nothing new can be learned from it."""
-        # Of an adopted one only the first digits of the test part's hash are known.
+        """Model, test part and threshold. Two looks of one identity count once: the second adds no
+        information."""
+        # An adopted look holds only the first digits of the test part's hash.
         return self.model_sha256, self.test_part[:16], self.threshold
 
 
@@ -202,13 +202,13 @@ def _look(content: dict[str, Any]) -> Look:
 def looks_before(chain: Chain, test: pd.DataFrame, own: tuple[str, str, str]) -> int:
     """How many other looks were taken at these images before this one.
 
-    A look counts if it was at no less than half of these images, or of the melanomas among them:
-    pieces of one test part that a model was scored on count together.
+    A look counts if it saw at least half of these images, or of the melanomas among them. Looks of
+    one model at pieces of one test part count together.
 
     Args:
         chain: The ledger.
         test: Rows with ``pixel_hash`` and ``label``.
-        own: As `Look.identity`: its own entry and what comes after it do not count.
+        own: Identity of this look, see `Look.identity`. Its entry and later ones do not count.
     """
     images = {str(digest)[:DIGITS] for digest in test["pixel_hash"]}
     melanomas = {
@@ -229,7 +229,7 @@ def looks_before(chain: Chain, test: pd.DataFrame, own: tuple[str, str, str]) ->
 
 
 def _same(one: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
-    """Of an adopted look the threshold is not known."""
+    """Whether two identities are the same. The threshold of an adopted look is not known."""
     return one[:2] == other[:2] and (one[2] == other[2] or not one[2])
 
 
@@ -238,7 +238,7 @@ def identity_of(model_sha256: str, test_part: str, threshold: float) -> tuple[st
 
 
 def settled_of(chain: Chain, mode: str) -> Settled:
-    """What models were judged on, in test parts of this mode ("hashed" or "delivered")."""
+    """The settled images of test parts of this mode ("hashed" or "delivered")."""
     images: dict[str, Judged] = {}
     for look in looks_of(chain):
         if look.by == "evaluate" and look.mode == mode:
@@ -253,11 +253,12 @@ def settled_of(chain: Chain, mode: str) -> Settled:
 
 
 def check_looks_borne_out(run: Run, chain: Chain) -> None:
-    """Looks that no record vouches for must be at the test part of the run that they name: whoever
-    writes them beforehand would choose the test part.
+    """Check looks that no record vouches for against the test part of the run that each names.
+
+    Otherwise anybody could choose the test part by writing looks beforehand.
 
     Raises:
-        Corrupt: One is not.
+        Corrupt: A look names images outside the run's test part.
     """
     for entry in chain.unvouched:
         settles = entry.kind == "evaluation" and entry.content.get("by") == "evaluate"
@@ -282,7 +283,7 @@ def _borne_out(run: Run, entry: Entry) -> bool:
 
 
 def outside_state(run: Run) -> str:
-    """What is settled, as far as reuse is concerned: SHA-256 over it; empty if nothing is."""
+    """State that decides about reuse: SHA-256 over what is settled; empty if nothing is."""
     settled = settled_of(chain_of(run.store), run.config.test_part)
     if not settled.images:
         return ""

@@ -1,20 +1,8 @@
-"""The side of the split that each image stands on, decided once and for ever.
+"""Decide the side of the split for each image, once and for ever.
 
-A keyed hash of the patient, lesion or image that an image shows decides, and nothing else: neither
-the other images nor the order in which they arrived. A function of the current tables alone cannot
-also hold still when a table says only later which lesion an image shows: to hold still, an image
-would have to stay where it stood while its lesion was unknown, whether or not it ever was unknown,
-and so each image would be hashed by itself and lesions would be torn apart (on the public
-nine-class set 195 of 2,042 images would have to leave; so, 2). Therefore the store remembers, in
-its ledger, the ids that each image had when it was first split; what they decided then stands.
-As long as tables come with or before their images the register changes nothing, and the order of
-arrival never matters. Where a table comes later, the images keep their sides, and those that turn
-out to be of one lesion on two sides are settled in favour of the more protected side.
-
-By the same argument no split that holds still, in any order of arrival, can be stratified more
-closely than each class and source are by chance: the side of a group may not depend on others. The
-shares within a class of n groups scatter like a binomial proportion, with a standard error of
-sqrt(p (1 - p) / n): 4 points for 100 groups and a test share of 20 %. `strata_of` measures it.
+A keyed hash of the image's patient, else of its lesion, else of its own id decides the side. The
+ledger remembers these ids from the first split, so no later table can move an image to another
+side. docs/splitting.md explains why the split needs this register and why it cannot be stratified.
 """
 
 import hashlib
@@ -33,8 +21,8 @@ from tasks.records.split import Side, Stratum
 from tasks.records.validated import Validated
 from tasks.splitting.groups import LINKS, groups_of
 
-# Part of what a "side" means: another key would be another split, and would put images that
-# earlier models learned from into the test part. It never changes.
+# The key never changes: another key would make another split, and put images that earlier models
+# learned from into the test part.
 KEY = b"melanoma-retraining split, 2026"
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 PROTECTED: dict[Side, int] = {"test": 0, "validation": 1, "train": 2}  # the most protected first
@@ -42,10 +30,11 @@ PROOF = ("key", "image_id", *LINKS[1:], "label", "source", "group", "decided_by"
 
 
 def side_of(what: str, test_share: float, validation_share: float) -> Side:
-    """The side of whatever `what` names, uniformly at random but always the same.
+    """The side of a patient, lesion or image, by a keyed hash of the id `what`.
 
-    The first 64 bits of BLAKE2b, keyed, as a number in [0, 1): test below `test_share`, then
-    validation, then training. So a larger test share only adds to the test part.
+    The first 64 bits of BLAKE2b, keyed, give a number in [0, 1). Numbers below `test_share` go to
+    test, the next to validation, the rest to training. So a larger test share only adds to the test
+    part.
     """
     digest = hashlib.blake2b(what.encode(), key=KEY, digest_size=8).digest()
     position = int.from_bytes(digest) / 2**64
@@ -55,20 +44,20 @@ def side_of(what: str, test_share: float, validation_share: float) -> Side:
 
 
 def decided_by(frame: pd.DataFrame, register: dict[str, str]) -> pd.Series:
-    """What decides the side of each image: what the register holds; else the coarsest thing known
-    that it shows, its patient, else its lesion, else itself."""
+    """The id that decides the side of each image: the id in the register, else the image's patient,
+    else its lesion, else the image's own id."""
     known = frame["patient_id"].fillna(frame["lesion_id"]).fillna(frame["image_id"])
     return frame["image_id"].map(register).astype("str").fillna(known)
 
 
 def renamed(frame: pd.DataFrame) -> pd.Series:
-    """Which images were decided by an id that their row does not hold any more."""
+    """Which images were decided by an id that their row no longer holds."""
     own = [frame["decided_by"] == frame[name] for name in ("image_id", "lesion_id", "patient_id")]
     return ~pd.concat(own, axis=1).fillna(False).any(axis=1)
 
 
 def proof_of(frame: pd.DataFrame) -> bytes:
-    """A table (CSV) from which anybody can recompute that no group straddles: see `flaw_in`."""
+    """A table (CSV) from which anybody can recompute that no group stands on two sides."""
     columns = [name for name in PROOF if name in frame]
     return to_csv(frame[columns])
 
@@ -79,20 +68,18 @@ def flaw_in(
     register: dict[str, str] | None = None,
     judged: Container[str] = (),
 ) -> str | None:
-    """The first thing about a split that does not hold, in words; None if all of it holds.
+    """The first flaw of a split, in words; None if the split has no flaw.
 
     Args:
         proof: Columns of `proof_of`, read as text.
-        shares: Of test and validation; None if the test part is a delivered one, which no hash
+        shares: Shares of test and validation; None for a delivered test part, which no hash
             decides.
-        register: By what the ledger says that each image was decided at its first split; None
-            where there was no ledger, and each side is to follow from the row's own ids or from
-            an earlier name of them that nothing tells any more.
+        register: Id that decided each image at its first split, by the ledger. None where there
+            was no ledger; then `decided_by` is not checked against the ids of an image.
         judged: Ids of images that stand in the test part because a model was judged on them.
     """
-    # The partition is compared, not its names: a group is named before the images leave that bridge
-    # two sides, and what stays of it may no longer hold the image that gave the name, nor hang
-    # together without the images that left.
+    # Compare the partition, not the names of groups. A group is named before the images that bridge
+    # two sides leave. The rest may lack the image that gave the name, and may not hang together.
     named = proof.groupby(groups_of(proof))["group"].nunique(dropna=False)
     if (named > 1).any():
         return f"what hangs together with {named[named > 1].index[0]} stands in several groups"
@@ -115,11 +102,11 @@ def flaw_in(
 
 
 def strata_of(frame: pd.DataFrame, shares: tuple[float, float] | None) -> tuple[Stratum, ...]:
-    """How the groups of each class and of each source lie over the sides.
+    """How the groups of each class and of each source are spread over the sides.
 
     Args:
         frame: Rows with ``label``, ``source``, ``group`` and ``side``.
-        shares: Of test and validation; None if no hash decided.
+        shares: Shares of test and validation; None if no hash decided.
     """
     return tuple(
         _stratum(by, str(name), rows.drop_duplicates("group")["side"], shares)
@@ -144,7 +131,7 @@ def _stratum(by: str, name: str, sides: pd.Series, shares: tuple[float, float] |
 
 
 def register_of(chain: Chain) -> dict[str, str]:
-    """By what each image was decided when it was first split, from the ids that it had then."""
+    """The id that decided the side of each image at its first split, by image id."""
     register: dict[str, str] = {}
     for entry in chain.of("adoption"):
         register |= dict(entry.content["decided"])
@@ -157,12 +144,12 @@ def register_of(chain: Chain) -> dict[str, str]:
 def said_of_new(
     frame: pd.DataFrame, register: dict[str, str], validated: Validated
 ) -> dict[str, Any] | None:
-    """What an entry of the ledger says of images that are split for the first time.
+    """The content of a ledger entry about images that are split for the first time.
 
     Args:
         frame: Rows with ``image_id``, ``lesion_id`` and ``patient_id``.
         register: As `register_of` gives it.
-        validated: The record that accepted them, so that others can tell that it did.
+        validated: The record that accepted the images; its hash lets others check the entry.
 
     Returns:
         None if there is no such image.
@@ -179,11 +166,12 @@ def _ids(frame: pd.DataFrame) -> list[list[str | None]]:
 
 
 def check_unvouched(run: Run, chain: Chain) -> None:
-    """Entries that no record vouches for must be borne out by the run that they name: whoever
-    writes them before the first split would choose the test part.
+    """Check entries that no record vouches for against the run that each names.
+
+    Otherwise anybody could choose the test part by writing entries before the first split.
 
     Raises:
-        Corrupt: One is not.
+        Corrupt: The run did not accept the images of an entry.
     """
     for entry in chain.unvouched:
         if entry.kind == "sides" and not _borne_out(run, entry):

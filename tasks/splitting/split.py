@@ -1,8 +1,8 @@
-"""split: each group of images, whole, on one side, for ever.
+"""split: put each group of images, whole, on one side for ever.
 
-`tasks.splitting.sides` says which side an image stands on. What that cannot know, that two images
-on two sides are the same after all, is settled here in favour of the frozen parts: the training
-images of such a group leave training, each with a reason.
+`tasks.splitting.sides` decides the side of each image. It cannot know that two images on two sides
+belong to one group after all. This module settles such groups in favour of the more protected side:
+the images of the group on other sides leave, each with a reason.
 """
 
 import logging
@@ -36,8 +36,8 @@ from tasks.splitting.sides import (
 
 log = logging.getLogger(__name__)
 
-# A class or source this unevenly spread is worth a word. Chance alone does so once in 1,000
-# times; more often would cry wolf over the dozen strata of every run.
+# Warn about a class or source that chance alone would spread so unevenly once in 1,000 times. A
+# weaker limit would warn without cause, because every run has about a dozen strata.
 UNEVEN = 0.001
 WORDS = {
     "image_id": "it is the same image as",
@@ -90,12 +90,12 @@ def split(run: Run, validated: Validated) -> Split:
 
 
 def _told_of_renamed(frame: pd.DataFrame) -> int:
-    """How many images stand by an id that tables gave them once and do not any more."""
+    """Count, and log, the images whose side was decided by an id that tables no longer name."""
     stale = frame[renamed(frame)]
     if len(stale):
         log.warning(
-            "%d images keep the side that an earlier lesion or patient decided, which no table "
-            "names any more, such as %s: %s.",
+            "%d images keep the side of an earlier lesion or patient that no table names any "
+            "more, such as %s: %s.",
             len(stale), stale["image_id"].iloc[0], stale["decided_by"].iloc[0],
         )  # fmt: skip
     return len(stale)
@@ -104,12 +104,12 @@ def _told_of_renamed(frame: pd.DataFrame) -> int:
 def _decide(
     run: Run, validated: Validated, frame: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, Chain]:
-    """Give each row its side, settle what bridges sides, and note the ids by which it was
-    decided."""
+    """Give each row its side, settle groups that bridge sides, and enter into the ledger the ids
+    that decided."""
     decided: list[tuple[pd.DataFrame, pd.DataFrame]] = []
 
     def content(chain: Chain) -> dict[str, Any] | None:
-        # Another run may have split other images in between: then what it noted stands.
+        # Another run may have split images in between: then its entry stands.
         check_unvouched(run, chain)
         check_looks_borne_out(run, chain)
         register = register_of(chain)
@@ -129,22 +129,22 @@ def _with_sides(
     if run.config.test_part == "delivered":
         frame["side"] = _as_delivered(frame)
         return frame
-    # A model was judged on these: a smaller test share must not let it learn from them.
+    # Models were judged on these images: even with a smaller test share they stay in the test part.
     judged = settled_of(chain, "hashed").images
     return frame.assign(side=frame["side"].mask(frame["image_id"].isin(list(judged)), "test"))
 
 
 def _as_delivered(frame: pd.DataFrame) -> pd.Series:
-    """The delivered test folder is the test part; what the hash would test is trained on."""
+    """Use the delivered test folder as test part; the hash's test images go to training."""
     delivered = frame["part"].str.casefold() == "test"
     return frame["side"].where(frame["side"] != "test", "train").mask(delivered, "test")
 
 
 def _settle(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Where a group stands on several sides, keep only its most protected side.
+    """Keep only the most protected side of a group that stands on several sides.
 
     Returns:
-        The rows that stay, and a table of those that leave: key, image_id, label, side,
+        The rows that stay, and a table of the rows that leave: key, image_id, label, side,
         reason, counterpart.
     """
     rank = frame["side"].map(PROTECTED)
@@ -158,7 +158,7 @@ def _settle(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _bridge(row: pd.Series, kept: pd.DataFrame) -> tuple[str, str]:
-    """Why a row leaves, and the key of an image on the other side that it belongs to."""
+    """Why a row leaves, and the key of an image of the same group on the other side."""
     others = kept[kept["group"] == row["group"]].sort_values("key")
     for link in LINKS:
         same = others[others[link] == row[link]] if link in others else others.iloc[:0]

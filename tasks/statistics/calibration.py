@@ -1,4 +1,4 @@
-"""How far stated probabilities lie from the truth."""
+"""Measure how far predicted probabilities are from the truth."""
 
 from typing import Any
 
@@ -26,10 +26,10 @@ def reliability(
 ) -> tuple[Estimate, tuple[CalibrationBin, ...]]:
     """Expected calibration error and the curve behind it.
 
-    Up to 10 bins of equally many cases, at least 10 in each: bins of equal width would leave most
-    of them nearly empty where one outcome is rare. The error is the mean distance between the mean
+    There are up to 10 bins of equally many cases, with at least 10 cases each. Bins of equal width
+    would be nearly empty where one outcome is rare. The error is the mean distance between the mean
     probability and the frequency of a bin, weighted by cases (Naeini et al., AAAI 2015). By chance
-    alone it is above 0 for a perfect model.
+    it is above 0 even for a perfectly calibrated model.
     """
     n = len(probability)
     if not n:

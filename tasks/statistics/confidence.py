@@ -1,4 +1,4 @@
-"""How sure a bound is, and what looks at one test part leave of that.
+"""The confidence of bounds, and the error rate that each look at one test part may spend.
 
 Source: Tian & Ramdas, "Online control of the familywise error rate", Statistical Methods in Medical
 Research 30:976-993 (2021): spending one error rate over tests that come one after another.
@@ -13,22 +13,23 @@ MOST_LOOKS = 100_000  # of a weekly schedule: 2,000 years
 
 
 def error_at(look: int, error: float) -> float:
-    """What is left of an error rate for the test of this number, from 1: online Bonferroni.
+    """The error rate of one look, counted from 1, by online Bonferroni.
 
-    The shares 6 / (pi look)^2 add up to 1 over all looks for ever, so that by Bonferroni's
-    inequality the chance that any of the tests errs is at most `error`, however they depend on each
-    other (Tian & Ramdas 2021, section 2; the series is Euler's).
+    The shares 6 / (pi look)^2 add up to 1 over all looks (Euler's series). So, by Bonferroni's
+    inequality, the chance that any test errs is at most `error`, however the tests depend on each
+    other (Tian & Ramdas 2021, section 2).
     """
     return error * 6 / (math.pi * look) ** 2
 
 
 def looks_until(share: float, n: int, minimum: float, error: float) -> int:
-    """The last look at which a rate of success of `share` in n still proves `minimum`; 0 for none.
+    """The last look at which a success rate of `share` in n cases still proves `minimum`; 0 if no
+    look does.
 
     Args:
-        share: Of successes, 0 to 1; 1 is a model without a miss.
-        n: Cases.
-        minimum: What the lower bound must reach, 0 to 1.
+        share: Share of successes, 0 to 1; 1 is a model without a miss.
+        n: Number of cases.
+        minimum: Value that the lower bound must reach, 0 to 1.
         error: As for `error_at`.
     """
     found = math.floor(share * n + 1e-9)

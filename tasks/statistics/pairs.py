@@ -1,4 +1,4 @@
-"""Paired comparison of two proportions: two models asked about the same lesions.
+"""Paired comparison of two proportions: two models judged on the same lesions.
 
 Sources
 -------
@@ -24,17 +24,18 @@ EXACT_PAIRS = 400  # up to here the paired test is exact; beyond, its score stat
 
 @cache
 def noninferiority_p(gained: int, lost: int, n: int, margin: float) -> float:
-    """Chance, at most, of a result at least this good if the new test is worse by `margin`.
+    """P-value of non-inferiority: the largest chance of a result at least this good if the new test
+    is worse by `margin`.
 
-    Exact (unconditional, with Tango's score statistic) up to 400 pairs, so that at most 5 % of
-    tests worse by the margin have a value of at most 0.05; beyond, by the score's normal
-    distribution.
+    Up to 400 pairs the value is exact (unconditional, with Tango's score statistic): at most 5 % of
+    tests that are worse by the margin get a value of at most 0.05. For more pairs it uses the
+    normal distribution of the score.
 
     Args:
         gained: Pairs in which only the new test succeeds.
-        lost: Pairs in which only the old one does.
-        n: All pairs.
-        margin: What the new test may fall short by, above 0 for non-inferiority.
+        lost: Pairs in which only the old test succeeds.
+        n: Number of all pairs.
+        margin: Margin by which the new test may be worse, above 0 for non-inferiority.
     """
     if n == 0:
         return 1.0

@@ -1,4 +1,4 @@
-"""Bounds of proportions, and of what is made of them. SciPy does the arithmetic where it can.
+"""Bounds of proportions and of figures made from proportions, computed by SciPy where possible.
 
 Sources
 -------
@@ -51,7 +51,7 @@ def upper_bound(successes: int, n: int, confidence: float = CONFIDENCE) -> float
 
 @cache
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's two-sided interval; 0 to 1 for n = 0. Its coverage is as said on average."""
+    """Wilson's two-sided interval; 0 to 1 for n = 0. It reaches its coverage on average."""
     if n == 0:
         return 0.0, 1.0
     interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
@@ -61,11 +61,11 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
 def cases_needed(
     successes: int, n: int, minimum: float, at_most: int, confidence: float = CONFIDENCE
 ) -> int | None:
-    """The smallest number of cases at which the same rate of success would reach `minimum`.
+    """The smallest number of cases at which the same success rate would prove `minimum`.
 
     Returns:
-        That number, at least n; None if the rate observed is not above `minimum`, or if more
-        than `at_most` cases would be needed. Where n is 0, every case counts as a success.
+        The number, at least n; None if the observed rate is not above `minimum`, or if more than
+        `at_most` cases would be needed. If n is 0, every case counts as a success.
     """
     if n and successes / n <= minimum:
         return None
@@ -78,10 +78,10 @@ def cases_needed(
 
 
 def mean_of_proportions(counted: Sequence[Proportion], confidence: float = CONFIDENCE) -> Estimate:
-    """The mean of independent proportions, such as balanced accuracy of recalls.
+    """The mean of independent proportions, such as balanced accuracy, the mean of recalls.
 
-    Those with n = 0 are left out. The interval (MOVER, from Wilson's of each) is honest at 0 and
-    1 too, where a bootstrap sees no spread.
+    Proportions with n = 0 are left out. The interval (MOVER, from the Wilson interval of each) is
+    valid at 0 and 1 too, where a bootstrap sees no spread.
     """
     known = [each for each in counted if each.n]
     n = sum(each.n for each in known)
@@ -102,12 +102,12 @@ def predictive_value(
 ) -> Estimate:
     """Positive predictive value at a stated prevalence, by Bayes' rule.
 
-    Sensitivity and specificity come from different lesions, so that both lie inside their 97.5 %
-    intervals at least 95 % of the time; the value rises with either, which gives its bounds.
+    The interval combines the 97.5 % intervals of sensitivity and specificity; both hold at least
+    95 % of the time. The value rises with either, so their bounds give its bounds.
 
     Args:
-        sensitivity: Of lesions of the class.
-        specificity: Of the others.
+        sensitivity: Sensitivity, on lesions of the class.
+        specificity: Specificity, on all other lesions.
         prevalence: Share of the class where the test is used, 0 to 1.
     """
     method = "Bayes' rule on Clopper-Pearson intervals of 97.5 % each"

@@ -25,10 +25,10 @@ Array = np.ndarray[Any, Any]
 
 
 def auc(positive: Array, negative: Array, confidence: float = CONFIDENCE) -> Estimate:
-    """Chance that a positive scores above a negative, ties counting half.
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties half.
 
-    The interval is DeLong's on the logit scale, which keeps it inside 0 to 1; at 0 and 1, where
-    DeLong's has no width, it is Newcombe's.
+    The interval is DeLong's on the logit scale, which stays inside 0 to 1. For an area of 0 or 1,
+    where DeLong's interval has no width, it is Newcombe's.
     """
     m, n = len(positive), len(negative)
     if not m or not n:
@@ -47,11 +47,11 @@ def auc(positive: Array, negative: Array, confidence: float = CONFIDENCE) -> Est
 def auc_difference(
     first: tuple[Array, Array], second: tuple[Array, Array], confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Area of the first less that of the second test, on the same cases in the same order.
+    """Area of the first test minus area of the second, on the same cases in the same order.
 
     Args:
-        first: Scores of positives and of negatives.
-        second: The same, of the other test.
+        first: Scores of positives and of negatives by the first test.
+        second: Scores of positives and of negatives by the second test.
     """
     cases = len(first[0]) + len(first[1])
     method = "DeLong, paired"
@@ -87,7 +87,7 @@ def _delong(tests: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
 
 
 def _newcombe(area: float, m: int, n: int, z: float) -> tuple[float, float]:
-    """The areas whose distance from `area` is z of their own standard errors."""
+    """The two areas that are z of their own standard errors away from `area`."""
     weight = (m + n) / 2 - 1
 
     def beyond(true: float) -> float:
@@ -103,8 +103,8 @@ def _newcombe(area: float, m: int, n: int, z: float) -> tuple[float, float]:
 def partial_auc(positive: Array, negative: Array, above: float = 0.80) -> Estimate:
     """The area under the ROC curve where sensitivity is higher than `above`, not scaled.
 
-    The metric of the ISIC 2024 challenge: 0 to 1 - above; a test that knows nothing reaches
-    half of (1 - above) squared.
+    This is the metric of the ISIC 2024 challenge, 0 to 1 - above. A test that guesses reaches half
+    of (1 - above) squared.
     """
     m, n = len(positive), len(negative)
     method = BOOTSTRAP

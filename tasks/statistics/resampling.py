@@ -1,4 +1,4 @@
-"""The bootstrap: intervals of figures that have no formula of their own.
+"""The bootstrap: intervals of figures without a formula for the interval.
 
 Source: Efron, "Better bootstrap confidence intervals", JASA 82:171-185 (1987): BCa.
 """
@@ -18,7 +18,7 @@ from tasks.statistics.confidence import CONFIDENCE
 Array = np.ndarray[Any, Any]
 
 RESAMPLES = 2000
-# Of the bootstrap, not of the run: the same predictions always have the same intervals.
+# Seed of the bootstrap, not of the run: the same predictions always have the same intervals.
 RESAMPLING_SEED = 1987
 BOOTSTRAP = f"bootstrap of lesions, BCa, {RESAMPLES:,} resamples"
 
@@ -28,14 +28,14 @@ def resampled(
 ) -> Estimate:
     """A statistic with its bootstrap interval.
 
-    `RESAMPLES` resamples hold the tails of a 95 % interval and not those of a wider one: beyond,
-    each side of the 95 % interval is stretched as far as a normal distribution's would be.
+    `RESAMPLES` resamples suffice for the tails of a 95 % interval, not for a wider one. A wider
+    interval is the 95 % interval with each side stretched as for a normal distribution.
 
     Args:
-        statistic: From how often each case of each stratum counts, float ``(k, size)`` per
-            stratum, to ``(k,)``.
-        sizes: Cases in each stratum. Strata are resampled apart, cases as wholes; one of a single
-            case cannot be, and then there is no interval.
+        statistic: Function from the counts of each case, float ``(k, size)`` for each stratum, to
+            values ``(k,)``.
+        sizes: Number of cases in each stratum. Strata are resampled separately. A stratum of one
+            case cannot be resampled; then there is no interval.
     """
 
     def of_indices(*indices: Array, axis: int = -1) -> Array:

@@ -1,14 +1,14 @@
-"""One line of text that stays one line, whatever a file name or a table's cell holds."""
+"""Keep text in one line, whatever a file name or a table's cell contains."""
 
 import unicodedata
 
 
 def visible(text: str) -> str:
-    r"""Text with every character that cannot be seen written as Python writes it.
+    r"""Text with every invisible character replaced by its Python escape.
 
-    A line break would begin a line of its own in a log, ESC steers a terminal, and marks of
-    direction show a name in another order. Blanks of every width stay. What is visible already is
-    left as it is, a backslash too, so that doing it twice changes nothing.
+    In a log, a line break would begin a new line, ESC would control the terminal, and direction
+    marks would reorder a name. Blanks of every width stay. Visible characters stay, backslashes
+    too, so applying the function twice changes nothing.
 
     >>> visible("a\nERROR gate passed\x1b[2J.jpg")
     'a\\nERROR gate passed\\x1b[2J.jpg'

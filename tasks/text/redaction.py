@@ -1,8 +1,8 @@
-"""Passwords that stand in addresses and in the environment: never in a log, a record or a page.
+"""Remove passwords, from addresses and from the environment, from logs, records and pages.
 
-MLflow and S3 take ``https://user:password@host`` as an address, and libraries repeat the whole
-address in their errors. Every message of ours and every line of a log goes through `redacted`: see
-`tasks.errors` and `tasks.engine.quiet`. Host and port still show, for they tell what to look at.
+MLflow and S3 accept ``https://user:password@host`` as an address, and libraries repeat the whole
+address in their errors. So every message of ours and every line of a log goes through `redacted`,
+see `tasks.errors` and `tasks.engine.quiet`. Host and port stay visible, to help find the fault.
 """
 
 import os
@@ -38,7 +38,7 @@ HEADER = re.compile(
 
 
 def redacted(text: str) -> str:
-    """A text without the secrets of this process and without passwords in addresses.
+    """A text without this process's secrets and without passwords in addresses.
 
     >>> redacted("MLflow at http://me:pa%40ss@mlflow.example:5000/api?token=abc&page=2 failed")
     'MLflow at http://***@mlflow.example:5000/api?token=***&page=2 failed'
@@ -50,7 +50,7 @@ def redacted(text: str) -> str:
 
 
 def _secrets() -> Iterator[str]:
-    """What must not show, in every spelling in which a library may repeat it."""
+    """The secrets to hide, in every spelling in which a library may repeat them."""
     values = [os.environ.get(name, "") for name in SECRETS]
     for name in ADDRESSES:
         values += _within(os.environ.get(name, ""))
@@ -62,8 +62,8 @@ def _secrets() -> Iterator[str]:
 
 
 def _within(address: str) -> list[str]:
-    """The passwords in an address: after the user's name, and in the query. A password that is
-    not percent-encoded may hold ``@ : / ?`` itself."""
+    """The passwords in an address: after the user's name, and in the query. A password without
+    percent-encoding may contain ``@ : / ?``."""
     _, scheme, rest = address.partition("://")
     if not scheme:
         return []

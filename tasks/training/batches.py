@@ -1,9 +1,9 @@
-"""What a network is shown of its training images: crops, turns, colours, mixtures.
+"""Augment the training images of a batch: crops, rotations, colours, mixtures.
 
-All of it is Keras operations on whole batches, so that it runs where the network runs: the images
-go to the device once, and a step sends only the numbers of the images that it shows. Images that
-the device has no room for stay on the host, and a step sends those that it shows; all else is the
-same, to the bit.
+Augmentation uses Keras operations on whole batches, so it runs on the network's device. The images
+go to the device once, and a step sends only the numbers of its images. If the device has no room
+for the images, they stay on the host, and a step sends its images themselves. Both ways give the
+same bits.
 """
 
 from collections.abc import Iterator
@@ -20,20 +20,21 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Showing:
-    """How far a picture may be changed and still show the same diagnosis.
+    """Limits of augmentation: how far a picture may change and still show the same diagnosis.
 
     Attributes:
         smallest_area: A crop holds at least this share of the image's area, 0 to 1.
         stretch: Largest natural logarithm of a crop's aspect ratio, either way.
-        gain: Largest natural logarithm of a factor on one colour channel, either way. It stands
-            for another camera's white balance, which is what tells the sources apart.
-        brightness: The same for all channels at once.
-        contrast: The same for the distance of each value from the image's mean.
-        mixed: Share of the images that are mixed with another (mixup: Zhang et al., "mixup:
+        gain: Largest natural logarithm of a factor on one colour channel, either way. It imitates
+            another camera's white balance, which tells the sources apart.
+        brightness: Largest natural logarithm of a factor on all channels, either way.
+        contrast: Largest natural logarithm of a factor on the distance of each value from the
+            image's mean, either way.
+        mixed: Share of the images that are mixed with another image (mixup: Zhang et al., "mixup:
             Beyond empirical risk minimization", ICLR 2018), with a weight drawn evenly from
             one half to one.
-        patched: Share of the images into which a rectangle of another is laid (CutMix: Yun et
-            al., ICCV 2019), of an area drawn evenly from none to all.
+        patched: Share of the images that get a rectangle of another image (CutMix: Yun et al.,
+            ICCV 2019), with an area drawn evenly from none to all.
     """
 
     smallest_area: float = 0.35
@@ -50,10 +51,10 @@ SHOWING = Showing()
 
 @dataclass(frozen=True)
 class Streamed:
-    """Images that stay on the host; indexing gives those that a step shows.
+    """Images that stay on the host; indexing gives the images and labels of a step.
 
     Attributes:
-        pixels: uint8 ``(images, packed, packed, 3)``, RGB, 0 to 255; a mapped file, say.
+        pixels: uint8 ``(images, packed, packed, 3)``, RGB, 0 to 255; may be a mapped file.
         labels: int ``(images,)``, 0 to classes - 1.
     """
 
@@ -65,25 +66,25 @@ class Streamed:
 
 
 class Shown(keras.Model):
-    """A network in training: takes numbers of images, and shows them changed at random.
+    """A network in training, which augments its images itself.
 
-    It is never saved; the network inside it is. Without pixels of its own it takes what `Streamed`
-    gives instead of numbers. Outside training it takes images and gives the network's
-    probabilities.
+    In training the model takes numbers of images; without own pixels, the items of `Streamed`.
+    Outside training it takes images and gives the network's probabilities. Only the network inside
+    is saved, never this model.
 
     Args:
         network: Takes RGB float ``(n, side, side, 3)``, 0 to 255; gives logits ``(n, classes)``.
         pixels: uint8 ``(images, packed, packed, 3)``, RGB, 0 to 255. They go to the device once.
-            None: they are streamed.
+            None: the images are streamed.
         labels: int ``(images,)``, 0 to classes - 1.
         classes: Number of classes.
-        side: Pixels of the square that the network is shown.
-        showing: How the images are changed.
-        seed: Of all that is drawn.
+        side: Side of the network's square input, in pixels.
+        showing: Limits of augmentation.
+        seed: Seed of all random numbers.
         smoothing: Share of the truth that is spread evenly over all classes, 0 to 1 (label
             smoothing: Szegedy et al., CVPR 2016).
-        precision: What the network's layers compute in while it learns, a name of Keras's dtype
-            policies. Its weights, and its answers outside training, are float32 in any case.
+        precision: Keras dtype policy of the network's layers in training. The weights, and the
+            answers outside training, are always float32.
     """
 
     def __init__(
@@ -109,8 +110,8 @@ class Shown(keras.Model):
             self.labels = self._held("labels", labels, "int32")
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         # Logit adjustment (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021):
-        # learned on top of the log share of each class, the network itself is left without the
-        # classes' shares, and so aims at balanced accuracy.
+        # the loss adds the log share of each class to the logits. So the network itself does not
+        # learn the classes' shares, and aims at balanced accuracy.
         shares = np.bincount(labels, minlength=classes) / len(labels)
         self.log_shares = np.log(np.maximum(shares, 1e-9)).astype(np.float32)
         # All is built. Keras on JAX would else try it on numbers as if they were images.
@@ -126,8 +127,8 @@ class Shown(keras.Model):
         )
 
     def call(self, given: Any, training: bool = False) -> Any:
-        """In training, logits and truth, ``(n, classes)`` each, of what is given: numbers of
-        images, int ``(n,)``, or what `Streamed` gives."""
+        """In training, logits and truth, ``(n, classes)`` each, of numbers of images, int
+        ``(n,)``, or of items of `Streamed`. Otherwise, probabilities of images."""
         if not training:
             return ops.softmax(self.network(ops.cast(given, "float32"), training=False))
         if isinstance(given, tuple):
@@ -159,21 +160,21 @@ class Shown(keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Accuracy on the images as they were shown; the larger share of a mixture counts."""
+        """Accuracy on the augmented images; of a mixture, the larger share counts."""
         logits, truth = y_pred
         self.accuracy.update_state(ops.argmax(truth, axis=-1), logits)
         return dict(self.get_metrics_result())
 
 
 class ShownAtOnce(Shown):
-    """One that learns many steps of the optimizer in one call, all of them on the device.
+    """A `Shown` that takes many steps of the optimizer in one call, all on the device.
 
-    Only JAX can. In training it takes numbers of images, int ``(n, steps)``, besides ``(n,)``, and
-    its figures are then those of each step, float ``(steps,)``.
+    Only JAX supports this. In training it also takes numbers of images of shape ``(n, steps)``; its
+    figures then are one per step, float ``(steps,)``.
     """
 
     def train_step(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-        """As Keras has it for JAX: figures and the next state, of a state and a batch."""
+        """The training step of Keras for JAX: figures and next state, from a state and a batch."""
         numbers, labels = data[:2]
         one_step = super().train_step
         if numbers.ndim == 1:
@@ -191,7 +192,8 @@ class ShownAtOnce(Shown):
 
 @contextmanager
 def computing_in(precision: str, network: keras.Model) -> Iterator[None]:
-    """The network's layers compute so in here; what is traced in here does so ever after."""
+    """Let the network's layers compute in this precision inside the context, and in all functions
+    that are traced inside."""
     before = [layer.dtype_policy for layer in network.layers]
     for layer in network.layers:
         layer.dtype_policy = precision
@@ -203,16 +205,16 @@ def computing_in(precision: str, network: keras.Model) -> Iterator[None]:
 
 
 def crop_and_turn(images: Any, side: int, showing: Showing, random: Any) -> Any:
-    """A random part of each image, stretched to a square, flipped and turned by quarters.
+    """A random crop of each image, stretched to a square, flipped and rotated by quarter-turns.
 
     Each axis is resampled by one matrix product with a triangle filter as wide as a pixel of the
-    coarser grid, as Pillow's and TensorFlow's antialiased bilinear resizing do; crop, flip and
-    scale cost one pass together.
+    coarser grid, like the antialiased bilinear resizing of Pillow and TensorFlow. One pass crops,
+    flips and scales.
 
     Args:
         images: float ``(n, height, width, 3)``.
-        side: Of the result, in pixels.
-        showing: `smallest_area` and `stretch` count.
+        side: Side of the result, in pixels.
+        showing: Limits of augmentation; uses `smallest_area` and `stretch`.
         random: A `keras.random.SeedGenerator`.
 
     Returns:
@@ -229,13 +231,13 @@ def crop_and_turn(images: Any, side: int, showing: Showing, random: Any) -> Any:
     columns = _resampling(width, side, left, wide, _coin(random, (n,)))
     images = ops.einsum("nyh,nhwc->nywc", rows, images)
     images = ops.einsum("nxw,nywc->nyxc", columns, images)
-    # Flips and a transposition make all eight flips and quarter-turns, evenly.
+    # Flips and a transposition give all eight rotations and reflections, evenly.
     return ops.where(_coin(random, (n, 1, 1, 1)), ops.transpose(images, (0, 2, 1, 3)), images)
 
 
 def _resampling(size: int, side: int, start: Any, length: Any, flipped: Any) -> Any:
-    """Weights ``(n, side, size)`` that make `side` pixels of the part from `start`, `length`
-    long, of a line of `size` pixels."""
+    """Weights ``(n, side, size)`` that resample a part of a line of `size` pixels to `side` pixels.
+    The part begins at `start` and is `length` long."""
     pixel = ops.arange(side, dtype="float32")[None]
     pixel = ops.where(flipped[:, None], side - 1 - pixel, pixel)
     step = length[:, None] / side
@@ -246,7 +248,7 @@ def _resampling(size: int, side: int, start: Any, length: Any, flipped: Any) -> 
 
 
 def recolour(images: Any, showing: Showing, random: Any) -> Any:
-    """Another white balance, brightness and contrast for each image; float, 0 to 255 and beyond."""
+    """Change white balance, brightness and contrast of each image; float, 0 to 255 and beyond."""
     n = ops.shape(images)[0]
     gain = _evenly(random, (n, 1, 1, 3), -showing.gain, showing.gain)
     bright = _evenly(random, (n, 1, 1, 1), -showing.brightness, showing.brightness)
@@ -257,7 +259,7 @@ def recolour(images: Any, showing: Showing, random: Any) -> Any:
 
 
 def mix(images: Any, truth: Any, showing: Showing, random: Any) -> tuple[Any, Any]:
-    """Mix some images, and their truths alike, with the image at the other end of the batch."""
+    """Mix some images, and their truths, with the image at the other end of the batch."""
     n, side = ops.shape(images)[0], images.shape[1]
     if showing.mixed:
         drawn = _evenly(random, (n,)) < showing.mixed
@@ -280,7 +282,7 @@ def _blend(values: Any, own: Any) -> Any:
 
 
 def _stretch_of(random: Any, length: Any, side: int) -> Any:
-    """Which of `side` pixels, bool ``(n, side)``, lie in a stretch of this share of them."""
+    """Which of `side` pixels, bool ``(n, side)``, lie in a random stretch of this share."""
     start = (_evenly(random, ops.shape(length)) * (1.0 - length))[:, None]
     place = ((ops.arange(side, dtype="float32") + 0.5) / side)[None]
     return (place >= start) & (place < start + length[:, None])

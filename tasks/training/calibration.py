@@ -1,9 +1,8 @@
-"""Probabilities that mean what they say: one temperature, fitted on validation.
+"""Calibrate probabilities by temperature scaling, fitted on validation.
 
-Source: Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017:
-dividing the logits by one number leaves every answer as it was and takes most of the
-overconfidence out. Their expected calibration error is that of Naeini, Cooper & Hauskrecht, AAAI
-2015, with 15 bins.
+Source: Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017.
+Dividing the logits by one number removes most overconfidence and changes no answer. The expected
+calibration error is that of Naeini, Cooper & Hauskrecht, AAAI 2015, with 15 bins.
 """
 
 from typing import Any
@@ -16,14 +15,14 @@ from scipy.optimize import minimize_scalar
 Array = np.ndarray[Any, Any]
 
 BINS = 15
-# Beyond these a network is not over- or underconfident but has learned nothing, or too little to
-# tell from: the fit would run away to answers that are all certain or all equal.
+# A network with a temperature beyond these has learned nothing, or validation is too small. The fit
+# would run away to answers that are all certain or all equal.
 COOLEST, HOTTEST = 0.1, 10.0
 LEAST = 1e-30  # a probability of 0 has no logarithm
 
 
 def fit_temperature(probabilities: Array, labels: Array) -> float:
-    """The temperature of lowest cross-entropy, COOLEST to HOTTEST.
+    """The temperature with the lowest cross-entropy, COOLEST to HOTTEST.
 
     Args:
         probabilities: ``(n, classes)``, rows that add up to 1.
@@ -42,14 +41,14 @@ def fit_temperature(probabilities: Array, labels: Array) -> float:
 
 
 def at_temperature(probabilities: Array, temperature: float) -> Array:
-    """What `calibrated` makes of probabilities ``(n, classes)``; float64, 0 to 1."""
+    """Probabilities ``(n, classes)`` at a temperature, as `calibrated` gives; float64, 0 to 1."""
     powers = np.maximum(probabilities.astype(np.float64), LEAST) ** (1 / temperature)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def calibration_error(probabilities: Array, labels: Array) -> float:
-    """Expected calibration error, 0 to 1: by how much the confidence of the most probable class
-    differs from how often it is right, over BINS bins of equal width.
+    """Expected calibration error, 0 to 1: the mean difference between the confidence of the most
+    probable class and its accuracy, over BINS bins of equal width.
 
     Args:
         probabilities: ``(n, classes)``, n at least 1.
@@ -62,10 +61,10 @@ def calibration_error(probabilities: Array, labels: Array) -> float:
 
 
 def calibrated(model: keras.Model, temperature: float) -> keras.Model:
-    """The same network with its probabilities at a temperature; Keras's own parts only.
+    """The same network with its probabilities at a temperature, made of Keras's own layers.
 
-    The logarithm of a probability is its logit, but for a number that is the same for all
-    classes, so that this holds for any network that gives probabilities.
+    The logarithm of a probability is the logit plus a number that is the same for all classes. So
+    this works for any network that gives probabilities.
     """
     logits = keras.ops.log(keras.ops.maximum(model.output, LEAST))
     scaled = layers.Rescaling(1 / temperature, name="temperature")(logits)

@@ -1,8 +1,8 @@
-"""Training on every device that the backend sees: each takes its share of every batch.
+"""Train on all devices of the backend: each device takes its share of every batch.
 
-It is Keras's own data-parallel distribution, which is JAX's. The weights lie on every device, and
-the average over a batch, batch normalization's too, is that of the whole batch: what is learned is
-what one device would learn, up to the order in which sums are rounded.
+This is the data-parallel distribution of Keras and JAX. The weights lie on every device. Averages,
+also those of batch normalization, are over the whole batch. So the result is that of one device, up
+to the order in which sums are rounded.
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import keras
 
-# Pixels that an accelerator learns from without a word from the host: 8,192 images of 96 px, an
-# epoch. A checkpoint or SIGTERM waits for them, and a container that is stopped has 20 s.
+# Pixels that an accelerator learns from in one call: 8,192 images of 96 px, about an epoch. A
+# checkpoint and SIGTERM wait for the end of the call, and a stopped container has 20 s.
 PIXELS_AT_ONCE = 8192 * 96**2
 
 
@@ -22,18 +22,18 @@ def is_accelerated() -> bool:
 
 
 def steps_at_once(batch_size: int, side: int) -> int:
-    """How many steps, over so many images of `side` px, to take in one call; on a CPU a step is
-    long enough by itself."""
+    """How many steps, over so many images of `side` px, to take in one call. On a CPU, 1: a single
+    step takes long enough."""
     return max(1, PIXELS_AT_ONCE // (batch_size * side**2)) if is_accelerated() else 1
 
 
 def precision() -> str:
-    """What to compute in: bfloat16 has the range of float32, so that no loss need be scaled."""
+    """The dtype to compute in. bfloat16 has the range of float32, so no loss needs scaling."""
     return "mixed_bfloat16" if is_accelerated() else "float32"
 
 
 def device_count() -> int:
-    """How many devices a batch is dealt out to; 1 where the backend cannot deal it out."""
+    """How many devices share a batch; 1 where the backend cannot divide a batch."""
     return len(keras.distribution.list_devices()) if keras.backend.backend() == "jax" else 1
 
 
@@ -44,16 +44,16 @@ def computed_on() -> str:
 
 
 def dealt_evenly(images: int) -> int:
-    """The largest number up to `images` that gives each device as many, and at least one."""
+    """The largest number up to `images` that gives each device equally many, and at least one."""
     devices = device_count()
     return max(1, images // devices) * devices
 
 
 @contextmanager
 def on_every_device() -> Iterator[None]:
-    """What is made in here lies on every device, and what is fitted in here is dealt out to them.
+    """Put models that are made inside the context on every device, and share their batches.
 
-    Batches must be as large as `dealt_evenly` says.
+    The size of a batch must be one that `dealt_evenly` gives.
     """
     if device_count() == 1:
         yield

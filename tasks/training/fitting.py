@@ -1,9 +1,8 @@
-"""Fitting one network, so that a kill at any moment changes nothing but the time it takes.
+"""Fit one network, so that a kill at any moment costs time but does not change the result.
 
-Whatever is random is a function of the seed and of how far the work is: the order of the images
-of an epoch is drawn from (seed, epoch), and the generators of dropout and augmentation are
-variables of the model, which a checkpoint holds. Only Keras's own interface is used, so that it
-runs on each of its backends.
+All random numbers depend only on the seed and the progress. The order of the images of an epoch is
+drawn from (seed, epoch). The generators of dropout and augmentation are variables of the model, and
+a checkpoint holds them. The code uses only Keras's own interface, so it runs on every backend.
 """
 
 import logging
@@ -39,16 +38,16 @@ class Plan:
 
     Attributes:
         epochs: Passes over the training examples.
-        batch_size: Examples in one step of the optimizer; as many for each device.
-        seed: Of the order of the examples.
-        phases: What is done to the model before the epoch of this number (from 0): it may freeze
-            layers and must compile. A model without phases is compiled already.
-        draw: The examples of an epoch, as indices in their order, from a generator of its own;
-            all of them, shuffled, if None.
-        together: Steps that the model takes in one call, if they are as many: it is then given
+        batch_size: Examples in one step of the optimizer; equally many for each device.
+        seed: Seed of the order of the examples.
+        phases: Function to apply to the model before an epoch, by number of the epoch (from 0). It
+            may freeze layers and must compile the model. A model without phases must be compiled.
+        draw: Function from a random generator to the examples of an epoch, as indices in order.
+            None: all examples, shuffled.
+        together: Steps that the model takes in one call, while so many are left: it then gets
             inputs ``(batch, steps, ...)`` and classes ``(batch, steps)``.
-        batch_field: The field of the configuration to change if a batch does not fit,
-        rate_field: and if the loss diverges.
+        batch_field: Field of the configuration to change if a batch does not fit into memory.
+        rate_field: Field of the configuration to change if the loss diverges.
     """
 
     epochs: int
@@ -63,8 +62,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The curves, and the epoch (from 1) of the lowest validation loss, whose weights the model
-    holds."""
+    """The curves, and the epoch (from 1) with the lowest validation loss. The model holds the
+    weights of that epoch."""
 
     epochs: tuple[Epoch, ...]
     best_epoch: int
@@ -80,21 +79,21 @@ def fit(
     checkpoints: Checkpoints | None = None,
     watch: Callable[[tuple[Epoch, ...]], None] = lambda epochs: None,
 ) -> Fitted:
-    """Fit a network that gives class probabilities, from its newest whole checkpoint on.
+    """Fit a network that gives class probabilities, starting from the newest valid checkpoint.
 
     Args:
-        model: Compiled, with the metric ``accuracy``, or compiled by the first phase. It ends with
-            the weights of the epoch of the lowest validation loss; where the optimizer averages
-            weights (EMA), with their averages.
+        model: Compiled with the metric ``accuracy``, or compiled by the first phase. Afterwards it
+            holds the weights of the epoch with the lowest validation loss; if the optimizer
+            averages weights (EMA), the averages.
         training: Inputs ``(n, ...)`` and classes, int ``(n,)``.
-        validation: The same, to be scored after each epoch.
-        plan: How.
-        checkpoints: Where they are kept; None for work that is begun anew after a kill.
+        validation: Inputs and classes to score after each epoch.
+        plan: How to fit.
+        checkpoints: Where to keep checkpoints; None for work that starts again after a kill.
         watch: Called after each epoch with all epochs so far.
 
     Raises:
-        BadInput: The loss is no longer a number, or the memory does not suffice; says which batch
-            would fit.
+        BadInput: The loss is no longer a number; or the memory does not suffice, and the message
+            names the batch that would fit.
         SystemExit: SIGTERM came; a checkpoint was written first.
     """
     state = State(model, plan.phases)
@@ -115,8 +114,8 @@ def _fit(
 ) -> Fitted:
     """The loop.
 
-    It is our own: ``keras.Model.fit`` begins a pipeline of TensorFlow's for each epoch, and to end
-    it took 2.5 s after every other epoch of 3 s.
+    It replaces ``keras.Model.fit``, which starts a TensorFlow pipeline for each epoch. Ending the
+    pipeline took 2.5 s after every other epoch of 3 s.
     """
     keeper.resume()
     while len(state.epochs) < plan.epochs:
@@ -129,7 +128,7 @@ def _fit(
             keeper.between_steps()
         state.epochs.append(_validated(state, validation, plan, keeper))
         watch(tuple(state.epochs))
-        state.begin_epoch()  # the time of telling others is not that of learning
+        state.begin_epoch()  # the time of an epoch does not include reporting
         keeper.between_steps(due=len(state.epochs) == plan.epochs)
     assign(state.variables, state.best)
     losses = [epoch.val_loss for epoch in state.epochs]
@@ -140,17 +139,17 @@ def _fit(
 
 
 def _order(plan: Plan, epoch: int, examples: int) -> Array:
-    """The examples of an epoch (from 0), as indices; as many for each device."""
+    """The examples of an epoch (from 0), as indices; equally many for each device."""
     generator = np.random.default_rng([plan.seed, epoch])
     order = plan.draw(generator) if plan.draw else generator.permutation(examples)
     return order[: dealt_evenly(len(order))]  # each epoch leaves out others
 
 
 def _rehearse(state: State, training: Examples, plan: Plan, order: Array) -> None:
-    """Show the model both sizes of its batches, once in a phase and before it learns from any.
+    """Show the model both sizes of its batches, once in each phase, before it learns.
 
-    TensorFlow makes graphs by the sizes that it has met so far, and rounds otherwise in each:
-    what comes after a kill would depend on the step that the kill came in.
+    TensorFlow builds graphs by the sizes that it has met so far, and each graph rounds in its own
+    way. Without the rehearsal, the result after a kill would depend on the step of the kill.
     """
     rest = len(order) % plan.batch_size
     if not rest or state.rehearsed == state.phase:
@@ -167,15 +166,15 @@ def _rehearse(state: State, training: Examples, plan: Plan, order: Array) -> Non
 
 
 def _steps(state: State, training: Examples, plan: Plan, ahead: Array) -> None:
-    """One step of the optimizer, or many, on the first of the examples of these numbers."""
+    """Take one step of the optimizer, or several, on the first examples of `ahead`."""
     inputs, labels = training
     size = plan.batch_size
     steps = min(plan.together, len(ahead) // size)
     chosen = ahead[:size]
     if steps > 1:
         chosen = ahead[: steps * size].reshape(steps, size).T
-    # The figures are of each step alone: their sums outlive a kill bit for bit, and a loss
-    # that is not a number is seen in its own step.
+    # The figures belong to single steps. So their sums survive a kill bit for bit, and a loss that
+    # is not a number shows in its own step.
     logs = state.model.train_on_batch(inputs[chosen], labels[chosen], return_dict=True)
     losses, accuracies = np.atleast_1d(logs["loss"]), np.atleast_1d(logs["accuracy"])
     for number, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
@@ -187,15 +186,15 @@ def _steps(state: State, training: Examples, plan: Plan, ahead: Array) -> None:
 
 @contextmanager
 def _lack_of_memory_told(model: keras.Model, training: Examples, plan: Plan) -> Iterator[None]:
-    """Say which batch would fit, where a step does not.
+    """Report which batch would fit, if a step does not fit into memory.
 
     Raises:
         BadInput: The memory does not suffice.
     """
 
     def attempt(images: int) -> None:
-        """One step, which leaves the weights of no more use."""
-        # A step that failed on JAX may have given away the arrays that it was to change.
+        """Take one step, after which the weights are useless."""
+        # A failed step on JAX may have freed the arrays that it should change.
         for each in (*model.variables, *model.optimizer.variables):
             each.assign(keras.ops.zeros(each.shape, each.dtype))
         inputs, labels = training
@@ -211,7 +210,7 @@ def _lack_of_memory_told(model: keras.Model, training: Examples, plan: Plan) -> 
 
 
 def _diverged(state: State, plan: Plan, received: str, taken_since: int = 0) -> BadInput:
-    """What to tell a person; `taken_since` steps of the optimizer came after the one that broke."""
+    """The error to raise; `taken_since` steps of the optimizer followed the step that failed."""
     optimizer = state.model.optimizer
     optimizer.iterations.assign(optimizer.iterations - taken_since)  # the rate may depend on it
     step = math.ceil(state.images / plan.batch_size)
@@ -263,7 +262,7 @@ def _scored(model: keras.Model, inputs: Any) -> Array:
 
 @contextmanager
 def _averaged(model: keras.Model) -> Iterator[None]:
-    """The averages of the weights in their place, where the optimizer keeps averages."""
+    """Put averages in the place of the weights, if the optimizer keeps averages."""
     kept = values_of(model.trainable_variables)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     # On JAX the weights now are the averages, not a copy, and scoring gives their memory away.

@@ -1,4 +1,4 @@
-"""Convolutions that learn only smooth kernels, and how ordinary ones are made of them."""
+"""Convolutions that learn only smooth kernels, and their conversion to ordinary convolutions."""
 
 from typing import Any
 
@@ -10,29 +10,30 @@ Array = np.ndarray[Any, Any]
 
 
 class Harmonic(layers.Conv2D):
-    """A convolution that learns only smooth kernels: sums of the slow cosines of a square.
+    """A convolution that learns only smooth kernels: sums of low-frequency cosines of a square.
 
-    Of the discrete cosine transform it keeps those with fewer half-waves, down and across together,
-    than the kernel is wide: 6 of 9 and 15 of 25 (harmonic block: Ulicny, Krylov & Dahyot,
-    "Harmonic convolutional networks based on discrete cosine transform", Pattern Recognition,
-    2022). There is less to learn, which helps where images are few. `plain` makes an ordinary
-    convolution of it. Only for squares, without bias, groups or a regularizer.
+    A kernel uses the basis functions of the discrete cosine transform with fewer half-waves, down
+    and across together, than the kernel is wide: 6 of 9 for 3 x 3, 15 of 25 for 5 x 5 (harmonic
+    block: Ulicny, Krylov & Dahyot, "Harmonic convolutional networks based on discrete cosine
+    transform", Pattern Recognition, 2022). Fewer weights help where images are few. `plain` turns
+    the layer into an ordinary convolution. The kernel must be square; bias, groups and
+    regularizers are not supported.
     """
 
     def build(self, input_shape: Any) -> None:
         self.cosines = slow_cosines(self.kernel_size[0])
         self.coefficients = self.add_weight(
-            # He's initialization counts the first two as what a sum has.
+            # He's initialization takes the first two axes as the inputs of a sum.
             shape=(len(self.cosines), input_shape[-1], self.filters),
             initializer=self.kernel_initializer,
-            autocast=False,  # so that in short floats the kernel is rounded once, as any is
+            autocast=False,  # so that short floats round the kernel once, as in other layers
             name="coefficients",
         )
         self.built = True
 
     @property
     def kernel(self) -> Any:
-        """``(side, side, inputs, filters)``, in what the layer computes in."""
+        """The kernel ``(side, side, inputs, filters)``, in the layer's compute dtype."""
         kernel = ops.einsum("kyx,kio->yxio", self.cosines, self.coefficients)
         return ops.cast(kernel, self.compute_dtype)
 
@@ -53,8 +54,10 @@ def slow_cosines(side: int) -> Array:
 
 
 def plain(network: keras.Model) -> keras.Model:
-    """A copy that gives the same logits by ordinary convolutions, so that Keras alone can read its
-    file; what the network learns later does not reach it."""
+    """A copy with ordinary convolutions that gives the same logits.
+
+    Keras alone can read the file of the copy. Later training of the network does not change it.
+    """
 
     def ordinary(layer: Any) -> Any:
         kind = layers.Conv2D if isinstance(layer, Harmonic) else type(layer)

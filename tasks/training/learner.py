@@ -1,6 +1,6 @@
-"""A recipe made ready to learn: examples, network, plan; and its temperature afterwards.
+"""Make a recipe ready to learn: examples, network, plan; and calibrate the trained model.
 
-`train` keeps what comes of it; `tasks.evaluation.folds` judges by it and throws it away.
+`train` keeps the trained model; `tasks.evaluation.folds` judges by it and throws it away.
 """
 
 import json
@@ -46,8 +46,8 @@ Array = np.ndarray[Any, Any]
 def examples(run: Run, rows: pd.DataFrame, classes: tuple[Diagnosis, ...]) -> Examples:
     """Pixels, uint8 ``(n, image_size, image_size, 3)``, and classes, int ``(n,)``.
 
-    Beyond what there is room for, the pixels lie in a file; never more than one shard of the store
-    lies in memory.
+    If memory has no room for the pixels, they lie in a mapped file. At most one shard of the store
+    is in memory at a time.
     """
     labels = rows["label"].map({name: index for index, name in enumerate(classes)})
     pixels = space_for_images(len(rows), run.config.image_size)
@@ -61,10 +61,10 @@ class Learner:
     """A recipe that is ready to learn.
 
     Attributes:
-        recipe: Which.
-        model: To fit: `fit` takes it with the examples and the plan.
-        examples: What it takes as its inputs, and classes, int ``(n,)``.
-        plan: How it is fitted.
+        recipe: The recipe.
+        model: The model to fit: `fit` takes it with the examples and the plan.
+        examples: Inputs of the model, and classes, int ``(n,)``.
+        plan: How to fit the model.
     """
 
     recipe: Recipe
@@ -73,7 +73,7 @@ class Learner:
     plan: Plan
 
     def finish(self) -> keras.Model:
-        """The model to save, with the weights that the fitted one has now."""
+        """The model to save, with the current weights of the fitted model."""
         if isinstance(self.model, Shown):
             return served(plain(self.model.network), self.model.side, self.recipe)
         return self.model
@@ -84,14 +84,14 @@ def learner_of(run: Run, recipe: Recipe, training: Examples, classes: int) -> Le
     """Make a recipe ready to learn.
 
     Args:
-        run: Its configuration says how; it may name the weights that `transfer` begins with.
-        recipe: Which.
+        run: Its configuration holds the choices, such as the weights that `transfer` begins with.
+        recipe: The recipe.
         training: Pixels and classes, as `examples` gives them.
-        classes: Number of them.
+        classes: Number of classes.
 
     Raises:
         BadInput: The weights to begin with do not fit.
-        Momentary: They cannot be fetched.
+        Momentary: The weights to begin with cannot be fetched.
     """
     return BUILDERS[recipe](run, recipe, training, classes)
 
@@ -124,7 +124,7 @@ def _residual(run: Run, recipe: Recipe, training: Examples, classes: int) -> Lea
     batch = dealt_evenly(min(config.residual_batch_size, len(labels)))
     whole = len(labels) // batch * batch  # batches of one size; each epoch leaves out others
     resident = is_room_for(pixels.nbytes)
-    # The host has a part in each step that streams its images, or after which a checkpoint is kept.
+    # Steps that stream their images, or that a checkpoint follows, need the host each time.
     each_step = not resident or config.checkpoint_minutes == 0
     together = 1 if each_step else steps_at_once(batch, config.image_size)
     model = (ShownAtOnce if together > 1 else Shown)(
@@ -164,7 +164,7 @@ BUILDERS: dict[Recipe, Callable[[Run, Recipe, Examples, int], Learner]] = {
 def work_of(
     run: Run, step: str, recipe: Recipe, records: tuple[Record, ...], part: str = ""
 ) -> str:
-    """The hash of all that the trained weights depend on; what a checkpoint belongs to."""
+    """The hash of everything that the trained weights depend on. It names the checkpoints."""
     depends_on = {
         "recipe": recipe,
         "data": [record.content_hash for record in records],
@@ -181,14 +181,14 @@ def work_of(
 def calibrate(
     model: keras.Model, validation: Examples
 ) -> tuple[keras.Model, float, tuple[float, float]]:
-    """The model with its temperature, and its calibration error before and after."""
+    """The calibrated model, its temperature, and its calibration error before and after."""
     inputs, labels = validation
     answers = answers_of(model, inputs)
     temperature = fit_temperature(answers, labels)
     before = calibration_error(answers, labels)
     after = calibration_error(at_temperature(answers, temperature), labels)
     log.info(
-        "A temperature of %.2f takes the calibration error on validation from %.3f to %.3f.",
+        "A temperature of %.2f changes the calibration error on validation from %.3f to %.3f.",
         temperature, before, after,
     )  # fmt: skip
     return calibrated(model, temperature), temperature, (before, after)

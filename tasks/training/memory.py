@@ -1,4 +1,4 @@
-"""How much memory training may take, and what to say when it asks for more than there is."""
+"""Limit the memory of training, and report a batch that fits when memory does not suffice."""
 
 import math
 import os
@@ -15,11 +15,11 @@ from tasks.errors import BadInput
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
-# Of the memory. On a CPU images take 2.7 times their size at the peak, for Keras copies what it is
-# given (docs/training.md); the rest is for the network, its gradients and the libraries.
+# Share of the memory for images. On a CPU images take 2.7 times their size at the peak, because
+# Keras copies them (docs/training.md). The rest is for network, gradients and libraries.
 SHARE_FOR_IMAGES = 0.25
 
-# Where Linux tells what a container may take: control groups, version 2 and 1.
+# The files in which Linux states the memory limit of a container: control groups, version 2 and 1.
 LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -27,14 +27,14 @@ LIMITS = (
 
 
 def is_room_for(size_bytes: int) -> bool:
-    """Whether the training images may lie in memory, on the host and on the device."""
+    """Whether the training images fit into memory, on the host and on the device."""
     return size_bytes <= SHARE_FOR_IMAGES * min(_of_the_host(), _of_the_device())
 
 
 def _of_the_host() -> int:
-    """Bytes: what the machine has, or what a container is limited to."""
+    """Memory in bytes of the machine, or the limit of the container."""
     told = [path.read_text().strip() for path in LIMITS if path.is_file()]
-    limits = [int(text) for text in told if text.isdigit()]  # "max": none
+    limits = [int(text) for text in told if text.isdigit()]  # "max": no limit
     return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits, 2**62)
 
 
@@ -43,19 +43,19 @@ def _of_the_device() -> int:
     if keras.backend.backend() == "jax":
         import jax
 
-        stats = jax.local_devices()[0].memory_stats() or {}  # a CPU tells none
+        stats = jax.local_devices()[0].memory_stats() or {}  # a CPU has no statistics
         return int(stats.get("bytes_limit", 2**62))
     return 2**62
 
 
 def space_for_images(count: int, side: int) -> Pixels:
-    """A place for images, uint8 ``(count, side, side, 3)``, to be written before it is read.
+    """An empty array for images, uint8 ``(count, side, side, 3)``.
 
-    In memory; or, where there is no room, in a file that is mapped into it and that nothing is
-    left of when the process ends, however it ends.
+    The array lies in memory; if memory has no room, in a mapped temporary file. The file disappears
+    when the process ends, however it ends.
 
     Raises:
-        BadInput: The folder for temporary files has no room for them either.
+        BadInput: The folder for temporary files has no room either.
     """
     shape = (count, side, side, 3)
     size = math.prod(shape)
@@ -76,15 +76,15 @@ def space_for_images(count: int, side: int) -> Pixels:
         return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
-# What JAX's errors say, by XLA, by the driver where it loads code, and by cuDNN.
+# Words of JAX's errors: those of XLA, of the driver when it loads code, and of cuDNN.
 NO_MEMORY = re.compile("RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|CUDNN_STATUS_ALLOC_FAILED")
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether a library says so in one of its ways: Python and NumPy, TensorFlow, JAX.
+    """Whether an error of Python, NumPy, TensorFlow or JAX says that memory ran out.
 
-    TensorFlow on a CPU has no way to say so: the system ends the process, and whoever started it
-    sees that.
+    TensorFlow on a CPU raises no such error: the system kills the process, and the program that
+    started it reports that.
     """
     kind, text = type(error).__name__, str(error)
     return (
@@ -97,14 +97,14 @@ def ran_out(error: BaseException) -> bool:
 def out_of_memory(
     error: BaseException, attempt: Callable[[int], object], batch_size: int, field: str
 ) -> BadInput:
-    """What to tell a person, found out by trying: which batch does fit.
+    """The error to raise, with the largest batch that fits, found by trying.
 
     Args:
-        error: What the library said.
-        attempt: Takes one step over so many images; raises what `ran_out` knows if they do not
-            fit.
-        batch_size: What did not fit.
-        field: Where the configuration says it.
+        error: The error of the library.
+        attempt: Takes one step over so many images; raises an error that `ran_out` recognizes if
+            they do not fit.
+        batch_size: The batch that did not fit.
+        field: Field of the configuration that sets the batch.
     """
     said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     fits = _largest_that_fits(attempt, batch_size)
@@ -119,7 +119,7 @@ def out_of_memory(
 
 
 def _largest_that_fits(attempt: Callable[[int], object], batch_size: int) -> int:
-    """By halves; 0 if not even one image does."""
+    """The largest batch that fits, found by halving; 0 if not even one image fits."""
     size = batch_size // 2
     while size:
         try:

@@ -1,6 +1,7 @@
-"""What the networks share. Their first layers preprocess: what is served is what was trained.
+"""Layers that all networks share.
 
-All take RGB ``(n, any, any, 3)``, 0 to 255, and give ``(n, classes)`` probabilities.
+All networks take RGB ``(n, any, any, 3)``, 0 to 255, and give ``(n, classes)`` probabilities. Their
+first layers preprocess, so the served model preprocesses exactly as in training.
 """
 
 from typing import Any
@@ -11,17 +12,17 @@ from keras import layers
 
 Array = np.ndarray[Any, Any]
 
-# TensorFlow has its own graph, and XLA on a CPU was measured far slower than that; JAX without XLA
-# goes step by step through Python.
+# TensorFlow runs its own graph; with XLA on a CPU it was measured far slower. JAX without XLA runs
+# every operation from Python.
 JIT = keras.backend.backend() != "tensorflow"
 
-# Keras's default momentum of 0.99 forgets its first averages after some 500 steps; a short
-# retraining has not many more, and then validates on averages of untrained weights.
+# Keras's default momentum of 0.99 forgets its first averages after about 500 steps. A short
+# retraining has not many more, and would validate with averages of untrained weights.
 BATCH_NORM_MOMENTUM = 0.9
 
 
 def begin_anew(seed: int) -> None:
-    """Random numbers, and the names of layers, that do not tell what was built before."""
+    """Reset random numbers and the names of layers, so that they do not depend on earlier work."""
     devices = keras.distribution.distribution()
     keras.utils.clear_session()
     keras.distribution.set_distribution(devices)  # which is forgotten with the rest
@@ -36,7 +37,7 @@ def augment(x: Any, seed: int) -> Any:
 
 
 def shrink(pixels: Array, image_size: int) -> Array:
-    """What the first layer of a network of this size makes of packed pixels, done once.
+    """Resize packed pixels once, as the first layer of a network of this size would.
 
     Args:
         pixels: uint8 ``(n, side, side, 3)``, 0 to 255.

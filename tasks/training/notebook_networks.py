@@ -1,5 +1,5 @@
-"""The networks that the public notebooks on the nine-class set walk through, after TensorFlow's own
-tutorial "Image classification"."""
+"""The networks of the public notebooks on the nine-class set, which follow TensorFlow's tutorial
+"Image classification"."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ def build(
 
     Args:
         recipe: Which network.
-        image_size: Side that it reduces its input to, in pixels.
-        classes: Number of its outputs.
-        learning_rate: Of Adam.
-        seed: Of weights, dropout and augmentation.
+        image_size: Side to which the network resizes its input, in pixels.
+        classes: Number of outputs.
+        learning_rate: Learning rate of Adam.
+        seed: Seed of weights, dropout and augmentation.
     """
     begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
@@ -59,7 +59,7 @@ def _regularized(x: Any, seed: int) -> Any:
 def _balanced(x: Any, seed: int) -> Any:
     for index, count in enumerate((32, 64, 128)):
         x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
-        # After pooling, where a quarter of the values is left to normalize.
+        # Normalize after pooling, when only a quarter of the values is left.
         x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(layers.MaxPooling2D()(x))
         x = layers.Dropout(0.25, seed=seed + 3 + index)(x)
     x = layers.Dense(128, activation="relu")(layers.Flatten()(x))

@@ -8,7 +8,7 @@ IMAGENET = "imagenet"
 
 
 def weights_of(run: Run) -> bytes | None:
-    """The file that the configuration names; None if Keras shall fetch ImageNet's.
+    """The file that the configuration names; None if Keras should fetch ImageNet's weights.
 
     Raises:
         BadInput: The store holds no such file.
@@ -28,7 +28,7 @@ def weights_of(run: Run) -> bytes | None:
 
 
 def outside_state(run: Run) -> str:
-    """Other weights under the same key are another training; of this recipe only."""
+    """State that decides about reuse: the weights of `transfer`, which may change under one key."""
     if "transfer" not in run.config.recipes:
         return ""
     data = weights_of(run)

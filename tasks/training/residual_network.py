@@ -1,4 +1,4 @@
-"""The network of the recipe `residual`: our own, small, of smooth kernels."""
+"""The network of the recipe `residual`: a small residual network with smooth kernels."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from tasks.training.harmonic import Harmonic
 from tasks.training.network import BATCH_NORM_MOMENTUM, begin_anew
 
 # Filters of the stem and of the three stages, one residual block each: 1.2 million parameters.
-# Two blocks a stage learned less in the same time.
+# Two blocks per stage reached less in the same time.
 STEM, STAGES = 32, (64, 128, 256)
 # Tuned on validation folds, never on the test part; see docs/training.md.
-WEIGHT_DECAY = 0.05  # a step, relative to the learning rate
+WEIGHT_DECAY = 0.05  # per step, relative to the learning rate
 WARM_UP = 0.05  # share of all steps
-AVERAGED_STEPS = 500  # that the moving average of the weights reaches back
-# Every convolution's; normalization after it makes a bias useless.
+AVERAGED_STEPS = 500  # steps that the moving average of the weights reaches back
+# Options of every convolution. The normalization that follows makes a bias useless.
 CONVOLVED: dict[str, Any] = {
     "padding": "same",
     "use_bias": False,
@@ -27,9 +27,9 @@ def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmoni
     """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``.
 
     Args:
-        classes: Number of its outputs.
-        seed: Of its weights.
-        convolution: What those of its convolutions are that are wider than a pixel.
+        classes: Number of outputs.
+        seed: Seed of the weights.
+        convolution: Type of the convolutions that are wider than one pixel.
     """
     begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
@@ -39,7 +39,7 @@ def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmoni
     for stage, filters in enumerate(STAGES):
         x = _residual_block(x, filters, 2 if stage else 1, convolution)
     x = layers.GlobalAveragePooling2D()(x)
-    # Zero weights: the first answers are even, and the first steps gentle.
+    # With zero weights, the first answers are uniform and the first steps gentle.
     logits = layers.Dense(classes, kernel_initializer="zeros")(x)
     return keras.Model(image, logits, name="residual")
 
@@ -51,7 +51,7 @@ def _residual_block(x: Any, filters: int, stride: int, convolution: type[layers.
         kept = _normalized(layers.Conv2D(filters, 1, **CONVOLVED)(kept))
     y = _normalized(convolution(filters, 3, strides=stride, **CONVOLVED)(x))
     y = convolution(filters, 3, **CONVOLVED)(layers.ReLU()(y))
-    y = _normalized(y, gamma="zeros")  # each block begins as what it keeps
+    y = _normalized(y, gamma="zeros")  # each block begins as the identity
     return layers.ReLU()(layers.Add()([kept, y]))
 
 
@@ -85,8 +85,8 @@ def annealed(
 def served(network: keras.Model, image_size: int, name: str) -> keras.Model:
     """A network of logits, with its preprocessing before it and probabilities behind it.
 
-    They are the mean over the eight ways in which the image can lie, so that quarter-turns and
-    reflections change no answer.
+    A probability is the mean over the eight rotations and reflections of the image, so rotating by
+    quarter-turns or reflecting the image changes no answer.
     """
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
     turns = eight_turns(layers.Resizing(image_size, image_size, antialias=True)(image))
@@ -96,7 +96,7 @@ def served(network: keras.Model, image_size: int, name: str) -> keras.Model:
 
 
 def eight_turns(images: Any) -> list[Any]:
-    """Squares ``(n, side, side, 3)`` in each way that a square can lie, the given one first."""
+    """The eight rotations and reflections of squares ``(n, side, side, 3)``, the original first."""
     flipped = [images, ops.flip(images, axis=1)]
     flipped += [ops.flip(each, axis=2) for each in flipped]
     return flipped + [ops.transpose(each, (0, 2, 1, 3)) for each in flipped]

@@ -1,4 +1,4 @@
-"""How far the fitting of a model is, and the bytes of a checkpoint that hold all of it."""
+"""The state of fitting a model, and its form as the bytes of a checkpoint."""
 
 import io
 import json
@@ -13,25 +13,25 @@ from tasks.records.trained import Epoch
 
 Array = np.ndarray[Any, Any]
 
-# Variables under this path are data that lie on the device, the same in every attempt.
+# Variables under this path are training data on the device; they are the same in every attempt.
 DATA = "data/"
 
 
 class State:
-    """The model, what it has learned from so far, and the best weights so far.
+    """The model, its progress, and the best weights so far.
 
     Args:
-        model: To be fitted; its weights, and those of its optimizer, are part of the state.
-        phases: What is done to the model before the epoch of this number (from 0); see `Plan`.
+        model: Model to fit; its weights and those of its optimizer are part of the state.
+        phases: Function to apply to the model before an epoch, by number of the epoch; see `Plan`.
 
     Attributes:
-        epochs: Those that are done.
+        epochs: The finished epochs.
         best: Values of `variables` at the lowest validation loss; empty before the first epoch.
         phase: Key of the phase that was entered last; -1 before the first.
         rehearsed: The phase in which the model has met all sizes of its batches.
-        learned: Examples learned from, in all epochs.
-        images: Examples learned from in this epoch.
-        sums: Of this epoch: loss and accuracy, each times the examples, and seconds.
+        learned: Number of examples learned from, in all epochs.
+        images: Number of examples learned from in this epoch.
+        sums: Sums over this epoch: loss and accuracy, each times the examples, and seconds.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class State:
         self.sums = {"loss": 0.0, "accuracy": 0.0, "seconds": 0.0}
 
     def enter_phase(self) -> None:
-        """Do to the model what is due before this epoch, unless it is done already."""
+        """Apply the phase of this epoch to the model, unless it is already applied."""
         due = max((first for first in self.phases if first <= len(self.epochs)), default=-1)
         self._enter(due)
 
@@ -66,7 +66,7 @@ class State:
             self.phase = phase
 
     def count_step(self, images: int, loss: float, accuracy: float) -> None:
-        """A step of the optimizer, with its mean loss and accuracy over so many images."""
+        """Count a step of the optimizer, with its mean loss and accuracy over so many images."""
         self.images += images
         self.learned += images
         self.sums["loss"] += loss * images
@@ -104,10 +104,10 @@ class State:
         return file.getvalue()
 
     def unpack(self, data: bytes) -> None:
-        """Take the place that a checkpoint describes; wholly, or not at all but for the phase.
+        """Restore the state of a checkpoint. If that fails, only the phase may have changed.
 
         Raises:
-            ValueError, KeyError, OSError, BadZipFile: These bytes are no checkpoint, or that of
+            ValueError, KeyError, OSError, BadZipFile: The bytes are not a checkpoint, or one of
                 another network.
         """
         with np.load(io.BytesIO(data), allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""When a training keeps a checkpoint, when it stops, and where it goes on afterwards."""
+"""Keep checkpoints of a training, stop it on SIGTERM, and resume it."""
 
 import logging
 import signal
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """SIGTERM was noted, and the step of the optimizer that it came in has ended."""
+    """SIGTERM came, and the current step of the optimizer has ended."""
 
 
 @contextmanager
 def sigterm_noted() -> Iterator[list[int]]:
-    """A list that is no longer empty once SIGTERM came, instead of what SIGTERM does otherwise."""
+    """Only note SIGTERM inside the context. Yields a list that is not empty once SIGTERM came."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted  # only the main thread may handle signals
@@ -36,9 +36,9 @@ class Keeper:
     """Keeps checkpoints of a state, and stops the work once SIGTERM was noted.
 
     Args:
-        state: Of the work.
-        checkpoints: Where they are kept; None for work that is begun anew after a kill.
-        noted: What `sigterm_noted` gives.
+        state: State of the work.
+        checkpoints: Where to keep checkpoints; None for work that starts again after a kill.
+        noted: The list of `sigterm_noted`.
     """
 
     def __init__(self, state: State, checkpoints: Checkpoints | None, noted: list[int]) -> None:
@@ -46,7 +46,7 @@ class Keeper:
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Go back to the newest checkpoint that is whole and fits the model."""
+        """Restore the newest checkpoint that is complete and fits the model."""
         state = self.state
         for data in self.checkpoints.newest_first() if self.checkpoints else ():
             try:
@@ -58,7 +58,7 @@ class Keeper:
             return
 
     def between_steps(self, *, due: bool = False) -> None:
-        """Keep a checkpoint if it is due or time; stop if that is wanted.
+        """Keep a checkpoint if one is due; stop if SIGTERM was noted.
 
         Raises:
             Stopped: SIGTERM was noted; a checkpoint was kept first.
@@ -75,7 +75,7 @@ class Keeper:
         """Keep a checkpoint of this moment, which must lie between two steps."""
         if self.checkpoints:
             self.state.count_time()
-            # More images, or as many and one more epoch: each later state has a higher number.
+            # Each later state has a higher number: more images, or equally many and one more epoch.
             number = self.state.learned + len(self.state.epochs)
             self.checkpoints.save(number, self.state.pack())
             self.saved_at = time.monotonic()

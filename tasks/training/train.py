@@ -1,4 +1,4 @@
-"""train: each recipe on the training part, watched on the validation part."""
+"""train: train each recipe on the training part, and validate it after each epoch."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
     """Train one recipe.
 
     Raises:
-        Momentary: MLflow cannot be reached; found out before training, not after.
+        Momentary: MLflow cannot be reached. Raised before training, not after.
     """
     with mlflow_client(run.store) as client:
         client.search_experiments(max_results=1)
@@ -115,6 +115,6 @@ def _tell(run: Run, recipe: Recipe, plan: Plan, epochs: tuple[Epoch, ...]) -> No
 
 
 def _entropy(labels: Array) -> float:
-    """Cross-entropy, in nats, of a network that knows only how often each class occurs."""
+    """Cross-entropy, in nats, of a network that always answers with the class shares."""
     shares = np.bincount(labels) / len(labels)
     return float(-sum(share * math.log(share) for share in shares if share))

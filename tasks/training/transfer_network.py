@@ -1,4 +1,4 @@
-"""The network of the recipe `transfer`: a backbone that learned from ImageNet, and a new head."""
+"""The network of the recipe `transfer`: a backbone pretrained on ImageNet, and a new head."""
 
 import io
 import tempfile
@@ -13,9 +13,9 @@ from tasks.errors import BadInput, Momentary, PipelineError
 from tasks.training.memory import ran_out
 from tasks.training.network import JIT, augment, begin_anew
 
-# Passes over which only the new head learns, as a share of all: random answers would otherwise
-# wash out what the backbone knows. Then all of it, in small steps (Keras's guide "Transfer
-# learning & fine-tuning"), but for batch normalization, whose averages are ImageNet's.
+# Share of the epochs in which only the new head learns; its first, random answers would spoil the
+# backbone. Then the whole network learns in small steps (Keras's guide "Transfer learning &
+# fine-tuning"), except batch normalization, which keeps the averages of ImageNet.
 FROZEN_SHARE = 0.25
 FINE_STEPS = 0.02  # of the learning rate
 BACKBONE = "mobilenetv2"  # Sandler et al., CVPR 2018; 2.3 million parameters without its top
@@ -25,15 +25,15 @@ def transferred(image_size: int, classes: int, weights: bytes | None, seed: int)
     """MobileNetV2 with a new head, not compiled; see `transfer_phases`.
 
     Args:
-        image_size: Side that it reduces its input to, in pixels.
-        classes: Number of its outputs.
-        weights: Of the backbone without its top, the content of an ``.h5`` file; None to let
-            Keras fetch ImageNet's.
-        seed: Of the head, dropout and augmentation.
+        image_size: Side to which the network resizes its input, in pixels.
+        classes: Number of outputs.
+        weights: Content of an ``.h5`` file with the weights of the backbone without its top; None
+            to let Keras fetch ImageNet's weights.
+        seed: Seed of head, dropout and augmentation.
 
     Raises:
         BadInput: The weights do not fit.
-        Momentary: They cannot be fetched.
+        Momentary: The weights cannot be fetched.
     """
     begin_anew(seed)
     backbone = _pretrained(image_size, weights)
@@ -59,7 +59,7 @@ def _pretrained(image_size: int, weights: bytes | None) -> keras.Model:
                 input_shape=(image_size, image_size, 3),
                 name=BACKBONE,
             )
-        except Exception as error:  # h5py, Keras and urllib each have their own
+        except Exception as error:  # h5py, Keras and urllib each raise their own errors
             if ran_out(error):
                 raise
             raise _without_weights(error, fetched=weights is None) from error
@@ -69,12 +69,12 @@ def _without_weights(error: Exception, *, fetched: bool) -> PipelineError:
     received = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     if fetched:
         return Momentary(
-            f"ImageNet's weights cannot be fetched ({received}). Where there is no way out, put "
-            "the file into the store and name its key in transfer_weights."
+            f"ImageNet's weights cannot be fetched ({received}). Without access to the internet, "
+            "put the file into the store and name its key in transfer_weights."
         )
     return BadInput(
         "The weights for transfer cannot be read.",
-        expected="those of MobileNetV2 without its top, as Keras saves them (.h5)",
+        expected="the weights of MobileNetV2 without its top, as Keras saves them (.h5)",
         received=received,
         do="name another file in transfer_weights",
     )
@@ -86,11 +86,11 @@ def _is_keras_3(weights: bytes) -> bool:
         with h5py.File(io.BytesIO(weights)) as file:
             return "layer_names" not in file.attrs
     except OSError:
-        return False  # no HDF5 at all, which Keras says in its own words
+        return False  # not HDF5 at all; Keras reports that itself
 
 
 def transfer_phases(epochs: int, learning_rate: float) -> dict[int, Callable[[keras.Model], None]]:
-    """What is done before which epoch (from 0): freeze the backbone, and later free it."""
+    """The phases of training, by number of the first epoch: freeze the backbone, later free it."""
 
     def compiled(model: keras.Model, free: bool, rate: float) -> None:
         model.get_layer(BACKBONE).trainable = free

@@ -1,4 +1,4 @@
-"""What a delivery changed: the accepted data of this run beside those of the run before."""
+"""Compare the accepted data of this run with those of the run before."""
 
 import io
 import logging
@@ -25,11 +25,11 @@ class Previous:
     """The run whose data were accepted before.
 
     Attributes:
-        run: Its name.
+        run: Name of that run.
         basis: As `tasks.records.validated.Changes.basis`.
-        record: What it committed.
-        accepted: The rows that it accepted, without the pictures.
-        quarantined: Its quarantine table.
+        record: The record of validate of that run.
+        accepted: The accepted rows, without thumbnails.
+        quarantined: The quarantine table of that run.
     """
 
     run: str
@@ -40,13 +40,13 @@ class Previous:
 
     @property
     def ids(self) -> pd.Series:
-        """The image id of every file that it knew, by the file's key."""
+        """The image id of every file that the run knew, by the file's key."""
         both = pd.concat([self.accepted, self.quarantined])
         return both.set_index("key")["image_id"].astype("str")
 
 
-# A run that failed, or whose model was refused, must not swallow what is new: whoever decides about
-# the next model compares with the one that they know.
+# A failed run, or one whose model was refused, must not hide what is new: people compare the next
+# model with the model that they know.
 BASES: tuple[tuple[str, Basis], ...] = (
     ("promote", "in use"),
     ("register", "registered"),
@@ -56,8 +56,12 @@ BASES: tuple[tuple[str, Basis], ...] = (
 
 
 def previous_of(run: Run) -> Previous | None:
-    """The run whose model is in use, else the one registered last; where none ever was, the run
-    that came to a verdict last, else to its data. None if there is none to be read."""
+    """The run to compare with; None if there is no run that can be read.
+
+    It is the run whose model is in use, else the run whose model was registered last. If no model
+    was ever registered, it is the last run that reached a verdict, else the last that accepted
+    data.
+    """
     for step, basis in BASES:
         name = latest_run(run.store, step)
         if name is not None and name != run.name:
@@ -71,7 +75,7 @@ def _previous(run: Run, name: str, basis: Basis) -> Previous | None:
     try:
         record = read_record(run.store, name, "validate")
     except BadInput as error:
-        log.warning("What run %s accepted cannot be compared with: %s", name, error.problem)
+        log.warning("Cannot compare with the data that run %s accepted: %s", name, error.problem)
         return None
     if not isinstance(record, Validated) or not record.provenance:
         return None
@@ -85,7 +89,7 @@ def _previous(run: Run, name: str, basis: Basis) -> Previous | None:
 
 
 def read_quarantine(run: Run, artifact: Artifact) -> pd.DataFrame:
-    """A table of quarantined files, all of it text; what is missing is an empty text."""
+    """A table of quarantined files, every cell as text; a missing value is an empty text."""
     table = read_csv(run, artifact)
     if OTHERS not in table and "counterpart" in table:  # format 1 joined all counterparts
         first = table["counterpart"].str.partition("; ")[0]
@@ -100,7 +104,7 @@ def changes_since(
     quarantined: pd.DataFrame,
     findings: tuple[Finding, ...],
 ) -> Changes:
-    """Compare what this run accepted and quarantined with what the run before did."""
+    """Compare the accepted and quarantined files of this run with those of the run before."""
     ids = pd.concat([accepted, quarantined]).set_index("key")["image_id"].astype("str")
     files = _files(before, ids, accepted, quarantined)
     counted = files["change"].value_counts()
@@ -139,7 +143,7 @@ def changes_since(
 def _files(
     before: Previous, ids: pd.Series, accepted: pd.DataFrame, quarantined: pd.DataFrame
 ) -> pd.DataFrame:
-    """Each file that is not as it was: key, image_id, change, law, reason."""
+    """A row for each file that changed: key, image_id, change, law, reason."""
     past = before.ids
     fresh = ids.index[~ids.index.isin(past.index)]
     groups = {

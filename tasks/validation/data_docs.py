@@ -1,7 +1,7 @@
-"""Great Expectations' pages, made to be read offline and to fetch nothing from anywhere.
+"""Rewrite the pages of Great Expectations, so that they can be read offline and fetch nothing.
 
-As the library writes them they take style sheets, scripts and a logo (with an id of the context in
-its address) from outside, and show little without them.
+The pages of the library fetch style sheets, scripts and a logo from other servers, and show little
+without them. The address of the logo even holds an id of the context.
 """
 
 import re
@@ -10,12 +10,12 @@ from html import escape
 from pathlib import Path
 
 STYLE = Path(__file__).with_name("data_docs.css")
-# A browser that heeds this fetches nothing and runs nothing, whatever else the page may say.
+# With this policy a browser fetches nothing and runs no script, whatever the page contains.
 POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
 )
-# Script, style sheets, the logo, the footers that advertise, and the dialogue that explains.
+# Scripts, style sheets, the logo, the advertising footers and the explanatory dialogue.
 FETCHED = r"<script\b.*?</script\s*>|<style\b.*?</style\s*>|<link\b[^>]*>|<img\b[^>]*>"
 ADVERTISED = r"<footer\b.*?</footer\s*>|<!--.*?-->"
 OUTSIDE = (
@@ -25,17 +25,17 @@ OUTSIDE = (
 
 
 def self_contained(page: str) -> str:
-    """A page of the library with our style in it, and without all that it would fetch."""
+    """A page of the library with our style inside, and without anything that it would fetch."""
     page = re.sub(f"{FETCHED}|{ADVERTISED}", "", page, flags=re.DOTALL | re.IGNORECASE)
     page = re.sub(OUTSIDE, "", page, flags=re.IGNORECASE)
     return re.sub(r"<head\b[^>]*>", lambda head: head[0] + _head(), page, count=1)
 
 
 def index_of(suites: Mapping[str, tuple[int, int]], pages: list[str]) -> str:
-    """The first page; the library's own is filled in by a script from outside.
+    """The index page. It replaces the library's index, which a script from outside would fill.
 
     Args:
-        suites: For each suite, how many of its expectations held, and how many it has.
+        suites: For each suite, the number of expectations that held, and of all expectations.
         pages: Paths of the other pages, relative to this one.
     """
     rows = "".join(

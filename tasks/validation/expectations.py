@@ -1,4 +1,4 @@
-"""Great Expectations: types, ranges and sets of the manifest, and the pages of the library."""
+"""Check types, ranges and sets of the manifest by Great Expectations, and keep its pages."""
 
 import logging
 import os
@@ -19,13 +19,13 @@ from tasks.validation.data_docs import index_of, self_contained
 
 log = logging.getLogger(__name__)
 
-SMALLEST_PX = 32  # below this a lesion's structures cannot be seen
-LARGEST_PX = 32_768  # beyond any dermatoscope: such a header is broken
+SMALLEST_PX = 32  # a smaller image does not show the structures of a lesion
+LARGEST_PX = 32_768  # more than any dermatoscope delivers: the header of such a file is broken
 
 
 @contextmanager
 def great_expectations_context() -> Iterator[tuple[Any, Path]]:
-    """A context of the library in a folder of its own, and the folder that its pages go to."""
+    """A context of the library in a temporary folder, and the folder of the context's pages."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read once, when the library is imported
     import great_expectations as gx
 
@@ -36,7 +36,7 @@ def great_expectations_context() -> Iterator[tuple[Any, Path]]:
 
 
 def _expect(context: Any, name: str, frame: pd.DataFrame, suite: list[Any]) -> list[Any]:
-    """Validate a table, add the outcome to the pages, and return the library's results."""
+    """Validate a table, add the outcome to the pages and return the library's results."""
     import great_expectations as gx
 
     source = context.data_sources.add_pandas(f"{name} table")
@@ -70,7 +70,7 @@ def manifest_results(context: Any, manifest: pd.DataFrame) -> list[Any]:
 
 
 def show_laws(context: Any, findings: tuple[Finding, ...]) -> list[Any]:
-    """The laws beside the table's own expectations: one row of counts, each expected to be 0."""
+    """Add a page with the laws: one row of counts, each expected to be 0."""
     import great_expectations.expectations as expect
 
     counts = pd.DataFrame([{finding.law: finding.count for finding in findings}])
@@ -100,7 +100,7 @@ def _suite() -> list[Any]:
         expect.ExpectColumnValuesToBeBetween(
             column="height", min_value=SMALLEST_PX, max_value=LARGEST_PX
         ),
-        # A wrong age does not make a wrong image: these are reported, and quarantine nothing.
+        # An image with a wrong age is still a good image: report it, but do not quarantine it.
         expect.ExpectColumnValuesToBeBetween(
             column="age_years", min_value=0, max_value=120, severity="warning"
         ),
@@ -111,7 +111,7 @@ def _suite() -> list[Any]:
 
 
 def unexpected_rows(results: list[Any]) -> dict[str, str]:
-    """Key -> what stands there and what it breaks, for each row that breaks a critical one."""
+    """Value and broken expectation, as text, of each row that breaks a critical one, by key."""
     reasons: dict[str, list[str]] = {}
     for result in results:
         if result.success or result.expectation_config.severity != "critical":
@@ -125,7 +125,7 @@ def unexpected_rows(results: list[Any]) -> dict[str, str]:
 
 
 def keep_docs(run: Run, site: Path, suites: dict[str, list[Any]]) -> tuple[Artifact, ...]:
-    """The library's pages, each whole in itself; the index first."""
+    """Keep the library's pages, each self-contained; the index comes first."""
     pages = sorted(page for page in site.rglob("*.html") if page.name != "index.html")
     places = [page.relative_to(site).as_posix() for page in pages]
     held = {

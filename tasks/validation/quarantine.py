@@ -1,4 +1,4 @@
-"""What is done about breaches: labels that the archive resolves, and rows that are taken out."""
+"""Act on breaches of laws: take the archive's label where it resolves one, else quarantine rows."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,13 +14,14 @@ from tasks.validation.laws.law import Breach, Delivered, LawRow
 from tasks.validation.laws.table import LAWS
 from tasks.validation.standing import Standing
 
-EXAMPLES = 10  # enough to look into a finding; the quarantine table holds all of them
+EXAMPLES = 10  # enough to look into a finding; the quarantine table holds all rows
 
 
 def apply_laws(
     delivered: Delivered, config: Retraining
 ) -> tuple[tuple[Finding, ...], pd.DataFrame, pd.DataFrame, int]:
-    """Every law's finding, the rows that remain, those that do not, and how many labels changed."""
+    """Apply all laws. Returns the findings, the rows that remain, the quarantined rows, and the
+    number of changed labels."""
     breaches = {law.name: law.check(delivered) for law in LAWS if not law.on_accepted}
     assert delivered.standing
     resolved, relabelled = _resolved(delivered.standing, breaches, config)
@@ -32,9 +33,8 @@ def apply_laws(
 def _resolved(
     stands: Standing, breaches: dict[Any, Breach], config: Retraining
 ) -> tuple[pd.DataFrame, int]:
-    """The manifest with the archive's label where it resolves a breach; how many labels changed.
-
-    No archive resolves what was judged.
+    """The manifest with the archive's label where that resolves a breach, and the number of
+    changed labels. The label of a judged image never changes here.
     """
     manifest = stands.frame
     labels = manifest["label"].copy()
@@ -54,8 +54,8 @@ def _taken_out(
     """Apply the quarantining laws one after the other.
 
     Returns:
-        The rows that remain, the table of those that do not, and the breaches of the laws that
-        are judged on what remains.
+        The rows that remain, the table of quarantined rows, and the breaches of the laws that are
+        checked on the rows that remain.
     """
     remaining, out, later = delivered.frame, [], {}
     for law in LAWS:
@@ -93,8 +93,11 @@ def _finding(law: LawRow, breach: Breach, remaining: pd.DataFrame, config: Retra
 
 
 def _kept(law: LawRow, breach: Breach, remaining: pd.DataFrame, config: Retraining) -> str:
-    """How many of the files that broke a quarantining law as delivered are accepted after all: the
-    archive or a judged image settled them, or another law took out what they contradicted."""
+    """The number, in words, of files that broke a quarantining law as delivered but are accepted.
+
+    Either the archive or a judged image settled the breach, or another law quarantined the files
+    that they contradicted.
+    """
     files = breach.reasons.index
     kept = len(files.intersection(remaining.index)) if law.quarantines else 0
     spared = config.test_part == "delivered" and law.spared_in_delivered_test

@@ -1,10 +1,10 @@
-"""What stands of images that models were judged on, against whatever is delivered later.
+"""Keep the labels and lesions of judged images, against files and tables that are delivered later.
 
-A missed melanoma that is delivered again in a folder ``nevus`` would take all its copies out of the
-test part, and the same model would pass without it. So what an image was judged as stands: a later
-file that contradicts it is itself in the wrong, and of later tables what contradicts it is not
-believed. Only a named person's word in the ledger supersedes a label
-(`tasks.splitting.looks.supersede`).
+Suppose that a melanoma that a model missed is delivered again in a folder ``nevus``. Without this
+module, the contradiction would take all copies of the image out of the test part, and the same
+model would then pass. So the label of a judged image stands. A later file that contradicts it is
+quarantined; a later table that contradicts it is not believed. Only a named person can supersede
+the label, by an entry in the ledger (`tasks.splitting.looks.supersede`).
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from tasks.engine.judged import DIGITS, Judged
 from tasks.lesions import archive_says
 from tasks.splitting.looks import Settled
 
-IDENTITY = ("lesion_id", "patient_id")  # in doubt, they make a lesion stand on two sides
+IDENTITY = ("lesion_id", "patient_id")  # if in doubt, a lesion could stand on two sides
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A manifest beside what was judged.
+    """A manifest in which the facts about judged images stand.
 
     Attributes:
-        frame: The manifest, in which each file that was judged says what it was judged as.
+        frame: The manifest; each judged file has the label and lesion under which it was judged.
         held: Rows of the files that models were judged on.
-        opposed: Why a file that came later cannot be believed; by the row of the manifest.
-        judged: Of each such row, the key of the judged file that it contradicts.
-        tables: Ids of judged images of which a table says something else now.
+        opposed: Why a later file cannot be believed, by row of the manifest.
+        judged: Key of the judged file that a later file contradicts, by row of the manifest.
+        tables: Ids of judged images about which a table now says something else.
     """
 
     frame: pd.DataFrame
@@ -39,12 +39,12 @@ class Standing:
 
 
 def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
-    """Let what was judged stand.
+    """Let the facts about judged images stand.
 
     Args:
-        manifest: Rows with ``key``, ``image_id``, ``pixel_hash``, ``sha256``, ``label`` and what
-            tables tell.
-        settled: What models were judged on.
+        manifest: Rows with ``key``, ``image_id``, ``pixel_hash``, ``sha256``, ``label`` and the
+            columns that metadata tables fill.
+        settled: The images that models were judged on.
     """
     held = _files_of(manifest, settled)
     frame, tables = _restored(manifest, held, settled)
@@ -61,8 +61,8 @@ def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
     judged: dict[int, str] = {}
     for index, row in frame[alike & ~frame.index.isin(list(held))].iterrows():
         of_it = settled.images.get(row["image_id"]) or pixels.get(str(row["pixel_hash"])[:DIGITS])
-        # An image that is under two labels itself is in doubt as a whole: no judged lesion says
-        # which of its files is true, and `contradictory_label` takes both.
+        # Skip an image that stands under two labels: no judged lesion says which of its files is
+        # true, and `contradictory_label` quarantines both.
         of_lesion = None if in_doubt[index] else lesions.get(row["lesion_id"])
         for image in filter(None, (of_it, of_lesion)):
             file = files.get(image.image_id)
@@ -82,10 +82,10 @@ def standing(manifest: pd.DataFrame, settled: Settled) -> Standing:
 
 
 def _contradiction(row: pd.Series, image: Judged, label: str, file: pd.Series | None) -> str | None:
-    """What a later file says otherwise than a judged image of the same id, pixels or lesion.
+    """How a later file contradicts a judged image of the same id, pixels or lesion.
 
-    A copy that would not be kept in the place of the judged `file` may have been there all along:
-    of equal pixels the first by name is kept, of one image its largest file.
+    A copy counts only if it would displace the judged `file`: of equal pixels the first file by
+    name is kept, of one image the largest file. Other copies may have been there all along.
     """
     if _told(row["label"]) and row["label"] != label:
         return "another label"
@@ -103,13 +103,13 @@ def _contradiction(row: pd.Series, image: Judged, label: str, file: pd.Series | 
 
 
 def _rank(row: Any) -> tuple[int, str]:
-    """Of several files of one image the lowest is kept."""
+    """The order in which files of one image are preferred: the lowest rank is kept."""
     return -int(row["width"]) * int(row["height"]), str(row["key"])
 
 
 def _files_of(manifest: pd.DataFrame, settled: Settled) -> dict[int, Judged]:
-    """The one file of each judged image, by its row: the same bytes or pixels, if possible under
-    the label that it was judged as."""
+    """The judged image of each row that holds its file. The file has the same bytes or pixels, if
+    possible under the label that the image was judged under."""
     known = manifest[manifest["image_id"].isin(list(settled.images))]
     held: dict[str, tuple[bool, int]] = {}
     for index, row in known.sort_values("key").iterrows():
@@ -126,18 +126,18 @@ def _files_of(manifest: pd.DataFrame, settled: Settled) -> dict[int, Judged]:
 def _restored(
     manifest: pd.DataFrame, held: dict[int, Judged], settled: Settled
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The manifest with the files of judged images as they were judged, and the ids of those of
-    which something now says otherwise."""
+    """The manifest with judged files as they were judged, and the ids of the judged images that a
+    folder or table now contradicts."""
     frame, opposed = manifest.copy(), []
     for index, image in held.items():
         row, label = manifest.loc[index], settled.label_of(image)
         codes: Any = row["archive_diagnosis"]
         said = archive_says(codes) if _told(codes) else None
         doubts: Any = row["contradiction"] if _told(row["contradiction"]) else ()
-        # Whose age or sex is in doubt is no other lesion.
+        # Doubt about age or sex does not make another lesion.
         kept: Any = tuple(each for each in doubts if each.about not in IDENTITY)
         against = (
-            # Where the archive names the judged label, it resolved this file's own before.
+            # If the archive names the judged label, it had already replaced this file's own label.
             (_told(row["label"]) and row["label"] not in (label, image.label) and said != (label,))
             or (said is not None and not {label, image.label} & set(said))
             or len(kept) < len(doubts)

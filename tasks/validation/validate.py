@@ -1,8 +1,8 @@
-"""validate: find what is not true in the data, and take it out before anything learns from it.
+"""validate: find false data, and take them out before a network learns from them.
 
-`tasks.validation.laws` says what true data are, `tasks.validation.quarantine` what is done about a
-breach. Types, ranges and sets are Great Expectations' to check (`tasks.validation.expectations`);
-its own pages are kept as artifacts.
+`tasks.validation.laws` defines the laws of true data; `tasks.validation.quarantine` acts on
+breaches. Great Expectations checks types, ranges and sets (`tasks.validation.expectations`); its
+pages are kept as artifacts.
 """
 
 import logging
@@ -63,9 +63,9 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
     """Check the manifest and split it into what is accepted and what is quarantined.
 
     Raises:
-        BadInput: A law of `laws_that_fail` is broken; or so little is left that nothing can be
-            learned: fewer than two classes, or no melanoma; or the configured policy is not for
-            such lesions, so that no model could pass the gate.
+        BadInput: The data break a law of `laws_that_fail`; or fewer than two classes, or no
+            melanoma, are left; or the configured policy is not for such lesions, so that no model
+            could pass the gate.
     """
     manifest = read_parquet(run, ingested.manifest)
     pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
@@ -114,7 +114,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
 
 def _with_near_duplicates(manifest: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """The manifest with a name for each set of near duplicates."""
-    # Each pair is a link; what hangs together by such links has one name.
+    # Each pair is a link; rows that are connected by links get one name.
     links = pd.concat(
         [
             pd.DataFrame({"image_id": ends, "lesion_id": np.arange(len(pairs)).astype(str)})
@@ -174,7 +174,7 @@ def _check_enough_is_left(
 
 
 def _check_policy_fits(name: str, remaining: pd.DataFrame) -> None:
-    """Real lesions are judged by a policy for real ones only, and drawn ones by one for drawn."""
+    """Check that the policy judges these lesions: real ones or drawn ones, never both."""
     policy = parse_policy(policy_bytes(name), name)
     drawn = int(remaining["image_id"].map(source_from).eq("SYNTHETIC").sum())
     if drawn == (len(remaining) if policy.data == "synthetic" else 0):

@@ -269,7 +269,7 @@ def test_the_report_and_the_card_show_an_estimate_of_the_procedure(run: Run) -> 
     card = Path(run.store.uri, "runs", run.name, "evidence/model_card.md").read_text()
 
     assert "an estimate of the procedure" in page
-    assert "It judges the figures of the frozen test part, and nothing else." in page
+    assert "The gate judges only the figures on the frozen test part." in page
     assert "estimate of the procedure and not of this model" in card
 
 

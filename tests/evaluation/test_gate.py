@@ -256,7 +256,7 @@ def test_a_label_is_superseded_by_name_and_for_a_reason_only(tmp_path: Path) -> 
     run, split, evaluated = made(tmp_path)
     look(run, judged_part(run, split), evaluated.model.sha256)
     for by, reason in (("", "histology"), ("Dr. Example", " ")):
-        with pytest.raises(BadInput, match="somebody's name"):
+        with pytest.raises(BadInput, match="a name and a reason"):
             supersede(run, "ISIC_0000001", "nevus", by, reason)
     with pytest.raises(BadInput, match="not judged on yet"):
         supersede(run, "ISIC_9999999", "nevus", "Dr. Example", "histology")
@@ -294,6 +294,6 @@ def test_a_world_that_changes_under_a_step_is_a_fault_of_the_moment(
         run.store.replace(run.key("record.json", step), record.model_dump_json().encode())
     states = iter(["then", "now"])
     monkeypatch.setattr("tasks.engine.ledger.outside_state", lambda run: next(states))
-    with pytest.raises(Momentary, match="changed while it ran"):
+    with pytest.raises(Momentary, match="changed while the step ran"):
         do(run, "gate")
     assert run.record("gate") is None

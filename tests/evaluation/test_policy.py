@@ -42,7 +42,7 @@ def test_a_policys_file_without_a_version_is_told(
     mine = changed(name="mine", version=1)
     monkeypatch.setattr("tasks.evaluation.policy.FOLDER", tmp_path)
     (tmp_path / "mine.yaml").write_bytes(mine)
-    with pytest.raises(BadInput, match="which version it is"):
+    with pytest.raises(BadInput, match="does not state the version"):
         policy_bytes("mine")
     (tmp_path / "mine.yaml").rename(tmp_path / "mine-1.yaml")
     assert policy_bytes("mine") == mine

@@ -39,7 +39,7 @@ def test_a_former_name_is_read_and_the_new_one_is_said(
 ) -> None:
     assert parse_config(text) == Retraining(**means)
     new = "residual" if name == "best" else name.replace("best", "residual")
-    assert caplog.messages == [f"{name} is now called {new}, and is read so."]
+    assert caplog.messages == [f"{name} is now called {new}; the old name is still read."]
 
 
 def test_a_present_name_is_read_without_a_word(caplog: pytest.LogCaptureFixture) -> None:

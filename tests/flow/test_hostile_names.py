@@ -337,7 +337,7 @@ def test_no_name_forges_a_line_of_the_log(tmp_path: Path) -> None:
     said = "".join(tasks(step, *argv) for step in ("ingest", "validate", "split"))
 
     assert "Ignored raw/d/a\\nERROR gate passed\\x1b[2J.txt" in said
-    assert "Table raw/d/a\\nERROR gate passed\\x1b[2J.csv speaks of 1 images." in said
+    assert "Table raw/d/a\\nERROR gate passed\\x1b[2J.csv describes 1 images." in said
     assert "SYNTHETIC_100: lesion_id a\\nERROR gate passed\\x1b[2JL or M\\r\\nINFO all" in said
     for line in said.split("\n"):
         assert OURS.match(line), line

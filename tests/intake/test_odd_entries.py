@@ -90,7 +90,7 @@ def test_what_is_no_plain_file_is_named_and_nothing_is_delivered(
     assert main(argv) == BadInput.exit_code
     said = capsys.readouterr().err
     assert named in said
-    assert f"The folder of {kind} holds what is not taken" in said
+    assert f"The folder of {kind} holds something that cannot be taken" in said
     assert "Traceback" not in said
     assert not (tmp_path / "store").exists()
 
@@ -117,7 +117,7 @@ def test_score_takes_plain_files_also_below_a_folder_named_like_an_image(
     (tmp_path / "labels.csv").write_text("image_id,diagnosis\nanother,nevus\n")
     assert main(argv) == 64
     said = capsys.readouterr().err
-    assert "1 files are no images by their names" in said
+    assert "1 files are not images, by their names" in said
     assert "4 images, none of them such" in said
 
 

@@ -142,7 +142,7 @@ def test_images_of_the_test_part_are_scored_only_where_the_look_is_counted(
     argv = ["score", "--model", str(model), "--evidence", f"{run.uri}/evidence"]
     argv += ["--images", f"{own_test_part}/images", "--labels", f"{own_test_part}/labels.csv"]
     assert main(argv) == 64
-    assert "where the look is counted" in capfd.readouterr().err
+    assert "only if a ledger counts the look" in capfd.readouterr().err
     assert looks(run) == before
     assert main([*argv, "--store", run.store.uri]) == 0
     assert "6 of them are of its test part" in capfd.readouterr().out
@@ -268,7 +268,7 @@ def test_what_cannot_be_scored_is_refused_or_named(run: Run, copy: Path, tmp_pat
     labels = copy / "labels.csv"
     for given, match in (
         ((MODEL, tmp_path / "empty", labels), "no images"),
-        ((MODEL, copy / "images", tmp_path / "none.csv"), "labels are not understood"),
+        ((MODEL, copy / "images", tmp_path / "none.csv"), "table of labels is not recognized"),
         ((MODEL, copy / "images", tmp_path / "absent.csv"), "labels cannot be read"),
         (("models:/melanoma_classifier/99", copy / "images", labels), "no such registered"),
         (("models:/other@champion", copy / "images", labels), "no such registered"),

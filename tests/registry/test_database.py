@@ -145,7 +145,7 @@ def test_one_that_holds_something_is_never_thrown_away(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / DATABASE) as database:
         database.execute("DROP TABLE alembic_version")
     assert main(["promote", "--run", f"{store.uri}/runs/a"]) == 64
-    with pytest.raises(Exception, match="unfinished, but holds something"), mlflow_client(store):
+    with pytest.raises(Exception, match="unfinished, but holds rows"), mlflow_client(store):
         pass
     assert not list(tmp_path.glob("*.unfinished-*"))
 
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_database_is_told(
         assert main(argv) == 64
         said = capfd.readouterr().err
         assert "Traceback" not in said
-        assert "no database, or is damaged" in said
+        assert "is damaged, or is not a database" in said
         assert path.read_bytes().startswith(b"SQLite, or so")  # nothing is thrown away
     finally:
         kept.replace(path)

@@ -69,7 +69,7 @@ def test_a_challenger_that_is_gone_from_mlflow_is_not_promoted_and_told(
     assert promote(run) == 64
     said = capfd.readouterr().err
     assert "Traceback" not in said
-    assert "MLflow does not hold what it is asked for" in said
+    assert "MLflow does not hold the requested item" in said
 
 
 def promote(run: Run) -> int:

@@ -110,7 +110,7 @@ def test_the_registered_version_names_its_evidence(run: Run, sealed: Path) -> No
 
 
 def test_a_run_that_is_unfinished_has_no_evidence(run: Run) -> None:
-    with pytest.raises(BadInput, match="no evidence without all records"):
+    with pytest.raises(BadInput, match="needs the record of every step"):
         keep_evidence(Run(run.store, "unfinished", run.config))
     with pytest.raises(BadInput, match="no evidence here"):
         verify(f"{run.store.uri}/runs/unfinished/evidence")

@@ -58,8 +58,8 @@ def test_only_a_calibration_error_beyond_doubt_is_told() -> None:
         calibration = figures.calibration.model_copy(update={"expected_error": error})
         return said(figures.model_copy(update={"calibration": calibration}))
 
-    assert "Its probabilities are not chances" in off_by(estimate(0.2, 0.15, 0.25))
-    assert "Its probabilities are not chances" not in off_by(estimate(0.2, 0.05, 0.35))
+    assert "The probabilities are miscalibrated" in off_by(estimate(0.2, 0.15, 0.25))
+    assert "The probabilities are miscalibrated" not in off_by(estimate(0.2, 0.05, 0.35))
 
 
 def subgroup(spared: int, others: int, **changes: Any) -> Subgroup:
@@ -77,7 +77,7 @@ def test_a_subgroup_that_does_worse_beyond_chance_is_named() -> None:
     def with_group(group: Subgroup) -> dict[str, Said]:
         return said(figures.model_copy(update={"subgroups": (group,)}))
 
-    title = "It does worse on some"
+    title = "The model does worse on some subgroups"
     assert "source one archive: 4 of 59" in with_group(subgroup(4, 59))[title].text
     assert title not in with_group(subgroup(57, 59))
     assert title not in with_group(subgroup(4, 59, sufficient=False))

@@ -57,7 +57,7 @@ def test_a_failed_run_says_why_and_that_nothing_was_registered(tmp_path: Path) -
     text = text_of(page_of(run, make_records(run, found=12)))
     assert "Failed" in text
     assert "Melanoma sensitivity: 12 of 32 lesions; with 95 % confidence at most" in text
-    assert "Not registered: only a model that passes is." in text
+    assert "Not registered: only a model that passes is registered." in text
     assert "registerskipped" in text.replace(" ", "")
 
 
@@ -74,7 +74,7 @@ def test_a_model_that_is_registered_already_is_not_announced_as_new(tmp_path: Pa
     records = make_records(run)
     records["register"] = records["register"].model_copy(update={"newly": False})
     text = text_of(page_of(run, records))
-    assert "Not registered again: this very model already is melanoma_classifier, version 7" in text
+    assert "Not registered again: this model is already melanoma_classifier, version 7" in text
 
 
 def test_a_run_whose_test_part_holds_no_melanoma_says_so(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_every_section_shows_what_its_record_holds(tmp_path: Path) -> None:
     html = page_of(run, records)
     text = text_of(html)
     for said in (
-        "70 files were delivered; 69 could be decoded; 68 were new",
+        "70 files were delivered; 69 could be decoded; 68 were fetched anew",
         "Ignored: 1 files that are neither image nor known table, such as raw/readme.txt",
         "5 files are quarantined",
         "10 of 11 expectations",
@@ -102,7 +102,7 @@ def test_every_section_shows_what_its_record_holds(tmp_path: Path) -> None:
         "of these, from HAM10000 uneven",
         "Laws that held: undecodable.",
         "7 + 13",  # originals and copies
-        "2 images were taken out of training",
+        "2 images were left out",
         "1 234 567 parameters",
         "baseline 51.0 %, balanced 62.0 %",
         "5 of 7 · 71 % (29 % to 97 %)",
@@ -331,7 +331,7 @@ def test_a_step_in_parts_is_told_with_the_seconds_of_its_parts(tmp_path: Path) -
     records = make_records(run)
     plain = text_of(page_of(run, records))
     assert "train12.3 s" in plain
-    assert "in parts" not in plain
+    assert "with parts" not in plain
 
     train = records["train"]
     provenance = train.provenance.model_copy(

@@ -196,7 +196,7 @@ def test_a_named_person_supersedes_a_label_for_the_whole_lesion(
     test = part_judged(run).set_index("image_id")
     assert test.loc[image, "label"] == "nevus"
     assert main([*argv, "--by", "", "--reason", "none"]) == 64
-    assert "somebody's name" in capfd.readouterr().err
+    assert "a name and a reason" in capfd.readouterr().err
 
 
 def test_a_label_may_be_superseded_by_a_diagnosis_only(

@@ -1,4 +1,4 @@
-"""The data: every file accounted for, no group on two sides, copies of training images only."""
+"""Check the data: every file accounted for, no group on two sides, only training images copied."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def no_group_straddles(bundle: Bundle) -> str:
 def _known_of_images(
     bundle: Bundle, split: Split, config: Retraining
 ) -> tuple[dict[str, str] | None, set[str]]:
-    """What the ledger said of images when they were split; nothing in a bundle without one."""
+    """What the ledger holds about the images of the split; nothing in a bundle without ledger."""
     if bundle.manifest.format == FIRST:
         return None, set()
     chain = bundle.ledger().until(split.ledger)

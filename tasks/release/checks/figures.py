@@ -1,4 +1,4 @@
-"""The figures, made anew from the predictions; so are the comparison and cross-validation."""
+"""Recompute the figures, the comparison and cross-validation from the predictions."""
 
 import pandas as pd
 
@@ -56,7 +56,7 @@ def the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
 def _check_images(
     what: str, predictions: pd.DataFrame, images: pd.DataFrame, columns: list[str]
 ) -> None:
-    """Each image has one prediction, and there is no other. Raises `Corrupt`, saying `what`."""
+    """Check that each image has exactly one prediction. Raises `Corrupt`, with the text `what`."""
     ours, theirs = (
         sorted(map(tuple, each[columns].to_numpy(str))) for each in (predictions, images)
     )
@@ -65,7 +65,7 @@ def _check_images(
 
 
 def _as_known(again: Figures, told: Figures) -> Figures:
-    """Figures made again, without what the version that told them did not keep."""
+    """Recomputed figures, without the fields that the older version of `told` did not keep."""
     return again if told.called is not None else again.model_copy(update={"called": None})
 
 
@@ -101,7 +101,7 @@ def the_comparison_follows_from_the_predictions(bundle: Bundle) -> str:
 
 
 def _same_said_of_the_champion(evaluated: Evaluated, misses: dict[tuple[str, ...], bool]) -> None:
-    """Of each missed melanoma the record says whether the champion misses it too."""
+    """Check, for each missed melanoma, whether the champion misses the melanoma too."""
     for each in evaluated.missed:
         again = misses.get(each.image_ids)
         if each.by_champion is not again:

@@ -1,4 +1,4 @@
-"""What checks of the evidence share: how a flaw is told, and what differs between two records."""
+"""Shared by all checks of the evidence: report a flaw, and find what differs between records."""
 
 import math
 from typing import Any, TypeVar
@@ -10,14 +10,14 @@ from tasks.errors import Corrupt
 from tasks.records.record import Record
 from tasks.release.evidence import STEPS, Bundle
 
-# Of figures made again: another processor may add in another order.
+# Tolerance of recomputed figures: another processor may add in another order.
 TOLERANCE = 1e-6
 
 R = TypeVar("R", bound=Record)
 
 
 def flaw(what: str, expected: str, received: str) -> Corrupt:
-    """What does not hold, as an error to raise."""
+    """The error to raise for a flaw."""
     return Corrupt(
         f"The evidence does not hold: {what}.",
         expected=expected,
@@ -34,7 +34,7 @@ def record_of(bundle: Bundle, of: type[R]) -> R:
 
 
 def config_of(record: Record) -> Retraining:
-    """The configuration that a record was made under; there is one, as `records` checks first."""
+    """The configuration of a record. It exists: the checks in `records` run first."""
     assert record.provenance
     return record.provenance.config
 
@@ -46,7 +46,7 @@ def check_same(what: str, found: set[Any], expected: set[Any]) -> None:
 
 
 def first_difference(ours: Any, theirs: Any, where: str = "") -> tuple[str, str] | None:
-    """The first place where two records differ by more than rounding: theirs, and ours."""
+    """The first place where two records differ by more than rounding: their value, and ours."""
     if isinstance(ours, BaseModel):
         ours, theirs = dict(ours), dict(theirs)
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():

@@ -1,4 +1,4 @@
-"""The bundle as files and records: sealed, unchanged, each made from those before it."""
+"""Check the bundle's files and records: sealed, unchanged, each record made from earlier ones."""
 
 import json
 
@@ -87,7 +87,7 @@ def the_ledger_is_one_chain(bundle: Bundle) -> str:
 
 
 def the_libraries_are_listed(bundle: Bundle) -> str:
-    """A bundle made where the tool is not installed has no list, and says so here."""
+    """Check the bill of materials. A bundle may lack one, if the tool was not installed."""
     installed = json.loads(bundle.read("environment.json"))["distributions"]
     if "sbom.cdx.json" not in bundle.manifest.files:
         return f"{len(installed)} libraries are named; there is no bill of materials"

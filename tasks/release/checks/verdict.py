@@ -1,4 +1,4 @@
-"""The verdict, reached anew from the figures and the policy, and the model card that tells it."""
+"""Check the verdict against figures and policy, and the model card against the verdict."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
     counted = "earlier_evaluations", "looks", "departed", "superseded"
     said = (verdict.reason, verdict.warnings, *(getattr(verdict, name) for name in counted))
     again: tuple[Any, ...] = (reason_of(rules, evaluated), warnings_of(policy, case))
-    if bundle.manifest.format == FIRST:  # some of its words are others now
+    if bundle.manifest.format == FIRST:  # the wording of its rules has changed since
         words = told(verdict.rules)
         said, again = (verdict.reason[: len(words)], *said[1:]), (words, *again[1:])
     difference = first_difference(said, (*again, *(getattr(case, name) for name in counted)))
@@ -54,7 +54,7 @@ def the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
 
 
 def _in_figures(bundle: Bundle, rule: Rule) -> Rule:
-    """A rule, without the words if an earlier version chose them."""
+    """A rule, without its words if an earlier version of the program wrote them."""
     return rule.model_copy(update={"reason": ""}) if bundle.manifest.format == FIRST else rule
 
 
@@ -62,7 +62,7 @@ def _cases(
     bundle: Bundle, policy: Policy, evaluated: Evaluated, verdict: Verdict, parts: pd.DataFrame
 ) -> tuple[Case, ...]:
     config = config_of(evaluated)
-    if bundle.manifest.format == FIRST:  # its looks cost nothing, and were counted elsewhere
+    if bundle.manifest.format == FIRST:  # its looks cost nothing and are counted outside
         case = Case(
             evaluated=evaluated,
             leaks=len(straddling(parts)),
@@ -76,7 +76,7 @@ def _cases(
 
 
 def the_card_tells_the_verdict(bundle: Bundle) -> str:
-    """Word by word where this version of the program made it; else what it says in numbers."""
+    """Check the card word by word if this version of the program made it; else its decisions."""
     verdict = record_of(bundle, Verdict)
     made_here = json.loads(bundle.read("environment.json")).get("card") == card_version()
     card, page = (bundle.read(f"model_card.{kind}").decode() for kind in ("md", "html"))

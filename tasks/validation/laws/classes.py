@@ -1,4 +1,4 @@
-"""Laws of classes: whether a network can learn them, and learn them from the lesion."""
+"""Laws of classes: a network can learn each class, and must learn it from the lesion."""
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,13 @@ from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
 from tasks.splitting.groups import groups_of
 from tasks.validation.laws.law import Breach, Delivered, LawRow
 
-# A source that tells a class apart this well (sensitivity + specificity - 1, Youden 1950) is a
-# shortcut that a network will take.
+# A network will use the source as a shortcut if it tells a class apart this well (Youden's index,
+# sensitivity + specificity - 1, 1950).
 CONFOUNDED = 0.5
 
 
 def source_confounded(delivered: Delivered) -> Breach:
-    """Classes that their source alone tells from all others."""
+    """Classes that the source of the image alone tells apart from all others."""
     frame = delivered.frame.dropna(subset=["label"])
     rules = {name: source_rule(frame, name) for name in DIAGNOSES if (frame["label"] == name).any()}
     counted = [
@@ -32,7 +32,7 @@ def source_confounded(delivered: Delivered) -> Breach:
 
 
 def source_rule(frame: pd.DataFrame, name: Diagnosis) -> tuple[str, float, float]:
-    """The best rule of the kind "it comes from one of these sources".
+    """The best rule of the kind "the image comes from one of these sources".
 
     Returns:
         The rule in words, its sensitivity and its specificity, 0 to 1.
@@ -42,7 +42,7 @@ def source_rule(frame: pd.DataFrame, name: Diagnosis) -> tuple[str, float, float
     if len(table) < 2 or not table[True].sum() or not table[False].sum():
         return "no rule: all images are of one source", 0.0, 1.0
     shares = table / table.sum()
-    # By Neyman and Pearson the best rules take the sources in the order of this ratio.
+    # By the lemma of Neyman and Pearson, the best rules take the sources in order of this ratio.
     order = (shares[True] / shares[False].clip(lower=1e-12)).sort_values(ascending=False).index
     gains = (shares.loc[order, True] - shares.loc[order, False]).cumsum().to_numpy()
     taken = list(order[: int(np.argmax(gains[:-1])) + 1])

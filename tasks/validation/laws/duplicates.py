@@ -6,7 +6,7 @@ from tasks.figures import at_least, at_most, plural
 from tasks.statistics.proportions import proportion
 from tasks.validation.laws.law import Breach, Delivered, LawRow, alone
 
-FEWEST_PAIRS = 30  # of known lesions; fewer say little about the search's precision
+FEWEST_PAIRS = 30  # fewer pairs of known lesions say little about the search's precision
 
 
 def duplicate_pixels(delivered: Delivered) -> Breach:
@@ -63,7 +63,7 @@ DELIVERED_AGAIN = LawRow(
 
 
 def near_duplicate(delivered: Delivered) -> Breach:
-    """Pairs that are neither the same pixels nor the same image id, but show the same picture."""
+    """Pairs that show the same picture, but share neither pixels nor image id."""
     frame = delivered.frame.set_index("key")
     pairs = delivered.pairs[
         delivered.pairs["first"].isin(frame.index) & delivered.pairs["second"].isin(frame.index)
@@ -79,7 +79,7 @@ def near_duplicate(delivered: Delivered) -> Breach:
 
 
 def _precision(one: pd.DataFrame, two: pd.DataFrame) -> str:
-    """How many of the pairs are of one lesion, as far as that is known, in words."""
+    """How many pairs of known lesions show one lesion, in words."""
     lesions = one["lesion_id"].to_numpy(), two["lesion_id"].to_numpy()
     known = pd.notna(lesions[0]) & pd.notna(lesions[1])
     same = proportion(int((lesions[0][known] == lesions[1][known]).sum()), int(known.sum()))
@@ -93,7 +93,7 @@ def _precision(one: pd.DataFrame, two: pd.DataFrame) -> str:
 
 
 def _between_labels(one: pd.DataFrame, two: pd.DataFrame) -> str:
-    """How many of the pairs stand under two labels, in words."""
+    """How many pairs have two labels, in words."""
     labels = one["label"].to_numpy(), two["label"].to_numpy()
     differ = pd.notna(labels[0]) & pd.notna(labels[1]) & (labels[0] != labels[1])
     if not differ.any():

@@ -1,4 +1,4 @@
-"""Laws of single files: what can be read, and what a row of the manifest must hold."""
+"""Laws of single files: the file can be read, and its row of the manifest is complete."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Laws of labels: what a file is said to show, against its folder, the archive and other files."""
+"""Laws of labels: the label of a file against its folder, the archive and other files."""
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from tasks.validation.laws.law import (
 
 
 def contradicts_judged(delivered: Delivered) -> Breach:
-    """Files that came later than a judged one of the same id, pixels or lesion, and tables."""
+    """Later files, and tables, that contradict a judged image of the same id, pixels or lesion."""
     stands = delivered.standing
     if stands is None:
         return Breach(pd.Series(dtype="str"))
@@ -87,7 +87,7 @@ CONTRADICTORY_LABEL = LawRow(
 
 
 def label_disagrees_with_archive(delivered: Delivered) -> Breach:
-    """The label is none of the classes that the archives' codes leave possible."""
+    """Files whose label is not among the classes that the archives' codes leave possible."""
     frame = delivered.frame[delivered.frame["label"].notna()]
     said = frame["archive_diagnosis"].dropna().map(archive_says).dropna()
     wrong = said[[frame.at[index, "label"] not in what for index, what in said.items()]]

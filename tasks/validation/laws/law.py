@@ -1,9 +1,9 @@
-"""What a law of true data is, what it looks at and what it finds.
+"""The parts of a law of true data: its input `Delivered`, its result `Breach`, its row `LawRow`.
 
-A law's check takes what was delivered and returns a `Breach`: which rows break the law, why, and
-what the finding counts. It decides nothing; `tasks.validation.quarantine` acts on the breach. A
-table tool cannot check these laws, because each compares rows with other rows, with the archive or
-with the pixels.
+The check of a law takes a `Delivered` and returns a `Breach`: the rows that break the law, the
+reasons, and the items that the finding counts. A check decides nothing;
+`tasks.validation.quarantine` acts on the breach. A table tool cannot check these laws, because each
+compares rows with other rows, with the archive or with the pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,17 +20,17 @@ from tasks.validation.standing import Standing
 
 @dataclass(frozen=True)
 class Delivered:
-    """What the checks look at: the rows of a delivery, with what else is known of them.
+    """The input of the checks: the rows of a delivery, and what else is known about them.
 
     Attributes:
-        frame: Rows of the manifest that are still in question.
+        frame: Rows of the manifest that are not quarantined.
         pairs: Near duplicates, as keys ``first`` and ``second``.
-        unexpected: For each key that broke the Great Expectations suite, how.
-        unmatched: How many image ids in the tables have no image, and a few of them.
-        classes: Labels that were delivered, whatever is left of them.
+        unexpected: How a file breaks the Great Expectations suite, by key.
+        unmatched: Number of image ids in the tables without an image, and a few of these ids.
+        classes: Labels that were delivered, even if no image of them is left.
         minimum_groups: Fewest lesions of a learnable class.
-        previous: The run whose data were accepted before, if there was one.
-        standing: What was judged on, beside what is delivered now.
+        previous: The run whose data were accepted before, if there is one.
+        standing: The manifest in which the facts about judged images stand.
     """
 
     frame: pd.DataFrame
@@ -45,15 +45,15 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Breach:
-    """What breaks one law.
+    """The breach of one law.
 
     Attributes:
-        reasons: Why, for a person; indexed by the rows of the frame that break it.
-        counterparts: Keys of the files that each of them contradicts, as a tuple; same index, or
-            empty.
-        counted: What the finding counts, see the law's description.
-        remark: What more there is to say.
-        count: Of what is counted, if `counted` holds only a few of them.
+        reasons: Reason for a person; indexed by the rows of the frame that break the law.
+        counterparts: Keys of the files that each of these rows contradicts, as a tuple; same index,
+            or empty.
+        counted: The items that the finding counts, see the law's description.
+        remark: Further explanation, in words.
+        count: Number of items, if `counted` holds only a few of them.
     """
 
     reasons: pd.Series
@@ -68,18 +68,18 @@ class LawRow:
     """One law.
 
     Attributes:
-        name: Of the law.
-        description: What it demands, and what its finding counts.
+        name: Name of the law.
+        description: What the law demands, and what its finding counts.
         severity: What a breach means for a model trained on the data.
         consequence: What the pipeline does about a breach.
-        check: Finds the breach.
-        quarantines: Whether rows that break it are taken out, or only reported.
-        spared_in_delivered_test: Whether rows of the delivered test part that break it stay in.
-            Results published on the delivered test images were measured with these defects in
-            them, so to be compared with them they stay; what they contradict leaves training.
-        on_accepted: Whether it is checked on what is accepted, because it asks what a network will
-            learn from. All others are checked on all that was delivered, so that no law's count
-            depends on another law.
+        check: Function that finds the breach.
+        quarantines: Whether rows that break the law are taken out; if not, only reported.
+        spared_in_delivered_test: Whether rows of the delivered test part that break the law stay
+            in. Published results on the delivered test images include these defects; to be
+            comparable, the rows stay, and the training rows that they contradict leave.
+        on_accepted: Whether the law is checked on the accepted rows, because it is about the images
+            that a network will learn from. All other laws are checked on all delivered rows, so
+            that no law's count depends on another law.
     """
 
     name: Law
@@ -101,7 +101,8 @@ def breach_of(frame: pd.DataFrame, broken: pd.Series, reason: "str | pd.Series")
 def conflicts(
     frame: pd.DataFrame, *same: tuple[str, str], differ: str = "label"
 ) -> tuple[pd.Series, pd.Series]:
-    """Rows that share a value of a column but differ in another, and whom each contradicts."""
+    """Rows that share a value of one column but differ in another, and the keys of the rows that
+    each contradicts."""
     reasons = pd.Series(index=frame.index, dtype="str")
     counterparts: dict[Any, tuple[str, ...]] = {}
     for column, words in same:
@@ -117,10 +118,10 @@ def conflicts(
 
 
 def in_words(told: pd.Series) -> pd.Series:
-    """Tuples of `Code` or `Contradiction`, for a person."""
+    """Tuples of `Code` or `Contradiction` as text for a person."""
     return told.map(lambda each: "; ".join(map(str, each))).astype("str")
 
 
 def alone(keys: pd.Series) -> pd.Series:
-    """One counterpart for each row."""
+    """Each key as a tuple of one counterpart."""
     return pd.Series([(str(key),) for key in keys], index=keys.index, dtype="object")

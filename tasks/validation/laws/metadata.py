@@ -1,4 +1,4 @@
-"""Laws of the metadata tables: whose lesion an image shows, and which images have a row at all."""
+"""Laws of the metadata tables: the lesion and patient of an image, and images without a row."""
 
 import pandas as pd
 
@@ -23,8 +23,8 @@ LESION_OF_TWO_PATIENTS = LawRow(
 
 
 def contradictory_metadata(delivered: Delivered) -> Breach:
-    """Tables that say different things of one image. Whose lesion it shows must be sure; where
-    only age or sex are in doubt, it is reported and kept."""
+    """Images about which tables contradict each other. An image is quarantined if its lesion or
+    patient is in doubt. If only age or sex is in doubt, the image is reported and kept."""
     frame = delivered.frame[delivered.frame["contradiction"].notna()]
     words = in_words(frame["contradiction"])
     doubtful = [any(each.about in IDENTITY for each in told) for told in frame["contradiction"]]

@@ -1,4 +1,4 @@
-"""The law of shift: new files against what the run before accepted."""
+"""The law of shift: compare new files with the data that the run before accepted."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,8 @@ from scipy.stats import chi2_contingency, ks_2samp
 
 from tasks.validation.laws.law import Breach, Delivered, LawRow
 
-# A shift counts if chance does not explain it and it is not negligible: ten points, by which the
-# share of any set of classes, or of all values up to some value, differs.
+# A shift counts if chance does not explain it and it is at least ten points: the share of a set of
+# classes, or of the values up to some value, differs by so much.
 SHIFT_CHANCE = 0.001
 SHIFT_EFFECT = 0.1
 FEWEST_TO_COMPARE = 30  # lesions; the chi-squared distribution does not hold for fewer
@@ -16,13 +16,14 @@ SHIFT_OF_VALUES = ("width", "height", "red", "green", "blue", "age_years")
 
 
 def distribution_shift(delivered: Delivered) -> Breach:
-    """Figures in which the new files differ from the accepted data of the run before by more than
-    chance, and by enough to matter.
+    """Figures of the new files that differ from the data accepted before by more than chance, and
+    by enough to matter.
 
     Each lesion counts once, because its images are not independent. Shares are compared by
-    Pearson's chi-squared test and their total variation distance, values by the two-sample
-    Kolmogorov-Smirnov test and its statistic; both distances are a difference of probabilities,
-    0 to 1, whatever the sizes. So a large delivery alarms no sooner than a small one.
+    Pearson's chi-squared test and their total variation distance; values by the two-sample
+    Kolmogorov-Smirnov test and its statistic. Both distances are differences of probabilities, 0 to
+    1, that do not grow with the number of lesions. So a large delivery alarms no sooner than a
+    small one.
     """
     previous = delivered.previous
     if previous is None:
@@ -51,7 +52,7 @@ def _one_per_lesion(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shares_differ(old: pd.Series, new: pd.Series) -> tuple[float, float]:
-    """Total variation distance of two distributions over names, 0 to 1, and its chance."""
+    """Total variation distance of two distributions over names, 0 to 1, and the p-value."""
     table = pd.concat([old.value_counts(), new.value_counts()], axis=1).fillna(0).to_numpy()
     if len(table) < 2 or (table.sum(axis=0) < FEWEST_TO_COMPARE).any():
         return 0.0, 1.0
@@ -61,7 +62,7 @@ def _shares_differ(old: pd.Series, new: pd.Series) -> tuple[float, float]:
 
 
 def _values_differ(old: pd.Series, new: pd.Series) -> tuple[float, float]:
-    """Kolmogorov-Smirnov distance of two samples, 0 to 1, and its chance."""
+    """Kolmogorov-Smirnov distance of two samples, 0 to 1, and the p-value."""
     samples = [each.dropna().to_numpy(float) for each in (old, new)]
     if min(map(len, samples)) < FEWEST_TO_COMPARE:
         return 0.0, 1.0
