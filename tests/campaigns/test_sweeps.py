@@ -24,3 +24,13 @@ def test_the_laws_hold_for_other_examples(seed: int) -> None:
     )
     assert done.returncode == 0, done.stdout[-5000:]
     found("sweeps", {f"seed {seed}": {"said": done.stdout.strip().splitlines()[-1].strip("= ")}})
+
+
+def test_several_devices_learn_what_one_learns_with_class_weights_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/training/test_devices.py"],
+        cwd=ROOT,
+        env=os.environ | {"RECIPES_ON_DEVICES": "residual balanced"},
+        check=False,
+    )
+    assert done.returncode == 0
