@@ -145,7 +145,7 @@ def test_images_of_the_test_part_are_scored_only_where_the_look_is_counted(
     assert "only if a ledger counts the look" in capfd.readouterr().err
     assert looks(run) == before
     assert main([*argv, "--store", run.store.uri]) == 0
-    assert "6 of them are of its test part" in capfd.readouterr().out
+    assert "6 of them are in its test part" in capfd.readouterr().out
     assert looks(run) == [*before, ("score", 6)]
     assert main([*argv, "--store", run.store.uri]) == 0  # the same look again
     assert looks(run) == [*before, ("score", 6)]
