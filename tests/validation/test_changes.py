@@ -96,7 +96,7 @@ def test_a_run_on_unchanged_data_says_that_nothing_changed(
     audit = audit_of(third, None, record_of(third), None)
     assert audit.unchanged_since == "second"
     text = third.store.read(report(third)).decode()
-    assert "Nothing, since run second" in text
+    assert "Nothing has changed since run second" in text
 
 
 def test_the_report_shows_the_quarantined_image_beside_the_one_that_it_contradicts(
