@@ -1,7 +1,7 @@
 # make demo      start Airflow, MLflow and a store on this machine, and run a retraining
 # make stop      end the processes of the demo
 # make images    build container images of the steps and of Airflow, for RUNNER=docker make demo
-# make check     run ruff, mypy, and the tests that need no training, server or container
+# make check     run ruff, mypy, and the tests that run no step, server or container
 # make test      run ruff, mypy, and all tests that a change must pass
 # make campaign  run tests of hours: a thousand kills, storms of faults, long simulations; not for CI
 # make lock      resolve the libraries again, after a change in pyproject.toml

@@ -290,6 +290,7 @@ def test_a_place_that_there_is_not_is_refused_by_name(
         task_of("ingest")
 
 
+@pytest.mark.slow
 def test_airflow_finds_the_dags_and_what_they_import(process: Any, tmp_path: Path) -> None:
     """As its processes read them: as files, by path, with the folder itself on the path too."""
     code = (

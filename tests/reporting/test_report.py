@@ -183,6 +183,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     return store, make_records(make_run(store))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(present=st.sets(st.sampled_from(STEPS)))
 def test_any_subset_of_the_records_gives_a_whole_page(

@@ -22,6 +22,8 @@ from tasks.splitting.split import _settle
 from tests.support.deliveries import do, put_lesions, run_of, table_of
 from tests.support.splits import frame_of, images, read_proof, sides, split_in_turn
 
+pytestmark = pytest.mark.slow
+
 
 @given(images)
 def test_images_that_share_anything_are_in_one_group(rows: list[dict[str, Any]]) -> None:

@@ -21,6 +21,8 @@ from tasks.validation.laws.shift import distribution_shift
 from tests.support.deliveries import do, picture, put_lesions, run_of, table_of
 from tests.support.records import incomplete
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def deliveries(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run, Run]:

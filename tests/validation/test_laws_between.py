@@ -10,6 +10,8 @@ from tasks.errors import BadInput
 from tests.support.deliveries import do, picture, put_lesions, run_of, table_of
 from tests.support.validated import add_table, count, quarantined, remark, validated
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_label_that_the_archive_rules_out_is_quarantined(shelf: Store) -> None:
     add_table(shelf, "image_id,dx\nISIC_0000100,nv\nISIC_0000101,mel\nISIC_0000200,bkl\n")

@@ -16,6 +16,8 @@ from tasks.splitting.looks import enter_look
 from tests.support.deliveries import delivered, do, picture, put_lesions, run_of, table_of
 from tests.support.records import record_of
 
+pytestmark = pytest.mark.slow
+
 MELANOMAS = range(100, 160)
 
 

@@ -10,6 +10,8 @@ from tasks.errors import BadInput
 from tests.support.deliveries import picture, put_lesions, run_of, table_of
 from tests.support.validated import count, quarantined, validated
 
+pytestmark = pytest.mark.slow
+
 
 def test_sound_data_break_no_law_and_all_is_accepted(shelf: Store) -> None:
     run, record = validated(shelf)
