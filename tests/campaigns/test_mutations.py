@@ -55,7 +55,7 @@ MUTATIONS = (
     Mutation(
         "an artifact's hash unchecked",
         "if sha256(data) != artifact.sha256:",
-        "if not data:",
+        "if artifact is None:",
         "engine/test_run.py",
     ),
     Mutation(
