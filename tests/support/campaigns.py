@@ -25,8 +25,11 @@ def found(campaign: str, figures: dict[str, Any]) -> None:
 
 def told(folder: Path = FOUND) -> str:
     """All that was found, as Markdown: a table for each campaign."""
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise SystemExit(f"No campaign has found anything in {folder}: run `make campaign`.")
     parts = []
-    for file in sorted(folder.glob("*.json")):
+    for file in files:
         rows = json.loads(file.read_text())
         columns = list(dict.fromkeys(name for row in rows.values() for name in row))
         lines = [

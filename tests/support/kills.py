@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tasks.config import Retraining
 from tasks.engine.run import open_run
+from tasks.engine.storage import open_store
+from tasks.intake.deliver import deliver
+from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
 from tasks.records.record import Record, artifacts_of, sha256
 from tests.support.paths import ROOT
@@ -26,6 +29,13 @@ CONFIG = json.dumps(
         "policy": "smoke",  # so that there is something to register
     }
 )
+
+
+def delivered_to(folder: Path) -> Path:
+    """A store with synthetic images under ``raw/``, and nothing else."""
+    synthesize(folder / "images", scale=0.3)
+    deliver(open_store(str(folder / "store")), folder / "images")
+    return folder / "store"
 
 
 def start(

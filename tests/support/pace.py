@@ -8,7 +8,7 @@ import pytest
 from tests.support.paths import ROOT
 
 # Fixtures that start a server or train a network.
-HEAVY = {"moto", "radosgw", "s3", "registered_run", "store_of_s3"}
+HEAVY = {"moto", "radosgw", "s3", "registered_run"}
 SLOW_FILE = re.compile(r"(?m)^pytestmark = pytest\.mark\.slow\b")
 
 

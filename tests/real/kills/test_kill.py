@@ -14,9 +14,6 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.storage import open_store
-from tasks.intake.deliver import deliver
-from tasks.intake.synthesize import synthesize
 from tasks.records.record import Record
 from tests.support.kills import (
     CONFIG,
@@ -24,6 +21,7 @@ from tests.support.kills import (
     after_files,
     assert_nothing_half_is_trusted,
     complete,
+    delivered_to,
     files,
     kill,
     record_of,
@@ -38,11 +36,7 @@ RANDOM = random.Random(20)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with synthetic images under ``raw/``."""
-    folder = tmp_path_factory.mktemp("kill")
-    synthesize(folder / "images", scale=0.3)
-    deliver(open_store(str(folder / "store")), folder / "images")
-    return folder / "store"
+    return delivered_to(tmp_path_factory.mktemp("kill"))
 
 
 @pytest.mark.parametrize("step", STEPS)
