@@ -10,8 +10,8 @@ from tasks.figures import plural
 from tasks.lesions import archive_says
 from tasks.records.validated import Finding
 from tasks.validation.changes import OTHERS
+from tasks.validation.laws.all_laws import LAWS
 from tasks.validation.laws.law import Breach, Delivered, LawRow
-from tasks.validation.laws.table import LAWS
 from tasks.validation.standing import Standing
 
 EXAMPLES = 10  # enough to look into a finding; the quarantine table holds all rows
