@@ -19,8 +19,7 @@ from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
 from tasks.pipeline import PIPELINE
 from tests.support.deliveries import put_lesions
-
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
 
 
 def tasks(*argv: str) -> subprocess.CompletedProcess[str]:
