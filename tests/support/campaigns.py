@@ -1,6 +1,10 @@
 """What a campaign found, kept for docs/campaigns.md."""
 
+import fcntl
 import json
+import os
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +17,41 @@ finds what must not be. The numbers say how hard it looked.
 
 """
 FOUND = ROOT / "build" / "campaign"
+RUN = "run"
+
+
+def _this_commit() -> str:
+    argv = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "an unknown commit"
 
 
 def found(campaign: str, figures: dict[str, Any]) -> None:
-    """Add figures to what a campaign found; the last of a name stands."""
+    """Add figures to what a campaign found; the last of a name stands. Several may write at once."""
     FOUND.mkdir(parents=True, exist_ok=True)
-    file = FOUND / f"{campaign}.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(known | figures, indent=1) + "\n")
+    with (FOUND / f"{campaign}.json").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known = json.loads(file.read() or "{}")
+        run = {RUN: f"{datetime.now(UTC):%Y-%m-%d} at {_this_commit()}, {os.cpu_count()} cores"}
+        file.truncate(0)
+        file.write(json.dumps(known | figures | run, indent=1) + "\n")
 
 
 def told(folder: Path = FOUND) -> str:
-    """All that was found, as Markdown: a table for each campaign."""
+    """All that was found, as Markdown: a table for each campaign, with when it was run."""
     files = sorted(folder.glob("*.json"))
     if not files:
         raise SystemExit(f"No campaign has found anything in {folder}: run `make campaign`.")
     parts = []
     for file in files:
         rows = json.loads(file.read_text())
+        run = rows.pop(RUN)
         columns = list(dict.fromkeys(name for row in rows.values() for name in row))
         lines = [
             f"## {file.stem}",
+            "",
+            f"Last run on {run}.",
             "",
             f"| | {' | '.join(columns)} |",
             "|---" * (len(columns) + 1) + "|",
