@@ -27,7 +27,7 @@ def _this_commit() -> str:
 
 
 def found(campaign: str, figures: dict[str, Any]) -> None:
-    """Add figures to what a campaign found; the last of a name stands. Several may write at once."""
+    """Add figures to what a campaign found: the last of a name stands, and several may write."""
     FOUND.mkdir(parents=True, exist_ok=True)
     with (FOUND / f"{campaign}.json").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
