@@ -1,38 +1,40 @@
-"""Ask a person whether a registered challenger becomes the champion, then move the alias."""
+"""Put a registered challenger before people, then make it the champion if they approve."""
 
-import shlex
-from collections.abc import Iterable
-from datetime import timedelta
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Context, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from dags.assets import CHALLENGER_REGISTERED
 from dags.default_args import DEFAULT_ARGS
+from dags.person import person_of
 from dags.places.choice import task_of
-from tasks.engine.storage import open_store
-from tasks.evaluation.serious import Serious, serious_of
-from tasks.figures import at_least, at_most, percent
-from tasks.recipes import recipe_now
-from tasks.records.evaluated import Evaluated
-from tasks.records.figures import Proportion
-from tasks.records.registered import Registered
-from tasks.records.verdict import Rule, Verdict
-from tasks.text.markdown import code, plain
 
 TIME_TO_DECIDE = timedelta(days=7)
-VERIFY = ("python", "-m", "tasks", "verify", "--evidence")
+APPROVE, REJECT = "Approve", "Reject"
+# An answer that does not count, of the person who trained for example, asks again at once.
+TIMES_TO_ASK = 50
 
 ABOUT = """
-Puts a registered model, the **challenger**, before a person, and makes it the **champion** if the
-person approves.
+Puts a registered model, the **challenger**, before people, and makes it the **champion** if they
+approve.
 
 **It starts** when `melanoma_retraining` registers a model, or by hand with a run's address.
+**It compares** the challenger with the champion anew (`compare`), if another model has become the
+champion since the challenger was judged.
 **It waits** in the task `decide` for an answer under *Required Actions*, for seven days; no answer
-is a *Reject*. Waiting takes no worker and holds up no retraining.
-**A rejected model** keeps its version and its evidence in MLflow; `promote` is skipped.
+is a *Reject*. Whoever started the training may not approve. Where nobody knows who did, or where
+the policy says so, a second person answers in `decide_second`. Waiting takes no worker and holds up
+no retraining.
+**It writes down** each answer in the ledger of promotions, with the person's login and reason. Only
+what stands there counts for `promote`: a task that is marked as a success is no approval.
+**A rejected model** keeps its version and its evidence in MLflow; `promote` is skipped. A model
+whose question was superseded by another can be put before people again: start this DAG by hand.
 """
 
 
@@ -40,137 +42,164 @@ def challenger(context: Context) -> str:
     """The address of the run whose model is to be judged.
 
     Raises:
-        AirflowFailException: Neither an event nor the form names a run.
+        AirflowFailException: Neither an event nor the form names a run of this installation.
     """
     # If several models were registered before this run began, take the last one.
     events = context["triggering_asset_events"].get(CHALLENGER_REGISTERED, ())
-    named = [event.extra["run"] for event in events if event.extra.get("run")]
-    if named:
-        return str(named[-1])
+    named = [str(event.extra["run"]) for event in events if event.extra.get("run")]
     if context["params"]["run"]:
-        return str(context["params"]["run"])
-    raise AirflowFailException(
-        "No model to judge is named.\n"
-        "  Expected: an event of challenger_registered with 'run' in its extra, or a run in the "
-        "form\n  Received: neither\n"
-        "  Do:       trigger this DAG again with the address of a run, STORE/runs/NAME"
-    )
+        named.append(str(context["params"]["run"]))
+    if not named:
+        raise AirflowFailException(
+            "No model to judge is named.\n"
+            "  Expected: an event of challenger_registered with 'run' in its extra, or a run in "
+            "the form\n  Received: neither\n"
+            "  Do:       trigger this DAG again with the address of a run, STORE/runs/NAME"
+        )
+    store = os.environ.get("MELANOMA_STORE", "").rstrip("/")
+    run = named[-1].rstrip("/")
+    if run.rpartition("/runs/")[0] != store:
+        raise AirflowFailException(
+            "The run is not one of this installation.\n"
+            f"  Expected: {store}/runs/NAME\n  Received: {run}\n"
+            "  Do:       name a run of the store that MELANOMA_STORE names"
+        )
+    return run
 
 
-def evidence(run: str) -> str:
-    """The evidence that a person needs for the decision, in Markdown.
+class Decide(HITLOperator):
+    """Asks a person, and writes the answer into the ledger of promotions.
 
-    Names and tables of a delivery are hostile input, so the page shows them as plain text.
+    The question, its text and the answer never pass through XCom, which users may edit: the text
+    is made from the verified bundle in this task, and the answer comes from Airflow's database.
 
     Args:
-        run: Address of a run, ``STORE/runs/NAME``.
+        run: Address of the run whose model is decided about, as a Jinja template.
+        second: Whether this asks the second person; skipped where one is enough.
     """
-    registered = _record(run, "register")
-    evaluated = _record(run, "evaluate")
-    verdict = _record(run, "gate")
-    assert isinstance(registered, Registered)
-    assert isinstance(evaluated, Evaluated)
-    assert isinstance(verdict, Verdict)
-    figures = evaluated.figures
-    missed = _named([each.image_ids for each in evaluated.missed])
-    policy = verdict.policy
-    return "\n".join(
-        [
-            *_synthetic(run),
-            f"**Model** {plain(registered.name)}, version {registered.version}; "
-            f"recipe {plain(recipe_now(evaluated.recipe))}, threshold {evaluated.threshold:.3f}",
-            "",
-            "| lesions of the frozen test part | share | of | 95 % interval |",
-            "|---|---|---|---|",
-            f"| Melanoma sensitivity: melanomas called melanoma | {_row(figures.sensitivity)} |",
-            f"| Specificity: others not called melanoma | {_row(figures.specificity)} |",
-            f"| Accuracy: first answer is right | {_row(figures.accuracy)} |",
-            *(_of_cancer(each) for each in serious_of(figures)),
-            "",
-            f"**Gate: {verdict.decision}.** Policy {plain(policy.name)}, version "
-            f"{policy.version}. {plain(verdict.reason)}",
-            "",
-            *map(_as_item, verdict.rules),
-            "",
-            *(f"**Warning.** {plain(warning)}" for warning in verdict.warnings),
-            "",
-            f"Missed melanomas: {missed}.",
-            *_against_champion(evaluated),
-            "",
-            f"Report: {code(f'{run}/report.html')}",
-            "",
-            f"Evidence: {code(f'{run}/evidence')}, manifest SHA-256 "
-            f"{code(registered.evidence.sha256)}. It is verified before anything is promoted; "
-            f"to do so now: {code(shlex.join([*VERIFY, f'{run}/evidence']))}",
-        ]
-    )
 
+    template_fields = ("run",)
 
-def _record(run: str, step: str) -> Any:
-    # Importing tasks.engine.run takes a few hundred milliseconds. At the top of the file, every
-    # parse of the DAG would pay them.
-    from tasks.engine.run import read_record
-
-    store, _, name = run.rpartition("/runs/")
-    record = read_record(open_store(store), name, step)
-    if record is None:
-        raise AirflowFailException(
-            f"There is no model to judge.\n  Expected: the record of {step} in {run}\n"
-            "  Received: no such record\n  Do:       name a run that registered a model"
+    def __init__(self, *, run: str, second: bool = False, **settings: Any) -> None:
+        super().__init__(
+            subject="",
+            body="",
+            options=[APPROVE, REJECT],
+            defaults=REJECT,
+            params={
+                "reason": Param(
+                    "",
+                    type="string",
+                    title="Reason",
+                    description="Required. The ledger keeps it with your name.",
+                )
+            },
+            response_timeout=TIME_TO_DECIDE,
+            retries=TIMES_TO_ASK,
+            retry_delay=timedelta(seconds=1),
+            **settings,
         )
-    return record
+        self.run, self.second = run, second
+
+    def execute(self, context: Context) -> Any:
+        from tasks.config import Retraining
+        from tasks.engine.run import open_run
+        from tasks.registry.promotions import promotions_in
+        from tasks.release.question import ask
+        from tasks.release.question_page import body, subject
+
+        run = open_run(self.run, Retraining())
+        deadline = (datetime.now(UTC) + TIME_TO_DECIDE).isoformat(timespec="seconds")
+        with told():
+            question = ask(run, name_of(context), person_of(context), deadline)
+            now = promotions_in(run.store)
+        state = now.state(question)
+        if state != "open":
+            if self.second:
+                raise AirflowSkipException(f"No second answer is needed: {state}.")
+            self.log.info("The question was answered before: %s.", state)
+            return None
+        self.subject = subject(question)
+        self.body = "\n\n".join([*not_counted(now, question.id), body(question)])
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        from tasks.engine.person import Person
+        from tasks.engine.storage import open_store
+        from tasks.release.decide import decide
+
+        given = super().execute_complete(context, event)
+        user = given["responded_by_user"]
+        late = not user
+        by = Person(name=str(user["name"]) if user else "", how="Airflow", authenticated=bool(user))
+        reason = str((given["params_input"] or {}).get("reason") or "")
+        with told():
+            answer = decide(
+                open_store(self.run.rpartition("/runs/")[0]),
+                name_of(context),
+                "approve" if given["chosen_options"] == [APPROVE] else "reject",
+                by,
+                "No answer within seven days." if late else reason,
+                given["responded_at"].isoformat(),
+            )
+        if answer.refused and not late:
+            raise AirflowException(f"The answer does not count: {answer.refused}. Asking again.")
+        return None
 
 
-def _synthetic(run: str) -> list[str]:
-    ingested = _record(run, "ingest")
-    if not ingested.synthetic:
-        return []
-    return ["**SYNTHETIC.** Drawn lesions: nothing here says anything about patients.", ""]
+def name_of(context: Context) -> str:
+    """The name of this DAG run's question in the ledger."""
+    return f"melanoma_promotion, {context['dag_run'].run_id}"
 
 
-def _row(found: Proportion) -> str:
-    bounds = f"{at_least(found.lower, 1)} to {at_most(found.upper, 1)}"
-    return f"{percent(found.estimate, 1) if found.n else '-'} | {found.n} | {bounds}"
+def not_counted(now: Any, question: str) -> list[str]:
+    """The answers that did not count, for who is asked again."""
+    from tasks.registry.promotions import Answer
+    from tasks.text.markdown import plain
+
+    found = [each for each in now.facts if isinstance(each, Answer) and each.question == question]
+    return [
+        f"**Not counted:** {each.option} by {plain(each.by.in_words)}, because "
+        f"{plain(each.refused)}."
+        for each in found
+        if each.refused
+    ]
 
 
-def _of_cancer(each: Serious) -> str:
-    """A row for another class that must not be left alone."""
-    what = f"{each.name}, a precursor" if each.precursor else each.name
-    told = _row(each.called) if each.called else "not recorded | - | -"
-    return f"| Of the others, {what}: called melanoma | {told} |"
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns an error of the program into Airflow's: bad input is not tried again."""
+    from tasks.errors import BadInput, Halt
+
+    try:
+        yield
+    except BadInput as error:
+        raise AirflowFailException(str(error)) from error
+    except Halt as halt:
+        raise AirflowSkipException(str(halt)) from halt
 
 
-def _against_champion(evaluated: Evaluated) -> list[str]:
-    """The melanomas that the present champion finds and this model misses."""
-    champion = evaluated.champion
-    if champion is None or champion.comparison is None:
-        return []
-    lost = _named(champion.comparison.lost)
-    return ["", f"Found by the champion (version {champion.version}) and missed here: {lost}."]
+@task
+def present_challenger() -> str:
+    """Finds the run whose model is to be judged."""
+    return challenger(get_current_context())
 
 
-def _named(lesions: Iterable[tuple[str, ...]]) -> str:
-    """Lesions by the ids of their images."""
-    return plain("; ".join(", ".join(ids) for ids in lesions)) or "none"
+@task
+def compared_run() -> str:
+    """The run whose evidence compares the challenger with the present champion."""
+    run = str(get_current_context()["ti"].xcom_pull(task_ids="present_challenger"))
+    from tasks.config import Retraining
+    from tasks.engine.run import open_run
+    from tasks.release.compare import run_to_decide
 
-
-def _as_item(rule: Rule) -> str:
-    """A rule as an item of a list. Its reason begins with its name."""
-    return f"- **{rule.decision}** · {plain(rule.reason)}"
-
-
-@task(multiple_outputs=True)
-def present_challenger() -> dict[str, str]:
-    """Reads the records of the run and shows the evidence for the decision."""
-    run = challenger(get_current_context())
-    text = evidence(run)
-    print(text)
-    return {"run": run, "text": text}
+    with told():
+        return run_to_decide(open_run(run, Retraining())).uri
 
 
 with DAG(
     "melanoma_promotion",
-    description="A person decides whether a challenger becomes the champion.",
+    description="People decide whether a challenger becomes the champion.",
     doc_md=ABOUT,
     schedule=[CHALLENGER_REGISTERED],
     catchup=False,
@@ -187,18 +216,33 @@ with DAG(
     tags=["melanoma", "promotion"],
 ):
     presented = present_challenger()
-    decide = ApprovalOperator(
+    compare = task_of(
+        "compare",
+        "--run",
+        "{{ ti.xcom_pull('present_challenger') }}",
+        doc_md="Compares the challenger with the champion anew, if the champion has changed.",
+    )
+    to_decide = compared_run()
+    THE_RUN = "{{ ti.xcom_pull('compared_run') }}"
+    decide = Decide(
         task_id="decide",
-        subject="Shall this challenger become the champion?",
-        body="{{ ti.xcom_pull('present_challenger', key='text') }}",
-        defaults=ApprovalOperator.REJECT,
-        response_timeout=TIME_TO_DECIDE,
+        run=THE_RUN,
         doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a Reject.",
+    )
+    second = Decide(
+        task_id="decide_second",
+        run=THE_RUN,
+        second=True,
+        doc_md="Waits for a second person, where one is not enough.",
     )
     promote = task_of(
         "promote",
         "--run",
-        "{{ ti.xcom_pull('present_challenger', key='run') }}",
-        doc_md="Moves the alias `champion` to the challenger's version.",
+        THE_RUN,
+        "--question",
+        "melanoma_promotion, {{ run_id }}",
+        trigger_rule="none_failed_min_one_success",
+        doc_md="Moves the alias `champion`, if the ledger of promotions holds the approvals.",
     )
-    presented >> decide >> promote
+    presented >> compare >> to_decide >> decide >> second >> promote
+    decide >> promote

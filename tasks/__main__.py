@@ -27,6 +27,8 @@ from tasks.engine.quiet import OneLine, quiet_loggers, report_nothing, show_bug
 from tasks.engine.run import Progress, Run, open_run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
+from tasks.model_commands import add_to
+from tasks.options import AsJson, RunUri, StoreUri
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
 from tasks.terminal import closing_table, progress_bars, summary, watcher
 from tasks.text.lines import visible
@@ -50,11 +52,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RunUri = Annotated[
-    str,
-    typer.Option("--run", help="STORE/runs/NAME; STORE is a directory or s3://bucket/prefix."),
-]
-StoreUri = Annotated[str, typer.Option("--store", help="A directory or s3://bucket/prefix.")]
 ConfigJson = Annotated[
     str,
     typer.Option(
@@ -157,6 +154,9 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
             watch(Progress(step.name, 1, 1, states[step.name]))
 
 
+add_to(app)
+
+
 @app.command("deliver", rich_help_panel="Beside the pipeline")
 def deliver_command(
     store: StoreUri,
@@ -190,14 +190,6 @@ def report_command(run: RunUri) -> None:
     report(open_run(run, Retraining()))
 
 
-@app.command("promote", rich_help_panel="Beside the pipeline")
-def promote_command(run: RunUri) -> None:
-    """Make the challenger that this run registered the champion."""
-    from tasks.release.promote import promote
-
-    promote(open_run(run, Retraining()))
-
-
 @app.command("supersede", rich_help_panel="Beside the pipeline")
 def supersede_command(
     store: StoreUri,
@@ -228,7 +220,7 @@ def verify_command(
         str | None,
         typer.Option(help="SHA-256 of the bundle's manifest: the tag evidence_sha256 in MLflow."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check the evidence of a run, offline, using only the bundle. Names the first flaw."""
     from tasks.release.verify import verify

@@ -111,6 +111,8 @@ LEARNING = (
 # hashed itself, and the time between checkpoints changes no result.
 READ_BY_TRAINING = (*LEARNING, "transfer_weights", "checkpoint_minutes")
 
+STARTED = "started.json"  # who started a run, see `tasks.engine.started`
+
 PIPELINE: tuple[Step, ...] = (
     Step(
         "ingest",
@@ -120,7 +122,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
-        keeps=("raw.json",),
+        keeps=("raw.json", STARTED),
         division=Division("parts", IngestedPart),
     ),
     Step(
@@ -188,7 +190,7 @@ PIPELINE: tuple[Step, ...] = (
             *READ_BY_TRAINING,
         ),
         libraries=("keras", "scikit-learn", "scipy"),
-        outside=("registry.versions", "training.pretrained"),
+        outside=("registry.champion", "training.pretrained"),
         machine="large",
         image="train",
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half
@@ -238,12 +240,39 @@ BESIDE: tuple[Step, ...] = (
     ),
     Step(
         "promote",
-        "Makes the challenger of a run the champion.",
+        "Makes a model that people approved the champion.",
         module="release.promote",
         needs=("register",),
         gives=Record,
         image="train",
-        notes=("shared/latest/",),
+        memory_mb=4096,
+        notes=("ledger/promotions/",),
+        mlflow=True,
+    ),
+    Step(
+        "rollback",
+        "Makes an earlier champion the champion again.",
+        module="release.rollback",
+        needs=(),
+        gives=Record,
+        image="train",
+        memory_mb=4096,
+        notes=("ledger/promotions/",),
+        mlflow=True,
+    ),
+    Step(
+        "compare",
+        "Judges a registered model anew, beside the champion that is in use now.",
+        module="release.compare",
+        needs=("register",),
+        gives=Record,
+        image="train",
+        machine="large",
+        memory_mb=8192,
+        cpus=4,
+        spools=True,
+        keeps=("evidence/",),
+        notes=("runs/", "shared/", "ledger/"),  # it does every step again
         mlflow=True,
     ),
 )

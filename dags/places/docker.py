@@ -21,6 +21,7 @@ from dags import credentials
 from dags.command_line import command_line
 from dags.exit_codes import raise_for
 from dags.levels import lines_of, relay
+from dags.person import variable
 from dags.places import images, mounts
 from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
 from tasks.pipeline import row_of
@@ -117,6 +118,7 @@ class Container(DockerOperator):
         super().__init__(auto_remove="force", mount_tmp_dir=False, **settings)
         self.memory_mb, self.cores, self.spools, self.gpus = memory_mb, cores, spools, gpus
         self.part, self.registry, self.command_line = part, registry, ""
+        self.person: dict[str, str] = {}
         self.row = row_of(step) if step else None
 
     def _do_render_template_fields(
@@ -127,6 +129,7 @@ class Container(DockerOperator):
             self.command_line = self._by_hand()
 
     def execute(self, context: Context) -> None:
+        self.person = variable(context)
         try:
             exit_code, last_line = self._run_to_its_end()
         except APIError:
@@ -188,7 +191,7 @@ class Container(DockerOperator):
             command=self.command,
             entrypoint=self.entrypoint,
             user=user,
-            environment=environment | {"IMAGE_DIGEST": digest},
+            environment=environment | self.person | {"IMAGE_DIGEST": digest},
             labels={WORK: self._work, OWNER: os.environ.get("AIRFLOW_HOME", "")},
             host_config=self.cli.create_host_config(
                 mounts=[*own, *secrets],
@@ -282,7 +285,9 @@ class Container(DockerOperator):
     @property
     def _run_address(self) -> str:
         argv = list(self.command or ())
-        return str(argv[argv.index("--run") + 1])
+        if "--run" in argv:
+            return str(argv[argv.index("--run") + 1])
+        return f"{argv[argv.index('--store') + 1]}/runs/none"  # a command about no run
 
     @property
     def _step(self) -> str:

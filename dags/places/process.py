@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, Context, XComArg
 from dags.command_line import command_line
 from dags.exit_codes import raise_for
 from dags.levels import lines_of, relay
+from dags.person import variable
 from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
 
 
@@ -65,7 +66,7 @@ class Process(BaseOperator):
         # the whole group, so even a task that is killed with SIGKILL leaves nothing behind.
         self._process = subprocess.Popen(
             self.argv,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+            env=os.environ | variable(context) | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

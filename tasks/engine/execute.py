@@ -19,6 +19,7 @@ from tasks.engine.environment import machine
 from tasks.engine.quiet import imports_muted
 from tasks.engine.reuse import fingerprint_of, keep_for_reuse, outside_of, reusable
 from tasks.engine.run import CHECKPOINTS, Progress, Run, latest_key
+from tasks.engine.started import note_start
 from tasks.errors import AlreadyExists, BadInput, Halt, Momentary, PipelineError
 from tasks.pipeline import Step, parts_of
 from tasks.records.record import Provenance, Record
@@ -69,6 +70,8 @@ def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
 
 
 def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Record:
+    if not step.needs:
+        note_start(run.store, run.name)
     outside = outside_of(step, run)
     fingerprint = fingerprint_of(step, run, inputs, outside)
     reused, record = reusable(step, run, fingerprint)

@@ -120,7 +120,7 @@ def chain_of(store: Store, also: Iterable[LedgerHead] = ()) -> Chain:
     Raises:
         Corrupt: An entry is missing or changed, or the chain does not continue a recorded head.
     """
-    chain = parse_chain(_entry_files(store))
+    chain = parse_chain(entry_files(store))
     recorded = [*recorded_heads(store), *also]
     for head in sorted(recorded, key=lambda each: each.number):
         if not chain.holds(head):
@@ -189,17 +189,17 @@ def next_entry(chain: Chain, kind: str, run: str, content: dict[str, Any]) -> En
     ).sealed()
 
 
-def entry_key(number: int) -> str:
-    return f"{FOLDER}{number:06d}.json"
+def entry_key(number: int, folder: str = FOLDER) -> str:
+    return f"{folder}{number:06d}.json"
 
 
-def parse_chain(files: dict[str, bytes]) -> Chain:
-    """The chain in these files, given by key.
+def parse_chain(files: dict[str, bytes], folder: str = FOLDER) -> Chain:
+    """The chain in these files of a folder, given by key.
 
     Raises:
         Corrupt: An entry is missing, unreadable or changed, or does not continue the one before.
     """
-    wanted = [entry_key(number) for number in range(1, len(files) + 1)]
+    wanted = [entry_key(number, folder) for number in range(1, len(files) + 1)]
     for key in sorted(files.keys() ^ set(wanted)):
         raise _broken("entries from 000001.json on, none missing", f"trouble at {key}")
     entries: list[Entry] = []
@@ -225,8 +225,9 @@ def _entry(key: str, data: bytes) -> Entry:
     return entry
 
 
-def _entry_files(store: Store) -> dict[str, bytes]:
-    keys = [entry.key for entry in store.list(FOLDER)]
+def entry_files(store: Store, folder: str = FOLDER) -> dict[str, bytes]:
+    """The files of a chain, by key."""
+    keys = [entry.key for entry in store.list(folder)]
     return dict(zip(keys, read_many(store, keys), strict=True))
 
 

@@ -14,7 +14,8 @@ from tasks.lesions import MELANOMA
 from tasks.model_file import answers_of, from_bytes
 from tasks.records.evaluated import Champion
 from tasks.records.split import Split
-from tasks.registry.versions import Version, champion, mlflow_client, model_bytes
+from tasks.registry.champion import champion
+from tasks.registry.versions import Version, mlflow_client, model_bytes
 
 log = logging.getLogger(__name__)
 

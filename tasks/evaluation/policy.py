@@ -81,6 +81,21 @@ class Spending(Frozen):
 INDISPENSABLE = {"no_leak", "sensitivity", "specificity"}
 
 
+class Approval(Frozen):
+    """Who must approve before a model goes into use.
+
+    Attributes:
+        approvals: Number of people who must approve.
+        different_from_trainer: Whether the person who started the training may not approve. Where
+            nobody knows who that was, two people must approve.
+        authenticated: Whether an approval needs a login, so that the command line cannot give it.
+    """
+
+    approvals: Literal[1, 2] = 1
+    different_from_trainer: bool = True
+    authenticated: bool = False
+
+
 class Change(Frozen):
     """A modification that is allowed between two versions, and its limits."""
 
@@ -105,6 +120,7 @@ class Policy(Frozen):
             nothing.
         rules: Modification protocol. Each kind of rule at most once, in any order.
         impact: Impact assessment.
+        approval: Who must approve; the default for older policies, which say nothing.
     """
 
     name: str
@@ -116,6 +132,7 @@ class Policy(Frozen):
     spending: Spending | None = None
     rules: tuple[PolicyRule, ...] = Field(min_length=1)
     impact: tuple[Risk, ...]
+    approval: Approval = Approval()
 
     @model_validator(mode="after")
     def _rules_make_sense(self) -> "Policy":
@@ -174,6 +191,11 @@ def released() -> dict[str, set[int]]:
             )
         found.setdefault(name, set()).add(int(version))
     return found
+
+
+def released_hashes() -> set[str]:
+    """SHA-256, hex, of every version of every policy of this installation."""
+    return {sha256(path.read_bytes()) for path in FOLDER.glob("*.yaml")}
 
 
 class _WithoutAliases(yaml.SafeLoader):

@@ -15,9 +15,8 @@ from pydantic import ValidationError
 
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.quiet import imports_muted, in_one_line, report_nothing
-from tasks.engine.run import Run, latest_key
 from tasks.engine.store import Store
-from tasks.errors import BadInput, Corrupt, Momentary, NotFound
+from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.records.record import LedgerHead, sha256
 from tasks.registry.database import ensure_database
 
@@ -202,52 +201,6 @@ class Version:
     evidence_sha256: str | None = None
 
 
-def promoted_key() -> str:
-    """Key of the note in a store that names the model promoted last."""
-    return latest_key("promote")
-
-
-def note_promotion(store: Store, run: str, version: int, model_sha256: str) -> None:
-    """Note in the store that a model is in use. MLflow forgets it with a deleted version."""
-    note = {"run": run, "version": version, "model_sha256": model_sha256}
-    store.replace(promoted_key(), json.dumps(note).encode())
-
-
-def champion(client: Any, store: Store) -> Version | None:
-    """The version with the alias champion; None if no model was ever promoted.
-
-    Raises:
-        BadInput: The version lacks the tags that `register` writes; or a model of this store was
-            promoted, but its alias or version was deleted in MLflow.
-    """
-    refusal = mlflow_module("mlflow.exceptions").MlflowException
-    try:
-        found = client.get_model_version_by_alias(MODEL, CHAMPION)
-    except refusal as error:
-        if error.error_code not in GONE:
-            raise
-        _check_none_was_promoted(store)  # the model, or its alias, does not exist
-        return None
-    return _described(found)
-
-
-def _check_none_was_promoted(store: Store) -> None:
-    try:
-        note = json.loads(store.read(promoted_key()))
-        promoted = f"version {note['version']} of {MODEL}, of run {note['run']}"
-    except NotFound:
-        return
-    except (ValueError, KeyError, TypeError):
-        promoted = "a version that the note does not name"
-    raise BadInput(
-        "The model in use is gone from MLflow.",
-        expected=f"the alias {CHAMPION} on {promoted}, which was promoted from this store",
-        received="no such alias: the alias, the version or the registered model was deleted",
-        do=f"set the alias again in MLflow, or promote another run; if no model shall be in use, "
-        f"remove {promoted_key()} from the store: the next model is then compared with none",
-    )
-
-
 def version_named(client: Any, uri: str) -> Version:
     """The version at ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
@@ -259,9 +212,9 @@ def version_named(client: Any, uri: str) -> Version:
     name, slash, number = (name, "", "") if at else name.partition("/")
     try:
         if at:
-            return _described(client.get_model_version_by_alias(name, alias))
+            return described(client.get_model_version_by_alias(name, alias))
         if slash and number.isdecimal():
-            return _described(client.get_model_version(name, number))
+            return described(client.get_model_version(name, number))
     except refusal as error:
         if error.error_code not in GONE:
             raise
@@ -273,7 +226,7 @@ def version_named(client: Any, uri: str) -> Version:
     )
 
 
-def _described(found: Any) -> Version:
+def described(found: Any) -> Version:
     """A version as MLflow gives it, by its tags. Raises `BadInput` if it lacks them."""
     try:
         return Version(
@@ -335,17 +288,6 @@ def _passes(error: Any) -> bool:
         return True  # no answer at all
     code = getattr(error, "error_code", "")
     return bool((status or 0) >= 500 or code in ("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"))
-
-
-def outside_state(run: Run) -> str:
-    """The champion, and all that is read of it, since the code that reads it counts in no step's
-    hash; empty if there is none."""
-    with mlflow_client(run.store) as client:
-        version = champion(client, run.store)
-    if version is None:
-        return ""
-    read = (version.number, version.model_sha256, version.threshold, version.classes, version.run)
-    return json.dumps(read)
 
 
 def has_run(client: Any, run_id: str) -> bool:

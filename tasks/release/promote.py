@@ -1,82 +1,160 @@
-"""promote: make the challenger of a run the champion, as a person decided."""
+"""promote: make an approved model the champion.
+
+The entry in the ledger of promotions is the promotion. It is created once, after all checks, and
+only if the ledger still says what the checks relied on. The aliases in MLflow follow. Running
+`promote` again only sets the aliases.
+"""
 
 import logging
 from typing import Any
 
 from tasks.engine.run import Run
-from tasks.errors import BadInput, Corrupt
-from tasks.records.registered import Registered
-from tasks.registry.versions import (
-    CHALLENGER,
-    CHAMPION,
-    mlflow_client,
-    model_bytes,
-    note_promotion,
-    version_named,
+from tasks.engine.store import Store
+from tasks.errors import BadInput, Halt
+from tasks.records.evaluated import Evaluated
+from tasks.registry.aliases import follow, mark
+from tasks.registry.champion import PROMOTIONS_HEAD, promotions_of, version_of
+from tasks.registry.promotions import (
+    Model,
+    Promotion,
+    Promotions,
+    Question,
+    append,
+    no_question,
+    promotions_in,
 )
-from tasks.release.evidence import FOLDER
+from tasks.registry.versions import MODEL, mlflow_client, model_bytes
+from tasks.release.checks.flaw import record_of
+from tasks.release.evidence import FOLDER, Bundle
+from tasks.release.question import (
+    check_compared_with,
+    check_the_tags,
+    known_policy,
+    registered_by,
+)
 from tasks.release.verify import verify
 
 log = logging.getLogger(__name__)
 
 
-def promote(run: Run) -> int:
-    """Move the alias champion to the version that this run registered; returns the version.
+def promote(run: Run, question: str | None = None) -> int:
+    """Make the model of a run the champion, as people approved; returns the version.
 
-    The evidence is verified first.
+    Args:
+        run: The run that registered the model.
+        question: Name of the question that was approved; None for the last one about this run.
 
     Raises:
-        BadInput: The run registered nothing; or another version has since become the challenger,
-            so the decision was about another model; or MLflow no longer holds the version.
-        Corrupt: The evidence does not hold; or MLflow's tags contradict the evidence; or MLflow
-            holds another model than the one that was judged.
+        Halt: The model was rejected, or another question has taken this one's place.
+        BadInput: Nobody has approved the model; or the champion has changed since; or MLflow no
+            longer holds the version.
+        Corrupt: The evidence does not hold; or MLflow serves another model than was judged.
         Momentary: MLflow failed.
     """
-    registered = run.record("register")
-    if not isinstance(registered, Registered):
-        raise BadInput(
-            "There is nothing to promote.",
-            expected=f"a registered model version in {run.uri}",
-            received="no record of register: the gate did not pass, or the run is unfinished",
-            do="promote a run whose gate passed",
-        )
-    verify(f"{run.uri}/{FOLDER}", registered.evidence.sha256)
     with mlflow_client(run.store) as client:
-        _check_the_tags(client, registered)
-        current = int(client.get_model_version_by_alias(registered.name, CHALLENGER).version)
-        if current != registered.version:
-            raise BadInput(
-                "The challenger has changed since.",
-                expected=f"version {registered.version} of {registered.name} to be the challenger",
-                received=f"version {current}",
-                do="decide about the present challenger",
-            )
-        # The model that MLflow will serve must be the model that was judged.
-        model_bytes(version_named(client, f"models:/{registered.name}/{registered.version}"))
-        client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
-    note_promotion(run.store, run.name, registered.version, registered.model_sha256)
-    log.info("The evidence holds: %s/%s.", run.uri, FOLDER)
-    log.info("Version %d of %s is the champion.", registered.version, registered.name)
-    return registered.version
+        now = promotions_of(client, run.store)
+        asked = _asked(now, run, question)
+        try:
+            _check_may(now, asked)
+        except Halt as halt:
+            mark(client, MODEL, asked.model.version, now.state(asked), str(halt))
+            raise
+        if not now.promotion(asked.id):
+            checks = checked(client, run, asked)
+            now = append(run.store, run.name, lambda now: _promotion(now, asked, checks))
+            log.info("Version %d of %s is the champion.", asked.model.version, MODEL)
+        else:
+            log.info("Version %d was promoted before; nothing to do.", asked.model.version)
+        follow_ledger(client, run.store, now)
+    return asked.model.version
 
 
-def _check_the_tags(client: Any, registered: Registered) -> None:
-    """Check that the version's tags name this model and this bundle.
+def checked(client: Any, run: Run, asked: Question) -> tuple[str, ...]:
+    """Check all that the decision relies on; returns in words what was checked.
 
-    Another run of the same data may have registered the version first. Then the tags name the
-    bundle of that run, and that run is the one to promote.
+    Raises: See `promote`.
     """
-    tags = client.get_model_version(registered.name, str(registered.version)).tags
-    expected = {
-        "model_sha256": registered.model_sha256,
-        "evidence_sha256": registered.evidence.sha256,
-    }
-    found = {name: tags.get(name) for name in expected}
-    if found != expected:
-        raise Corrupt(
-            f"Version {registered.version} of {registered.name} is not of this evidence.",
-            expected=", ".join(f"{name} {value}" for name, value in expected.items()),
-            received=", ".join(f"{name} {value}" for name, value in found.items()),
-            do="promote the run that the version's tag run names; if it is this one, find out who "
-            "changed the tags in MLflow",
+    held = verify(f"{run.uri}/{FOLDER}", asked.model.evidence_sha256)
+    bundle = Bundle(f"{run.uri}/{FOLDER}")
+    policy = known_policy(bundle)
+    check_the_tags(client, run, registered_by(run))
+    check_compared_with(record_of(bundle, Evaluated), asked.champion, run)
+    return (
+        f"the evidence holds, by {len(held.held)} checks",
+        f"policy {policy.name}, version {policy.version}, is one of this installation",
+        "the model was compared with the champion" if asked.champion else "there was no champion",
+        *_served(client, asked.model),
+    )
+
+
+def _served(client: Any, model: Model) -> tuple[str, ...]:
+    """Check the model where MLflow serves it from."""
+    model_bytes(version_of(client, model))
+    return (f"MLflow serves the model that was judged, SHA-256 {model.model_sha256}",)
+
+
+def follow_ledger(client: Any, store: Store, now: Promotions) -> None:
+    """Set the aliases in MLflow as the ledger says, and note the ledger's head there."""
+    champion, previous = now.champion, now.previous
+    follow(
+        client,
+        MODEL,
+        champion=champion.version if champion else None,
+        previous=previous.version if previous else None,
+    )
+    if champion and now.chain.head:
+        head = now.chain.head.model_dump_json()
+        client.set_model_version_tag(MODEL, str(champion.version), PROMOTIONS_HEAD, head)
+        mark(client, MODEL, champion.version, "champion", "in use, by the ledger of promotions")
+    if previous:
+        mark(client, MODEL, previous.version, "previous champion", "another model is in use")
+
+
+def _asked(now: Promotions, run: Run, name: str | None) -> Question:
+    about = [each for each in now.questions if each.model.run == run.uri]
+    found = [each for each in about if name is None or each.id == name]
+    if not found:
+        raise no_question(name or run.uri)
+    return found[-1]
+
+
+def _check_may(now: Promotions, asked: Question) -> None:
+    state, closed = now.state(asked), now.closing(asked.id)
+    if state == "rejected":
+        rejected = next(each for each in now.answers(asked.id) if each.option == "reject")
+        raise Halt(f"Nothing is promoted: rejected by {rejected.by.in_words}. {rejected.reason}")
+    if closed:
+        raise Halt(f"Nothing is promoted: the question is closed, {closed.why}.")
+    if state == "open":
+        given = len(now.answers(asked.id))
+        raise BadInput(
+            "Nobody has approved the model."
+            if not given
+            else "A second person must approve the model.",
+            expected=f"{asked.asked.approvals} approval(s) in the ledger of promotions",
+            received=f"{given}, for the question {asked.id}",
+            do="answer the question under Required Actions in Airflow, or with `python -m tasks "
+            "decide`; a task that is marked as a success gives no answer",
         )
+
+
+def _promotion(now: Promotions, asked: Question, checks: tuple[str, ...]) -> Promotion | None:
+    """The entry, if the ledger still is as the checks found it."""
+    if now.promotion(asked.id):
+        return None
+    _check_may(now, asked)
+    if now.champion != asked.champion:
+        in_use = f"version {now.champion.version}" if now.champion else "none"
+        raise BadInput(
+            "The champion has changed since the question was asked.",
+            expected=f"version {asked.champion.version}" if asked.champion else "no champion",
+            received=in_use,
+            do=f"compare anew: `python -m tasks compare --run {asked.model.run}`",
+        )
+    return Promotion(question=asked.id, before=now.champion, after=asked.model, checks=checks)
+
+
+def is_promoted(store: Store, version: int) -> bool:
+    """Whether the ledger says that a version is in use."""
+    champion = promotions_in(store).champion
+    return champion is not None and champion.version == version

@@ -13,6 +13,7 @@ from tasks.intake.manifest import COLUMNS
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.records.record import Artifact
 from tasks.records.validated import Basis, Changed, Changes, Finding, Validated
+from tasks.registry.promotions import promotions_in
 
 OTHERS = "other_counterparts"  # a column of a quarantine table, for people only
 
@@ -63,12 +64,22 @@ def previous_of(run: Run) -> Previous | None:
     data.
     """
     for step, basis in BASES:
-        name = latest_run(run.store, step)
+        name = _run_in_use(run) if step == "promote" else latest_run(run.store, step)
         if name is not None and name != run.name:
             found = _previous(run, name, basis)
             if found:
                 return found
     return None
+
+
+def _run_in_use(run: Run) -> str | None:
+    """The run of the champion, if this store made it; by the note of earlier versions where there
+    is no ledger of promotions."""
+    now = promotions_in(run.store)
+    if not now.facts:
+        return latest_run(run.store, "promote")
+    store, _, name = now.champion.run.rpartition("/runs/") if now.champion else ("", "", "")
+    return name if name and store == run.store.uri else None
 
 
 def _previous(run: Run, name: str, basis: Basis) -> Previous | None:

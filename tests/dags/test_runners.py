@@ -307,6 +307,6 @@ def test_airflow_finds_the_dags_and_what_they_import(process: Any, tmp_path: Pat
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
 
-    assert done.stdout.splitlines()[-1:] == ["['melanoma_promotion', 'melanoma_retraining'] {}"], (
-        done.stderr
-    )
+    assert done.stdout.splitlines()[-1:] == [
+        "['melanoma_promotion', 'melanoma_retraining', 'melanoma_rollback'] {}"
+    ], done.stderr

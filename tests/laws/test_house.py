@@ -51,7 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("validation",),
     ("release",),
     ("monitoring", "reporting"),
-    ("__init__", "__main__", "terminal"),
+    ("__init__", "__main__", "model_commands", "options", "terminal"),
 )
 SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}
 FLOOR = {package: number for number, row in enumerate(FLOORS) for package in row}

@@ -1,0 +1,141 @@
+"""The commands about models in use: compare, decide, promote, rollback, ledger."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.config import Retraining
+from tasks.engine.person import person_here
+from tasks.engine.run import open_run
+from tasks.engine.storage import open_store
+from tasks.errors import BadInput
+from tasks.options import PANEL, AsJson, Reason, RunUri, StoreUri
+from tasks.text.lines import visible
+
+TIME_TO_DECIDE = timedelta(days=7)
+
+
+def compare_command(run: RunUri) -> None:
+    """Judge a registered model anew if the champion has changed since it was judged."""
+    from tasks.release.compare import compare
+
+    print(compare(open_run(run, Retraining())).uri)
+
+
+def decide_command(
+    run: RunUri,
+    reason: Reason,
+    approve: Annotated[
+        bool | None, typer.Option("--approve/--reject", help="The answer.", show_default=False)
+    ] = None,
+) -> None:
+    """Answer, in your name, whether the model of a run becomes the champion.
+
+    The ledger keeps the answer, with the name of this process' user, who has not logged in. A model
+    with all approvals that its policy asks for is promoted at once.
+    """
+    from tasks.registry.promotions import now_utc, promotions_in
+    from tasks.release.decide import decide
+    from tasks.release.promote import promote
+    from tasks.release.question import ask
+
+    if approve is None:
+        raise BadInput(
+            "There is no answer.",
+            expected="--approve or --reject",
+            received="neither",
+            do="give one of them",
+        )
+    opened, person = open_run(run, Retraining()), person_here()
+    about = [each for each in promotions_in(opened.store).open if each.model.run == opened.uri]
+    if about:
+        question = about[-1]
+    else:
+        question = ask(opened, f"command line, {now_utc()}, {person.name}", person)
+    answer = decide(opened.store, question.id, "approve" if approve else "reject", person, reason)
+    if answer.refused:
+        raise BadInput(
+            "The answer does not count.",
+            expected="an answer of a person who may decide",
+            received=answer.refused,
+            do="let another person answer",
+        )
+    now = promotions_in(opened.store)
+    if now.state(question) == "open":
+        given = len(now.answers(question.id))
+        print(f"{given} of {question.asked.approvals} approvals: another person must approve.")
+        return
+    promote(opened, question.id)
+
+
+def promote_command(
+    run: RunUri,
+    question: Annotated[
+        str | None,
+        typer.Option(help="Name of the question that was approved. Default: the last one."),
+    ] = None,
+) -> None:
+    """Make a model that people approved the champion. Asks nobody: see decide."""
+    from tasks.release.promote import promote
+
+    promote(open_run(run, Retraining()), question)
+
+
+def rollback_command(
+    store: StoreUri,
+    to: Annotated[int, typer.Option(help="Number of the version, an earlier champion.")],
+    reason: Reason,
+) -> None:
+    """Make an earlier champion the champion again, at once and without the gate."""
+    from tasks.release.rollback import rollback
+
+    rollback(open_store(store), to, person_here(), reason)
+
+
+def ledger_command(
+    store: StoreUri,
+    on: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Say who was champion then: 2026-11-30.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set MLflow's aliases as the ledger says.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Verify the ledger of promotions, and print who decided what, when and why."""
+    from tasks.release.history import as_json as in_json
+    from tasks.release.history import history, moment, rows
+
+    at = moment(on) if on else None
+    now, difference = history(open_store(store), repair=repair)
+    if at:
+        found = now.champion_at(at)
+        print(f"Version {found.version}, of run {found.run}." if found else "No model was in use.")
+        return
+    if as_json:
+        print(in_json(now, difference))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("", "when (UTC)", "what", "why"):
+        table.add_column(column)
+    for row in rows(now):
+        table.add_row(*(escape(visible(cell)) for cell in row))
+    Console().print(table if now.facts else "Nothing was decided yet.")
+    champion = now.champion
+    print(f"Champion: version {champion.version}." if champion else "There is no champion.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for name, command in (
+        ("compare", compare_command),
+        ("decide", decide_command),
+        ("promote", promote_command),
+        ("rollback", rollback_command),
+        ("ledger", ledger_command),
+    ):
+        app.command(name, rich_help_panel=PANEL)(command)

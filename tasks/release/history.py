@@ -1,0 +1,114 @@
+"""The ledger of promotions, as people read it: who decided what, when and why."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.engine.ledger import Entry
+from tasks.engine.store import Store
+from tasks.errors import BadInput
+from tasks.registry.champion import promotions_of, report_alias
+from tasks.registry.promotions import (
+    Adoption,
+    Answer,
+    Closing,
+    Fact,
+    Model,
+    Promotion,
+    Promotions,
+    Question,
+    Rollback,
+)
+from tasks.registry.versions import mlflow_client
+from tasks.release.promote import follow_ledger
+
+
+def history(store: Store, *, repair: bool = False) -> tuple[Promotions, str]:
+    """The ledger, verified, and how MLflow's alias differs from it, in words.
+
+    Args:
+        store: The store.
+        repair: Set the aliases right.
+
+    Raises:
+        Corrupt: The ledger is damaged.
+        Momentary: MLflow failed.
+    """
+    with mlflow_client(store) as client:
+        now = promotions_of(client, store)
+        difference = report_alias(client, now.champion)
+        if repair:
+            follow_ledger(client, store, now)
+    return now, difference
+
+
+def rows(now: Promotions) -> list[tuple[str, str, str, str]]:
+    """Number, time, what happened and why, of each entry."""
+    return [
+        (str(entry.number), entry.at, *in_words(fact, now))
+        for entry, fact in zip(now.chain.entries, now.facts, strict=True)
+    ]
+
+
+def in_words(fact: Fact, now: Promotions) -> tuple[str, str]:
+    """What an entry says, and the reason that it gives."""
+    if isinstance(fact, Question):
+        return f"{_named(fact.model)} put before people, {fact.id}", _asks(fact)
+    if isinstance(fact, Answer):
+        counted = f"; does not count: {fact.refused}" if fact.refused else ""
+        verb = "approved" if fact.option == "approve" else "rejected"
+        return f"{verb} by {fact.by.in_words}{counted}", fact.reason
+    if isinstance(fact, Closing):
+        return f"closed, {fact.question}", fact.why
+    if isinstance(fact, Promotion):
+        moved = f"{_named(fact.after)} is the champion, before: {_named(fact.before)}"
+        return moved, "; ".join(fact.checks)
+    if isinstance(fact, Rollback):
+        moved = f"{_named(fact.after)} is the champion again, before: {_named(fact.before)}"
+        return f"{moved}, by {fact.by.in_words}", fact.reason
+    assert isinstance(fact, Adoption)
+    return f"{_named(fact.after)} was the champion when this ledger began", fact.why
+
+
+def _named(model: Model | None) -> str:
+    return f"version {model.version}" if model else "none"
+
+
+def _asks(question: Question) -> str:
+    trainers = ", ".join(each.in_words for each in question.trained_by) or "nobody known"
+    second = "; the second person is switched off here" if question.asked.one_person else ""
+    return f"{question.asked.approvals} approval(s) needed; trained by {trainers}{second}"
+
+
+def as_json(now: Promotions, difference: str) -> str:
+    """The ledger as JSON: its entries, the champion, and the alias's difference."""
+    found: dict[str, Any] = {
+        "champion": now.champion.model_dump(mode="json") if now.champion else None,
+        "alias_differs": difference or None,
+        "entries": [_bare(entry) for entry in now.chain.entries],
+    }
+    return json.dumps(found, indent=1)
+
+
+def _bare(entry: Entry) -> dict[str, Any]:
+    return entry.model_dump(mode="json", include={"number", "kind", "at", "run", "content"})
+
+
+def moment(text: str) -> datetime:
+    """A day or a time, as a person types it; a day counts to its end, UTC.
+
+    Raises:
+        BadInput: It is neither.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(
+            "The time is not understood.",
+            expected="a day or a time, such as 2026-11-30 or 2026-11-30T14:00+01:00",
+            received=repr(text),
+            do="give one of these",
+        ) from error
+    if len(text) == len("2026-11-30"):
+        found = found.replace(hour=23, minute=59, second=59)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,215 @@
+"""The page on which a person decides: every figure comes from the verified bundle.
+
+Names and tables of a delivery are hostile input, so the page shows them as plain text.
+"""
+
+import shlex
+from collections.abc import Iterable
+
+from tasks.evaluation.serious import Serious, serious_of
+from tasks.figures import at_least, at_most, down, percent, up
+from tasks.recipes import recipe_now
+from tasks.records.evaluated import Comparison, Evaluated
+from tasks.records.figures import Estimate, Proportion
+from tasks.records.ingested import Ingested
+from tasks.records.validated import Changes, Validated
+from tasks.records.verdict import Rule, Verdict
+from tasks.registry.promotions import Question
+from tasks.registry.versions import MODEL
+from tasks.release.checks.flaw import record_of
+from tasks.release.evidence import FOLDER, Bundle
+from tasks.text.markdown import code, plain
+
+VERIFY = ("python", "-m", "tasks", "verify", "--evidence")
+
+
+def subject(question: Question) -> str:
+    """The question in one line, so that several open questions can be told apart."""
+    evaluated = record_of(_bundle(question), Evaluated)
+    found = evaluated.figures.sensitivity
+    champion = question.champion
+    instead = f"instead of version {champion.version}" if champion else "as the first champion"
+    drawn = "SYNTHETIC: " if record_of(_bundle(question), Ingested).synthetic else ""
+    return (
+        f"{drawn}Shall version {question.model.version} of {MODEL} go into use, {instead}? "
+        f"It found {found.successes} of {found.n} melanomas."
+    )
+
+
+def body(question: Question, links: Iterable[tuple[str, str]] = ()) -> str:
+    """The evidence for the decision, in Markdown.
+
+    Args:
+        question: The question.
+        links: Names and addresses of pages with more.
+    """
+    bundle = _bundle(question)
+    evaluated, verdict = record_of(bundle, Evaluated), record_of(bundle, Verdict)
+    champion = evaluated.champion
+    compared = champion.comparison if champion else None
+    return "\n".join(
+        [
+            *_synthetic(bundle),
+            f"**Model** {plain(MODEL)}, version {question.model.version}; recipe "
+            f"{plain(recipe_now(evaluated.recipe))}, threshold {evaluated.threshold:.3f}. "
+            f"{_in_use(question)}",
+            "",
+            *_who(question),
+            "",
+            *_side_by_side(evaluated, compared),
+            "",
+            *_against_champion(evaluated),
+            *_classes(evaluated),
+            "",
+            f"**Gate: {verdict.decision}.** Policy {plain(verdict.policy.name)}, version "
+            f"{verdict.policy.version}. {plain(verdict.reason)}",
+            "",
+            *map(_as_item, verdict.rules),
+            "",
+            *(f"**Warning.** {plain(warning)}\n" for warning in verdict.warnings),
+            f"Missed melanomas: {_named([each.image_ids for each in evaluated.missed])}.",
+            "",
+            *_changes(record_of(bundle, Validated).changes),
+            " · ".join(f"[{plain(name)}]({address})" for name, address in links)
+            or f"Report: {code(f'{question.model.run}/report.html')}",
+            "",
+            f"Evidence: {code(bundle.uri)}, manifest SHA-256 "
+            f"{code(question.model.evidence_sha256 or '')}. It was verified for this page, and is "
+            f"verified again before anything is promoted. To verify it yourself: "
+            f"{code(shlex.join([*VERIFY, bundle.uri]))}",
+        ]
+    )
+
+
+def _bundle(question: Question) -> Bundle:
+    return Bundle(f"{question.model.run}/{FOLDER}")
+
+
+def _synthetic(bundle: Bundle) -> list[str]:
+    if not record_of(bundle, Ingested).synthetic:
+        return []
+    return ["**SYNTHETIC.** Drawn lesions: nothing here says anything about patients.", ""]
+
+
+def _in_use(question: Question) -> str:
+    if question.champion is None:
+        return "No model is in use yet."
+    return f"In use now: version {question.champion.version}."
+
+
+def _who(question: Question) -> list[str]:
+    asked = question.asked
+    trainers = ", ".join(each.in_words for each in question.trained_by)
+    people = "Two people must approve" if asked.approvals == 2 else "One person must approve"
+    told = [f"Training started by: {plain(trainers or 'nobody who is known')}. {people}."]
+    if asked.different_from_trainer and question.trained_by:
+        told.append("Whoever started the training may not approve; anybody may reject.")
+    if asked.one_person:
+        told.append("This installation has switched the second person off.")
+    if asked.authenticated:
+        told.append("The policy asks for a person who has logged in.")
+    return [" ".join(told)]
+
+
+def _side_by_side(evaluated: Evaluated, compared: Comparison | None) -> list[str]:
+    figures = evaluated.figures
+    rows: list[tuple[str, str, str]] = [
+        (
+            "Melanoma sensitivity: melanomas called melanoma",
+            _share(figures.sensitivity),
+            _share(compared.sensitivity) if compared else "",
+        ),
+        (
+            "Specificity: others not called melanoma",
+            _share(figures.specificity),
+            _share(compared.specificity) if compared else "",
+        ),
+        (
+            "Melanoma AUC",
+            _figure(figures.per_class["melanoma"].auc),
+            _figure(compared.auc) if compared else "",
+        ),
+        ("Accuracy: first answer is right", _share(figures.accuracy), "-" if compared else ""),
+        *(_of_cancer(each, "-" if compared else "") for each in serious_of(figures)),
+    ]
+    champion = evaluated.champion
+    if compared is None or champion is None:
+        head = ["| frozen test part, 95 % intervals | challenger |", "|---|---|"]
+        return [*head, *(f"| {what} | {own} |" for what, own, _ in rows)]
+    head = [
+        f"| same lesions, 95 % intervals | challenger | champion, version {champion.version} |",
+        "|---|---|---|",
+    ]
+    return [*head, *(f"| {what} | {own} | {other} |" for what, own, other in rows)]
+
+
+def _share(found: Proportion) -> str:
+    bounds = f"{at_least(found.lower, 1)} to {at_most(found.upper, 1)}"
+    if not found.n:
+        return "no lesion"
+    return f"{found.successes} of {found.n}: {percent(found.estimate, 1)} ({bounds})"
+
+
+def _figure(found: Estimate) -> str:
+    if found.value is None:
+        return "not measurable"
+    if found.lower is None or found.upper is None:
+        return f"{found.value:.3f}"
+    return f"{found.value:.3f} ({down(found.lower)} to {up(found.upper)})"
+
+
+def _of_cancer(each: Serious, other: str) -> tuple[str, str, str]:
+    """A row for another class that must not be left alone."""
+    what = f"{each.name}, a precursor" if each.precursor else each.name
+    told = _share(each.called) if each.called else "not recorded"
+    return f"Of the others, {what}: called melanoma", told, other
+
+
+def _against_champion(evaluated: Evaluated) -> list[str]:
+    """What the challenger gains and loses against the champion."""
+    champion = evaluated.champion
+    if champion is None:
+        return []
+    if champion.comparison is None:
+        return [f"**The champion could not be compared:** {plain(champion.problem or '')}.", ""]
+    found = champion.comparison
+    told = [
+        f"Melanomas that only the challenger finds: {found.challenger_only}; that only the "
+        f"champion finds: {found.champion_only}"
+        + (f", namely {_named(found.lost)}" if found.lost else "")
+        + ".",
+        "",
+    ]
+    if champion.learned_from:
+        told += [f"The champion learned from {champion.learned_from} of these test images.", ""]
+    return told
+
+
+def _classes(evaluated: Evaluated) -> list[str]:
+    rows = [
+        f"| {plain(name)} | {_share(each.recall)} | {_figure(each.auc)} |"
+        for name, each in evaluated.figures.per_class.items()
+    ]
+    return ["| class | recall, first answer | AUC |", "|---|---|---|", *rows]
+
+
+def _changes(changes: Changes | None) -> list[str]:
+    if changes is None:
+        return ["Data: no earlier run to compare with.", ""]
+    moved = sum(changes.now_quarantined.values())
+    return [
+        f"Data since run {plain(changes.since)}: {changes.new_images} new images, "
+        f"{changes.gone_files} files gone, {moved} files newly in quarantine, "
+        f"{changes.now_accepted} accepted again.",
+        "",
+    ]
+
+
+def _named(lesions: Iterable[tuple[str, ...]]) -> str:
+    """Lesions by the ids of their images."""
+    return plain("; ".join(", ".join(ids) for ids in lesions)) or "none"
+
+
+def _as_item(rule: Rule) -> str:
+    """A rule as an item of a list. Its reason begins with its name."""
+    return f"- **{rule.decision}** · {plain(rule.reason)}"
