@@ -7,11 +7,11 @@ from tasks.engine.person import VARIABLE, Person
 
 def person_of(context: Context) -> Person:
     """The user who triggered the DAG run; without a name for a schedule or an event."""
-    run = context["dag_run"]
+    run = context.get("dag_run")
     name = getattr(run, "triggering_user_name", None)
     if name:
         return Person(name=str(name), how="Airflow", authenticated=True)
-    scheduled = str(run.run_type) == "scheduled"
+    scheduled = str(getattr(run, "run_type", "")) == "scheduled"
     return Person(name="", how="schedule" if scheduled else "event", authenticated=False)
 
 

@@ -272,7 +272,7 @@ BESIDE: tuple[Step, ...] = (
         cpus=4,
         spools=True,
         keeps=("evidence/",),
-        notes=("runs/", "shared/", "ledger/"),  # it does every step again
+        notes=("runs/", "shared/", "ledger/chain/"),  # it does every step again
         mlflow=True,
     ),
 )
@@ -289,7 +289,7 @@ def may_write(row: Step, run: str) -> tuple[str, ...]:
         Keys, and folders with a ``/`` at the end.
     """
     own = () if row in BESIDE else (f"runs/{run}/{row.whole}/", "shared/")
-    ledger = ("ledger/",) if row.appends else ()
+    ledger = ("ledger/chain/",) if row.appends else ()
     return (*own, *(f"runs/{run}/{each}" for each in row.keeps), *row.notes, *ledger)
 
 

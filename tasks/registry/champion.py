@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tasks.engine.ledger import Chain, next_entry
 from tasks.engine.run import Run, latest_key
 from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, NotFound
@@ -34,7 +35,8 @@ NOTE = latest_key("promote")  # where earlier versions of the program noted the 
 def promotions_of(client: Any, store: Store) -> Promotions:
     """The ledger of promotions of a store, checked against the heads that MLflow holds.
 
-    The champion of a store from before the ledger is adopted: the first entry names it.
+    A store from before the ledger gives a ledger of one entry that is not written yet and names the
+    champion; see `adopt`.
 
     Raises:
         BadInput: A champion was promoted before the ledger, and is gone from MLflow.
@@ -44,7 +46,20 @@ def promotions_of(client: Any, store: Store) -> Promotions:
     if found.facts:
         return found
     adopted = _adopted(client, store)
-    return append(store, "", lambda now: None if now.facts else adopted) if adopted else found
+    if adopted is None:
+        return found
+    entry = next_entry(Chain(), "adoption", "", adopted.model_dump(mode="json"))
+    return Promotions(Chain((entry,), adopted=False), (adopted,))
+
+
+def adopt(client: Any, store: Store) -> Promotions:
+    """The ledger of promotions, to be appended to: the champion of a store from before the ledger
+    is written down first. Raises as `promotions_of`."""
+    now = promotions_of(client, store)
+    if now.chain.adopted:
+        return now
+    (adopted,) = now.facts
+    return append(store, "", lambda then: None if then.facts else adopted)
 
 
 def champion(client: Any, store: Store) -> Version | None:

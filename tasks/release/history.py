@@ -20,7 +20,7 @@ from tasks.registry.promotions import (
     Rollback,
 )
 from tasks.registry.versions import mlflow_client
-from tasks.release.promote import follow_ledger
+from tasks.release.in_mlflow import follow_ledger
 
 
 def history(store: Store, *, repair: bool = False) -> tuple[Promotions, str]:

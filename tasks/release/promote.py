@@ -9,23 +9,21 @@ import logging
 from typing import Any
 
 from tasks.engine.run import Run
-from tasks.engine.store import Store
 from tasks.errors import BadInput, Halt
 from tasks.records.evaluated import Evaluated
-from tasks.registry.aliases import follow, mark
-from tasks.registry.champion import PROMOTIONS_HEAD, promotions_of, version_of
+from tasks.registry.aliases import mark
+from tasks.registry.champion import adopt
 from tasks.registry.promotions import (
-    Model,
     Promotion,
     Promotions,
     Question,
     append,
     no_question,
-    promotions_in,
 )
-from tasks.registry.versions import MODEL, mlflow_client, model_bytes
+from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, Bundle
+from tasks.release.in_mlflow import follow_ledger, served
 from tasks.release.question import (
     check_compared_with,
     check_the_tags,
@@ -51,8 +49,9 @@ def promote(run: Run, question: str | None = None) -> int:
         Corrupt: The evidence does not hold; or MLflow serves another model than was judged.
         Momentary: MLflow failed.
     """
+    registered_by(run)
     with mlflow_client(run.store) as client:
-        now = promotions_of(client, run.store)
+        now = adopt(client, run.store)
         asked = _asked(now, run, question)
         try:
             _check_may(now, asked)
@@ -83,31 +82,8 @@ def checked(client: Any, run: Run, asked: Question) -> tuple[str, ...]:
         f"the evidence holds, by {len(held.held)} checks",
         f"policy {policy.name}, version {policy.version}, is one of this installation",
         "the model was compared with the champion" if asked.champion else "there was no champion",
-        *_served(client, asked.model),
+        *served(client, asked.model),
     )
-
-
-def _served(client: Any, model: Model) -> tuple[str, ...]:
-    """Check the model where MLflow serves it from."""
-    model_bytes(version_of(client, model))
-    return (f"MLflow serves the model that was judged, SHA-256 {model.model_sha256}",)
-
-
-def follow_ledger(client: Any, store: Store, now: Promotions) -> None:
-    """Set the aliases in MLflow as the ledger says, and note the ledger's head there."""
-    champion, previous = now.champion, now.previous
-    follow(
-        client,
-        MODEL,
-        champion=champion.version if champion else None,
-        previous=previous.version if previous else None,
-    )
-    if champion and now.chain.head:
-        head = now.chain.head.model_dump_json()
-        client.set_model_version_tag(MODEL, str(champion.version), PROMOTIONS_HEAD, head)
-        mark(client, MODEL, champion.version, "champion", "in use, by the ledger of promotions")
-    if previous:
-        mark(client, MODEL, previous.version, "previous champion", "another model is in use")
 
 
 def _asked(now: Promotions, run: Run, name: str | None) -> Question:
@@ -152,9 +128,3 @@ def _promotion(now: Promotions, asked: Question, checks: tuple[str, ...]) -> Pro
             do=f"compare anew: `python -m tasks compare --run {asked.model.run}`",
         )
     return Promotion(question=asked.id, before=now.champion, after=asked.model, checks=checks)
-
-
-def is_promoted(store: Store, version: int) -> bool:
-    """Whether the ledger says that a version is in use."""
-    champion = promotions_in(store).champion
-    return champion is not None and champion.version == version

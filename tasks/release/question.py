@@ -18,7 +18,7 @@ from tasks.records.record import sha256
 from tasks.records.registered import Registered
 from tasks.records.trained import Trained
 from tasks.registry.aliases import mark
-from tasks.registry.champion import promotions_of
+from tasks.registry.champion import adopt
 from tasks.registry.promotions import (
     Asked,
     Closing,
@@ -64,7 +64,7 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
     policy = known_policy(bundle)
     with mlflow_client(run.store) as client:
         check_the_tags(client, run, registered)
-        now = promotions_of(client, run.store)
+        now = adopt(client, run.store)
     if held.decision != "pass":
         raise Corrupt(
             "A model that the gate refused cannot be put into use.",

@@ -126,7 +126,7 @@ def _side_by_side(evaluated: Evaluated, compared: Comparison | None) -> list[str
         ),
         (
             "Melanoma AUC",
-            _figure(figures.per_class["melanoma"].auc),
+            _figure(figures.auc),
             _figure(compared.auc) if compared else "",
         ),
         ("Accuracy: first answer is right", _share(figures.accuracy), "-" if compared else ""),

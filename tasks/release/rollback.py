@@ -6,11 +6,11 @@ from typing import Any
 from tasks.engine.person import Person
 from tasks.engine.store import Store
 from tasks.errors import BadInput
-from tasks.registry.champion import promotions_of
+from tasks.registry.champion import adopt
 from tasks.registry.promotions import Model, Promotions, Rollback, append
 from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.evidence import FOLDER, Bundle
-from tasks.release.promote import _served, follow_ledger
+from tasks.release.in_mlflow import follow_ledger, served
 from tasks.release.question import known_policy
 from tasks.release.verify import verify
 
@@ -45,7 +45,7 @@ def rollback(store: Store, to: int, by: Person, reason: str) -> int:
             do="say why, for example which harm was seen; in Airflow, start the DAG by hand",
         )
     with mlflow_client(store) as client:
-        model = _earlier(promotions_of(client, store), to)
+        model = _earlier(adopt(client, store), to)
         checks = _checked(client, model, by)
 
         def said(now: Promotions) -> Rollback:
@@ -76,7 +76,7 @@ def _earlier(now: Promotions, to: int) -> Model:
 
 def _checked(client: Any, model: Model, by: Person) -> tuple[str, ...]:
     if model.evidence_sha256 is None:
-        return ("it was registered without evidence", *_served(client, model))
+        return ("it was registered without evidence", *served(client, model))
     uri = f"{model.run}/{FOLDER}"
     held = verify(uri, model.evidence_sha256)
     policy = known_policy(Bundle(uri))
@@ -87,4 +87,4 @@ def _checked(client: Any, model: Model, by: Person) -> tuple[str, ...]:
             received=by.in_words,
             do="start the DAG melanoma_rollback",
         )
-    return (f"the evidence holds, by {len(held.held)} checks", *_served(client, model))
+    return (f"the evidence holds, by {len(held.held)} checks", *served(client, model))

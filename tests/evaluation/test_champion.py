@@ -25,13 +25,14 @@ from tasks.records.oversampled import Oversampled
 from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.trained import Trained, TrainedRecipe
+from tasks.registry.champion import outside_state
+from tasks.registry.promotions import Adoption, Model, append
 from tasks.registry.versions import (
     CHAMPION,
     MODEL,
     add_version,
     experiment_id,
     mlflow_client,
-    outside_state,
 )
 from tasks.training.notebook_networks import build
 from tests.support.deliveries import run_of
@@ -96,7 +97,8 @@ def split(run: Run) -> Split:
 
 @pytest.fixture
 def crown(run: Run) -> Crown:
-    """Makes a network the champion, as register and promote do; returns its version."""
+    """Makes a network the champion, as register and promote do; returns its version. What the
+    ledger says of it comes from the tags here."""
 
     def register(data: bytes, classes: tuple[str, ...] = TWO, **tags: str) -> int:
         described = {
@@ -109,6 +111,12 @@ def crown(run: Run) -> Crown:
                 client, run.store, run_id=made, model=data, description="", tags=described | tags
             )
             client.set_registered_model_alias(MODEL, CHAMPION, str(version))
+        told = described | tags
+        model = Model(
+            version=version, run=told["run"], model_sha256=told["model_sha256"],
+            threshold=float(told["threshold"]), classes=classes, evidence_sha256=None,
+        )  # fmt: skip
+        append(run.store, "", lambda now: Adoption(after=model, why="a test"))
         return version
 
     return register

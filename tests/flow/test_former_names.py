@@ -20,7 +20,10 @@ from tasks.records.evaluated import Evaluated
 from tasks.records.trained import Trained
 from tasks.release.checks import figures
 from tasks.release.checks.figures import the_model_is_one_that_was_trained
+from tasks.release.question_page import body
 from tasks.reporting.report import report
+from tests.support.approvals import question_about
+from tests.support.bundles import reseal
 from tests.support.deliveries import run_of
 
 # A configuration ---------------------------------------------------------------------------------
@@ -213,11 +216,11 @@ def test_the_report_and_the_promotion_page_show_the_present_name(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
-    from dags.melanoma_promotion import evidence
-
     run = run_of(open_store(str(old)), "first")
     page = run.store.read(report(run)).decode()
-    asked = evidence(run.uri)
+    written = (old / "runs/first/evaluate/record.json").read_bytes()
+    reseal(old / "runs/first/evidence", {"evaluate/record.json": written})
+    asked = body(question_about(run))
 
     assert "<b>residual</b>" in page
     assert "<h3>residual" in page
@@ -279,11 +282,11 @@ def test_the_form_offers_the_present_names_only(
 
 
 def test_a_version_is_read_whatever_its_tag_calls_the_recipe() -> None:
-    from tasks.registry.versions import _described
+    from tasks.registry.versions import described
 
     tags = {"run": "s/runs/a", "model_sha256": "0", "threshold": "0.5", "classes": '["melanoma"]'}
     versions = [
-        _described(SimpleNamespace(version="1", source="s", tags=tags | {"recipe": name}))
+        described(SimpleNamespace(version="1", source="s", tags=tags | {"recipe": name}))
         for name in ("best", "residual")
     ]
 

@@ -28,12 +28,15 @@ from tasks.lesions import MELANOMA
 from tasks.records.evaluated import Comparison, Evaluated
 from tasks.records.registered import Registered
 from tasks.records.validated import Finding, Validated
-from tasks.registry.versions import CHAMPION, MODEL, mlflow_client
+from tasks.registry.promotions import Adoption, Model, append
+from tasks.registry.versions import MODEL, mlflow_client, version_named
+from tasks.release.question_page import body
 from tasks.release.verify import verify
 from tasks.reporting.audit import audit_of
 from tasks.reporting.report import report
 from tasks.text.markdown import WORD_JOINER
 from tasks.validation.changes import OTHERS
+from tests.support.approvals import question_about
 from tests.support.deliveries import BEFORE_REGISTER, do, picture, run_of, table_of
 from tests.support.records import incomplete
 
@@ -183,9 +186,13 @@ def test_the_page_shows_whom_each_image_contradicts(run: Run) -> None:
 
 def test_a_champion_and_lost_lesions_with_any_name_are_compared_and_verify(run: Run) -> None:
     with mlflow_client(run.store) as client:
-        # A champion that calls everything melanoma finds whatever its successor misses.
-        client.set_model_version_tag(MODEL, "1", "threshold", "0.0")
-        client.set_registered_model_alias(MODEL, CHAMPION, "1")
+        version = version_named(client, f"models:/{MODEL}/1")
+    # A champion that calls everything melanoma finds whatever its successor misses.
+    model = Model(
+        version=1, run=version.run, model_sha256=version.model_sha256, threshold=0.0,
+        classes=version.classes, evidence_sha256=version.evidence_sha256,
+    )  # fmt: skip
+    append(run.store, "", lambda now: Adoption(after=model, why="a test"))
     second = judged(run.store, "second", seed=7, target_sensitivity=0.5)
     evaluated = second.record("evaluate")
     assert isinstance(evaluated, Evaluated)
@@ -203,9 +210,7 @@ def test_a_champion_and_lost_lesions_with_any_name_are_compared_and_verify(run: 
     page = second.store.read(report(second)).decode()
     assert page.count('<figure class="map">') == len(lost)
 
-    from dags.melanoma_promotion import evidence
-
-    page = MarkdownIt().render(evidence(second.uri)).replace(WORD_JOINER, "")
+    page = MarkdownIt().render(body(question_about(second))).replace(WORD_JOINER, "")
     told = html.unescape(re.sub("<[^>]*>", "", page))
     assert all(" ".join(image_id.split()) in told for ids in lost for image_id in ids)
 

@@ -19,7 +19,8 @@ from tests.support.paths import ROOT
 # verify is a command too, but one that register and promote call before they rely on evidence.
 COMMANDS = [
     *("__main__", "intake.deliver", "intake.synthesize"),
-    *("release.promote", "reporting.report", "monitoring.score"),
+    *("model_commands", "release.promote", "release.rollback", "release.compare"),
+    *("release.decide", "reporting.report", "monitoring.score"),
 ]
 HEAVY = ("numpy", "pandas", "boto3", "keras", "tensorflow", "great_expectations", "mlflow")
 

@@ -17,15 +17,11 @@ from tasks.engine.run import Run
 from tasks.errors import BadInput
 from tasks.model_file import from_bytes, to_bytes
 from tasks.records.evaluated import Evaluated
-from tasks.registry.versions import (
-    CHALLENGER,
-    CHAMPION,
-    MODEL,
-    champion,
-    mlflow_client,
-    outside_state,
-    promoted_key,
-)
+from tasks.records.registered import Registered
+from tasks.registry.champion import NOTE, alias_of, champion, outside_state, report_alias
+from tasks.registry.promotions import Adoption, promotions_in
+from tasks.registry.versions import CHALLENGER, CHAMPION, MODEL, mlflow_client
+from tests.support.approvals import approved
 from tests.support.deliveries import do, judged_run, run_of
 
 pytestmark = pytest.mark.slow
@@ -48,10 +44,6 @@ def run(shelf: Run, tmp_path: Path) -> Run:
     return run_of(DirectoryStore(Path(store)), **shelf.config.model_dump())
 
 
-def forget_alias(client: Any) -> None:
-    client.delete_registered_model_alias(MODEL, CHALLENGER)
-
-
 def forget_version(client: Any) -> None:
     client.delete_model_version(MODEL, "1")
 
@@ -60,16 +52,26 @@ def forget_model(client: Any) -> None:
     client.delete_registered_model(MODEL)
 
 
-@pytest.mark.parametrize("forget", [forget_alias, forget_version, forget_model])
+@pytest.mark.parametrize("forget", [forget_version, forget_model])
 def test_a_challenger_that_is_gone_from_mlflow_is_not_promoted_and_told(
     run: Run, forget: Callable[[Any], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Deleted while a person thought about it."""
+    approved(run)
     with mlflow_client(run.store) as client:
         forget(client)
+    capfd.readouterr()
     assert promote(run) == 64
     said = capfd.readouterr().err
     assert "Traceback" not in said
     assert "MLflow does not hold the requested item" in said
+
+
+def test_an_approved_model_needs_no_alias(run: Run) -> None:
+    approved(run)
+    with mlflow_client(run.store) as client:
+        client.delete_registered_model_alias(MODEL, CHALLENGER)
+    assert promote(run) == 0
 
 
 def promote(run: Run) -> int:
@@ -77,17 +79,40 @@ def promote(run: Run) -> int:
     return main(["promote", "--run", run.uri])
 
 
-@pytest.mark.parametrize("forget", ["alias", "version", "model"])
+def test_the_ledger_knows_the_champion_whatever_becomes_of_the_alias(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    approved(run)
+    assert promote(run) == 0
+    with mlflow_client(run.store) as client:
+        before = champion(client, run.store)
+        assert report_alias(client, promotions_in(run.store).champion) == ""
+        client.delete_registered_model_alias(MODEL, CHAMPION)
+        assert champion(client, run.store) == before
+    assert "in MLflow is on no version" in caplog.text
+    assert main(["ledger", "--store", run.store.uri, "--repair"]) == 0
+    with mlflow_client(run.store) as client:
+        assert alias_of(client, CHAMPION) == 1
+
+
+def test_an_alias_that_was_set_by_hand_makes_no_champion(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mlflow_client(run.store) as client:
+        client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    assert outside_state(run) == ""
+    assert "no model is in use" in caplog.text
+
+
+@pytest.mark.parametrize("forget", ["version", "model"])
 def test_a_champion_that_was_deleted_is_not_no_champion(
     run: Run, forget: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    approved(run)
     assert promote(run) == 0
     with mlflow_client(run.store) as client:
         assert champion(client, run.store)
-        if forget == "alias":
-            client.delete_registered_model_alias(MODEL, CHAMPION)
-        else:
-            (forget_version if forget == "version" else forget_model)(client)
+        (forget_version if forget == "version" else forget_model)(client)
     with pytest.raises(BadInput, match="model in use is gone") as told:
         outside_state(run)
     assert "version 1" in told.value.expected
@@ -112,9 +137,11 @@ def test_a_model_that_is_gone_or_another_is_not_promoted(
     damage: Callable[[Path], None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    approved(shelf, f"before: {damage.__name__}")
     (artifact,) = Path(shelf.store.uri, "mlflow-artifacts").rglob("model.keras")
     shutil.copy(artifact, tmp_path / "kept.keras")
     damage(artifact)
+    capfd.readouterr()
     try:
         assert promote(shelf) == 64
         said = capfd.readouterr().err
@@ -129,9 +156,25 @@ def test_a_model_that_is_gone_or_another_is_not_promoted(
 def test_where_nothing_was_promoted_there_is_no_champion(run: Run) -> None:
     with mlflow_client(run.store) as client:
         assert champion(client, run.store) is None
-    run.store.replace(promoted_key(), b"no note")
-    with mlflow_client(run.store) as client, pytest.raises(BadInput, match="is gone"):
+    run.store.replace(NOTE, b"no note")
+    with mlflow_client(run.store) as client, pytest.raises(BadInput, match="not known which"):
         champion(client, run.store)
+
+
+def test_a_champion_of_an_earlier_version_of_the_program_is_adopted(run: Run) -> None:
+    """The earlier version set the alias, and left a note in the store."""
+    registered = run.record("register")
+    assert isinstance(registered, Registered)
+    note = {"run": run.name, "version": 1, "model_sha256": registered.model_sha256}
+    run.store.replace(NOTE, json.dumps(note).encode())
+    with mlflow_client(run.store) as client:
+        found = champion(client, run.store)
+        assert champion(client, run.store) == found
+    assert found
+    assert (found.number, found.model_sha256) == (1, registered.model_sha256)
+    (fact,) = promotions_in(run.store).facts
+    assert isinstance(fact, Adoption)
+    assert "nobody's approval" in fact.why
 
 
 def test_a_model_that_is_gone_from_mlflow_is_named(

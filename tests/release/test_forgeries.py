@@ -23,6 +23,7 @@ from tasks.release.evidence import MANIFEST, Bundle, keep_evidence
 from tasks.release.promote import promote
 from tasks.release.verify import verify
 from tasks.splitting.sides import flaw_in, register_of
+from tests.support.approvals import approved, promoted
 from tests.support.bundles import changed_record, linked_records, paths, reseal
 from tests.support.deliveries import BEFORE_REGISTER as BEFORE
 from tests.support.deliveries import delivered, do, run_of
@@ -231,7 +232,7 @@ def beside_a_champion(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     small: dict[str, Any] = {"epochs": 1, "minimum_groups": 4, "recipes": ("baseline",)}
     first = run_of(store, "first", policy="smoke", **small)
     do(first, *BEFORE, "register")
-    promote(first)
+    promoted(first)
     second = run_of(store, "second", policy="smoke", seed=2, **small)
     do(second, *BEFORE)
     keep_evidence(second)
@@ -337,6 +338,7 @@ def test_a_bundle_forged_whole_is_not_the_one_that_was_registered(copied: Path) 
 
 
 def test_nothing_is_promoted_whose_evidence_does_not_hold(run: Run, sealed: Path) -> None:
+    approved(run)
     card = sealed / "model_card.md"
     true = card.read_bytes()
     card.write_bytes(true + b" ")

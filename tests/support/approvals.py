@@ -2,7 +2,9 @@
 
 from tasks.engine.person import Person
 from tasks.engine.run import Run
-from tasks.registry.promotions import Question
+from tasks.records.evaluated import Evaluated
+from tasks.records.registered import Registered
+from tasks.registry.promotions import Asked, Model, Question
 from tasks.release.decide import decide
 from tasks.release.promote import promote
 from tasks.release.question import ask
@@ -10,6 +12,26 @@ from tasks.release.question import ask
 PHYSICIAN = Person(name="physician", how="Airflow", authenticated=True)
 COLLEAGUE = Person(name="colleague", how="Airflow", authenticated=True)
 NOBODY = Person(name="", how="event", authenticated=False)
+
+
+def question_about(run: Run) -> Question:
+    """A question about a run's model, as `ask` would put it, that stands in no ledger."""
+    evaluated, registered = run.record("evaluate"), run.record("register")
+    assert isinstance(evaluated, Evaluated)
+    assert isinstance(registered, Registered | None)
+    model = Model(
+        version=registered.version if registered else 1,
+        run=run.uri,
+        model_sha256=evaluated.model.sha256,
+        threshold=evaluated.threshold,
+        classes=evaluated.classes,
+        evidence_sha256=registered.evidence.sha256 if registered else None,
+    )
+    one = Asked(approvals=1, different_from_trainer=True, authenticated=False, one_person=False)
+    return Question(
+        id="asked by a test", model=model, champion=None, asked_by=NOBODY,
+        trained_by=(COLLEAGUE,), asked=one, deadline=None,
+    )  # fmt: skip
 
 
 def approved(run: Run, name: str = "asked by a test") -> Question:

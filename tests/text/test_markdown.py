@@ -1,9 +1,7 @@
 """No text of a delivery becomes anything but text on a page of Markdown."""
 
-import os
 import re
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +13,12 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pydantic import BaseModel
 
+from tasks.engine.person import Person
 from tasks.engine.run import read_record
 from tasks.engine.storage import open_store
 from tasks.pipeline import PIPELINE
+from tasks.registry.promotions import Asked, Model, Question
+from tasks.release import question_page
 from tasks.release.card import model_card
 from tasks.text.lines import visible
 from tasks.text.markdown import WORD_JOINER, code, plain
@@ -205,19 +206,38 @@ def structure(markdown: str) -> Counter[str]:
     )
 
 
+QUESTION = Question(
+    id="q",
+    model=Model(
+        version=2, run="", model_sha256="0" * 64, threshold=0.5, classes=("melanoma",),
+        evidence_sha256="0" * 64,
+    ),
+    champion=None,
+    asked_by=Person(name="", how="event", authenticated=False),
+    trained_by=(),
+    asked=Asked(approvals=1, different_from_trainer=True, authenticated=False, one_person=False),
+    deadline=None,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("words", HOSTILE)
 def test_no_record_changes_the_structure_of_the_page_of_approval(
     records: dict[str, Any], monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp())
-    from dags import melanoma_promotion as promotion
+    step_of = {step.gives: step.name for step in PIPELINE}
 
     def read(text: str) -> str:
-        monkeypatch.setattr(promotion, "_record", lambda _, step: poisoned(records[step], text))
-        return promotion.evidence(f"/a store {text}/runs/first")
+        def poisoned_record(_: Any, of: Any) -> Any:
+            return poisoned(records[step_of[of]], text)
+
+        monkeypatch.setattr(question_page, "record_of", poisoned_record)
+        asked = QUESTION.model.model_copy(update={"run": "/a store/runs/first"})
+        person = Person(name=text, how="Airflow", authenticated=True)
+        question = QUESTION.model_copy(update={"model": asked, "trained_by": (person,)})
+        return question_page.body(question)
 
     assert structure(read(words)) == structure(read("harmless"))
-    assert shown(words) in shown("".join(each.content for each in tokens(read(words))))
+    assert plain(f"{words} (Airflow)") in read(words)
 
 
 @pytest.mark.parametrize("words", HOSTILE)

@@ -33,6 +33,7 @@ from tasks.training.fitting import Plan, cross_entropy
 from tasks.training.learner import learner_of
 from tasks.training.network import shrink
 from tasks.training.notebook_networks import build
+from tests.support.approvals import promoted
 from tests.support.deliveries import delivered, do, run_of, table_of
 from tests.support.records import record_of
 
@@ -252,13 +253,13 @@ def test_a_refused_model_is_not_registered(run: Run) -> None:
     assert strict.record("register") is None
 
 
-def test_a_person_moves_the_champion_and_only_to_the_present_challenger(run: Run) -> None:
+def test_people_move_the_champion_and_only_to_what_was_registered(run: Run) -> None:
     from tasks.errors import BadInput
     from tasks.registry.versions import mlflow_client
     from tasks.release.promote import promote
 
     do(run, "register")
-    assert promote(run) == 1
+    assert promoted(run) == 1
     with mlflow_client(run.store) as client:
         champion = client.get_model_version_by_alias("melanoma_classifier", "champion")
     assert int(champion.version) == 1

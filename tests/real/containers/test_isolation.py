@@ -25,10 +25,11 @@ Probe = Callable[..., list[str]]
 # may write more must be meant.
 MORE = {
     "ingest": {"runs/probe"},  # raw.json
-    "split": {"ledger"},
-    "evaluate": {"ledger"},
+    "split": {"ledger/chain"},
+    "evaluate": {"ledger/chain"},
     "register": {"runs/probe/evidence"},
 }
+SPEAKERS = ("train", "evaluate", "register", "promote", "rollback", "compare")
 ROWS = (*PIPELINE, *BESIDE)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 WRITE = (
@@ -50,13 +51,16 @@ def test_a_step_writes_to_what_its_row_says_and_reads_all(
 ) -> None:
     folders = [f"runs/probe/{name}" for name in (*(each.name for each in PIPELINE), "evidence")]
     others = ["", "raw", "raw/images", "external", "ledger", "shared", "runs", "runs/other"]
-    others.append("shared/latest")
+    others += ["shared/latest", "ledger/chain", "ledger/promotions"]
     places = [*others, *folders, "runs/probe", "runs/other/train"]
     said = probe(WRITE, ",".join(f"{store}/{each}" for each in places), store=store, step=row.name)
     written = {os.path.relpath(each, store) for each in json.loads(said[-1])}
 
-    own = {"report": {"runs/probe"}, "promote": {"shared/latest"}}
-    if row.name not in own:  # there if another step made it, and then within shared/
+    own = {"report": {"runs/probe"}, "promote": {"ledger/promotions"}}
+    own["rollback"] = own["promote"]
+    whole_runs = {each for each in places if each.startswith("runs")}
+    own["compare"] = {"shared", "ledger/chain", *whole_runs}
+    if "shared" in own.get(row.name, {"shared"}):  # there if another step made it
         written.discard("shared/latest")
     mine = own.get(row.name, {f"runs/probe/{row.name}", "shared"})
     assert written == mine | MORE.get(row.name, set())
@@ -168,13 +172,14 @@ def test_a_step_sees_no_secret_and_of_mlflow_only_if_it_speaks_with_it(
     )
     seen, knows = json.loads(probe(code, step=row.name)[-1])
 
-    speaks = row.name in ("train", "evaluate", "register", "promote")
+    speaks = row.mlflow
+    assert speaks == (row.name in SPEAKERS)
     assert knows == speaks
     assert "must-not-be-seen" not in seen.values()
     assert seen.keys() - {"HOSTNAME", "LC_CTYPE"} == {
         *("PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "NO_COLOR"),
         *("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "GX_ANALYTICS_ENABLED"),
-        *("IMAGE_DIGEST", *(["MLFLOW_TRACKING_URI"] if speaks else [])),
+        *("IMAGE_DIGEST", "MELANOMA_PERSON", *(["MLFLOW_TRACKING_URI"] if speaks else [])),
     }
 
 

@@ -17,6 +17,7 @@ from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE, Step
 from tasks.release.promote import promote
 from tasks.reporting.report import report
+from tests.support.approvals import approved
 from tests.support.servers import S3Server
 
 PREFIX = "house/melanoma"
@@ -25,13 +26,17 @@ CONFIG = Retraining(
     policy="smoke", checkpoint_minutes=0.001,
 )  # fmt: skip
 PLACES = (
-    *("raw", "external/ph2", "ledger", "shared/shards", "runs/first/evidence"),
-    *("runs/first/evidence/ingest", *(f"runs/first/{step.name}" for step in PIPELINE)),
+    *("raw", "external/ph2", "ledger", "ledger/chain", "ledger/promotions", "shared/shards"),
+    *("runs/first/evidence", "runs/first/evidence/ingest"),
+    *(f"runs/first/{step.name}" for step in PIPELINE),
 )
 # What each may write, said once more: a row that may write more must be meant.
 MORE = {
-    "split": {"ledger"},
-    "evaluate": {"ledger"},
+    "split": {"ledger/chain"},
+    "evaluate": {"ledger/chain"},
+    "promote": {"ledger/promotions"},
+    "rollback": {"ledger/promotions"},
+    "compare": {"shared/shards", "ledger/chain", *(p for p in PLACES if p.startswith("runs/"))},
     "register": {"runs/first/evidence", "runs/first/evidence/ingest"},
 }
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -77,7 +82,8 @@ def test_every_step_can_do_its_work_with_its_own_key(
         assert execute(step, run)
         assert not list(run.store.list(f"runs/first/{step.name}/checkpoints/"))  # could be deleted
     report(run_with(keys["report"], bucket, "", monkeypatch))
-    assert promote(run_with(keys["promote"], bucket, "", monkeypatch)) == 1
+    run = run_with(keys["promote"], bucket, "", monkeypatch)
+    assert promote(run, approved(run).id) == 1
 
 
 @each_row
@@ -94,12 +100,12 @@ def test_the_key_of_a_step_is_refused_everywhere_else(
         except ClientError as error:
             answered.add(error.response["ResponseMetadata"]["HTTPStatusCode"])
     assert answered == {403}
-    mine = set() if row.name in ("report", "promote") else {f"runs/first/{row.name}"}
+    mine = {f"runs/first/{row.name}"} if row in PIPELINE else set()
     assert written == mine | ({"shared/shards"} if mine else set()) | MORE.get(row.name, set())
 
     outside = ("other/key", f"{PREFIX}-not/key", f"{PREFIX}/runs/first/evidence/raw.json")
     for key in outside:
-        if row.name == "register" and "evidence" in key:
+        if row.name in ("register", "compare") and "evidence" in key:
             continue
         with pytest.raises(ClientError, match="AccessDenied"):
             client.put_object(Bucket=bucket, Key=key, Body=b"")

@@ -13,15 +13,15 @@ from tasks.records.record import LedgerHead
 from tasks.records.registered import Registered
 from tasks.records.verdict import Verdict
 from tasks.registry.versions import HEAD, heads_of, mlflow_client
+from tasks.release.question_page import body, subject
+from tests.support.approvals import question_about
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def page(registered_run: Run) -> list[str]:
-    from dags.melanoma_promotion import evidence
-
-    return evidence(registered_run.uri).replace("\u2060", "").splitlines()
+    return body(question_about(registered_run)).replace("\u2060", "").splitlines()
 
 
 def test_each_rule_is_told_once_and_by_its_name_once(registered_run: Run, page: list[str]) -> None:
@@ -40,6 +40,7 @@ def test_bounds_are_those_of_the_record_rounded_away(registered_run: Run, page: 
     found = evaluated.figures.sensitivity
     (row,) = [line for line in page if line.startswith("| Melanoma sensitivity")]
     assert f"{at_least(found.lower, 1)} to {at_most(found.upper, 1)}" in row
+    assert f"{found.successes} of {found.n}" in row
     low, high = (float(each) for each in re.findall(r"([\d.]+)\s%", row)[-2:])
     assert low <= 100 * found.lower <= 100 * found.upper <= high
 
@@ -63,3 +64,12 @@ def test_the_registered_version_names_the_head_of_the_ledger(registered_run: Run
         assert heads_of(client, registered_run.store) == [verdict.ledger]
     assert chain_of(registered_run.store).holds(verdict.ledger)
     assert Path(registered_run.store.uri, "ledger", "chain").is_dir()
+
+
+def test_the_subject_tells_questions_apart(registered_run: Run) -> None:
+    asked = question_about(registered_run)
+    other = asked.model_copy(update={"champion": asked.model})
+    assert "version 1 of" in subject(asked)
+    assert "first champion" in subject(asked)
+    assert "instead of version 1" in subject(other)
+    assert subject(asked).startswith("SYNTHETIC")

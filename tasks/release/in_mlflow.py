@@ -1,0 +1,38 @@
+"""What a promotion asks of MLflow: to serve what was judged, and to show which model is in use."""
+
+from typing import Any
+
+from tasks.engine.store import Store
+from tasks.registry.aliases import follow, mark
+from tasks.registry.champion import PROMOTIONS_HEAD, version_of
+from tasks.registry.promotions import Model, Promotions
+from tasks.registry.versions import MODEL, model_bytes
+
+
+def served(client: Any, model: Model) -> tuple[str, ...]:
+    """Check the model where MLflow serves it from; returns in words what was checked.
+
+    Raises:
+        BadInput: MLflow does not hold the version.
+        Corrupt: MLflow serves another model than was judged.
+        Momentary: MLflow failed.
+    """
+    model_bytes(version_of(client, model))
+    return (f"MLflow serves the model that was judged, SHA-256 {model.model_sha256}",)
+
+
+def follow_ledger(client: Any, store: Store, now: Promotions) -> None:
+    """Set the aliases in MLflow as the ledger says, and note the ledger's head there."""
+    champion, previous = now.champion, now.previous
+    follow(
+        client,
+        MODEL,
+        champion=champion.version if champion else None,
+        previous=previous.version if previous else None,
+    )
+    if champion and now.chain.head:
+        head = now.chain.head.model_dump_json()
+        client.set_model_version_tag(MODEL, str(champion.version), PROMOTIONS_HEAD, head)
+        mark(client, MODEL, champion.version, "champion", "in use, by the ledger of promotions")
+    if previous:
+        mark(client, MODEL, previous.version, "previous champion", "another model is in use")
