@@ -178,8 +178,9 @@ def test_a_defect_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
     place = place_of(mutation, root)
     place.write_text(place.read_text().replace(mutation.text, mutation.instead))
     tests = [f"tests/{each}" for each in mutation.noticed_by.split()]
+    options = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+        [sys.executable, "-m", "pytest", *options, *tests],
         cwd=root,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
