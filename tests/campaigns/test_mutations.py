@@ -86,7 +86,7 @@ MUTATIONS = (
         "a group on two sides is no flaw",
         "if (sides > 1).any():",
         "if (sides > 2).any():",
-        "release/test_forgeries.py splitting/test_split.py",
+        "splitting/test_proof.py",
     ),
     Mutation(
         "the first file of identical pixels leaves, too",
