@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tasks.engine.storage import open_store
 from tasks.engine.store import Store
@@ -24,6 +24,8 @@ from tests.support.servers import S3Server, free_port, need_ceph, tail_of
 
 # A machine that is busy with something else must not turn a law into a timed test.
 settings.register_profile("laws", deadline=None)
+# Who only asks whether a test fails does not wait until its example is the smallest.
+settings.register_profile("unshrunk", deadline=None, phases=set(Phase) - {Phase.shrink})
 settings.load_profile("laws")
 
 BACKENDS = ("directory", "moto", "radosgw")

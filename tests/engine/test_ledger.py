@@ -79,6 +79,19 @@ def test_any_entry_that_is_missing_or_foreign_is_seen(
         parse_chain(files | {f"{FOLDER}notes.txt": b""})
 
 
+@given(contents, st.data())
+def test_an_entry_that_was_written_anew_with_its_own_seal_is_seen(
+    said: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """Only the entry after it knows what stood there."""
+    files = chained([*said, {"last": 1}])
+    chain = parse_chain(files)
+    entry = data.draw(st.sampled_from(chain.entries[:-1]))
+    forged = entry.model_copy(update={"content": {"forged": True}}).sealed()
+    with pytest.raises(Corrupt, match="ledger is damaged"):
+        parse_chain(files | {entry_key(entry.number): forged.data})
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"[" * 5000, b"\xff", b"null"])
 def test_what_is_no_entry_is_told_and_not_a_traceback(data: bytes) -> None:
     with pytest.raises(Corrupt, match=r"000001\.json as it was written"):
