@@ -1,0 +1,265 @@
+"""From challenger to champion and back, with real networks and a real registry."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.__main__ import main
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.ledger import entry_key
+from tasks.engine.person import VARIABLE, Person
+from tasks.engine.run import Run
+from tasks.errors import BadInput, Corrupt, Halt
+from tasks.evaluation.policy import policy_bytes
+from tasks.records.evaluated import Evaluated
+from tasks.registry.champion import alias_of, champion
+from tasks.registry.promotions import FOLDER, Promotion, promotions_in
+from tasks.registry.versions import CHAMPION, MODEL, mlflow_client
+from tasks.release.compare import compare
+from tasks.release.decide import decide
+from tasks.release.evidence import Bundle
+from tasks.release.promote import promote
+from tasks.release.question import ask, known_policy
+from tasks.release.rollback import rollback
+from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN, approved, promoted
+from tests.support.bundles import reseal
+from tests.support.deliveries import BEFORE_REGISTER, delivered, do, run_of
+
+pytestmark = pytest.mark.slow
+
+SMALL: dict[str, Any] = {
+    "epochs": 1, "minimum_groups": 4, "recipes": ("baseline",), "policy": "smoke",
+}  # fmt: skip
+ENGINEER = Person(name="engineer", how="Airflow", authenticated=True)
+
+
+@pytest.fixture(scope="module")
+def two_challengers(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A store with two registered models, which an engineer trained, and no champion."""
+    store = delivered(drawn, tmp_path_factory.mktemp("two") / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, ENGINEER.model_dump_json())
+        for name, seed in (("first", 20), ("second", 2)):
+            do(run_of(store, name, seed=seed, **SMALL), *BEFORE_REGISTER, "register")
+        yield Path(store.uri)
+
+
+@pytest.fixture
+def store(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
+    """A copy, to be promoted in. MLflow's artifacts stay where they were."""
+    copy = DirectoryStore(Path(shutil.copytree(two_challengers, tmp_path / "store")))
+    with mlflow_client(copy) as client:
+        for version, name in (("1", "first"), ("2", "second")):
+            client.set_model_version_tag(MODEL, version, "run", f"{copy.uri}/runs/{name}")
+    return copy
+
+
+@pytest.fixture
+def first(store: DirectoryStore) -> Run:
+    return run_of(store, "first", **SMALL)
+
+
+@pytest.fixture
+def second(store: DirectoryStore) -> Run:
+    return run_of(store, "second", seed=2, **SMALL)
+
+
+def in_use(run: Run) -> tuple[int | None, int | None]:
+    """The champion by the ledger, and by MLflow's alias."""
+    said = promotions_in(run.store).champion
+    with mlflow_client(run.store) as client:
+        return said.version if said else None, alias_of(client, CHAMPION)
+
+
+def test_what_nobody_approved_is_not_promoted_and_what_was_approved_is(first: Run) -> None:
+    with pytest.raises(BadInput, match="Nobody was asked"):
+        promote(first)
+    question = ask(first, "q", NOBODY)
+    assert question.trained_by == (ENGINEER,)
+    with pytest.raises(BadInput, match="Nobody has approved"):
+        promote(first)
+    assert "started the training" in decide(first.store, "q", "approve", ENGINEER, "x").refused
+    with pytest.raises(BadInput, match="Nobody has approved"):
+        promote(first)
+    assert in_use(first) == (None, None)
+    assert not decide(first.store, "q", "approve", PHYSICIAN, "It finds more.").refused
+    assert promote(first) == 1
+    assert in_use(first) == (1, 1)
+    last = promotions_in(first.store).facts[-1]
+    assert isinstance(last, Promotion)
+    assert (last.before, last.after.model_sha256) == (None, question.model.model_sha256)
+    assert len(last.checks) >= 4
+
+
+def test_promoting_again_changes_nothing_but_mends_the_alias(first: Run) -> None:
+    assert promoted(first) == 1
+    before = promotions_in(first.store)
+    with mlflow_client(first.store) as client:
+        client.delete_registered_model_alias(MODEL, CHAMPION)
+    assert promote(first) == 1
+    assert promotions_in(first.store) == before
+    assert in_use(first) == (1, 1)
+
+
+def test_a_kill_between_decision_and_alias_is_mended_by_the_next_attempt(
+    first: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(first)
+    monkeypatch.setattr("tasks.release.promote.follow_ledger", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        promote(first)
+    assert in_use(first) == (1, None)
+    monkeypatch.undo()
+    assert promote(first) == 1
+    assert in_use(first) == (1, 1)
+
+
+def test_a_rejected_model_stays_what_it_is(first: Run) -> None:
+    ask(first, "q", NOBODY)
+    decide(first.store, "q", "reject", PHYSICIAN, "It misses a nodular melanoma.")
+    with pytest.raises(Halt, match="nodular"):
+        promote(first)
+    assert in_use(first) == (None, None)
+    with mlflow_client(first.store) as client:
+        assert client.get_model_version(MODEL, "1").tags["status"] == "rejected"
+
+
+def test_a_later_question_closes_an_earlier_one_whose_model_may_be_asked_about_again(
+    first: Run, second: Run
+) -> None:
+    approved(first, "about the first")
+    ask(second, "about the second", NOBODY)
+    with pytest.raises(Halt, match="superseded"):
+        promote(first)
+    assert promoted(first, "about the first again") == 1
+    assert in_use(first) == (1, 1)
+
+
+def test_a_challenger_is_compared_with_the_champion_of_the_moment(first: Run, second: Run) -> None:
+    """Both were judged before there was a champion."""
+    promoted(first)
+    with pytest.raises(BadInput, match="not compared with the champion") as refused:
+        ask(second, "q", NOBODY)
+    assert f"compare --run {second.uri}" in refused.value.do
+    anew = compare(second)
+    assert anew.name == "second-against-1"
+    assert compare(second).uri == anew.uri
+    assert compare(anew) is anew
+    evaluated = Bundle(f"{anew.uri}/evidence").record("evaluate")
+    assert isinstance(evaluated, Evaluated)
+    assert evaluated.champion
+    assert evaluated.champion.version == 1
+    assert promoted(anew, "about the second") == 2
+    assert in_use(second) == (2, 2)
+    with mlflow_client(second.store) as client:
+        assert alias_of(client, "previous_champion") == 1
+
+
+def test_of_two_approved_models_one_wins_and_the_other_is_told(first: Run, second: Run) -> None:
+    approved(first, "first")
+    checks_of_the_second = ask(second, "second", NOBODY)  # closes the first
+    for person in (PHYSICIAN, COLLEAGUE)[: checks_of_the_second.asked.approvals]:
+        decide(second.store, "second", "approve", person, "x")
+    assert promote(second) == 2
+    with pytest.raises(Halt, match="superseded"):
+        promote(first)
+    assert in_use(first) == (2, 2)
+
+
+def test_an_earlier_champion_comes_back_with_a_reason_and_only_an_earlier_champion(
+    first: Run, second: Run
+) -> None:
+    promoted(first)
+    promoted(compare(second), "q2")
+    with pytest.raises(BadInput, match="in use already"):
+        rollback(first.store, 2, PHYSICIAN, "harm")
+    with pytest.raises(BadInput, match="never in use"):
+        rollback(first.store, 3, PHYSICIAN, "harm")
+    with pytest.raises(BadInput, match="a person and a reason"):
+        rollback(first.store, 1, PHYSICIAN, " ")
+    with pytest.raises(BadInput, match="a person and a reason"):
+        rollback(first.store, 1, NOBODY, "harm")
+    assert in_use(first) == (2, 2)
+    assert rollback(first.store, 1, PHYSICIAN, "harm") == 1
+    assert in_use(first) == (1, 1)
+    # A promotion that is run again, as a cleared task is, does not undo the rollback.
+    assert promote(run_of(first.store, "second-against-1"), "q2") == 2
+    assert in_use(first) == (1, 1)
+    assert rollback(first.store, 2, PHYSICIAN, "it was the camera") == 2
+    assert in_use(first) == (2, 2)
+
+
+def test_evidence_that_changed_after_the_question_promotes_nothing(first: Run) -> None:
+    approved(first)
+    bundle = Path(first.store.uri, "runs/first/evidence")
+    reseal(bundle, {"environment.json": (bundle / "environment.json").read_bytes() + b" "})
+    with pytest.raises(Corrupt, match="not the bundle that was registered"):
+        promote(first)
+    assert in_use(first) == (None, None)
+
+
+def test_a_policy_weakened_under_its_own_name_is_not_known(first: Run) -> None:
+    bundle = Path(first.store.uri, "runs/first/evidence")
+    assert known_policy(Bundle(str(bundle))).name == "smoke"
+    reseal(bundle, {"policy.yaml": policy_bytes("smoke") + b"# weaker\n"})
+    with pytest.raises(BadInput, match="does not know the policy"):
+        known_policy(Bundle(str(bundle)))
+
+
+def test_a_ledger_that_was_cut_short_is_noticed_by_what_mlflow_holds(first: Run) -> None:
+    promoted(first)
+    last = len(promotions_in(first.store).facts)
+    with mlflow_client(first.store) as client:
+        assert champion(client, first.store)
+        first.store.delete(entry_key(last, FOLDER))
+        with pytest.raises(Corrupt, match="cut short"):
+            champion(client, first.store)
+
+
+# The command line --------------------------------------------------------------------------------
+
+
+def test_people_decide_on_the_command_line_and_the_ledger_says_that_nobody_logged_in(
+    first: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answer = ["decide", "--run", first.uri, "--reason", "It finds more."]
+    assert main([*answer, "--approve"]) == 64  # the engineer, who trained
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setattr("getpass.getuser", lambda: "anna")
+    assert main(answer) == 64  # neither yes nor no
+    assert main([*answer, "--approve"]) == 0
+    capfd.readouterr()
+    assert main(["ledger", "--store", first.store.uri, "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["champion"]["version"] == 1
+    assert told["alias_differs"] is None
+    given = [each["content"] for each in told["entries"] if each["kind"] == "answer"]
+    assert [(each["by"]["name"], each["by"]["authenticated"]) for each in given] == [
+        ("engineer", True),
+        ("anna", False),
+    ]
+    assert main(["ledger", "--store", first.store.uri]) == 0
+    table = " ".join(capfd.readouterr().out.split())
+    assert "user anna, not" in table
+    assert "Champion: version 1." in table
+    assert main(["ledger", "--store", first.store.uri, "--on", "2020-01-01"]) == 0
+    assert "No model was in use." in capfd.readouterr().out
+    assert main(["ledger", "--store", first.store.uri, "--on", "yesterday"]) == 64
+    logging.getLogger("tasks").info("the handler of the last command is replaced")
+
+
+def test_a_rollback_on_the_command_line_asks_for_a_version_that_was_in_use(
+    first: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    promoted(first)
+    argv = ["rollback", "--store", first.store.uri, "--reason", "harm", "--to"]
+    assert main([*argv, "1"]) == 64
+    assert "in use already" in capfd.readouterr().err
