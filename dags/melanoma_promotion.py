@@ -81,23 +81,19 @@ class Decide(HITLOperator):
     template_fields = ("run",)
 
     def __init__(self, *, run: str, second: bool = False, **settings: Any) -> None:
+        reason = Param(
+            "",
+            type="string",
+            title="Reason",
+            description="Required. The ledger keeps it with your name.",
+        )
+        asked = {"options": [APPROVE, REJECT], "defaults": REJECT, "params": {"reason": reason}}
+        retried = {"retries": TIMES_TO_ASK, "retry_delay": timedelta(seconds=1)}
+        # Airflow passes the DAG's own parameters and default arguments among the settings.
         super().__init__(
             subject="",
             body="",
-            options=[APPROVE, REJECT],
-            defaults=REJECT,
-            params={
-                "reason": Param(
-                    "",
-                    type="string",
-                    title="Reason",
-                    description="Required. The ledger keeps it with your name.",
-                )
-            },
-            response_timeout=TIME_TO_DECIDE,
-            retries=TIMES_TO_ASK,
-            retry_delay=timedelta(seconds=1),
-            **settings,
+            **(settings | asked | retried | {"response_timeout": TIME_TO_DECIDE}),
         )
         self.run, self.second = run, second
 
@@ -181,8 +177,23 @@ def told() -> Iterator[None]:
 
 @task
 def present_challenger() -> str:
-    """Finds the run whose model is to be judged."""
-    return challenger(get_current_context())
+    """Finds the run whose model is to be judged. An event asks about a model once: a task of the
+    retraining that is run again registers nothing new."""
+    from tasks.config import Retraining
+    from tasks.engine.run import open_run
+    from tasks.release.question import asked_before
+
+    context = get_current_context()
+    run = challenger(context)
+    if not context["params"]["run"]:
+        with told():
+            asked = asked_before(open_run(run, Retraining()))
+        if asked:
+            raise AirflowSkipException(
+                f"People were asked about version {asked.model.version} before ({asked.id}). To "
+                "ask again, trigger this DAG by hand."
+            )
+    return run
 
 
 @task

@@ -223,6 +223,7 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Check the evidence of a run, offline, using only the bundle. Names the first flaw."""
+    from tasks.release.evidence import UNSIGNED
     from tasks.release.verify import verify
 
     verified = verify(evidence, sha256)
@@ -235,6 +236,7 @@ def verify_command(
         f"The evidence of run {visible(verified.run)} holds: {verified.decision}, model SHA-256 "
         f"{verified.model_sha256}. Manifest SHA-256 {verified.manifest_sha256}."
     )
+    print(UNSIGNED)
 
 
 @app.command("score", rich_help_panel="Beside the pipeline")

@@ -45,6 +45,7 @@ FOLDER = "evidence"
 MANIFEST = "manifest.json"
 STEPS: tuple[Step, ...] = tuple(step for step in PIPELINE if step.name != "register")
 # A bundle does not copy pixels and weights; its records name them by hash.
+UNSIGNED = "The evidence is unsigned: whoever can write the store can forge it."
 NOT_COPIED = (".npy", ".keras")
 
 

@@ -108,6 +108,17 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
     return found
 
 
+def asked_before(run: Run) -> Question | None:
+    """The last question about the model that a run registered; None if nobody was asked.
+
+    Raises:
+        BadInput: The run registered nothing.
+    """
+    model = registered_by(run).model_sha256
+    found = promotions_in(run.store).questions
+    return next((each for each in reversed(list(found)) if each.model.model_sha256 == model), None)
+
+
 def registered_by(run: Run) -> Registered:
     """The record of `register`. Raises `BadInput` if the run registered nothing."""
     registered = run.record("register")

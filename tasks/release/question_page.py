@@ -17,7 +17,7 @@ from tasks.records.verdict import Rule, Verdict
 from tasks.registry.promotions import Question
 from tasks.registry.versions import MODEL
 from tasks.release.checks.flaw import record_of
-from tasks.release.evidence import FOLDER, Bundle
+from tasks.release.evidence import FOLDER, UNSIGNED, Bundle
 from tasks.text.markdown import code, plain
 
 VERIFY = ("python", "-m", "tasks", "verify", "--evidence")
@@ -75,7 +75,7 @@ def body(question: Question, links: Iterable[tuple[str, str]] = ()) -> str:
             "",
             f"Evidence: {code(bundle.uri)}, manifest SHA-256 "
             f"{code(question.model.evidence_sha256 or '')}. It was verified for this page, and is "
-            f"verified again before anything is promoted. To verify it yourself: "
+            f"verified again before anything is promoted. {UNSIGNED} To verify it yourself: "
             f"{code(shlex.join([*VERIFY, bundle.uri]))}",
         ]
     )

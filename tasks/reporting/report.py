@@ -33,7 +33,7 @@ from tasks.records.split import Side, Split
 from tasks.records.trained import Trained
 from tasks.records.validated import Validated
 from tasks.records.verdict import Verdict
-from tasks.release.evidence import FOLDER, MANIFEST
+from tasks.release.evidence import FOLDER, MANIFEST, UNSIGNED
 from tasks.reporting.audit import GALLERY, audit_of
 from tasks.reporting.charts import curves, reliability_chart
 from tasks.reporting.findings import findings
@@ -233,7 +233,12 @@ def _evidence(run: Run) -> dict[str, str] | None:
         data = run.store.read(f"runs/{run.name}/{FOLDER}/{MANIFEST}")
     except NotFound:
         return None
-    return {"uri": f"{run.uri}/{FOLDER}", "folder": FOLDER, "sha256": sha256(data)}
+    return {
+        "uri": f"{run.uri}/{FOLDER}",
+        "folder": FOLDER,
+        "sha256": sha256(data),
+        "unsigned": UNSIGNED,
+    }
 
 
 def _config(records: Records) -> Retraining:

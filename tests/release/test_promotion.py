@@ -24,7 +24,7 @@ from tasks.release.compare import compare
 from tasks.release.decide import decide
 from tasks.release.evidence import Bundle
 from tasks.release.promote import promote
-from tasks.release.question import ask, known_policy
+from tasks.release.question import ask, asked_before, known_policy
 from tasks.release.rollback import rollback
 from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN, approved, promoted
 from tests.support.bundles import reseal
@@ -117,6 +117,15 @@ def test_a_kill_between_decision_and_alias_is_mended_by_the_next_attempt(
     monkeypatch.undo()
     assert promote(first) == 1
     assert in_use(first) == (1, 1)
+
+
+def test_a_model_that_was_asked_about_is_known_whatever_the_answer(first: Run, second: Run) -> None:
+    assert asked_before(first) is None
+    question = ask(first, "q", NOBODY)
+    assert asked_before(first) == question
+    decide(first.store, "q", "reject", PHYSICIAN, "no")
+    assert asked_before(first) == question
+    assert asked_before(second) is None
 
 
 def test_a_rejected_model_stays_what_it_is(first: Run) -> None:

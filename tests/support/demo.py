@@ -102,11 +102,21 @@ class Demo:
 
     def answer(self, promotion: str, option: str) -> dict[str, str | None]:
         """Answer a waiting promotion as a person would; returns its tasks' last states."""
-        path = f"dags/{PROMOTION}/dagRuns/{promotion}"
-        body = {"chosen_options": [option], "params_input": {}}
-        self.physician.request("PATCH", f"{path}/taskInstances/decide/-1/hitlDetails", body)
+        self.say(self.physician, promotion, option)
         self.wait(lambda: self.airflow.state(PROMOTION, promotion) in ("success", "failed"))
         return self.states(promotion, PROMOTION)
+
+    @staticmethod
+    def say(person: Airflow, promotion: str, option: str, reason: str = "a test") -> None:
+        """Give an answer in a person's name."""
+        path = f"dags/{PROMOTION}/dagRuns/{promotion}/taskInstances/decide/-1/hitlDetails"
+        body = {"chosen_options": [option], "params_input": {"reason": reason}}
+        person.request("PATCH", path, body)
+
+    def ended(self, dag: str, run: str) -> str:
+        """The last state of a run, once it has ended."""
+        self.wait(lambda: self.airflow.state(dag, run) in ("success", "failed"))
+        return self.airflow.state(dag, run)
 
     @staticmethod
     def wait(done: Callable[[], bool], seconds: float = 300) -> None:

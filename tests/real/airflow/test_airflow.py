@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from demo.airflow_api import ENGINEER, PHYSICIAN, PROMOTION, RETRAINING
+from demo.airflow_api import ENGINEER, PHYSICIAN, PROMOTION, RETRAINING, ROLLBACK
 from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
@@ -29,6 +29,8 @@ from tasks.recipes import FORMER_RECIPES, Recipe
 from tasks.records.registered import Registered
 from tasks.records.trained import Trained
 from tasks.records.verdict import Verdict
+from tasks.registry.promotions import Answer, Rollback, promotions_in
+from tasks.registry.versions import MODEL
 from tests.support.demo import PASSING, UNTAUGHT, Demo, run_demo
 from tests.support.servers import free_port
 
@@ -114,7 +116,7 @@ def test_mlflow_answers_under_its_own_names_only(demo: Demo) -> None:
 def test_no_dag_file_fails_to_import(demo: Demo) -> None:
     assert demo.airflow.request("GET", "importErrors")["total_entries"] == 0
     dags = {dag["dag_id"]: dag for dag in demo.airflow.request("GET", "dags")["dags"]}
-    assert {RETRAINING, PROMOTION} <= dags.keys()
+    assert {RETRAINING, PROMOTION, ROLLBACK} <= dags.keys()
 
 
 def test_the_graph_is_the_pipelines_table(demo: Demo) -> None:
@@ -202,15 +204,32 @@ def test_a_registered_model_waits_for_a_person_who_reads_the_evidence(demo: Demo
     assert f"{registered.name}, version {registered.version}" in shown["body"]
     assert "Melanoma sensitivity" in shown["body"]
     assert "**Gate: pass.**" in shown["body"]
+    assert f"Training started by: {ENGINEER}" in shown["body"]
+    assert registered.evidence.sha256 in shown["body"]
+    assert f"version {registered.version}" in shown["subject"]
     assert shown["defaults"] == ["Reject"]
 
 
-def test_an_approved_challenger_becomes_the_champion(demo: Demo) -> None:
+def test_who_started_the_training_may_not_approve(demo: Demo) -> None:
+    promotion = demo.waiting_promotion()
+    demo.say(demo.airflow, promotion, "Approve")
+    demo.wait(lambda: len(given(demo)) == 1)
+    assert "engineer started the training" in given(demo)[0].refused
+    demo.waiting_promotion()  # asked again, and told why
+    path = f"dags/{PROMOTION}/dagRuns/{promotion}/taskInstances/decide/-1/hitlDetails"
+    assert "**Not counted:** approve by engineer" in demo.airflow.request("GET", path)["body"]
+    assert promotions_in(demo.store).champion is None
+
+
+def test_another_person_approves_and_the_challenger_becomes_the_champion(demo: Demo) -> None:
     registered = demo.record(demo.first, "register")
     assert isinstance(registered, Registered)
     assert champion(demo, registered.name) is None
-    assert demo.answer(demo.waiting_promotion(), "Approve")["promote"] == "success"
+    states = demo.answer(demo.waiting_promotion(), "Approve")
+    assert (states["decide_second"], states["promote"]) == ("skipped", "success")
     assert champion(demo, registered.name) == registered.version
+    last = given(demo)[-1]
+    assert (last.by.in_words, last.refused, last.reason) == ("physician (Airflow)", "", "a test")
     bundle = f"{demo.home}/store/runs/{demo.first}/evidence"
     verified = subprocess.run(
         [sys.executable, "-m", "tasks", "verify", "--evidence", bundle],
@@ -276,6 +295,45 @@ def test_a_killed_recipe_is_trained_again_alone_and_a_rejected_challenger_change
     assert isinstance(registered, Registered)
     assert demo.answer(demo.waiting_promotion(), "Reject")["promote"] == "skipped"
     assert champion(demo, registered.name) == registered.version - 1
+
+
+def test_a_decision_that_is_marked_as_a_success_promotes_nothing(demo: Demo) -> None:
+    run = f"{demo.home}/store/runs/another-seed"
+    demo.airflow.trigger(PROMOTION, {"run": run}, "forced")
+    assert demo.waiting_promotion() == "forced"
+    path = f"dags/{PROMOTION}/dagRuns/forced/taskInstances/decide"
+    demo.physician.request("PATCH", path, {"new_state": "success"})
+    assert demo.ended(PROMOTION, "forced") == "failed"
+    text = "\n".join(demo.airflow.log(PROMOTION, "forced", "promote"))
+    assert "Nobody has approved the model." in text
+    assert champion(demo, MODEL) == 1
+
+
+def test_a_rejected_model_may_be_asked_about_again_and_the_champion_comes_back(
+    demo: Demo,
+) -> None:
+    demo.airflow.trigger(PROMOTION, {"run": f"{demo.home}/store/runs/another-seed"}, "again")
+    assert demo.answer(demo.waiting_promotion(), "Approve")["promote"] == "success"
+    assert champion(demo, MODEL) == 2
+    form = {"version": 1, "reason": "It called a ruler melanoma."}
+    demo.physician.trigger(ROLLBACK, form, "back")
+    assert demo.ended(ROLLBACK, "back") == "success"
+    assert champion(demo, MODEL) == 1
+    last = promotions_in(demo.store).facts[-1]
+    assert isinstance(last, Rollback)
+    assert (last.by.in_words, last.reason) == ("physician (Airflow)", form["reason"])
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [({"version": 1, "reason": ""}, "a person and a reason"), ({"reason": "harm"}, "never in use")],
+)
+def test_a_rollback_without_a_reason_or_a_version_is_refused(
+    demo: Demo, form: dict[str, Any], told: str
+) -> None:
+    run = demo.physician.trigger(ROLLBACK, form)
+    assert demo.ended(ROLLBACK, run) == "failed"
+    assert told in "\n".join(demo.airflow.log(ROLLBACK, run, "rollback"))
 
 
 def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> None:
@@ -373,6 +431,11 @@ def champion(demo: Demo, model: str) -> int | None:
     if answer.status_code != httpx.codes.OK:
         return None
     return int(answer.json()["model_version"]["version"])
+
+
+def given(demo: Demo) -> list[Answer]:
+    """All answers, also those that do not count."""
+    return [each for each in promotions_in(demo.store).facts if isinstance(each, Answer)]
 
 
 def step_processes(demo: Demo) -> list[int]:
