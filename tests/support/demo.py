@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from demo.airflow_api import PROMOTION, RETRAINING, Airflow
 from demo.place import CODE
+from demo.services import is_step, processes_of
+from demo.settings import MARK
 from tasks.engine.run import read_record
 from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tasks.records.record import Record
+from tasks.registry.promotions import Answer, promotions_in
+from tasks.registry.versions import CHAMPION, MODEL
 
 # No scheduled run may start between the test's own, whenever the tests run: half a year away.
 SCHEDULE = f"0 0 1 {(time.gmtime().tm_mon + 5) % 12 + 1} *"
@@ -117,6 +123,33 @@ class Demo:
         """The last state of a run, once it has ended."""
         self.wait(lambda: self.airflow.state(dag, run) in ("success", "failed"))
         return self.airflow.state(dag, run)
+
+    @property
+    def last_run(self) -> str:
+        path = f"dags/{RETRAINING}/dagRuns"
+        runs = self.airflow.request("GET", path, order_by="-start_date")["dag_runs"]
+        return str(runs[0]["dag_run_id"])
+
+    @property
+    def champion(self) -> int | None:
+        """The version that holds the alias champion in MLflow, or None."""
+        answer = httpx.get(
+            f"{self.mlflow}/api/2.0/mlflow/registered-models/alias",
+            params={"name": MODEL, "alias": CHAMPION},
+            trust_env=False,
+        )
+        if answer.status_code != httpx.codes.OK:
+            return None
+        return int(answer.json()["model_version"]["version"])
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All answers, also those that do not count."""
+        return [each for each in promotions_in(self.store).facts if isinstance(each, Answer)]
+
+    @property
+    def step_processes(self) -> list[int]:
+        return [process.pid for process in processes_of(self.home, MARK) if is_step(process)]
 
     @staticmethod
     def wait(done: Callable[[], bool], seconds: float = 300) -> None:

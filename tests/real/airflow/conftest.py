@@ -1,4 +1,7 @@
-"""One demo, with its own Airflow and MLflow on free ports, for all tests of this folder."""
+"""One demo, with its own Airflow and MLflow on free ports, for all tests of this folder.
+
+The files follow each other by name: the last test of the last one stops the demo.
+"""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from tests.support.demo import SCHEDULE, Demo, run_demo
 from tests.support.servers import free_port
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo")
     unset = ("IMAGES", "METADATA", "CONFIG", "MELANOMA_STORE", "STORE", "RUNNER")

@@ -4,20 +4,14 @@ One Airflow serves all tests, in the order of this file: a person's day with the
 """
 
 import json
-import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
 import httpx
-import psutil
 import pytest
 
 from demo.airflow_api import ENGINEER, PHYSICIAN, PROMOTION, RETRAINING, ROLLBACK
-from demo.place import CODE
-from demo.services import is_step, processes_of
-from demo.settings import MARK
 from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import open_run
@@ -26,13 +20,8 @@ from tasks.errors import BadInput
 from tasks.intake.deliver import deliver
 from tasks.pipeline import PIPELINE, step_named
 from tasks.recipes import FORMER_RECIPES, Recipe
-from tasks.records.registered import Registered
-from tasks.records.trained import Trained
 from tasks.records.verdict import Verdict
-from tasks.registry.promotions import Answer, Rollback, promotions_in
-from tasks.registry.versions import MODEL
-from tests.support.demo import PASSING, UNTAUGHT, Demo, run_demo
-from tests.support.servers import free_port
+from tests.support.demo import UNTAUGHT, Demo, run_demo
 
 
 def test_the_demo_says_what_happened_and_where_to_look(demo: Demo) -> None:
@@ -195,56 +184,13 @@ def test_what_airflow_shows_of_a_task_can_be_typed(demo: Demo, task: str) -> Non
     assert ("was committed before" in typed.stderr) == (task != "report")
 
 
-def test_a_registered_model_waits_for_a_person_who_reads_the_evidence(demo: Demo) -> None:
-    promotion = demo.waiting_promotion()
-    path = f"dags/{PROMOTION}/dagRuns/{promotion}/taskInstances/decide/-1/hitlDetails"
-    shown = demo.airflow.request("GET", path)
-    registered = demo.record(demo.first, "register")
-    assert isinstance(registered, Registered)
-    assert f"{registered.name}, version {registered.version}" in shown["body"]
-    assert "Melanoma sensitivity" in shown["body"]
-    assert "**Gate: pass.**" in shown["body"]
-    assert f"Training started by: {ENGINEER}" in shown["body"]
-    assert registered.evidence.sha256 in shown["body"]
-    assert f"version {registered.version}" in shown["subject"]
-    assert shown["defaults"] == ["Reject"]
-
-
-def test_who_started_the_training_may_not_approve(demo: Demo) -> None:
-    promotion = demo.waiting_promotion()
-    demo.say(demo.airflow, promotion, "Approve")
-    demo.wait(lambda: len(given(demo)) == 1)
-    assert "engineer started the training" in given(demo)[0].refused
-    demo.waiting_promotion()  # asked again, and told why
-    path = f"dags/{PROMOTION}/dagRuns/{promotion}/taskInstances/decide/-1/hitlDetails"
-    assert "**Not counted:** approve by engineer" in demo.airflow.request("GET", path)["body"]
-    assert promotions_in(demo.store).champion is None
-
-
-def test_another_person_approves_and_the_challenger_becomes_the_champion(demo: Demo) -> None:
-    registered = demo.record(demo.first, "register")
-    assert isinstance(registered, Registered)
-    assert champion(demo, registered.name) is None
-    states = demo.answer(demo.waiting_promotion(), "Approve")
-    assert (states["decide_second"], states["promote"]) == ("skipped", "success")
-    assert champion(demo, registered.name) == registered.version
-    last = given(demo)[-1]
-    assert (last.by.in_words, last.refused, last.reason) == ("physician (Airflow)", "", "a test")
-    bundle = f"{demo.home}/store/runs/{demo.first}/evidence"
-    verified = subprocess.run(
-        [sys.executable, "-m", "tasks", "verify", "--evidence", bundle],
-        cwd=CODE, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (verified.returncode, "holds: pass" in verified.stdout) == (0, True), verified.stderr
-
-
 def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> None:
     # `make demo` once more, which finds what stands.
     again = run_demo("start", demo.environment | {"CONFIG": json.dumps(UNTAUGHT)})
     assert again.returncode == 0, again.stdout
     assert "Airflow and MLflow are running" in again.stdout
     assert "nothing was registered" in again.stdout
-    name = last_run(demo)
+    name = demo.last_run
     states = demo.states(name)
     assert states.pop("register") == states.pop("train_part") == "skipped"
     assert set(states.values()) == {"success"}
@@ -253,7 +199,7 @@ def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> Non
 def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
     demo: Demo, tmp_path: Path
 ) -> None:
-    untaught = last_run(demo)
+    untaught = demo.last_run
     parts = {f"{step}/{number}-of-4" for step in ("ingest", "validate") for number in (1, 2, 3, 4)}
     assert parts <= demo.states(untaught).keys()
     deliver(open_store(str(tmp_path)), demo.home / "SYNTHETIC")
@@ -267,176 +213,3 @@ def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
         assert here.provenance.parts.keys() == {"1-of-1"}
         assert there.provenance.parts.keys() == {f"{number}-of-4" for number in (1, 2, 3, 4)}
         assert here.content_hash == there.content_hash
-
-
-def test_a_killed_recipe_is_trained_again_alone_and_a_rejected_challenger_changes_nothing(
-    demo: Demo,
-) -> None:
-    both = PASSING | {"recipes": ["baseline", "regularized"], "balance_policy": "none", "seed": 7}
-    demo.airflow.trigger(RETRAINING, both, "another-seed")
-    training = "runs/another-seed/train/regularized/progress.json"
-    demo.wait(lambda: bool(list(demo.store.list(training))))  # it has trained for one epoch
-    for process in processes_of(demo.home, MARK):
-        if "--part regularized" in " ".join(process.cmdline()) and is_step(process):
-            process.kill()
-    demo.wait(lambda: demo.airflow.state(RETRAINING, "another-seed") in ("success", "failed"))
-
-    tasks = demo.airflow.tasks(RETRAINING, "another-seed")
-    tries = {name: (tasks[name].state, tasks[name].tries) for name in tasks if "train" in name}
-    assert tries == {
-        "train/baseline": ("success", 1),
-        "train/regularized": ("success", 2),
-        "train": ("success", 1),
-    }
-    trained = demo.record("another-seed", "train")
-    assert isinstance(trained, Trained)
-    assert [each.recipe for each in trained.recipes] == ["baseline", "regularized"]
-    registered = demo.record("another-seed", "register")
-    assert isinstance(registered, Registered)
-    assert demo.answer(demo.waiting_promotion(), "Reject")["promote"] == "skipped"
-    assert champion(demo, registered.name) == registered.version - 1
-
-
-def test_a_decision_that_is_marked_as_a_success_promotes_nothing(demo: Demo) -> None:
-    run = f"{demo.home}/store/runs/another-seed"
-    demo.airflow.trigger(PROMOTION, {"run": run}, "forced")
-    assert demo.waiting_promotion() == "forced"
-    path = f"dags/{PROMOTION}/dagRuns/forced/taskInstances/decide"
-    demo.physician.request("PATCH", path, {"new_state": "success"})
-    assert demo.ended(PROMOTION, "forced") == "failed"
-    text = "\n".join(demo.airflow.log(PROMOTION, "forced", "promote"))
-    assert "Nobody has approved the model." in text
-    assert champion(demo, MODEL) == 1
-
-
-def test_a_rejected_model_may_be_asked_about_again_and_the_champion_comes_back(
-    demo: Demo,
-) -> None:
-    demo.airflow.trigger(PROMOTION, {"run": f"{demo.home}/store/runs/another-seed"}, "again")
-    assert demo.answer(demo.waiting_promotion(), "Approve")["promote"] == "success"
-    assert champion(demo, MODEL) == 2
-    form = {"version": 1, "reason": "It called a ruler melanoma."}
-    demo.physician.trigger(ROLLBACK, form, "back")
-    assert demo.ended(ROLLBACK, "back") == "success"
-    assert champion(demo, MODEL) == 1
-    last = promotions_in(demo.store).facts[-1]
-    assert isinstance(last, Rollback)
-    assert (last.by.in_words, last.reason) == ("physician (Airflow)", form["reason"])
-
-
-@pytest.mark.parametrize(
-    ("form", "told"),
-    [({"version": 1, "reason": ""}, "a person and a reason"), ({"reason": "harm"}, "never in use")],
-)
-def test_a_rollback_without_a_reason_or_a_version_is_refused(
-    demo: Demo, form: dict[str, Any], told: str
-) -> None:
-    run = demo.physician.trigger(ROLLBACK, form)
-    assert demo.ended(ROLLBACK, run) == "failed"
-    assert told in "\n".join(demo.airflow.log(ROLLBACK, run, "rollback"))
-
-
-def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> None:
-    # Each value is within its own range, so only the step can tell.
-    assert demo.retrain("bad-input", image_size=96, packed_size=64, parts=1) == "failed"
-    ingest = demo.airflow.tasks(RETRAINING, "bad-input")["ingest"]
-    assert (ingest.state, ingest.tries) == ("failed", 1)
-    text = "\n".join(demo.airflow.log(RETRAINING, "bad-input", "ingest"))
-    assert "image_size must be at most packed_size" in text
-    assert "there is no retry" in text
-
-
-def test_delivered_images_start_a_run_and_stopping_it_ends_its_process(demo: Demo) -> None:
-    assets = demo.airflow.request("GET", "assets", name_pattern="images_delivered")["assets"]
-    demo.airflow.request("POST", "assets/events", {"asset_id": assets[0]["id"], "extra": {}})
-
-    def running() -> list[dict[str, Any]]:
-        path = f"dags/{RETRAINING}/dagRuns"
-        found: list[dict[str, Any]] = demo.airflow.request("GET", path, state="running")["dag_runs"]
-        return found
-
-    demo.wait(lambda: bool(running() and step_processes(demo)))
-    assert running()[0]["run_type"] == "asset_triggered"
-    demo.airflow.end_runs(RETRAINING)
-    demo.wait(lambda: not step_processes(demo), seconds=60)
-
-
-def test_a_taken_port_is_named_with_its_holder_and_the_way_out(demo: Demo) -> None:
-    other = demo.environment | {
-        "DEMO_HOME": str(demo.folder.parent / "other"),
-        "MLFLOW_PORT": str(free_port()),
-    }
-    done = run_demo("start", other)
-    port = other["AIRFLOW_PORT"]
-    assert done.returncode == BadInput.exit_code
-    assert f"Airflow cannot listen on port {port}" in done.stdout
-    assert "api_server" in done.stdout  # who holds it
-    assert f"AIRFLOW_PORT={int(port) + 1} make demo" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_no_process(demo: Demo, number: signal.Signals) -> None:
-    folder = demo.folder.parent / f"interrupted-{number.name}"
-    other = demo.environment | {
-        "DEMO_HOME": str(folder),
-        "AIRFLOW_PORT": str(free_port()),
-        "MLFLOW_PORT": str(free_port()),
-    }
-    begun = subprocess.Popen(
-        [sys.executable, "-m", "demo", "start"],
-        cwd=CODE,
-        env=other,
-        # What a shell has put into the background, tests too, would go on ignoring SIGINT.
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-    )
-    demo.wait(lambda: bool(processes_of(folder / "synthetic", MARK)), seconds=30)
-    begun.send_signal(number)
-    assert begun.wait(60) == 130
-    assert not processes_of(folder / "synthetic", MARK)
-    assert demo.airflow.request("GET", "version")  # and ends nothing of another demo
-
-
-def test_stop_ends_every_process_and_may_be_repeated(demo: Demo) -> None:
-    before = processes_of(demo.home, MARK)
-    assert len(before) >= 4  # MLflow, and Airflow's server, scheduler and processor of DAG files
-    done = run_demo("stop", demo.environment)
-    assert (done.returncode, "processes ended" in done.stdout) == (0, True)
-    assert not processes_of(demo.home, MARK)
-    assert not any(process.is_running() for process in before)
-    ports = {int(demo.environment[name]) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
-    listening = psutil.net_connections("tcp")
-    assert not any(
-        connection.laddr.port in ports and connection.status == psutil.CONN_LISTEN
-        for connection in listening
-    )
-    again = run_demo("stop", demo.environment)
-    assert (again.returncode, again.stdout.strip()) == (0, "Nothing of the demo is running.")
-
-
-def last_run(demo: Demo) -> str:
-    path = f"dags/{RETRAINING}/dagRuns"
-    return str(
-        demo.airflow.request("GET", path, order_by="-start_date")["dag_runs"][0]["dag_run_id"]
-    )
-
-
-def champion(demo: Demo, model: str) -> int | None:
-    """The version that holds the alias champion, or None."""
-    answer = httpx.get(
-        f"{demo.mlflow}/api/2.0/mlflow/registered-models/alias",
-        params={"name": model, "alias": "champion"},
-        trust_env=False,
-    )
-    if answer.status_code != httpx.codes.OK:
-        return None
-    return int(answer.json()["model_version"]["version"])
-
-
-def given(demo: Demo) -> list[Answer]:
-    """All answers, also those that do not count."""
-    return [each for each in promotions_in(demo.store).facts if isinstance(each, Answer)]
-
-
-def step_processes(demo: Demo) -> list[int]:
-    return [process.pid for process in processes_of(demo.home, MARK) if is_step(process)]
