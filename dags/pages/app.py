@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from dags.pages import contents, own_pages
 from dags.pages.contents import EVIDENCE, MANIFEST, Folder
 from dags.pages.links import DATA_DOCS, PACKED_EVIDENCE, PREFIX, RETRAINING, base, link
+from tasks.engine.store import not_found
 from tasks.errors import BadInput, Corrupt, Momentary, NotFound
 from tasks.records.record import sha256
 
@@ -99,15 +100,22 @@ def answer(path: str) -> Response:
     except (AirflowFailException, BadInput) as error:
         return _failed(500, "Airflow's API server does not know the store.", str(error))
     try:
-        return _of_run(folder, file)
+        return _found(folder, file)
     except Corrupt as error:
         return _failed(409, error.problem, _told(error))
-    except NotFound:
-        return HTMLResponse(own_pages.absent(folder, file), 404)
     except BadInput as error:
         return _failed(500, error.problem, _told(error))
     except Momentary as error:
         return _failed(503, "The store does not answer. Load the page again.", str(error))
+
+
+def _found(folder: Folder, file: str) -> Response:
+    try:
+        return _of_run(folder, file)
+    except NotFound:
+        if folder.paths():
+            return HTMLResponse(own_pages.absent(folder, file), 404)
+        return HTMLResponse(own_pages.no_run(folder), 404)
 
 
 def _of_run(folder: Folder, file: str) -> Response:
@@ -139,7 +147,7 @@ def _as_file(file: str, data: bytes) -> Response:
 def _list(folder: Folder) -> Response:
     present = folder.paths()
     if not present:
-        return HTMLResponse(own_pages.no_run(folder), 404)
+        raise not_found(folder.store, folder.uri)
     return HTMLResponse(own_pages.list_of_pages(folder, present))
 
 

@@ -77,9 +77,7 @@ def list_of_evidence(folder: Folder, sizes: Mapping[str, int], manifest_sha256: 
         sizes: Length in bytes of each file, by its path inside the bundle.
     """
     name = f"evidence-{folder.name}"
-    verify = shlex.join(
-        ["python", "-m", "tasks", "verify", "--evidence", name, "--sha256", manifest_sha256]
-    )
+    verify = shlex.join(["python", "-m", "tasks", "verify", "--evidence", name])
     rows = "".join(
         f'<tr><td class="fixed"><a href="{escape(link(folder.name, EVIDENCE + path))}">'
         f"{escape(path)}</a></td>"
@@ -93,6 +91,9 @@ def list_of_evidence(folder: Folder, sizes: Mapping[str, int], manifest_sha256: 
         f'<a href="{escape(link(folder.name))}">All that this run has</a></nav>'
         f"<p>{len(sizes)} files. A file is shown only if it is the one that was sealed. To check "
         f'the whole, unpack the download and type:</p><p class="fixed">{escape(verify)}</p>'
+        "<p>The SHA-256 of the manifest follows. A registered model has the same in MLflow, as the "
+        "tag <b>evidence_sha256</b> of its version. If the two differ, the bundle was forged.</p>"
+        f'<p class="fixed">{manifest_sha256}</p>'
         f"<table><tbody>{rows}</tbody></table>{_place(folder)}",
     )
 
@@ -119,7 +120,7 @@ def no_run(folder: Folder) -> str:
     """The page that says that a run has left nothing in the store."""
     return page(
         "This run has no pages",
-        f"<p>Only runs of {RETRAINING} have pages, from the end of their first step on. A question "
+        f"<p>Only runs of {RETRAINING} have pages, from their first step on. A question "
         "about a model names the run that made the model, and links its pages.</p>"
         f"{_place(folder)}",
     )

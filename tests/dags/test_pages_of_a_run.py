@@ -148,9 +148,10 @@ def test_a_run_that_left_nothing_has_no_pages(
     pages: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MELANOMA_STORE", str(tmp_path))
-    answer = pages.get(address, "runs/nobody/")
-    assert answer.status_code == 404
-    assert "Only runs of melanoma_retraining have pages" in answer.text
+    for path in ("", "report.html", "evidence/", "data_docs"):
+        answer = pages.get(address, f"runs/nobody/{path}")
+        assert answer.status_code == 404
+        assert "Only runs of melanoma_retraining have pages" in answer.text
 
 
 def test_an_api_server_without_the_store_says_what_to_set(
