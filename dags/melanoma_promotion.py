@@ -12,10 +12,12 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from dags.assets import CHALLENGER_REGISTERED
 from dags.default_args import DEFAULT_ARGS
+from dags.pages.links import EVIDENCE, MODEL_CARD, REPORT, link
 from dags.person import person_of
 from dags.places.choice import task_of
 
 TIME_TO_DECIDE = timedelta(days=7)
+PAGES = (("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE))
 APPROVE, REJECT = "Approve", "Reject"
 # An answer that does not count, of the person who trained for example, asks again at once.
 TIMES_TO_ASK = 50
@@ -116,7 +118,9 @@ class Decide(HITLOperator):
             self.log.info("The question was answered before: %s.", state)
             return None
         self.subject = subject(question)
-        self.body = "\n\n".join([*not_counted(now, question.id), body(question)])
+        run_name = question.model.run.rpartition("/")[2]
+        links = [(name, link(run_name, file)) for name, file in PAGES]
+        self.body = "\n\n".join([*not_counted(now, question.id), body(question, links)])
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:

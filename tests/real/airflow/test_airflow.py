@@ -184,6 +184,20 @@ def test_what_airflow_shows_of_a_task_can_be_typed(demo: Demo, task: str) -> Non
     assert ("was committed before" in typed.stderr) == (task != "report")
 
 
+def test_a_task_links_its_report_which_only_who_has_logged_in_gets(demo: Demo) -> None:
+    path = f"dags/{RETRAINING}/dagRuns/{demo.first}/taskInstances/gate/links"
+    links = demo.airflow.request("GET", path)["extra_links"]
+    known = json.loads((demo.home / "login" / "airflow.json").read_text())
+    with httpx.Client(base_url=demo.airflow.address, trust_env=False) as browser:
+        assert browser.get(links["Report"]).status_code == 401
+        login = {"username": PHYSICIAN, "password": known[PHYSICIAN]}
+        token = browser.post("/auth/token", json=login).json()["access_token"]
+        for name, held in (("Report", "Passed"), ("Evidence", "manifest.json")):
+            page = browser.get(links[name], headers={"Cookie": f"_token={token}"})
+            assert (page.status_code, held in page.text) == (200, True)
+            assert page.headers["content-security-policy"].startswith("sandbox")
+
+
 def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> None:
     # `make demo` once more, which finds what stands.
     again = run_demo("start", demo.environment | {"CONFIG": json.dumps(UNTAUGHT)})

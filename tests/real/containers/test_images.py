@@ -105,9 +105,12 @@ def test_tensorflow_is_where_it_is_needed_only(engine: Any, images: None, image:
     assert run_python(engine, image, code) == str(image == "train")
 
 
-def test_airflows_image_reads_the_dags(engine: Any, images: None) -> None:
+def test_airflows_image_reads_the_dags_and_serves_the_pages_of_runs(
+    engine: Any, images: None
+) -> None:
     code = (
         "import dags.melanoma_retraining as a, dags.melanoma_promotion as b, sys;"
+        "from dags.pages.app import pages; pages();"
         "print(sorted({type(task).__name__ for task in vars(a)['steps'].values()}))"
     )
     environment = {"MELANOMA_RUNNER": "docker", "AIRFLOW_HOME": "/dev/shm"}
