@@ -10,7 +10,6 @@ from airflow.sdk import (
     DAG,
     AssetOrTimeSchedule,
     CronTriggerTimetable,
-    Param,
     XComArg,
     task,
 )
@@ -18,12 +17,12 @@ from airflow.sdk import (
 from dags.argv import CONFIG, MACROS, RUN
 from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
 from dags.default_args import DEFAULT_ARGS
+from dags.form import form
 from dags.places.choice import task_of
 from dags.places.mapping import Operator
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
-from tasks.recipes import FORMER_RECIPES
 
 ABOUT = """
 Retrains the skin-lesion classifier on all that was delivered, and registers the result as
@@ -73,29 +72,6 @@ def schedule() -> AssetOrTimeSchedule:
             do="correct it for Airflow's processes, and start them again",
         ) from error
     return AssetOrTimeSchedule(timetable=times, assets=[IMAGES_DELIVERED])
-
-
-def form() -> dict[str, Param]:
-    """The fields of the trigger form, from the configuration's own JSON schema."""
-    return {name: Param(**_shown(field)) for name, field in _fields().items()}
-
-
-def _fields() -> dict[str, dict[str, Any]]:
-    return dict(Retraining.model_json_schema()["properties"])
-
-
-def _shown(field: dict[str, Any]) -> dict[str, Any]:
-    if field["type"] != "array":
-        return field
-    # Airflow shows an array as a multiple choice if it has examples.
-    names = field["items"]["enum"]
-    # Former names are not offered, but taken from whoever triggers a run by a script.
-    taken = {"enum": [*names, *FORMER_RECIPES]} if "residual" in names else {}
-    return field | {
-        "items": field["items"] | taken,
-        "examples": names,
-        "uniqueItems": True,
-    }
 
 
 def task_of_step(step: Step, parts: XComArg | None) -> Operator:

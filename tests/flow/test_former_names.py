@@ -249,7 +249,7 @@ def test_a_script_may_start_a_run_with_the_former_names(
     from airflow.sdk.definitions.param import ParamsDict
 
     from dags.argv import CONFIG, MACROS
-    from dags.melanoma_retraining import form
+    from dags.form import form
 
     params = ParamsDict(form())
     for name, value in given.items():
@@ -267,7 +267,7 @@ def test_the_form_offers_the_present_names_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
-    from dags.melanoma_retraining import form
+    from dags.form import form
 
     fields = form()
     assert not set(FORMER_FIELDS) & set(fields)
