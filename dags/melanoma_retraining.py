@@ -1,6 +1,7 @@
 """The DAG of the retraining. Each row of ``tasks.pipeline.PIPELINE`` becomes a task; a step that
 divides also gets a task that is mapped over its parts."""
 
+import json
 import os
 from datetime import timedelta
 from typing import Any
@@ -13,14 +14,15 @@ from airflow.sdk import (
     XComArg,
     task,
 )
+from airflow.sdk.exceptions import AirflowFailException
 
-from dags.argv import CONFIG, MACROS, RUN
+from dags.argv import CONFIG, MACROS, RUN, chosen
 from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
 from dags.default_args import DEFAULT_ARGS
 from dags.form import form
 from dags.places.choice import task_of
 from dags.places.mapping import Operator
-from tasks.config import Retraining
+from tasks.config import parse_config
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
 
@@ -88,9 +90,21 @@ def task_of_step(step: Step, parts: XComArg | None) -> Operator:
     return task_of(step.name, *RUN, *CONFIG, **settings)
 
 
-def names_of_parts(over: str, params: dict[str, Any]) -> list[str]:
-    """The names of the parts of the steps that divide over a field; empty for a single part."""
-    config = Retraining.model_validate({over: params[over]})
+def names_of_parts(over: str, given: dict[str, Any]) -> list[str]:
+    """The names of the parts of the steps that divide over a field; empty for a single part.
+
+    Args:
+        over: Field of the configuration.
+        given: Values by field; fields left out have their default.
+
+    Raises:
+        AirflowFailException: The configuration is not valid. Airflow's form checks each field, but
+            no rule over several fields.
+    """
+    try:
+        config = parse_config(json.dumps(given))
+    except BadInput as error:
+        raise AirflowFailException(str(error)) from error
     step = next(row for row in PIPELINE if row.division and row.division.over == over)
     names = [str(part.part) for part in parts_of(step, config)]
     return names if len(names) > 1 else []
@@ -101,10 +115,11 @@ def names_task(over: str) -> XComArg:
 
     @task(
         task_id=over,
-        doc_md=f"Says into which parts the steps divide, from the field `{over}` of the form.",
+        doc_md="Checks the whole configuration, then says into which parts the steps divide, from "
+        f"the field `{over}` of the form.",
     )
     def names(**context: Any) -> list[str]:
-        return names_of_parts(over, context["params"])
+        return names_of_parts(over, chosen(context["params"]))
 
     said: XComArg = names()
     return said
@@ -130,6 +145,9 @@ with DAG(
             over = row.division.over
             if over not in names:
                 names[over] = names_task(over)
+                # The first one has checked the configuration: what it refuses is told once.
+                for before in list(names.values())[:-1]:
+                    before >> names[over]
             parts = names[over]
         steps[row.name] = task_of_step(row, parts)
         for need in row.needs:

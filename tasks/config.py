@@ -270,7 +270,8 @@ class Retraining(BaseModel):
         return with_present_names(given)
 
     @model_validator(mode="after")
-    def _sizes_and_shares_fit(self) -> Self:
+    def _fields_fit_each_other(self) -> Self:
+        """Every rule over several fields that needs no data. Steps rely on these rules."""
         if self.image_size > self.packed_size:
             raise ValueError(
                 f"image_size must be at most packed_size, or pixels would be invented; "
@@ -298,20 +299,28 @@ def parse_config(text: str) -> Retraining:
     try:
         return Retraining.model_validate_json(text or "{}")
     except ValidationError as error:
-        problems = "; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())
-        raise BadInput(
-            "The configuration is not valid.",
-            expected="a JSON object with fields of "
-            + ", ".join(sorted(Retraining.model_fields))
-            + ", each within its range",
-            received=f"{text[:200]!r}: {problems}",
-            do="correct the fields named above; `python -m tasks config` lists every field with "
-            "its range and default",
-        ) from error
+        raise _refused(text, error) from error
+
+
+def _refused(text: str, error: ValidationError) -> BadInput:
+    problems = error.errors()
+    told = "; ".join(_explain(problem["loc"], problem["msg"]) for problem in problems)
+    names = ", ".join(sorted(Retraining.model_fields))
+    over_several = all(each["type"] == "value_error" and not each["loc"] for each in problems)
+    return BadInput(
+        "The configuration is not valid.",
+        expected="fields that fit each other"
+        if over_several
+        else f"a JSON object with fields of {names}, each within its range",
+        received=f"{told}; in {text[:200]!r}",
+        do="correct the fields named above; `python -m tasks config` lists every field with its "
+        "range and default",
+    )
 
 
 def _explain(location: tuple[int | str, ...], message: str) -> str:
     name = ".".join(str(part) for part in location)
+    message = message.removeprefix("Value error, ")
     if message.startswith("Extra inputs"):
         return f"{name}: there is no such field{_suggestion(name)}"
     return f"{name}: {message}" if name else message

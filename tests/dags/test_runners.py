@@ -150,6 +150,30 @@ def test_a_step_of_one_part_is_mapped_over_none(
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"image_size": 96, "packed_size": 64}, "image_size must be at most packed_size"),
+        ({"validation_share": 0.4, "test_share": 0.4}, "must leave at least 0.4 of the lesions"),
+        ({"recipes": ["residual", "best"]}, "best is the former name of residual"),
+    ],
+)
+def test_fields_that_contradict_each_other_end_a_run_before_its_first_step(
+    process: Any, exceptions: Any, given: dict[str, Any], said: str
+) -> None:
+    """Airflow checks the fields of its form one by one."""
+    from dags.melanoma_retraining import names_of_parts, steps
+
+    for over in ("parts", "recipes"):
+        with pytest.raises(exceptions.AirflowFailException, match=said):
+            names_of_parts(over, given)
+    dag = steps["ingest"].dag
+    assert dag
+    assert dag.get_task("parts").upstream_task_ids == set()
+    everything = {task.task_id for task in dag.tasks}
+    assert dag.get_task("parts").get_flat_relative_ids() == everything - {"parts"}
+
+
+@pytest.mark.parametrize(
     ("said", "expression"),
     [("", "0 3 * * 0"), ("30 1 * * 1-5", "30 1 * * 1-5"), ("@monthly", "0 0 1 * *")],
 )

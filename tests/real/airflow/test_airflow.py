@@ -281,13 +281,25 @@ def test_a_killed_recipe_is_trained_again_alone_and_a_rejected_challenger_change
     assert champion(demo, registered.name) == registered.version - 1
 
 
-def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> None:
-    # Each value is within its own range, so only the step can tell.
-    assert demo.retrain("bad-input", image_size=96, packed_size=64, parts=1) == "failed"
-    ingest = demo.airflow.tasks(RETRAINING, "bad-input")["ingest"]
-    assert (ingest.state, ingest.tries) == ("failed", 1)
-    text = "\n".join(demo.airflow.log(RETRAINING, "bad-input", "ingest"))
+def test_fields_that_contradict_each_other_are_told_at_once_and_no_step_begins(demo: Demo) -> None:
+    # Each value is within its own range.
+    assert demo.retrain("contradiction", image_size=96, packed_size=64, parts=1) == "failed"
+    tasks = demo.airflow.tasks(RETRAINING, "contradiction")
+    assert (tasks["parts"].state, tasks["parts"].tries) == ("failed", 1)
+    assert (tasks["parts"].seconds or 60) < 10
+    assert {tasks[name].state for name in tasks} == {"failed", "upstream_failed"}
+    text = "\n".join(demo.airflow.log(RETRAINING, "contradiction", "parts"))
     assert "image_size must be at most packed_size" in text
+    assert not list(demo.store.list("runs/contradiction/"))
+
+
+def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> None:
+    # Only the step that sees the lesions can tell.
+    assert demo.retrain("bad-input", policy="melanoma", parts=1) == "failed"
+    validate = demo.airflow.tasks(RETRAINING, "bad-input")["validate"]
+    assert (validate.state, validate.tries) == ("failed", 1)
+    text = "\n".join(demo.airflow.log(RETRAINING, "bad-input", "validate"))
+    assert "The policy does not fit the data" in text
     assert "there is no retry" in text
 
 
