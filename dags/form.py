@@ -25,9 +25,19 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 LAST = "Advanced"  # every field that no other section names
 
 
-def form() -> dict[str, Param]:
-    """The fields of the trigger form in their order, from the configuration's own JSON schema."""
+def form(defaults: Retraining | None = None, warning: str = "") -> dict[str, Param]:
+    """The fields of the trigger form in their order, from the configuration's own JSON schema.
+
+    Args:
+        defaults: Values that the form shows; without any, the product's own.
+        warning: What a person must know before using the form; stands in its first field.
+    """
     fields: dict[str, dict[str, Any]] = Retraining.model_json_schema()["properties"]
+    values = (defaults or Retraining()).model_dump(mode="json")
+    fields = {name: field | {"default": values[name]} for name, field in fields.items()}
+    if warning:
+        first = fields[FIRST[0]]
+        fields[FIRST[0]] = first | {"description": f"{warning} {first['description']}"}
     shown = {name: _shown(fields[name]) for name in FIRST}
     for section, names in SECTIONS.items():
         shown |= {name: _shown(fields[name]) | {"section": section} for name in names}

@@ -1,7 +1,6 @@
 """The DAG of the retraining. Each row of ``tasks.pipeline.PIPELINE`` becomes a task; a step that
 divides also gets a task that is mapped over its parts."""
 
-import json
 import os
 from datetime import timedelta
 from typing import Any
@@ -16,15 +15,16 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowFailException
 
-from dags.argv import CONFIG, MACROS, RUN, chosen
+from dags.argv import CONFIG, MACROS, RUN, address
 from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
 from dags.default_args import DEFAULT_ARGS
 from dags.form import form
 from dags.places.choice import task_of
 from dags.places.mapping import Operator
-from tasks.config import parse_config
+from dags.store import config_of_run, defaults_for_form
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
+from tasks.text.markdown import plain
 
 ABOUT = """
 Retrains the skin-lesion classifier on all that was delivered, and registers the result as
@@ -32,7 +32,9 @@ Retrains the skin-lesion classifier on all that was delivered, and registers the
 
 **It starts** on the schedule above (Sundays at 03:00 UTC, unless MELANOMA_SCHEDULE says otherwise),
 when an event of the asset `images_delivered` says that new images lie under `raw/`, or by hand:
-*Trigger* opens a form with every choice there is.
+*Trigger* opens a form with every choice there is. A field that nobody gives has the default of the
+store, `config.json` beside `raw/`, else that of the product. The form sends every field that it
+shows. The log of `parts` holds the whole configuration of a run.
 
 **It runs** each task as `python -m tasks STEP --run ADDRESS --config JSON`; the tab *Rendered
 Templates* of a task shows the line to type to repeat it by hand, with the environment that it needs
@@ -90,21 +92,23 @@ def task_of_step(step: Step, parts: XComArg | None) -> Operator:
     return task_of(step.name, *RUN, *CONFIG, **settings)
 
 
-def names_of_parts(over: str, given: dict[str, Any]) -> list[str]:
+def names_of_parts(over: str, run: str, given: dict[str, Any]) -> list[str]:
     """The names of the parts of the steps that divide over a field; empty for a single part.
 
     Args:
         over: Field of the configuration.
-        given: Values by field; fields left out have their default.
+        run: Address of the run, ``STORE/runs/NAME``.
+        given: Values by field; fields left out have the defaults of the store.
 
     Raises:
         AirflowFailException: The configuration is not valid. Airflow's form checks each field, but
             no rule over several fields.
     """
     try:
-        config = parse_config(json.dumps(given))
+        config = config_of_run(run, given)
     except BadInput as error:
         raise AirflowFailException(str(error)) from error
+    print(f"The configuration of this run: {config.model_dump_json()}")
     step = next(row for row in PIPELINE if row.division and row.division.over == over)
     names = [str(part.part) for part in parts_of(step, config)]
     return names if len(names) > 1 else []
@@ -116,24 +120,31 @@ def names_task(over: str) -> XComArg:
     @task(
         task_id=over,
         doc_md="Checks the whole configuration, then says into which parts the steps divide, from "
-        f"the field `{over}` of the form.",
+        f"the field `{over}`.",
     )
     def names(**context: Any) -> list[str]:
-        return names_of_parts(over, chosen(context["params"]))
+        given = context["dag_run"].conf or {}
+        return names_of_parts(over, address(context["run_id"]), given)
 
     said: XComArg = names()
     return said
 
 
+defaults, why_not_the_stores = defaults_for_form()
+warning = why_not_the_stores and (
+    "The form shows the defaults of the product, because those of the store cannot be read: "
+    f"{why_not_the_stores}"
+)
+
 with DAG(
     "melanoma_retraining",
     description="Retrains the classifier and registers it if its melanoma recall is proven.",
-    doc_md=ABOUT,
+    doc_md=(f"**{plain(warning)}**\n\n" if warning else "") + ABOUT,
     schedule=schedule(),
     catchup=False,
     max_active_runs=1,  # two retrainings at once would compete for the machine and the alias
     default_args=DEFAULT_ARGS,
-    params=form(),
+    params=form(defaults, warning),
     user_defined_macros=MACROS,
     tags=["melanoma", "training"],
 ):

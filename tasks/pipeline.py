@@ -120,7 +120,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
-        keeps=("raw.json",),
+        keeps=("raw.json", "config.json"),
         division=Division("parts", IngestedPart),
     ),
     Step(

@@ -141,12 +141,12 @@ def test_a_mapped_task_ends_its_argv_with_the_part_that_it_does(process: Any) ->
     ],
 )
 def test_a_step_of_one_part_is_mapped_over_none(
-    process: Any, params: dict[str, Any], parts: list[str], recipes: list[str]
+    process: Any, params: dict[str, Any], parts: list[str], recipes: list[str], tmp_path: Path
 ) -> None:
     from dags.melanoma_retraining import names_of_parts
 
-    assert names_of_parts("parts", params) == parts
-    assert names_of_parts("recipes", params) == recipes
+    assert names_of_parts("parts", f"{tmp_path}/runs/a", params) == parts
+    assert names_of_parts("recipes", f"{tmp_path}/runs/a", params) == recipes
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,15 @@ def test_a_step_of_one_part_is_mapped_over_none(
     ],
 )
 def test_fields_that_contradict_each_other_end_a_run_before_its_first_step(
-    process: Any, exceptions: Any, given: dict[str, Any], said: str
+    process: Any, exceptions: Any, given: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     """Airflow checks the fields of its form one by one."""
     from dags.melanoma_retraining import names_of_parts, steps
 
     for over in ("parts", "recipes"):
         with pytest.raises(exceptions.AirflowFailException, match=said):
-            names_of_parts(over, given)
+            names_of_parts(over, f"{tmp_path}/runs/a", given)
+    assert not list(tmp_path.iterdir())
     dag = steps["ingest"].dag
     assert dag
     assert dag.get_task("parts").upstream_task_ids == set()

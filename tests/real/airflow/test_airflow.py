@@ -304,6 +304,7 @@ def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> Non
 
 
 def test_delivered_images_start_a_run_and_stopping_it_ends_its_process(demo: Demo) -> None:
+    demo.store.replace("config.json", json.dumps(PASSING | {"seed": 11}).encode())
     assets = demo.airflow.request("GET", "assets", name_pattern="images_delivered")["assets"]
     demo.airflow.request("POST", "assets/events", {"asset_id": assets[0]["id"], "extra": {}})
 
@@ -313,9 +314,13 @@ def test_delivered_images_start_a_run_and_stopping_it_ends_its_process(demo: Dem
         return found
 
     demo.wait(lambda: bool(running() and step_processes(demo)))
-    assert running()[0]["run_type"] == "asset_triggered"
+    begun = running()[0]
+    assert begun["run_type"] == "asset_triggered"
+    said = "\n".join(demo.airflow.log(RETRAINING, begun["dag_run_id"], "parts"))
+    assert '"seed":11' in said  # a run that nobody started has the defaults of the store
     demo.airflow.end_runs(RETRAINING)
     demo.wait(lambda: not step_processes(demo), seconds=60)
+    demo.store.delete("config.json")
 
 
 def test_a_taken_port_is_named_with_its_holder_and_the_way_out(demo: Demo) -> None:
