@@ -119,6 +119,7 @@ def names_task(over: str) -> XComArg:
 
     @task(
         task_id=over,
+        execution_timeout=timedelta(minutes=10),  # the store may be slow to answer
         doc_md="Checks the whole configuration, then says into which parts the steps divide, from "
         f"the field `{over}`.",
     )

@@ -63,6 +63,9 @@ class Step:
         image: Set of libraries that the step imports, and so its container image.
         memory_mb: Most memory that the step may take, in MiB.
         cpus: Most processor cores that the step may use; all cores of a smaller machine.
+        hours: Longest time for one attempt at the step, or at one of its parts, above 0. An
+            orchestrator then ends the attempt, and tries again if attempts are left. Generous: it
+            catches what hangs, not what is slow.
         spools: Whether the step writes images to a file when memory has no room for them.
         mlflow: Whether the step talks to MLflow.
         appends: Whether the step appends to the ledger.
@@ -87,6 +90,7 @@ class Step:
     image: Libraries = "data"
     memory_mb: int = 2048
     cpus: int = 2
+    hours: float = 2
     spools: bool = False
     mlflow: bool = False
     appends: bool = False
@@ -120,6 +124,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
+        hours=24,
         keeps=("raw.json", "config.json"),
         division=Division("parts", IngestedPart),
     ),
@@ -132,6 +137,7 @@ PIPELINE: tuple[Step, ...] = (
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
         outside=("splitting.looks",),
+        hours=12,
         division=Division("parts", ValidatedPart),
     ),
     Step(
@@ -159,6 +165,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Oversampled,
         config=("seed",),
         libraries=("Augmentor", "cykooz.resizer", "pillow", "scipy"),
+        hours=12,
     ),
     Step(
         "train",
@@ -173,6 +180,7 @@ PIPELINE: tuple[Step, ...] = (
         image="train",
         memory_mb=8192,
         cpus=8,
+        hours=48,
         spools=True,
         mlflow=True,
         division=Division("recipes", TrainedPart, outside=("training.pretrained",)),
@@ -193,6 +201,7 @@ PIPELINE: tuple[Step, ...] = (
         image="train",
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half
         cpus=4,
+        hours=96,  # of cross-validation, which trains as often as there are folds
         spools=True,
         mlflow=True,
         appends=True,
