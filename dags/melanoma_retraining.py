@@ -13,12 +13,15 @@ from airflow.sdk import (
     XComArg,
     task,
 )
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowFailException
 
 from dags.argv import CONFIG, MACROS, RUN, address
 from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
 from dags.default_args import DEFAULT_ARGS
 from dags.form import form
+from dags.notifications import Notify
 from dags.places.choice import task_of
 from dags.places.mapping import Operator
 from dags.store import config_of_run, defaults_for_form
@@ -85,6 +88,8 @@ def task_of_step(step: Step, parts: XComArg | None) -> Operator:
         f"Gives: `{step.gives.__name__}` (see `{step.gives.__module__.replace('.', '/')}.py`)."
     )
     settings: dict[str, Any] = {"doc_md": doc}
+    if step.name == "gate":
+        settings["on_success_callback"] = Notify("verdict")
     if step.name == "register":
         settings["outlets"] = [CHALLENGER_REGISTERED]
     if parts is not None:
@@ -137,6 +142,31 @@ warning = why_not_the_stores and (
     f"{why_not_the_stores}"
 )
 
+
+def deadline() -> DeadlineAlert:
+    """When people are told that a run is late: MELANOMA_DEADLINE_HOURS (default 72) after it was
+    queued. The run goes on.
+
+    Raises:
+        BadInput: MELANOMA_DEADLINE_HOURS is not a number above 0.
+    """
+    text = os.environ.get("MELANOMA_DEADLINE_HOURS") or "72"
+    try:
+        after = timedelta(hours=float(text))
+    except (ValueError, OverflowError):
+        after = timedelta(0)
+    if after <= timedelta(0):
+        raise BadInput(
+            "The deadline of a run cannot be read.",
+            expected="MELANOMA_DEADLINE_HOURS to be a number of hours above 0, such as 72",
+            received=f"MELANOMA_DEADLINE_HOURS={text}",
+            do="correct it for Airflow's processes, and start them again",
+        )
+    # A worker of the executor calls it; an asynchronous callback would need a triggerer.
+    late = SyncCallback("dags.notifications.Notify", {"event": "late"})
+    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, after, late)
+
+
 with DAG(
     "melanoma_retraining",
     description="Retrains the classifier and registers it if its melanoma recall is proven.",
@@ -145,6 +175,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,  # two retrainings at once would compete for the machine and the alias
     default_args=DEFAULT_ARGS,
+    deadline=deadline(),
     params=form(defaults, warning),
     user_defined_macros=MACROS,
     tags=["melanoma", "training"],

@@ -14,6 +14,7 @@ from tasks.config import Retraining, parse_config
 from tasks.engine.defaults import config_of, defaults_of
 from tasks.engine.storage import open_store
 from tasks.errors import Momentary
+from tasks.records.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,15 @@ def config_of_run(address: str, given: dict[str, Any]) -> Retraining:
     store, _, name = address.rpartition("/runs/")
     with _logged_in(store):
         return config_of(open_store(store), name, json.dumps(given))
+
+
+def record_of(address: str, step: str) -> Record | None:
+    """The record of a step of a run, ``STORE/runs/NAME``; None if there is none."""
+    from tasks.engine.run import read_record  # a few hundred milliseconds, for no parse of a DAG
+
+    store, _, name = address.rpartition("/runs/")
+    with _logged_in(store):
+        return read_record(open_store(store), name, step)
 
 
 def defaults_for_form() -> tuple[Retraining, str]:
