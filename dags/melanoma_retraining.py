@@ -10,6 +10,7 @@ from airflow.sdk import (
     DAG,
     AssetOrTimeSchedule,
     CronTriggerTimetable,
+    TaskGroup,
     XComArg,
     task,
 )
@@ -56,6 +57,18 @@ too little evidence. The log of `gate` says why, and so does the report.
 
 **A registered model** starts the DAG `melanoma_promotion`, where a person decides.
 """
+
+
+# The boxes of the graph, each with its first step. A click opens or closes a box, so that a small
+# screen shows the whole graph. The ids of the tasks do not name the boxes.
+BOXES = {"data": "ingest", "training": "check_balance", "judgement": "evaluate"}
+
+
+def box_of(step: str) -> str:
+    """The box of a step: the last whose first step does not come after the step."""
+    order = [row.name for row in PIPELINE]
+    begun = [box for box, first in BOXES.items() if order.index(first) <= order.index(step)]
+    return begun[-1]
 
 
 def schedule() -> AssetOrTimeSchedule:
@@ -182,24 +195,27 @@ with DAG(
 ):
     names: dict[str, XComArg] = {}
     steps: dict[str, Operator] = {}
+    boxes = {box: TaskGroup(box, prefix_group_id=False) for box in BOXES}
     for row in PIPELINE:
-        parts = None
-        if row.division:
-            over = row.division.over
-            if over not in names:
-                names[over] = names_task(over)
-                # The first one has checked the configuration: what it refuses is told once.
-                for before in list(names.values())[:-1]:
-                    before >> names[over]
-            parts = names[over]
-        steps[row.name] = task_of_step(row, parts)
-        for need in row.needs:
-            steps[need] >> steps[row.name]
-        if parts is not None:
-            mapped = task_of(row.name, *RUN, *CONFIG, parts=parts, doc_md=f"One part. {row.does}")
+        with boxes[box_of(row.name)]:
+            parts = None
+            if row.division:
+                over = row.division.over
+                if over not in names:
+                    names[over] = names_task(over)
+                    # The first one has checked the configuration: what it refuses is told once.
+                    for before in list(names.values())[:-1]:
+                        before >> names[over]
+                parts = names[over]
+            steps[row.name] = task_of_step(row, parts)
             for need in row.needs:
-                steps[need] >> mapped
-            mapped >> steps[row.name]
+                steps[need] >> steps[row.name]
+            if parts is not None:
+                doc = f"One part. {row.does}"
+                mapped = task_of(row.name, *RUN, *CONFIG, parts=parts, doc_md=doc)
+                for need in row.needs:
+                    steps[need] >> mapped
+                mapped >> steps[row.name]
 
     # The report is needed most for a refused model, so a skipped step does not skip the report.
     steps[PIPELINE[-1].name] >> task_of(

@@ -187,6 +187,23 @@ def test_fields_that_contradict_each_other_end_a_run_before_its_first_step(
     assert dag.get_task("parts").get_flat_relative_ids() == everything - {"parts"}
 
 
+def test_the_graph_is_three_boxes_and_the_report_and_no_id_names_a_box(process: Any) -> None:
+    from dags.melanoma_retraining import BOXES, steps
+
+    dag: Any = steps["ingest"].dag
+    top = dag.task_group.children
+    assert list(top) == [*BOXES, "report"]
+    held = [list(top[box].children) for box in BOXES]
+    assert [set(each) & {row.name for row in PIPELINE} for each in held] == [
+        {"ingest", "validate", "split"},
+        {"check_balance", "oversample", "train"},
+        {"evaluate", "gate", "register"},
+    ]
+    assert {"parts", "ingest_part", "validate_part"} < set(held[0])
+    assert {"recipes", "train_part"} < set(held[1])
+    assert sorted(dag.task_ids) == sorted([*held[0], *held[1], *held[2], "report"])
+
+
 @pytest.mark.parametrize(
     ("said", "expression"),
     [("", "0 3 * * 0"), ("30 1 * * 1-5", "30 1 * * 1-5"), ("@monthly", "0 0 1 * *")],
