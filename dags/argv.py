@@ -3,17 +3,14 @@
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from tasks.config import Retraining
-from tasks.recipes import FORMER_FIELDS
-
-# The address of the DAG run's retraining, and its configuration, as options of a command.
+# The address of the DAG run's retraining, and its configuration, as options of a command. A person
+# or script gives fields; a run that nobody started gives none. For the other fields the step itself
+# finds the defaults of the store, see `tasks.engine.defaults`.
 RUN = ("--run", "{{ address(run_id) }}")
-CONFIG = ("--config", "{{ chosen(params) | tojson }}")
+CONFIG = ("--config", "{{ (dag_run.conf or {}) | tojson }}")
 # The part that a mapped task does; the operator's own attribute holds it.
 PART = ("--part", "{{ task.part }}")
 
@@ -42,19 +39,4 @@ def address(run_id: str) -> str:
     return f"{store}/runs/{name if name[0].isalnum() else f'run{name}'[:200]}"
 
 
-def chosen(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration from the form, or from a script that still uses a former name of a field.
-
-    The form also sends every field under its present name. So the former name decides, unless both
-    names were set; the configuration refuses that.
-    """
-    fields = Retraining.model_fields
-    doubled = {
-        new
-        for old, new in FORMER_FIELDS.items()
-        if old in params and params.get(new) == fields[new].default
-    }
-    return {name: value for name, value in params.items() if name not in doubled}
-
-
-MACROS = {"address": address, "chosen": chosen}
+MACROS = {"address": address}

@@ -3,4 +3,10 @@
 from datetime import timedelta
 from typing import Any
 
-DEFAULT_ARGS: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=15)}
+from dags.notifications import Notify
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=15),
+    "on_failure_callback": Notify("failure"),  # after the last attempt
+}

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from dags.assets import CHALLENGER_REGISTERED
 from dags.default_args import DEFAULT_ARGS
+from dags.notifications import Notify
 from dags.pages.links import EVIDENCE, MODEL_CARD, REPORT, link
 from dags.person import person_of
 from dags.places.choice import task_of
@@ -95,6 +96,7 @@ class Decide(HITLOperator):
         super().__init__(
             subject="",
             body="",
+            notifiers=[Notify("question")],
             **(settings | asked | retried | {"response_timeout": TIME_TO_DECIDE}),
         )
         self.run, self.second = run, second

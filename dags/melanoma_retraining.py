@@ -10,20 +10,25 @@ from airflow.sdk import (
     DAG,
     AssetOrTimeSchedule,
     CronTriggerTimetable,
-    Param,
+    TaskGroup,
     XComArg,
     task,
 )
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.exceptions import AirflowFailException
 
-from dags.argv import CONFIG, MACROS, RUN
+from dags.argv import CONFIG, MACROS, RUN, address
 from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
 from dags.default_args import DEFAULT_ARGS
+from dags.form import form
+from dags.notifications import Notify
 from dags.places.choice import task_of
 from dags.places.mapping import Operator
-from tasks.config import Retraining
+from dags.store import config_of_run, defaults_for_form
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
-from tasks.recipes import FORMER_RECIPES
+from tasks.text.markdown import plain
 
 ABOUT = """
 Retrains the skin-lesion classifier on all that was delivered, and registers the result as
@@ -31,7 +36,9 @@ Retrains the skin-lesion classifier on all that was delivered, and registers the
 
 **It starts** on the schedule above (Sundays at 03:00 UTC, unless MELANOMA_SCHEDULE says otherwise),
 when an event of the asset `images_delivered` says that new images lie under `raw/`, or by hand:
-*Trigger* opens a form with every choice there is.
+*Trigger* opens a form with every choice there is. A field that nobody gives has the default of the
+store, `config.json` beside `raw/`, else that of the product. The form sends every field that it
+shows. The log of `parts` holds the whole configuration of a run.
 
 **It runs** each task as `python -m tasks STEP --run ADDRESS --config JSON`; the tab *Rendered
 Templates* of a task shows the line to type to repeat it by hand, with the environment that it needs
@@ -50,6 +57,18 @@ too little evidence. The log of `gate` says why, and so does the report.
 
 **A registered model** starts the DAG `melanoma_promotion`, where a person decides.
 """
+
+
+# The boxes of the graph, each with its first step. A click opens or closes a box, so that a small
+# screen shows the whole graph. The ids of the tasks do not name the boxes.
+BOXES = {"data": "ingest", "training": "check_balance", "judgement": "evaluate"}
+
+
+def box_of(step: str) -> str:
+    """The box of a step: the last whose first step does not come after the step."""
+    order = [row.name for row in PIPELINE]
+    begun = [box for box, first in BOXES.items() if order.index(first) <= order.index(step)]
+    return begun[-1]
 
 
 def schedule() -> AssetOrTimeSchedule:
@@ -75,29 +94,6 @@ def schedule() -> AssetOrTimeSchedule:
     return AssetOrTimeSchedule(timetable=times, assets=[IMAGES_DELIVERED])
 
 
-def form() -> dict[str, Param]:
-    """The fields of the trigger form, from the configuration's own JSON schema."""
-    return {name: Param(**_shown(field)) for name, field in _fields().items()}
-
-
-def _fields() -> dict[str, dict[str, Any]]:
-    return dict(Retraining.model_json_schema()["properties"])
-
-
-def _shown(field: dict[str, Any]) -> dict[str, Any]:
-    if field["type"] != "array":
-        return field
-    # Airflow shows an array as a multiple choice if it has examples.
-    names = field["items"]["enum"]
-    # Former names are not offered, but taken from whoever triggers a run by a script.
-    taken = {"enum": [*names, *FORMER_RECIPES]} if "residual" in names else {}
-    return field | {
-        "items": field["items"] | taken,
-        "examples": names,
-        "uniqueItems": True,
-    }
-
-
 def task_of_step(step: Step, parts: XComArg | None) -> Operator:
     """The task of a step. It follows the tasks of the step's parts, if the step divides."""
     doc = (
@@ -105,6 +101,8 @@ def task_of_step(step: Step, parts: XComArg | None) -> Operator:
         f"Gives: `{step.gives.__name__}` (see `{step.gives.__module__.replace('.', '/')}.py`)."
     )
     settings: dict[str, Any] = {"doc_md": doc}
+    if step.name == "gate":
+        settings["on_success_callback"] = Notify("verdict")
     if step.name == "register":
         settings["outlets"] = [CHALLENGER_REGISTERED]
     if parts is not None:
@@ -112,9 +110,23 @@ def task_of_step(step: Step, parts: XComArg | None) -> Operator:
     return task_of(step.name, *RUN, *CONFIG, **settings)
 
 
-def names_of_parts(over: str, params: dict[str, Any]) -> list[str]:
-    """The names of the parts of the steps that divide over a field; empty for a single part."""
-    config = Retraining.model_validate({over: params[over]})
+def names_of_parts(over: str, run: str, given: dict[str, Any]) -> list[str]:
+    """The names of the parts of the steps that divide over a field; empty for a single part.
+
+    Args:
+        over: Field of the configuration.
+        run: Address of the run, ``STORE/runs/NAME``.
+        given: Values by field; fields left out have the defaults of the store.
+
+    Raises:
+        AirflowFailException: The configuration is not valid. Airflow's form checks each field, but
+            no rule over several fields.
+    """
+    try:
+        config = config_of_run(run, given)
+    except BadInput as error:
+        raise AirflowFailException(str(error)) from error
+    print(f"The configuration of this run: {config.model_dump_json()}")
     step = next(row for row in PIPELINE if row.division and row.division.over == over)
     names = [str(part.part) for part in parts_of(step, config)]
     return names if len(names) > 1 else []
@@ -125,44 +137,85 @@ def names_task(over: str) -> XComArg:
 
     @task(
         task_id=over,
-        doc_md=f"Says into which parts the steps divide, from the field `{over}` of the form.",
+        execution_timeout=timedelta(minutes=10),  # the store may be slow to answer
+        doc_md="Checks the whole configuration, then says into which parts the steps divide, from "
+        f"the field `{over}`.",
     )
     def names(**context: Any) -> list[str]:
-        return names_of_parts(over, context["params"])
+        given = context["dag_run"].conf or {}
+        return names_of_parts(over, address(context["run_id"]), given)
 
     said: XComArg = names()
     return said
 
 
+defaults, why_not_the_stores = defaults_for_form()
+warning = why_not_the_stores and (
+    "The form shows the defaults of the product, because those of the store cannot be read: "
+    f"{why_not_the_stores}"
+)
+
+
+def deadline() -> DeadlineAlert:
+    """When people are told that a run is late: MELANOMA_DEADLINE_HOURS (default 72) after it was
+    queued. The run goes on.
+
+    Raises:
+        BadInput: MELANOMA_DEADLINE_HOURS is not a number above 0.
+    """
+    text = os.environ.get("MELANOMA_DEADLINE_HOURS") or "72"
+    try:
+        after = timedelta(hours=float(text))
+    except (ValueError, OverflowError):
+        after = timedelta(0)
+    if after <= timedelta(0):
+        raise BadInput(
+            "The deadline of a run cannot be read.",
+            expected="MELANOMA_DEADLINE_HOURS to be a number of hours above 0, such as 72",
+            received=f"MELANOMA_DEADLINE_HOURS={text}",
+            do="correct it for Airflow's processes, and start them again",
+        )
+    # A worker of the executor calls it; an asynchronous callback would need a triggerer.
+    late = SyncCallback("dags.notifications.Notify", {"event": "late"})
+    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, after, late)
+
+
 with DAG(
     "melanoma_retraining",
     description="Retrains the classifier and registers it if its melanoma recall is proven.",
-    doc_md=ABOUT,
+    doc_md=(f"**{plain(warning)}**\n\n" if warning else "") + ABOUT,
     schedule=schedule(),
     catchup=False,
     max_active_runs=1,  # two retrainings at once would compete for the machine and the alias
     default_args=DEFAULT_ARGS,
-    params=form(),
+    deadline=deadline(),
+    params=form(defaults, warning),
     user_defined_macros=MACROS,
     tags=["melanoma", "training"],
 ):
     names: dict[str, XComArg] = {}
     steps: dict[str, Operator] = {}
+    boxes = {box: TaskGroup(box, prefix_group_id=False) for box in BOXES}
     for row in PIPELINE:
-        parts = None
-        if row.division:
-            over = row.division.over
-            if over not in names:
-                names[over] = names_task(over)
-            parts = names[over]
-        steps[row.name] = task_of_step(row, parts)
-        for need in row.needs:
-            steps[need] >> steps[row.name]
-        if parts is not None:
-            mapped = task_of(row.name, *RUN, *CONFIG, parts=parts, doc_md=f"One part. {row.does}")
+        with boxes[box_of(row.name)]:
+            parts = None
+            if row.division:
+                over = row.division.over
+                if over not in names:
+                    names[over] = names_task(over)
+                    # The first one has checked the configuration: what it refuses is told once.
+                    for before in list(names.values())[:-1]:
+                        before >> names[over]
+                parts = names[over]
+            steps[row.name] = task_of_step(row, parts)
             for need in row.needs:
-                steps[need] >> mapped
-            mapped >> steps[row.name]
+                steps[need] >> steps[row.name]
+            if parts is not None:
+                doc = f"One part. {row.does}"
+                mapped = task_of(row.name, *RUN, *CONFIG, parts=parts, doc_md=doc)
+                for need in row.needs:
+                    steps[need] >> mapped
+                mapped >> steps[row.name]
 
     # The report is needed most for a refused model, so a skipped step does not skip the report.
     steps[PIPELINE[-1].name] >> task_of(

@@ -96,7 +96,8 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
         _forget_earlier_runs(airflow)
     # Letters, digits and '-' only: the run has the same name in Airflow and in the store.
     name = time.strftime("demo-%Y%m%d-%H%M%S")
-    run_id = airflow.trigger(RETRAINING, place.config.model_dump(mode="json"), name)
+    given = place.config.model_dump(mode="json", exclude_unset=True)
+    run_id = airflow.trigger(RETRAINING, given, name)
     console.print(f"Run {run_id}: {airflow.page(RETRAINING, run_id)}\n", soft_wrap=True)
     look = follow(airflow, open_store(place.store), run_id, name, console)
     _conclude(place, airflow, look, name)

@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.config import Retraining, parse_config, range_in_words
+from tasks.engine.defaults import begin, config_of, defaults_of
 from tasks.engine.execute import execute
 from tasks.engine.quiet import OneLine, quiet_loggers, report_nothing, show_bug
 from tasks.engine.run import Progress, Run, open_run
@@ -55,7 +56,9 @@ app = typer.Typer(
 ConfigJson = Annotated[
     str,
     typer.Option(
-        "--config", help="JSON object; fields left out have their default. See [b]config[/b]."
+        "--config",
+        help="JSON object; fields left out have the default of the store, config.json beside raw/, "
+        "else of the product. See [b]config[/b].",
     ),
 ]
 
@@ -72,14 +75,21 @@ PartName = Annotated[
 
 def _step_command(step: Step) -> Callable[..., None]:
     def command(run: RunUri, config: ConfigJson = "{}") -> None:
-        _one_step(step, open_run(run, parse_config(config), step=step.name))
+        _one_step(step, _open(run, config, step))
 
     def command_of_parts(run: RunUri, config: ConfigJson = "{}", part: PartName = None) -> None:
-        parsed = parse_config(config)
-        row = part_named(step, part, parsed) if part else step
-        _one_step(row, open_run(run, parsed, step=row.name))
+        opened = _open(run, config, step)
+        row = part_named(step, part, opened.config) if part else step
+        _one_step(row, replace(opened, step=row.name))
 
     return command_of_parts if step.division else command
+
+
+def _open(uri: str, config: str, step: Step) -> Run:
+    """A run with its configuration; see `tasks.engine.defaults`. The first step begins the run."""
+    run = open_run(uri, Retraining(), step=step.name)
+    read = config_of if step.needs else begin
+    return replace(run, config=read(run.store, run.name, config))
 
 
 def _one_step(row: Step, run: Run) -> None:
@@ -109,10 +119,9 @@ def run_all(
     from tasks.registry.versions import tracking_uri
     from tasks.reporting.report import report
 
-    parsed, steps = parse_config(config), steps_until(until)
+    steps = steps_until(until)
     name = name or datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     opened = open_store(store)
-    run = open_run(f"{opened.uri}/runs/{name}", parsed)
     if any(step.name == "train" for step in steps):
         tracking_uri(opened)  # raise now, not after hours of work
     if metadata and not images:
@@ -122,6 +131,7 @@ def run_all(
             received="--metadata only",
             do="give --images too",
         )
+    run = _open(f"{opened.uri}/runs/{name}", config, steps[0])
     if images:
         deliver(opened, images, metadata)
     # Off a terminal there is no width to fit: wide enough that no path breaks.
@@ -206,7 +216,8 @@ def supersede_command(
     """
     from tasks.splitting.looks import supersede
 
-    run = Run(open_store(store), "", parse_config(config))
+    opened = open_store(store)
+    run = Run(opened, "", parse_config(config, defaults_of(opened)))
     lesion, before, now = supersede(run, image, label, by, reason)
     logging.getLogger("tasks").info("Lesion %s, judged as %s, is %s now.", lesion, before, now)
 
@@ -286,10 +297,17 @@ def score_command(
 
 @app.command("config", rich_help_panel="Beside the pipeline")
 def config_command(
+    store: Annotated[
+        str | None, typer.Option(help="Show the defaults of this store, from its config.json.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON schema.")] = False,
 ) -> None:
     """List every field of the configuration with its range, default and meaning."""
     schema = Retraining.model_json_schema()
+    if store:
+        defaults = parse_config("{}", defaults_of(open_store(store))).model_dump(mode="json")
+        for name, field in schema["properties"].items():
+            field["default"] = defaults[name]
     if as_json:
         print(json.dumps(schema, indent=1))
         return

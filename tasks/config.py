@@ -4,6 +4,7 @@ The Airflow trigger form, the command line's ``--config`` and the record of each
 made from this one class, so a field added here appears in all three.
 """
 
+import json
 import logging
 from typing import Annotated, Any, Literal, Self
 
@@ -270,7 +271,8 @@ class Retraining(BaseModel):
         return with_present_names(given)
 
     @model_validator(mode="after")
-    def _sizes_and_shares_fit(self) -> Self:
+    def _fields_fit_each_other(self) -> Self:
+        """Every rule over several fields that needs no data. Steps rely on these rules."""
         if self.image_size > self.packed_size:
             raise ValueError(
                 f"image_size must be at most packed_size, or pixels would be invented; "
@@ -286,32 +288,58 @@ class Retraining(BaseModel):
         return self
 
 
-def parse_config(text: str) -> Retraining:
+def parse_config(text: str, defaults: str = "{}") -> Retraining:
     """Read a configuration from JSON.
 
     Args:
         text: A JSON object with any of the fields of `Retraining`; ``{}`` means all defaults.
+        defaults: A valid configuration, as JSON: the fields that `text` leaves out.
 
     Raises:
-        BadInput: The text is not JSON, names an unknown field, or has a value out of range.
+        BadInput: The text is not JSON, names an unknown field, has a value out of range, or fields
+            that do not fit each other or the defaults.
     """
     try:
-        return Retraining.model_validate_json(text or "{}")
+        return Retraining.model_validate_json(_completed(text or "{}", defaults))
     except ValidationError as error:
-        problems = "; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())
-        raise BadInput(
-            "The configuration is not valid.",
-            expected="a JSON object with fields of "
-            + ", ".join(sorted(Retraining.model_fields))
-            + ", each within its range",
-            received=f"{text[:200]!r}: {problems}",
-            do="correct the fields named above; `python -m tasks config` lists every field with "
-            "its range and default",
-        ) from error
+        raise _refused(text, defaults, error) from error
+
+
+def _completed(text: str, defaults: str) -> str:
+    """A configuration with the defaults that it leaves out, under whichever name it gives them.
+    What is no JSON object is returned unchanged, to be refused."""
+    below = json.loads(defaults)
+    try:
+        given = json.loads(text)
+        said = with_present_names(given)
+    except (ValueError, RecursionError):
+        return text
+    if not below or not isinstance(said, dict):
+        return text
+    rest = {name: value for name, value in with_present_names(below).items() if name not in said}
+    return json.dumps(rest | given)
+
+
+def _refused(text: str, defaults: str, error: ValidationError) -> BadInput:
+    problems = error.errors()
+    told = "; ".join(_explain(problem["loc"], problem["msg"]) for problem in problems)
+    names = ", ".join(sorted(Retraining.model_fields))
+    over_several = all(each["type"] == "value_error" and not each["loc"] for each in problems)
+    below = "" if defaults == "{}" else f", over the store's defaults {defaults[:200]!r}"
+    return BadInput(
+        "The configuration is not valid.",
+        expected="fields that fit each other"
+        if over_several
+        else f"a JSON object with fields of {names}, each within its range",
+        received=f"{told}; in {text[:200]!r}{below}",
+        do="correct the fields named above; `python -m tasks config` lists every field with its "
+        "range and default",
+    )
 
 
 def _explain(location: tuple[int | str, ...], message: str) -> str:
     name = ".".join(str(part) for part in location)
+    message = message.removeprefix("Value error, ")
     if message.startswith("Extra inputs"):
         return f"{name}: there is no such field{_suggestion(name)}"
     return f"{name}: {message}" if name else message

@@ -63,6 +63,9 @@ class Step:
         image: Set of libraries that the step imports, and so its container image.
         memory_mb: Most memory that the step may take, in MiB.
         cpus: Most processor cores that the step may use; all cores of a smaller machine.
+        hours: Longest time for one attempt at the step, or at one of its parts, above 0. An
+            orchestrator then ends the attempt, and tries again if attempts are left. Generous: it
+            catches what hangs, not what is slow.
         spools: Whether the step writes images to a file when memory has no room for them.
         mlflow: Whether the step talks to MLflow.
         appends: Whether the step appends to the ledger.
@@ -87,6 +90,7 @@ class Step:
     image: Libraries = "data"
     memory_mb: int = 2048
     cpus: int = 2
+    hours: float = 2
     spools: bool = False
     mlflow: bool = False
     appends: bool = False
@@ -122,7 +126,8 @@ PIPELINE: tuple[Step, ...] = (
         gives=Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
-        keeps=("raw.json", STARTED),
+        hours=24,
+        keeps=("raw.json", "config.json", STARTED),
         division=Division("parts", IngestedPart),
     ),
     Step(
@@ -134,6 +139,7 @@ PIPELINE: tuple[Step, ...] = (
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
         outside=("splitting.looks",),
+        hours=12,
         division=Division("parts", ValidatedPart),
     ),
     Step(
@@ -161,6 +167,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Oversampled,
         config=("seed",),
         libraries=("Augmentor", "cykooz.resizer", "pillow", "scipy"),
+        hours=12,
     ),
     Step(
         "train",
@@ -175,6 +182,7 @@ PIPELINE: tuple[Step, ...] = (
         image="train",
         memory_mb=8192,
         cpus=8,
+        hours=48,
         spools=True,
         mlflow=True,
         division=Division("recipes", TrainedPart, outside=("training.pretrained",)),
@@ -195,6 +203,7 @@ PIPELINE: tuple[Step, ...] = (
         image="train",
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half
         cpus=4,
+        hours=96,  # of cross-validation, which trains as often as there are folds
         spools=True,
         mlflow=True,
         appends=True,
@@ -272,6 +281,7 @@ BESIDE: tuple[Step, ...] = (
         cpus=4,
         spools=True,
         keeps=("evidence/",),
+        hours=96,
         notes=("runs/", "shared/", "ledger/chain/"),  # it does every step again
         mlflow=True,
     ),

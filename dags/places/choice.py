@@ -6,11 +6,13 @@ hand.
 """
 
 import os
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 from dags.places.mapping import Operator
 from tasks.errors import BadInput
+from tasks.pipeline import row_of
 
 # The module of each place, with its function `task_of`. Only the chosen module is imported, because
 # importing Airflow's Docker provider takes a second.
@@ -21,8 +23,12 @@ def task_of(command: str, *options: str, **settings: Any) -> Operator:
     """A task that runs ``python -m tasks COMMAND OPTIONS`` in the place that MELANOMA_RUNNER names:
     ``process``, its default, or ``docker``. Takes what `dags.places.process.task_of` takes.
 
+    The row of the command in `tasks.pipeline` says how long one attempt may take. If its machine is
+    ``gpu``, the task takes a slot of the pool that MELANOMA_GPU_POOL names; without that variable,
+    of Airflow's default pool. The pool must exist: Airflow never starts a task whose pool does not.
+
     Raises:
-        BadInput: MELANOMA_RUNNER names another place.
+        BadInput: MELANOMA_RUNNER names another place, or there is no such command.
     """
     name = os.environ.get("MELANOMA_RUNNER") or "process"
     if name not in PLACES:
@@ -32,5 +38,10 @@ def task_of(command: str, *options: str, **settings: Any) -> Operator:
             received=f"MELANOMA_RUNNER={name}",
             do="set it to one of these for Airflow's processes, and start them again",
         )
+    row = row_of(command)
+    settings["execution_timeout"] = timedelta(hours=row.hours)
+    pool = os.environ.get("MELANOMA_GPU_POOL")
+    if pool and row.machine == "gpu":
+        settings["pool"] = pool
     made: Operator = import_module(PLACES[name]).task_of(command, *options, **settings)
     return made

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import Context, XComArg
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 from docker.errors import APIError
 from docker.types import DeviceRequest, LogConfig, Mount
 
@@ -166,6 +166,9 @@ class Container(DockerOperator):
                 raise AirflowException(self._out_of_memory())
             # A shell counts a signal from 128 up, a process of ours from 0 down.
             return (128 - exit_code if exit_code > 128 else exit_code), last_line
+        except AirflowTaskTimeout:
+            self.on_kill()  # so that a training keeps a checkpoint; what follows is a kill
+            raise
         finally:
             if name:
                 self._remove(name)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tasks.errors import BadInput
+from tasks.pipeline import BESIDE, PIPELINE
 from tests.support.paths import ROOT
 
 
@@ -83,9 +84,22 @@ def test_the_argv_passes_through_no_shell(process: Any, tmp_path: Path) -> None:
     assert not trap.exists()
 
 
+# Both as Airflow does it, whose tasks lead a process group each.
+STOPPED = (
+    "signal.signal(signal.SIGTERM, lambda *_: task.on_kill())\n"
+    "type(task).execute.__wrapped__(task, {})"
+)
+OUT_OF_TIME = (
+    "from datetime import timedelta\n"
+    "from airflow.sdk.execution_time.task_runner import _run_execute_callable\n"
+    "task.execution_timeout = timedelta(seconds=6)\n"
+    "_run_execute_callable({}, task.execute, task)"
+)
+
+
 @pytest.mark.slow
-def test_ending_a_task_ends_its_process_and_what_that_started(tmp_path: Path) -> None:
-    # As Airflow does it: the task leads a process group, and its SIGTERM handler calls on_kill.
+@pytest.mark.parametrize("way", [STOPPED, OUT_OF_TIME], ids=["stopped", "out of time"])
+def test_ending_a_task_ends_its_process_and_what_that_started(tmp_path: Path, way: str) -> None:
     pids = tmp_path / "pids"
     child = (
         "import os, subprocess, sys, time\n"
@@ -96,9 +110,7 @@ def test_ending_a_task_ends_its_process_and_what_that_started(tmp_path: Path) ->
     task = (
         "import signal, sys\n"
         "from dags.places.process import Process\n"
-        f"task = Process(task_id='step', argv=[sys.executable, '-c', {child!r}])\n"
-        "signal.signal(signal.SIGTERM, lambda *_: task.on_kill())\n"
-        "type(task).execute.__wrapped__(task, {})"
+        f"task = Process(task_id='step', argv=[sys.executable, '-c', {child!r}])\n{way}"
     )
     environment = os.environ | {"AIRFLOW_HOME": str(tmp_path)}
     begun = subprocess.Popen(
@@ -107,8 +119,9 @@ def test_ending_a_task_ends_its_process_and_what_that_started(tmp_path: Path) ->
     while not (pids.exists() and pids.read_text().count(" ")):
         assert begun.poll() is None
         time.sleep(0.1)
-    begun.terminate()
-    assert begun.wait(30) != 0
+    if way == STOPPED:
+        begun.terminate()
+    assert begun.wait(40) != 0
     assert not any(lives(int(pid)) for pid in pids.read_text().split())
 
 
@@ -141,12 +154,54 @@ def test_a_mapped_task_ends_its_argv_with_the_part_that_it_does(process: Any) ->
     ],
 )
 def test_a_step_of_one_part_is_mapped_over_none(
-    process: Any, params: dict[str, Any], parts: list[str], recipes: list[str]
+    process: Any, params: dict[str, Any], parts: list[str], recipes: list[str], tmp_path: Path
 ) -> None:
     from dags.melanoma_retraining import names_of_parts
 
-    assert names_of_parts("parts", params) == parts
-    assert names_of_parts("recipes", params) == recipes
+    assert names_of_parts("parts", f"{tmp_path}/runs/a", params) == parts
+    assert names_of_parts("recipes", f"{tmp_path}/runs/a", params) == recipes
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"image_size": 96, "packed_size": 64}, "image_size must be at most packed_size"),
+        ({"validation_share": 0.4, "test_share": 0.4}, "must leave at least 0.4 of the lesions"),
+        ({"recipes": ["residual", "best"]}, "best is the former name of residual"),
+    ],
+)
+def test_fields_that_contradict_each_other_end_a_run_before_its_first_step(
+    process: Any, exceptions: Any, given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """Airflow checks the fields of its form one by one."""
+    from dags.melanoma_retraining import names_of_parts, steps
+
+    for over in ("parts", "recipes"):
+        with pytest.raises(exceptions.AirflowFailException, match=said):
+            names_of_parts(over, f"{tmp_path}/runs/a", given)
+    assert not list(tmp_path.iterdir())
+    dag = steps["ingest"].dag
+    assert dag
+    assert dag.get_task("parts").upstream_task_ids == set()
+    everything = {task.task_id for task in dag.tasks}
+    assert dag.get_task("parts").get_flat_relative_ids() == everything - {"parts"}
+
+
+def test_the_graph_is_three_boxes_and_the_report_and_no_id_names_a_box(process: Any) -> None:
+    from dags.melanoma_retraining import BOXES, steps
+
+    dag: Any = steps["ingest"].dag
+    top = dag.task_group.children
+    assert list(top) == [*BOXES, "report"]
+    held = [list(top[box].children) for box in BOXES]
+    assert [set(each) & {row.name for row in PIPELINE} for each in held] == [
+        {"ingest", "validate", "split"},
+        {"check_balance", "oversample", "train"},
+        {"evaluate", "gate", "register"},
+    ]
+    assert {"parts", "ingest_part", "validate_part"} < set(held[0])
+    assert {"recipes", "train_part"} < set(held[1])
+    assert sorted(dag.task_ids) == sorted([*held[0], *held[1], *held[2], "report"])
 
 
 @pytest.mark.parametrize(
@@ -278,6 +333,32 @@ def test_the_place_is_the_one_that_the_house_names(
     made = task_of("ingest", "--run", "s/runs/a")
 
     assert type(made).__module__ == PLACES[place or "process"]
+
+
+@pytest.mark.parametrize("place", ["process", "docker"])
+def test_an_attempt_may_take_as_long_as_the_row_of_its_step_says(
+    process: Any, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    from dags.places.choice import task_of
+
+    monkeypatch.setenv("MELANOMA_RUNNER", place)
+    for row in (*PIPELINE, *BESIDE):
+        made = task_of(row.name, "--run", "s/runs/a")
+        assert row.hours > 0
+        assert made.execution_timeout == timedelta(hours=row.hours)
+
+
+@pytest.mark.parametrize("pool", ["", "gpus"])
+def test_only_steps_for_a_gpu_take_a_slot_of_the_gpus_pool(
+    process: Any, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    from dags.places.choice import task_of
+
+    monkeypatch.setenv("MELANOMA_GPU_POOL", pool)
+    pools = {row.name: task_of(row.name, "--run", "s/runs/a").pool for row in PIPELINE}
+
+    assert pools.pop("train") == (pool or "default_pool")
+    assert set(pools.values()) == {"default_pool"}
 
 
 def test_a_place_that_there_is_not_is_refused_by_name(

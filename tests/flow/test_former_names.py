@@ -249,16 +249,10 @@ def test_a_script_may_start_a_run_with_the_former_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
-    from airflow.sdk.definitions.param import ParamsDict
-
     from dags.argv import CONFIG, MACROS
-    from dags.melanoma_retraining import form
 
-    params = ParamsDict(form())
-    for name, value in given.items():
-        params[name] = value
     template = SandboxedEnvironment().from_string(CONFIG[1])
-    text = template.render(params=params.validate(), **MACROS)
+    text = template.render(dag_run=SimpleNamespace(conf=given), **MACROS)
     if means is None:
         with pytest.raises(BadInput, match="former name"):
             parse_config(text)
@@ -270,7 +264,7 @@ def test_the_form_offers_the_present_names_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
-    from dags.melanoma_retraining import form
+    from dags.form import form
 
     fields = form()
     assert not set(FORMER_FIELDS) & set(fields)

@@ -128,10 +128,13 @@ def test_the_form_holds_every_field_with_its_bounds(demo: Demo) -> None:
     shown = demo.airflow.request("GET", f"dags/{RETRAINING}/details")["params"]
     fields: dict[str, dict[str, Any]] = Retraining.model_json_schema()["properties"]
     assert shown.keys() == fields.keys()
+    assert list(shown)[:2] == ["policy", "recipes"]
+    sections = dict.fromkeys(field["schema"].get("section") for field in shown.values())
+    assert list(sections) == [None, "Data", "Training", "Gate", "Advanced"]
     fields["recipes"]["items"]["enum"] += FORMER_RECIPES  # taken from scripts, not offered
     for name, field in fields.items():
         assert shown[name]["value"] == field["default"]
-        assert shown[name]["description"] == field["description"]
+        assert shown[name]["description"].startswith(f"{field['description']} Allowed: ")
         bounds = field.keys() - {"default", "description"}
         assert {bound: shown[name]["schema"][bound] for bound in bounds} == {
             bound: field[bound] for bound in bounds

@@ -1,5 +1,6 @@
 """What stops: bad input, a run that a person ends, a demo that cannot start, the whole demo."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,21 +14,34 @@ from demo.place import CODE
 from demo.services import processes_of
 from demo.settings import MARK
 from tasks.errors import BadInput
-from tests.support.demo import Demo, run_demo
+from tests.support.demo import PASSING, Demo, run_demo
 from tests.support.servers import free_port
 
 
-def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> None:
-    # Each value is within its own range, so only the step can tell.
-    assert demo.retrain("bad-input", image_size=96, packed_size=64, parts=1) == "failed"
-    ingest = demo.airflow.tasks(RETRAINING, "bad-input")["ingest"]
-    assert (ingest.state, ingest.tries) == ("failed", 1)
-    text = "\n".join(demo.airflow.log(RETRAINING, "bad-input", "ingest"))
+def test_fields_that_contradict_each_other_are_told_at_once_and_no_step_begins(demo: Demo) -> None:
+    # Each value is within its own range.
+    assert demo.retrain("contradiction", image_size=96, packed_size=64, parts=1) == "failed"
+    tasks = demo.airflow.tasks(RETRAINING, "contradiction")
+    assert (tasks["parts"].state, tasks["parts"].tries) == ("failed", 1)
+    assert (tasks["parts"].seconds or 60) < 10
+    assert {tasks[name].state for name in tasks} == {"failed", "upstream_failed"}
+    text = "\n".join(demo.airflow.log(RETRAINING, "contradiction", "parts"))
     assert "image_size must be at most packed_size" in text
+    assert not list(demo.store.list("runs/contradiction/"))
+
+
+def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> None:
+    # Only the step that sees the lesions can tell.
+    assert demo.retrain("bad-input", policy="melanoma", parts=1) == "failed"
+    validate = demo.airflow.tasks(RETRAINING, "bad-input")["validate"]
+    assert (validate.state, validate.tries) == ("failed", 1)
+    text = "\n".join(demo.airflow.log(RETRAINING, "bad-input", "validate"))
+    assert "The policy does not fit the data" in text
     assert "there is no retry" in text
 
 
 def test_delivered_images_start_a_run_and_stopping_it_ends_its_process(demo: Demo) -> None:
+    demo.store.replace("config.json", json.dumps(PASSING | {"seed": 11}).encode())
     assets = demo.airflow.request("GET", "assets", name_pattern="images_delivered")["assets"]
     demo.airflow.request("POST", "assets/events", {"asset_id": assets[0]["id"], "extra": {}})
 
@@ -37,9 +51,13 @@ def test_delivered_images_start_a_run_and_stopping_it_ends_its_process(demo: Dem
         return found
 
     demo.wait(lambda: bool(running() and demo.step_processes))
-    assert running()[0]["run_type"] == "asset_triggered"
+    begun = running()[0]
+    assert begun["run_type"] == "asset_triggered"
+    said = "\n".join(demo.airflow.log(RETRAINING, begun["dag_run_id"], "parts"))
+    assert '"seed":11' in said  # a run that nobody started has the defaults of the store
     demo.airflow.end_runs(RETRAINING)
     demo.wait(lambda: not demo.step_processes, seconds=60)
+    demo.store.delete("config.json")
 
 
 def test_a_taken_port_is_named_with_its_holder_and_the_way_out(demo: Demo) -> None:

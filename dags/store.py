@@ -1,0 +1,114 @@
+"""The store as Airflow's own processes see it, and its defaults for the form."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow.sdk import get_parsing_context
+
+from tasks.config import Retraining, parse_config
+from tasks.engine.defaults import config_of, defaults_of
+from tasks.engine.storage import open_store
+from tasks.errors import Momentary
+from tasks.records.record import Record
+
+log = logging.getLogger(__name__)
+
+# Longest wait for the defaults while Airflow parses the DAG file. Airflow gives up a file that
+# takes 30 s, and then there would be no DAG.
+SECONDS_TO_READ = 3.0
+READER = "ingest"  # the step with whose credentials Airflow itself reads
+
+
+def config_of_run(address: str, given: dict[str, Any]) -> Retraining:
+    """The configuration of a run, as its steps will find it.
+
+    Args:
+        address: ``STORE/runs/NAME``.
+        given: Values by field, of whoever started the run; none for a run that nobody started.
+
+    Raises:
+        BadInput: The given fields, the store's defaults, or both together are not valid.
+        Momentary: The store does not answer.
+    """
+    store, _, name = address.rpartition("/runs/")
+    with _logged_in(store):
+        return config_of(open_store(store), name, json.dumps(given))
+
+
+def record_of(address: str, step: str) -> Record | None:
+    """The record of a step of a run, ``STORE/runs/NAME``; None if there is none."""
+    from tasks.engine.run import read_record  # a few hundred milliseconds, for no parse of a DAG
+
+    store, _, name = address.rpartition("/runs/")
+    with _logged_in(store):
+        return read_record(open_store(store), name, step)
+
+
+def defaults_for_form() -> tuple[Retraining, str]:
+    """The defaults that the form shows: those of the store, else those of the product.
+
+    Returns:
+        The defaults, and why they are not those of the store; empty if they are, or if nobody
+        looks: a task parses the DAG file too, and takes nothing from the form's defaults.
+    """
+    uri = os.environ.get("MELANOMA_STORE", "").rstrip("/")
+    if not uri or get_parsing_context().task_id:
+        return Retraining(), ""
+    try:
+        with _logged_in(uri):
+            return parse_config("{}", _within(SECONDS_TO_READ, uri)), ""
+    except Exception as error:  # whatever it is, the DAG must stay
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        log.warning("The form shows the defaults of the product: %s", why)
+        return Retraining(), why
+
+
+def _within(seconds: float, uri: str) -> str:
+    """The defaults of a store, as JSON.
+
+    Raises:
+        Momentary: The store did not answer in time. boto3 alone would ask for minutes.
+    """
+    answers: list[str] = []
+    errors: list[Exception] = []
+
+    def read() -> None:
+        try:
+            answers.append(defaults_of(open_store(uri)))
+        except Exception as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)  # so that it does not hold up the process
+    reader.start()
+    reader.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise Momentary(f"The store {uri} did not answer within {seconds:g} s.")
+    return answers[0]
+
+
+@contextmanager
+def _logged_in(uri: str) -> Iterator[None]:
+    """Take the credentials from where the containers of the step `READER` get theirs."""
+    variable = "AWS_SHARED_CREDENTIALS_FILE"
+    before = os.environ.get(variable)
+    named = os.environ.get("MELANOMA_STORE_CONNECTION") or "{step}" in (before or "")
+    if not uri.startswith("s3://") or not named:
+        yield
+        return
+    from dags import credentials  # imports Docker's client
+
+    with credentials.mounts(READER, credentials.STORE) as found:
+        os.environ[variable] = found[0]["Source"]
+        try:
+            yield
+        finally:
+            os.environ.pop(variable)
+            if before is not None:
+                os.environ[variable] = before
