@@ -10,12 +10,13 @@ from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
 from tasks.records.trained import Trained
 from tasks.records.verdict import Verdict
+from tasks.registry.model_folder import add_version
 from tasks.registry.tracking import Diary
 from tasks.registry.versions import (
     CHALLENGER,
     HEAD,
     MODEL,
-    add_version,
+    files_of,
     find_version,
     has_run,
     mlflow_client,
@@ -63,9 +64,8 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         version, made_by = find_version(client, chosen.model.sha256) or (None, run.uri)
         newly = made_by == run.uri  # also by an attempt that was killed before its record stood
         if version is None:
-            version = add_version(
+            version, files = add_version(
                 client,
-                run.store,
                 run_id=chosen.mlflow_run
                 if chosen.mlflow_run and has_run(client, chosen.mlflow_run)
                 else Diary(run, chosen.recipe, trained.classes, "", {}).complete(chosen),
@@ -73,6 +73,8 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
                 description=card,
                 tags=tags,
             )
+        else:
+            files = files_of(client, version)
         if newly:
             client.set_registered_model_alias(MODEL, CHALLENGER, str(version))
             log.info("%s version %d is the challenger.", MODEL, version)
@@ -83,4 +85,5 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         newly=newly,
         model_sha256=chosen.model.sha256,
         evidence=evidence,
+        files=files,
     )
