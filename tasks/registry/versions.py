@@ -58,6 +58,13 @@ def database_uri(store: DirectoryStore) -> str:
     return f"sqlite:///{store.root / DATABASE}"
 
 
+def has_mlflow(store: Store) -> bool:
+    """Whether a server is named, or the database beside a store in a directory was ever made."""
+    address = tracking_uri(store)
+    beside = isinstance(store, DirectoryStore) and address == database_uri(store)
+    return not beside or Path(address.removeprefix("sqlite:///")).exists()
+
+
 def mlflow_module(name: str) -> Any:
     """Import a module of MLflow, such as ``mlflow.entities``. No other function imports one.
 
@@ -67,6 +74,7 @@ def mlflow_module(name: str) -> Any:
     report_nothing()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for each page and file
     module = import_module(name)
     in_one_line("mlflow")
     return module
@@ -375,10 +383,10 @@ def outside_state(run: Run) -> str:
 
 def has_run(client: Any, run_id: str) -> bool:
     """Whether MLflow holds this run. It may be missing: MLflow did not answer when the training
-    began, or the training was reused and MLflow's database is newer than the training."""
+    began, the training was reused and MLflow's database is newer than the training, or somebody
+    deleted it."""
     refusal = mlflow_module("mlflow.exceptions").MlflowException
     try:
-        client.get_run(run_id)
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
     except refusal:
         return False
-    return True

@@ -168,7 +168,7 @@ def test_a_step_sees_no_secret_and_of_mlflow_only_if_it_speaks_with_it(
     )
     seen, knows = json.loads(probe(code, step=row.name)[-1])
 
-    speaks = row.name in ("train", "evaluate", "register", "promote")
+    speaks = row.name in ("train", "evaluate", "register", "report", "promote")
     assert knows == speaks
     assert "must-not-be-seen" not in seen.values()
     assert seen.keys() - {"HOSTNAME", "LC_CTYPE"} == {
