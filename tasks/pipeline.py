@@ -246,6 +246,7 @@ BESIDE: tuple[Step, ...] = (
         gives=Record,
         image="train",
         keeps=("report.html", "quarantine.html"),
+        mlflow=True,
     ),
     Step(
         "promote",

@@ -165,10 +165,7 @@ def _too_large(width: int, height: int, maximum_megapixels: int) -> Refused | No
 def _described(rgb: Pixels, mode: str, kind: str, packed_px: int) -> Decoded:
     height, width, _ = rgb.shape
     packed = squeezed(rgb, packed_px, PACKING)
-    small = squeezed(packed, THUMBNAIL_PX, SHRINKING).reshape(-1, 3).astype(np.float32)
-    # Sums of whole numbers below 2 ** 24: exact in float32.
-    red, green, blue = (np.ones(len(small), np.float32) @ small / len(small)).tolist()
-    grey = (small @ GREY_WEIGHTS + 128) / 256
+    thumbnail, colour = thumbnail_of(packed)
     digest = hashlib.sha256(f"{(width, height)}".encode())
     digest.update(rgb.data)
     return Decoded(
@@ -178,9 +175,18 @@ def _described(rgb: Pixels, mode: str, kind: str, packed_px: int) -> Decoded:
         mode=mode,
         format=kind,
         pixel_hash=digest.hexdigest(),
-        thumbnail=grey.astype(np.uint8).tobytes(),
-        colour=(red, green, blue),
+        thumbnail=thumbnail,
+        colour=colour,
     )
+
+
+def thumbnail_of(packed: Pixels) -> tuple[bytes, tuple[float, float, float]]:
+    """`Decoded.thumbnail` and `Decoded.colour` of packed pixels, uint8 ``(side, side, 3)``."""
+    small = squeezed(packed, THUMBNAIL_PX, SHRINKING).reshape(-1, 3).astype(np.float32)
+    # Sums of whole numbers below 2 ** 24: exact in float32.
+    red, green, blue = (np.ones(len(small), np.float32) @ small / len(small)).tolist()
+    grey = (small @ GREY_WEIGHTS + 128) / 256
+    return grey.astype(np.uint8).tobytes(), (red, green, blue)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

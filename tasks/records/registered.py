@@ -1,6 +1,6 @@
 """The record of ``register``: the evidence of a run, and the version in the registry."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ from tasks.records.record import Artifact, Record
 class Registered(Record):
     """An MLflow model version."""
 
+    FORMAT: ClassVar[int] = 2  # 1 kept no hash of the version's other files
+    ADDED: ClassVar[tuple[str, ...]] = ("files",)
+
     name: str = Field(description="Name of the registered model.")
     version: int = Field(description="Number of the version, from 1.")
     alias: Literal["challenger"] = Field(description="The alias that the version got.")
@@ -17,6 +20,12 @@ class Registered(Record):
     model_sha256: str = Field(description="SHA-256 of the ``.keras`` file.")
     evidence: Artifact = Field(
         description="The manifest of this run's evidence, see `tasks.release.evidence`."
+    )
+
+    files: dict[str, str] = Field(
+        {},
+        description="SHA-256 of each file of the version's folder in MLflow, by path inside; "
+        "empty in older records.",
     )
 
     @property

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tasks.engine.directory import DirectoryStore
-from tasks.engine.quiet import imports_muted, in_one_line, report_nothing
+from tasks.engine.quiet import in_one_line, report_nothing
 from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.records.record import LedgerHead, sha256
@@ -26,6 +26,7 @@ MODEL = "melanoma_classifier"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 HEAD = "ledger_head"  # tag: the head of the ledger at the verdict, a `LedgerHead` in JSON
+FILES = "files"  # tag: SHA-256 of each file of the version's folder, by path inside, in JSON
 
 
 def tracking_uri(store: Store | None) -> str:
@@ -56,6 +57,13 @@ def database_uri(store: DirectoryStore) -> str:
     return f"sqlite:///{store.root / DATABASE}"
 
 
+def has_mlflow(store: Store) -> bool:
+    """Whether a server is named, or the database beside a store in a directory was ever made."""
+    address = tracking_uri(store)
+    beside = isinstance(store, DirectoryStore) and address == database_uri(store)
+    return not beside or Path(address.removeprefix("sqlite:///")).exists()
+
+
 def mlflow_module(name: str) -> Any:
     """Import a module of MLflow, such as ``mlflow.entities``. No other function imports one.
 
@@ -65,6 +73,7 @@ def mlflow_module(name: str) -> Any:
     report_nothing()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 takes minutes
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for each page and file
     module = import_module(name)
     in_one_line("mlflow")
     return module
@@ -140,6 +149,24 @@ def find_version(client: Any, model_sha256: str) -> tuple[int, str] | None:
     return max(((int(each.version), str(each.tags.get("run"))) for each in found), default=None)
 
 
+def files_of(client: Any, version: int) -> dict[str, str]:
+    """The tag `FILES` of a version; empty where an earlier version of the program registered it.
+
+    Raises:
+        Corrupt: The tag is not as register writes it.
+    """
+    tag = client.get_model_version(MODEL, str(version)).tags.get(FILES, "{}")
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(tag)
+    except ValidationError as error:
+        raise Corrupt(
+            f"Version {version} of {MODEL} does not name its files.",
+            expected=f"the tag {FILES} as register wrote it",
+            received=" ".join(str(error).split())[:200],
+            do="find out who changed the tags in MLflow",
+        ) from error
+
+
 def heads_of(client: Any, store: Store) -> list[LedgerHead]:
     """The heads of a store's ledger in the tags of the versions that the store registered.
 
@@ -157,25 +184,6 @@ def heads_of(client: Any, store: Store) -> list[LedgerHead]:
             received=" ".join(str(error).split())[:200],
             do="find out who changed the tags in MLflow",
         ) from error
-
-
-def add_version(
-    client: Any, store: Store, *, run_id: str, model: bytes, description: str, tags: dict[str, str]
-) -> int:
-    """Register a ``.keras`` file, byte for byte, as a new version; returns its number."""
-    refusal = mlflow_module("mlflow.exceptions").MlflowException
-    with tempfile.TemporaryDirectory() as folder:
-        client.log_artifacts(run_id, str(_as_mlflow_model(Path(folder), model)), "model")
-    try:
-        client.create_registered_model(MODEL, description="Nine-class skin-lesion classifier")
-    except refusal as error:  # of a server or of a database
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    source = f"{client.get_run(run_id).info.artifact_uri}/model"
-    version = client.create_model_version(
-        MODEL, source, run_id=run_id, tags=tags, description=description
-    )
-    return int(version.version)
 
 
 @dataclass(frozen=True)
@@ -255,22 +263,12 @@ def model_bytes(version: Version) -> bytes:
     Raises:
         Corrupt: The file is not the one that was registered.
     """
-    refusal = mlflow_module("mlflow.exceptions").MlflowException
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = mlflow_module("mlflow.artifacts").download_artifacts(
-                artifact_uri=f"{version.source}/data/model.keras", dst_path=folder
-            )
-            data = Path(path).read_bytes()
-        except (refusal, OSError) as error:  # errors of requests are OSError
-            if _passes(error):
-                raise Momentary(f"MLflow did not give version {version.number}: {error}") from error
-            raise Corrupt(
-                f"The model of version {version.number} of {MODEL} is gone from MLflow.",
-                expected=f"a file {version.source}/data/model.keras",
-                received=" ".join(str(error).split())[:300],
-                do="restore MLflow's artifacts from a backup, or register the run again",
-            ) from error
+        data = downloaded(
+            f"{version.source}/data/model.keras",
+            Path(folder),
+            f"The model of version {version.number} of {MODEL}",
+        ).read_bytes()
     if sha256(data) != version.model_sha256:
         raise Corrupt(
             f"Version {version.number} of {MODEL} is not the model that was registered.",
@@ -279,6 +277,41 @@ def model_bytes(version: Version) -> bytes:
             do="find out who changed MLflow's artifact",
         )
     return data
+
+
+def downloaded(address: str, folder: Path, what: str) -> Path:
+    """Fetch a file or a folder of MLflow's artifacts, inside `mlflow_client`.
+
+    Args:
+        address: Where MLflow keeps it.
+        folder: Gets a copy.
+        what: For the message.
+
+    Returns:
+        The path of the copy.
+
+    Raises:
+        Corrupt: There is no such artifact.
+        Momentary: MLflow did not answer.
+    """
+    refusal = mlflow_module("mlflow.exceptions").MlflowException
+    try:
+        path = Path(
+            mlflow_module("mlflow.artifacts").download_artifacts(
+                artifact_uri=address, dst_path=str(folder)
+            )
+        )
+        path.stat()
+    except (refusal, OSError) as error:  # errors of requests are OSError
+        if _passes(error):
+            raise Momentary(f"MLflow did not give {address}: {error}") from error
+        raise Corrupt(
+            f"{what} is gone from MLflow.",
+            expected=f"an artifact {address}",
+            received=" ".join(str(error).split())[:300],
+            do="restore MLflow's artifacts from a backup, or register the run again",
+        ) from error
+    return path
 
 
 def _passes(error: Any) -> bool:
@@ -292,41 +325,10 @@ def _passes(error: Any) -> bool:
 
 def has_run(client: Any, run_id: str) -> bool:
     """Whether MLflow holds this run. It may be missing: MLflow did not answer when the training
-    began, or the training was reused and MLflow's database is newer than the training."""
+    began, the training was reused and MLflow's database is newer than the training, or somebody
+    deleted it."""
     refusal = mlflow_module("mlflow.exceptions").MlflowException
     try:
-        client.get_run(run_id)
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
     except refusal:
         return False
-    return True
-
-
-def _as_mlflow_model(folder: Path, data: bytes) -> Path:
-    """A folder in MLflow's own format, so that `mlflow.keras.load_model` opens the version."""
-    with imports_muted():
-        import keras
-        import numpy as np
-
-        from tasks.model_file import from_bytes
-
-        flavor = mlflow_module("mlflow.keras")
-        signature_of = mlflow_module("mlflow.models").ModelSignature
-        types = mlflow_module("mlflow.types")
-
-    model = from_bytes(data)
-    classes = int(model.output_shape[-1])
-    floats = np.dtype("float32")
-    signature = signature_of(
-        inputs=types.Schema([types.TensorSpec(floats, (-1, -1, -1, 3), "rgb_0_to_255")]),
-        outputs=types.Schema([types.TensorSpec(floats, (-1, classes))]),
-    )
-    path = folder / "model"
-    flavor.save_model(
-        model,
-        str(path),
-        signature=signature,
-        pip_requirements=[f"keras=={keras.__version__}", "tensorflow-cpu"],
-    )
-    # MLflow saves the model anew, with new time stamps, but the record vouches for these bytes.
-    (path / "data" / "model.keras").write_bytes(data)
-    return path

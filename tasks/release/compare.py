@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tasks.engine.execute import execute
 from tasks.engine.run import Run, open_run
-from tasks.errors import AlreadyExists, BadInput, Halt
+from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt
 from tasks.pipeline import PIPELINE
 from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
@@ -84,6 +84,13 @@ def _anew(run: Run, registered: Registered, version: int) -> Run:
             received=f"another model from the same files in {anew.uri}: code, libraries or "
             "the configuration's defaults have changed since",
             do="start a new retraining, which is compared with the present champion",
+        )
+    if registered.files and again.files != registered.files:
+        raise Corrupt(
+            f"MLflow holds other files of version {registered.version} than were registered.",
+            expected=", ".join(sorted(registered.files)),
+            received="files that were added, removed or changed since",
+            do="find out who changed MLflow's artifacts; do not promote this version",
         )
     _name_the_evidence(anew, again)
     log.info("Compared anew with version %d: %s.", version, anew.uri)

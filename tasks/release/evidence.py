@@ -2,9 +2,10 @@
 
 The bundle ``runs/<run>/evidence/`` holds the record of every step up to the gate, every table and
 page that these records vouch for, the ledger at the verdict, the policy, the model card, the
-libraries, and ``manifest.json`` with the SHA-256 of each file. The manifest is written once, after
-all other files. The bundle names pixels and weights only by their hashes. It depends only on the
-records, the ledger and the installed program, so two attempts write the same bytes.
+libraries, a few test images (see `tasks.release.golden`), and ``manifest.json`` with the SHA-256 of
+each file. The manifest is written once, after all other files. The bundle names all other pixels,
+and the weights, only by their hashes. It depends only on the records, the ledger, the pixels and
+the installed program, so two attempts write the same bytes.
 
 A bundle can be copied anywhere: it refers to nothing outside itself.
 """
@@ -32,13 +33,17 @@ from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.evaluation.policy import policy_bytes
 from tasks.pipeline import PIPELINE, Step
+from tasks.records.evaluated import Evaluated
 from tasks.records.record import Artifact, Frozen, Record, artifacts_of, sha256
+from tasks.records.split import Split
 from tasks.records.verdict import Verdict
 from tasks.release.card import card_as_html, card_version, model_card
+from tasks.release.golden import golden_files
 
 log = logging.getLogger(__name__)
 
-FORMAT = "melanoma-retraining evidence, 2"
+FORMAT = "melanoma-retraining evidence, 3"
+SECOND = "melanoma-retraining evidence, 2"  # without golden images
 FIRST = "melanoma-retraining evidence, 1"  # without the ledger
 LEDGER = "ledger/"  # folder of a bundle
 FOLDER = "evidence"
@@ -133,6 +138,10 @@ def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
     assert isinstance(verdict, Verdict)
     for entry in chain_of(run.store).until(verdict.ledger).entries:
         yield LEDGER + entry_key(entry.number).rpartition("/")[2], entry.data
+    split, evaluated = records["split"], records["evaluate"]
+    assert isinstance(split, Split)
+    assert isinstance(evaluated, Evaluated)
+    yield from golden_files(run, split, evaluated)
     yield "policy.yaml", policy_bytes(verdict.policy.name, verdict.policy.version)
     yield "environment.json", environment.described(card=card_version())
     locked, listed = environment.lock(), environment.sbom()

@@ -11,7 +11,7 @@ from typing import Any
 from tasks.engine.run import Run
 from tasks.errors import BadInput, Halt
 from tasks.records.evaluated import Evaluated
-from tasks.registry.aliases import mark
+from tasks.registry.aliases import Status, mark
 from tasks.registry.champion import adopt
 from tasks.registry.promotions import (
     Promotion,
@@ -56,7 +56,8 @@ def promote(run: Run, question: str | None = None) -> int:
         try:
             _check_may(now, asked)
         except Halt as halt:
-            mark(client, MODEL, asked.model.version, now.state(asked), str(halt))
+            status: Status = "rejected" if now.state(asked) == "rejected" else "superseded"
+            mark(client, MODEL, asked.model.version, status, str(halt))
             raise
         if not now.promotion(asked.id):
             checks = checked(client, run, asked)
@@ -82,7 +83,7 @@ def checked(client: Any, run: Run, asked: Question) -> tuple[str, ...]:
         f"the evidence holds, by {len(held.held)} checks",
         f"policy {policy.name}, version {policy.version}, is one of this installation",
         "the model was compared with the champion" if asked.champion else "there was no champion",
-        *served(client, asked.model),
+        *served(client, run.store, asked.model),
     )
 
 

@@ -2,20 +2,28 @@
 
 import json
 import logging
+from datetime import datetime
+from typing import Any
 
 from tasks.engine.run import Run
 from tasks.errors import Halt
 from tasks.recipes import recipe_now
 from tasks.records.evaluated import Evaluated
+from tasks.records.ingested import Ingested
+from tasks.records.record import Artifact
 from tasks.records.registered import Registered
-from tasks.records.trained import Trained
+from tasks.records.trained import Trained, TrainedRecipe
 from tasks.records.verdict import Verdict
+from tasks.registry.aliases import REASON, STATUS
+from tasks.registry.model_folder import add_version
+from tasks.registry.shown import attach, figures_in_words, log_test_metrics
 from tasks.registry.tracking import Diary
+from tasks.registry.verdicts import anchor_verdict
 from tasks.registry.versions import (
     CHALLENGER,
     HEAD,
     MODEL,
-    add_version,
+    files_of,
     find_version,
     has_run,
     mlflow_client,
@@ -25,55 +33,48 @@ from tasks.release.verify import verify
 
 log = logging.getLogger(__name__)
 
+CARD = ("model_card.md", "model_card.html")
+
 
 def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict) -> Registered:
     """Write the evidence, whatever the verdict, and register a model that passed.
 
-    The evidence is verified at once, before anybody relies on it. A model that is already
+    The evidence is verified at once, before anybody relies on it. The verdict is anchored in
+    MLflow, a refusal too: whoever can write the store could else forge it afterwards. So a refused
+    run also needs MLflow; without MLflow the step is to be tried again. A model that is already
     registered is not registered again.
 
     Raises:
         Halt: The gate did not pass.
-        Corrupt: The evidence does not hold.
+        Corrupt: The evidence does not hold; or MLflow holds another verdict of this run.
         Momentary: MLflow failed.
     """
     evidence = keep_evidence(run)
     held = verify(f"{run.uri}/{FOLDER}", evidence.sha256).held
     log.info("The evidence holds, by %d checks: %s/%s.", len(held), run.uri, FOLDER)
-    if verdict.decision != "pass":
-        raise Halt(
-            f"Nothing is registered: {verdict.decision}. {verdict.reason} The evidence is in "
-            f"{run.uri}/{FOLDER}."
-        )
     chosen = trained.of(evaluated.recipe)
-    tags = {
-        "run": run.uri,
-        "recipe": recipe_now(chosen.recipe),
-        "model_sha256": chosen.model.sha256,
-        "threshold": repr(evaluated.threshold),
-        "classes": json.dumps(evaluated.classes),
-        "verdict": verdict.decision,
-        "evidence": f"{run.uri}/{FOLDER}",
-        "evidence_sha256": evidence.sha256,
-    }
-    if verdict.ledger:
-        tags[HEAD] = verdict.ledger.model_dump_json()
-    card = run.store.read(f"runs/{run.name}/{FOLDER}/model_card.md").decode()
     with mlflow_client(run.store) as client:
+        mlflow_run = _run_of_training(client, run, trained, chosen)
+        anchor_verdict(client, run, mlflow_run, verdict, evidence.sha256)
+        if verdict.decision != "pass":
+            raise Halt(
+                f"Nothing is registered: {verdict.decision}. {verdict.reason} The evidence is in "
+                f"{run.uri}/{FOLDER}."
+            )
         version, made_by = find_version(client, chosen.model.sha256) or (None, run.uri)
         newly = made_by == run.uri  # also by an attempt that was killed before its record stood
         if version is None:
-            version = add_version(
+            version, files = add_version(
                 client,
-                run.store,
-                run_id=chosen.mlflow_run
-                if chosen.mlflow_run and has_run(client, chosen.mlflow_run)
-                else Diary(run, chosen.recipe, trained.classes, "", {}).complete(chosen),
+                run_id=mlflow_run,
                 model=run.fetch(chosen.model),
-                description=card,
-                tags=tags,
+                description=_page(run, CARD[0]),
+                tags=_tags(run, chosen, evaluated, verdict, evidence),
             )
+        else:
+            files = files_of(client, version)
         if newly:
+            _show(client, run, version, evaluated)
             client.set_registered_model_alias(MODEL, CHALLENGER, str(version))
             log.info("%s version %d is the challenger.", MODEL, version)
     return Registered(
@@ -83,4 +84,49 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         newly=newly,
         model_sha256=chosen.model.sha256,
         evidence=evidence,
+        files=files,
     )
+
+
+def _run_of_training(client: Any, run: Run, trained: Trained, chosen: TrainedRecipe) -> str:
+    """The MLflow run of a training, made now if MLflow did not answer then."""
+    if chosen.mlflow_run and has_run(client, chosen.mlflow_run):
+        return chosen.mlflow_run
+    return Diary(run, chosen.recipe, trained.classes, "", {}).complete(chosen)
+
+
+def _tags(
+    run: Run, chosen: TrainedRecipe, evaluated: Evaluated, verdict: Verdict, evidence: Artifact
+) -> dict[str, str]:
+    """The tags of a new version: those that the program reads, and those that people read."""
+    ingested = run.record("ingest")
+    synthetic = isinstance(ingested, Ingested) and ingested.synthetic
+    tags = {
+        "run": run.uri,
+        "recipe": recipe_now(chosen.recipe),
+        "model_sha256": chosen.model.sha256,
+        "threshold": repr(evaluated.threshold),
+        "classes": json.dumps(evaluated.classes),
+        "verdict": verdict.decision,
+        "evidence": f"{run.uri}/{FOLDER}",
+        "evidence_sha256": evidence.sha256,
+        STATUS: "challenger",
+        REASON: "the gate let the model pass; nobody has decided yet",
+    }
+    if verdict.ledger:
+        tags[HEAD] = verdict.ledger.model_dump_json()
+    return tags | figures_in_words(evaluated, verdict, synthetic=synthetic)
+
+
+def _show(client: Any, run: Run, version: int, evaluated: Evaluated) -> None:
+    """Give a version's MLflow run the figures by which versions compare, and the card."""
+    mlflow_run = client.get_model_version(MODEL, str(version)).run_id
+    then = evaluated.provenance
+    measured_at = datetime.fromisoformat(then.committed_at) if then else datetime.now()
+    log_test_metrics(client, mlflow_run, evaluated, int(1000 * measured_at.timestamp()))
+    for name in CARD:
+        attach(client, mlflow_run, name, _page(run, name))
+
+
+def _page(run: Run, name: str) -> str:
+    return run.store.read(f"runs/{run.name}/{FOLDER}/{name}").decode()

@@ -46,7 +46,7 @@ def rollback(store: Store, to: int, by: Person, reason: str) -> int:
         )
     with mlflow_client(store) as client:
         model = _earlier(adopt(client, store), to)
-        checks = _checked(client, model, by)
+        checks = _checked(client, store, model, by)
 
         def said(now: Promotions) -> Rollback:
             found = _earlier(now, to)
@@ -74,9 +74,9 @@ def _earlier(now: Promotions, to: int) -> Model:
     )
 
 
-def _checked(client: Any, model: Model, by: Person) -> tuple[str, ...]:
+def _checked(client: Any, store: Store, model: Model, by: Person) -> tuple[str, ...]:
     if model.evidence_sha256 is None:
-        return ("it was registered without evidence", *served(client, model))
+        return ("it was registered without evidence", *served(client, store, model))
     uri = f"{model.run}/{FOLDER}"
     held = verify(uri, model.evidence_sha256)
     policy = known_policy(Bundle(uri))
@@ -87,4 +87,4 @@ def _checked(client: Any, model: Model, by: Person) -> tuple[str, ...]:
             received=by.in_words,
             do="start the DAG melanoma_rollback",
         )
-    return (f"the evidence holds, by {len(held.held)} checks", *served(client, model))
+    return (f"the evidence holds, by {len(held.held)} checks", *served(client, store, model))

@@ -3,12 +3,14 @@
 The checks run in this order and stop at the first flaw. No file was changed, added or removed. The
 records follow from each other. No group stands on two sides of the split. Copies are of training
 images. The figures, the comparison with the champion and cross-validation follow from the
-predictions. The verdict follows from the figures and the policy. For a bundle in a directory, the
-checks need no network; they never need Airflow or MLflow.
+predictions. The golden images are test images, with the answers of the predictions. The verdict
+follows from the figures and the policy. For a bundle in a directory, the checks need no network;
+they never need Airflow or MLflow.
 
 The checks cannot find out:
 
-- whether the models made the predictions, because the images are not in the bundle;
+- whether the models made the predictions, because the weights and most images are not in the bundle
+  (`tasks.release.served` asks a registered model about the golden images);
 - whether validation gave the threshold, because its predictions are not in the bundle;
 - the champion's threshold, and the images that the champion learned from, which only the registry
   and the champion's own run hold;
@@ -21,7 +23,7 @@ from collections.abc import Callable
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import Frozen, sha256
 from tasks.records.verdict import Verdict
-from tasks.release.checks import data, figures, records, verdict
+from tasks.release.checks import data, figures, golden, records, verdict
 from tasks.release.checks.flaw import flaw, record_of
 from tasks.release.evidence import Bundle
 
@@ -44,6 +46,7 @@ CHECKS: tuple[Callable[..., str], ...] = (
     figures.the_figures_follow_from_the_predictions,
     figures.the_comparison_follows_from_the_predictions,
     figures.the_cross_estimate_follows_from_its_predictions,
+    golden.the_golden_images_are_of_the_test_part,
     verdict.the_verdict_follows_from_the_figures,
     verdict.the_card_tells_the_verdict,
     records.the_libraries_are_listed,

@@ -6,6 +6,7 @@ names, labels and all other text of the delivery are hostile input, so the templ
 """
 
 import json
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tasks.config import Retraining, value_in_words
 from tasks.curve import in_words
 from tasks.engine.run import Run
-from tasks.errors import BadInput, NotFound
+from tasks.errors import BadInput, NotFound, PipelineError
 from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, confident, down, duration, percent, plural, up
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
@@ -33,6 +34,8 @@ from tasks.records.split import Side, Split
 from tasks.records.trained import Trained
 from tasks.records.validated import Validated
 from tasks.records.verdict import Verdict
+from tasks.registry.shown import attach
+from tasks.registry.versions import has_mlflow, mlflow_client
 from tasks.release.evidence import FOLDER, MANIFEST, UNSIGNED
 from tasks.reporting.audit import GALLERY, audit_of
 from tasks.reporting.charts import curves, reliability_chart
@@ -40,6 +43,8 @@ from tasks.reporting.findings import findings
 from tasks.reporting.pictures import missed, samples
 from tasks.statistics.confidence import CONFIDENCE
 from tasks.statistics.proportions import lower_bound, upper_bound
+
+log = logging.getLogger(__name__)
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 # The shortest code of each class.
@@ -86,10 +91,27 @@ def report(run: Run) -> str:
         )
     key = f"runs/{run.name}/report.html"
     if records.validate:
-        page = render_quarantine(run, records).encode()
-        run.store.replace(f"runs/{run.name}/quarantine.html", page)
-    run.store.replace(key, render(run, records).encode())
+        quarantine = render_quarantine(run, records).encode()
+        run.store.replace(f"runs/{run.name}/quarantine.html", quarantine)
+    page = render(run, records)
+    run.store.replace(key, page.encode())
+    if records.register and records.register.newly:
+        _show_in_mlflow(run, records.register, page)
     return key
+
+
+def _show_in_mlflow(run: Run, registered: Registered, page: str) -> None:
+    """Put the report beside the registered version, for whoever compares versions there. The store
+    holds the report; without MLflow it stays there alone."""
+    try:
+        if not has_mlflow(run.store):
+            log.warning("The report is in the store, and not in MLflow: this store has none.")
+            return
+        with mlflow_client(run.store) as client:
+            version = client.get_model_version(registered.name, str(registered.version))
+            attach(client, version.run_id, "report.html", page)
+    except (PipelineError, OSError) as error:  # errors of requests are OSError
+        log.warning("The report is in the store, and not in MLflow: %s", error)
 
 
 def render_quarantine(run: Run, records: Records) -> str:

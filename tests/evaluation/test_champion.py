@@ -25,11 +25,11 @@ from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.trained import Trained, TrainedRecipe
 from tasks.registry.champion import outside_state
+from tasks.registry.model_folder import add_version
 from tasks.registry.promotions import Adoption, Model, append
 from tasks.registry.versions import (
     CHAMPION,
     MODEL,
-    add_version,
     experiment_id,
     mlflow_client,
 )
@@ -106,8 +106,8 @@ def crown(run: Run) -> Crown:
         }  # fmt: skip
         with mlflow_client(run.store) as client:
             made = client.create_run(experiment_id(client, run.store)).info.run_id
-            version = add_version(
-                client, run.store, run_id=made, model=data, description="", tags=described | tags
+            version, _ = add_version(
+                client, run_id=made, model=data, description="", tags=described | tags
             )
             client.set_registered_model_alias(MODEL, CHAMPION, str(version))
         told = described | tags

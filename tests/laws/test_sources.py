@@ -32,8 +32,8 @@ COUNTED = {
     "evaluate": "engine 4, evaluation 8, intake 2, lesions, model_file, recipes, splitting 1, "
     "statistics 5, training 14",
     "gate": "engine 4, evaluation 10, figures, intake 2, lesions, splitting 2, statistics 6",
-    "register": "curve, engine 4, evaluation 10, figures, intake 2, lesions, recipes, release "
-    "9, splitting 3, statistics 6, text 2",
+    "register": "curve, engine 4, evaluation 10, figures, intake 3, lesions, recipes, release "
+    "11, splitting 3, statistics 6, text 2",
 }
 OF_TRAIN = files_that_count("training.train")
 
@@ -268,7 +268,7 @@ FORMATS = {
     "Trained": (2, "70bf02144b3e"),
     "Evaluated": (2, "99f9f34f53d4"),
     "Verdict": (1, "067d681c6f5c"),
-    "Registered": (1, "6b7993c9bec8"),
+    "Registered": (2, "d34f49037c33"),
     "IngestedPart": (1, "aebc73f18152"),
     "ValidatedPart": (1, "8463fcbfa94f"),
     "TrainedPart": (2, "d7b8ad5166e9"),

@@ -6,12 +6,12 @@ from tasks.engine.environment import plain
 from tasks.engine.ledger import RECORDING
 from tasks.records.record import sha256
 from tasks.release.checks.flaw import flaw
-from tasks.release.evidence import FIRST, FORMAT, MANIFEST, STEPS, Bundle, places
+from tasks.release.evidence import FIRST, FORMAT, MANIFEST, SECOND, STEPS, Bundle, places
 
 
 def the_manifest_is_sealed(bundle: Bundle, expected: str | None = None) -> str:
     manifest = bundle.manifest
-    if manifest.format not in (FIRST, FORMAT):
+    if manifest.format not in (FIRST, SECOND, FORMAT):
         raise flaw("its format is not known", FORMAT, manifest.format[:100])
     if manifest.data != bundle.manifest_data or manifest.sealed() != manifest:
         raise flaw(f"{MANIFEST} was changed", "the seal over its own content", manifest.seal)

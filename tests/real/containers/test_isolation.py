@@ -29,7 +29,7 @@ MORE = {
     "evaluate": {"ledger/chain"},
     "register": {"runs/probe/evidence"},
 }
-SPEAKERS = ("train", "evaluate", "register", "promote", "rollback", "compare")
+SPEAKERS = ("train", "evaluate", "register", "report", "promote", "rollback", "compare")
 ROWS = (*PIPELINE, *BESIDE)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 WRITE = (
