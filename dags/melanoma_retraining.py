@@ -25,7 +25,7 @@ from dags.form import form
 from dags.notifications import Notify
 from dags.places.choice import task_of
 from dags.places.mapping import Operator
-from dags.store import config_of_run, defaults_for_form
+from dags.store import config_of_run, defaults_for_form, wait_until_quiet
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
 from tasks.text.markdown import plain
@@ -46,6 +46,9 @@ in front; a secret is only named, and must be in your own environment. What a st
 store under `runs/RUN/STEP/`, with `record.json` written last. A step whose inputs, code and
 configuration are unchanged reuses the earlier result, so that a run on unchanged data ends within
 seconds. A task may be cleared and run again at any time: what was committed stays.
+
+**A run that an event started** begins once nothing under `raw/` has changed for a minute, so that
+several deliveries are one run. Events that arrive while a run is on are one run after it.
 
 **Three steps divide.** `ingest` and `validate` into as many parts as *Parts* says, `train` into
 its recipes. Each part is a task of its own, run side by side where slots and machines allow, tried
@@ -110,6 +113,9 @@ def task_of_step(step: Step, parts: XComArg | None) -> Operator:
     return task_of(step.name, *RUN, *CONFIG, **settings)
 
 
+FIRST_OVER = "parts"  # the field of the first task
+
+
 def names_of_parts(over: str, run: str, given: dict[str, Any]) -> list[str]:
     """The names of the parts of the steps that divide over a field; empty for a single part.
 
@@ -137,13 +143,19 @@ def names_task(over: str) -> XComArg:
 
     @task(
         task_id=over,
-        execution_timeout=timedelta(minutes=10),  # the store may be slow to answer
+        execution_timeout=timedelta(hours=1),  # most of which it may wait for deliveries
         doc_md="Checks the whole configuration, then says into which parts the steps divide, from "
         f"the field `{over}`.",
     )
     def names(**context: Any) -> list[str]:
-        given = context["dag_run"].conf or {}
-        return names_of_parts(over, address(context["run_id"]), given)
+        begun, run = context["dag_run"], address(context["run_id"])
+        found = names_of_parts(over, run, begun.conf or {})
+        if begun.run_type == "asset_triggered" and over == FIRST_OVER:
+            try:
+                wait_until_quiet(run)
+            except BadInput as error:
+                raise AirflowFailException(str(error)) from error
+        return found
 
     said: XComArg = names()
     return said

@@ -115,7 +115,12 @@ def send(connection: str, subject: str, text: str) -> None:
         AirflowFailException: The connection cannot serve.
         OSError: Its server does not answer, or refuses.
     """
-    found = Connection.get(connection)
+    try:
+        found = Connection.get(connection)
+    except PermissionError as error:
+        # Airflow 3.3 lets the callback of a deadline read no connection of its database.
+        there = "in the environment of Airflow's processes, as AIRFLOW_CONN_" + connection.upper()
+        raise _unfit(connection, f"its values {there}") from error
     if found.conn_type == "smtp":
         _mail(connection, found, subject, text)
         return

@@ -4,8 +4,9 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from airflow.sdk import get_parsing_context
@@ -13,7 +14,7 @@ from airflow.sdk import get_parsing_context
 from tasks.config import Retraining, parse_config
 from tasks.engine.defaults import config_of, defaults_of
 from tasks.engine.storage import open_store
-from tasks.errors import Momentary
+from tasks.errors import BadInput, Momentary
 from tasks.records.record import Record
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 # Longest wait for the defaults while Airflow parses the DAG file. Airflow gives up a file that
 # takes 30 s, and then there would be no DAG.
 SECONDS_TO_READ = 3.0
+LONGEST_WAIT = 1800.0  # seconds
+LOOKS = 4  # at the list of files, within the quiet time
 READER = "ingest"  # the step with whose credentials Airflow itself reads
 
 
@@ -38,6 +41,52 @@ def config_of_run(address: str, given: dict[str, Any]) -> Retraining:
     store, _, name = address.rpartition("/runs/")
     with _logged_in(store):
         return config_of(open_store(store), name, json.dumps(given))
+
+
+def wait_until_quiet(address: str) -> None:
+    """Wait until nothing under ``raw/`` has changed for MELANOMA_QUIET_SECONDS (default 60).
+
+    Each delivery of several reports an event, and the first starts a run. This run is to take them
+    all, and no half of a delivery. After LONGEST_WAIT seconds the run goes on; it leaves later
+    files to the next run, which their events start.
+
+    Args:
+        address: ``STORE/runs/NAME``.
+
+    Raises:
+        BadInput: MELANOMA_QUIET_SECONDS is not a number, 0 or above.
+        Momentary: The store does not answer.
+    """
+    quiet = _quiet_seconds()
+    uri = address.rpartition("/runs/")[0]
+    began = last_change = time.monotonic()
+    with _logged_in(uri):
+        store = open_store(uri)
+        before = list(store.list("raw/"))
+        while time.monotonic() < last_change + quiet:
+            if time.monotonic() > began + LONGEST_WAIT:
+                log.warning(
+                    "Files still arrive under raw/. The run goes on with those that lie there."
+                )
+                return
+            time.sleep(quiet / LOOKS)
+            now = list(store.list("raw/"))
+            if now != before:
+                log.info("%d files under raw/, and more arrive.", len(now))
+                before, last_change = now, time.monotonic()
+
+
+def _quiet_seconds() -> float:
+    text = os.environ.get("MELANOMA_QUIET_SECONDS") or "60"
+    with suppress(ValueError):
+        if 0 <= float(text) < LONGEST_WAIT:
+            return float(text)
+    raise BadInput(
+        "It is not known how long to wait for further deliveries.",
+        expected=f"MELANOMA_QUIET_SECONDS from 0 to below {LONGEST_WAIT:g}",
+        received=f"MELANOMA_QUIET_SECONDS={text}",
+        do="correct it for Airflow's processes, and start them again",
+    )
 
 
 def record_of(address: str, step: str) -> Record | None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from email import message_from_string
 from email.header import decode_header, make_header
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from tasks.engine.run import Run
 from tasks.records.verdict import Verdict
+from tests.support.webhook import Posted, webhook_server
 
 
 @pytest.fixture(autouse=True)
@@ -24,28 +24,10 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.delenv("MELANOMA_NOTIFY", raising=False)
 
 
-class Webhook(BaseHTTPRequestHandler):
-    """Keeps what is posted to ``/good``, and refuses the rest."""
-
-    posted: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.posted.append(json.loads(body))
-        self.send_response(200 if self.path == "/good" else 403)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None: ...
-
-
 @pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    posted: list[dict[str, Any]] = []
-    handler = type("Kept", (Webhook,), {"posted": posted})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", posted
-        server.shutdown()
+def webhook() -> Iterator[tuple[str, Posted]]:
+    with webhook_server() as served:
+        yield served
 
 
 class Mailbox(socketserver.StreamRequestHandler):
@@ -122,7 +104,7 @@ def test_without_a_connection_an_event_is_told_in_the_log(event: Any, log: list[
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_a_webhook_gets_each_event_as_text(
-    event: Any, webhook: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    event: Any, webhook: tuple[str, Posted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dags.notifications import Notify
 
@@ -137,7 +119,7 @@ def test_a_webhook_gets_each_event_as_text(
 
 
 def test_a_name_in_a_message_makes_no_mention_and_no_second_line(
-    webhook: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    webhook: tuple[str, Posted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dags.notifications import Notify
 
@@ -187,7 +169,7 @@ def test_a_connection_that_tells_nobody_is_refused_by_name(
 
 
 def test_a_webhook_that_refuses_is_told_without_its_secret_address(
-    webhook: tuple[str, list[dict[str, Any]]],
+    webhook: tuple[str, Posted],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,69 @@ def test_what_a_run_gives_goes_over_the_defaults_of_the_store(store: Path) -> No
 
     assert (config.epochs, config.parts) == (7, 2)
     assert not (store / "runs").exists()  # Airflow itself writes nothing into the store
+
+
+# Deliveries ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_that_an_event_started_waits_for_the_deliveries_beside_it(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dags.store import wait_until_quiet
+
+    monkeypatch.setenv("MELANOMA_QUIET_SECONDS", "1.2")
+    (store / "raw").mkdir()
+    arrived: list[float] = []
+
+    def deliver() -> None:
+        for number in range(4):
+            (store / "raw" / f"{number}.jpg").touch()
+            arrived.append(time.monotonic())
+            time.sleep(0.6)
+
+    delivery = threading.Thread(target=deliver)
+    delivery.start()
+    wait_until_quiet(f"{store}/runs/a")
+    waited = time.monotonic() - arrived[-1]
+    delivery.join()
+
+    assert len(arrived) == 4
+    assert 1.2 <= waited < 4
+
+
+def test_a_delivery_without_an_end_is_not_waited_for(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dags import store as seen
+
+    monkeypatch.setenv("MELANOMA_QUIET_SECONDS", "0.4")
+    monkeypatch.setattr(seen, "LONGEST_WAIT", 1.0)
+    monkeypatch.setattr("time.sleep", lambda _: _one_more(store))
+    begun = time.monotonic()
+    seen.wait_until_quiet(f"{store}/runs/a")
+
+    assert 1.0 <= time.monotonic() - begun < 3
+
+
+def _one_more(store: Path) -> None:
+    (store / "raw").mkdir(exist_ok=True)
+    (store / "raw" / f"{time.monotonic_ns()}.jpg").touch()
+
+
+@pytest.mark.parametrize("text", ["a minute", "-1", "nan", "1e9"])
+def test_a_quiet_time_that_is_none_is_refused_by_name(
+    store: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    from dags.store import wait_until_quiet
+    from tasks.errors import BadInput
+
+    monkeypatch.setenv("MELANOMA_QUIET_SECONDS", text)
+    with pytest.raises(BadInput, match=f"MELANOMA_QUIET_SECONDS={text}"):
+        wait_until_quiet(f"{store}/runs/a")
+
+
+# Credentials --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["file", "connection", "nothing"])

@@ -23,6 +23,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         "AIRFLOW_PORT": str(free_port()),
         "MLFLOW_PORT": str(free_port()),
         "MELANOMA_SCHEDULE": SCHEDULE,
+        "MELANOMA_QUIET_SECONDS": "1",
     }
     address = f"http://127.0.0.1:{environment['AIRFLOW_PORT']}"
     logins = passwords_file(folder / "home" / "synthetic")
