@@ -122,7 +122,8 @@ class Decide(HITLOperator):
         self.subject = subject(question)
         run_name = question.model.run.rpartition("/")[2]
         links = [(name, link(run_name, file)) for name, file in PAGES]
-        self.body = "\n\n".join([*not_counted(now, question.id), body(question, links)])
+        # Airflow keeps the first text of a task that asks again, so the text cannot say why.
+        self.body = body(question, links)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -152,20 +153,6 @@ class Decide(HITLOperator):
 def name_of(context: Context) -> str:
     """The name of this DAG run's question in the ledger."""
     return f"melanoma_promotion, {context['dag_run'].run_id}"
-
-
-def not_counted(now: Any, question: str) -> list[str]:
-    """The answers that did not count, for who is asked again."""
-    from tasks.registry.promotions import Answer
-    from tasks.text.markdown import plain
-
-    found = [each for each in now.facts if isinstance(each, Answer) and each.question == question]
-    return [
-        f"**Not counted:** {each.option} by {plain(each.by.in_words)}, because "
-        f"{plain(each.refused)}."
-        for each in found
-        if each.refused
-    ]
 
 
 @contextmanager

@@ -103,7 +103,10 @@ def _who(question: Question) -> list[str]:
     people = "Two people must approve" if asked.approvals == 2 else "One person must approve"
     told = [f"Training started by: {plain(trainers or 'nobody who is known')}. {people}."]
     if asked.different_from_trainer and question.trained_by:
-        told.append("Whoever started the training may not approve; anybody may reject.")
+        told.append(
+            "Whoever started the training may not approve; anybody may reject. After an answer "
+            "that does not count, the question comes back; the ledger and the log say why."
+        )
     if asked.one_person:
         told.append("This installation has switched the second person off.")
     if asked.authenticated:
