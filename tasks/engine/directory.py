@@ -12,7 +12,8 @@ from tasks.engine.store import Entry, not_found
 from tasks.errors import AlreadyExists, BadInput, Momentary
 
 # What a directory store is writing: a hidden file beside its key, as a link does not cross mounts.
-# One that a kill left behind is nobody's, and does no harm. Earlier versions had a folder for it.
+# One that a kill left behind is nobody's, and does no harm but in a bundle, which is swept. Earlier
+# versions had a folder for it.
 PARTIAL = ".partial"
 PARTIAL_FILE = re.compile(r"\.partial-[0-9a-f]{16}")
 
@@ -95,6 +96,14 @@ class DirectoryStore:
             return  # a part of the key is a file: there is nothing below it
         except OSError as error:
             raise self._explained(error, key) from error
+
+    def sweep(self, folder: str) -> None:
+        try:
+            for path in self._path(folder.rstrip("/")).rglob(f"{PARTIAL}-*"):
+                if PARTIAL_FILE.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._explained(error, folder) from error
 
     @contextmanager
     def _partial(self, key: str, data: bytes) -> Iterator[str]:

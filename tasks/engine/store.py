@@ -63,6 +63,11 @@ class Store(Protocol):
         """Remove an object; one that is not there is no fault."""
         ...
 
+    def sweep(self, folder: str) -> None:
+        """Remove what killed writers left half written below a folder, given with a ``/`` at its
+        end. A writer that is alive there may fail with `Momentary`."""
+        ...
+
 
 def read_many(store: Store, keys: Iterable[str]) -> Iterator[bytes]:
     """Read objects in parallel; yields contents in the order of `keys`.

@@ -87,10 +87,13 @@ class Manifest(Frozen):
 def keep_evidence(run: Run) -> Artifact:
     """Write the bundle of a run, unless it exists already; returns its manifest.
 
+    What an earlier attempt that was killed left half written in the bundle is removed.
+
     Raises:
         BadInput: A record of the run is missing, or an artifact does not match its record.
     """
     key = f"runs/{run.name}/{FOLDER}/{MANIFEST}"
+    run.store.sweep(f"runs/{run.name}/{FOLDER}/")
     standing = _standing(run.store, key)
     if standing:
         return standing

@@ -70,7 +70,7 @@ def python(code: str, *argv: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=180 / EVERY_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

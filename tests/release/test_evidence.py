@@ -76,6 +76,26 @@ def test_a_bundle_is_sealed_once(run: Run, sealed: Path) -> None:
     assert {path: (sealed / path).stat().st_mtime_ns for path in paths(sealed)} == before
 
 
+def test_what_a_kill_left_half_written_in_a_bundle_is_swept_and_nothing_else(
+    run: Run, sealed: Path
+) -> None:
+    left = sealed / "split" / ".partial-0123456789abcdef"
+    hidden = sealed / "split" / ".partial-of-somebody"
+    left.write_bytes(b"half")
+    with pytest.raises(Corrupt, match="was added"):
+        verify(str(sealed))
+    keep_evidence(run)
+    assert not left.exists()
+    assert verify(str(sealed)).held
+    hidden.write_bytes(b"no writer of ours names a file so")
+    try:
+        keep_evidence(run)
+        with pytest.raises(Corrupt, match="was added"):
+            verify(str(sealed))
+    finally:
+        hidden.unlink()
+
+
 def test_a_bundle_on_any_store_is_sealed_alike_and_holds(
     run: Run, sealed: Path, store: Store
 ) -> None:
