@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -14,11 +14,13 @@ from dags.assets import CHALLENGER_REGISTERED
 from dags.default_args import DEFAULT_ARGS
 from dags.notifications import Notify
 from dags.pages.links import EVIDENCE, MODEL_CARD, REPORT, link
-from dags.person import person_of
 from dags.places.choice import task_of
+from dags.store import logged_in
+from tasks.engine.storage import open_store
 
 TIME_TO_DECIDE = timedelta(days=7)
 PAGES = (("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE))
+WRITER = "promote"  # the step with whose credentials an answer is written down
 APPROVE, REJECT = "Approve", "Reject"
 # An answer that does not count, of the person who trained for example, asks again at once.
 TIMES_TO_ASK = 50
@@ -28,8 +30,8 @@ Puts a registered model, the **challenger**, before people, and makes it the **c
 approve.
 
 **It starts** when `melanoma_retraining` registers a model, or by hand with a run's address.
-**It compares** the challenger with the champion anew (`compare`), if another model has become the
-champion since the challenger was judged.
+**It asks** (`ask`): the evidence is verified, and the challenger is compared with the champion anew
+if another model has become the champion since.
 **It waits** in the task `decide` for an answer under *Required Actions*, for seven days; no answer
 is a *Reject*. Whoever started the training may not approve. Where nobody knows who did, or where
 the policy says so, a second person answers in `decide_second`. Waiting takes no worker and holds up
@@ -77,13 +79,12 @@ class Decide(HITLOperator):
     is made from the verified bundle in this task, and the answer comes from Airflow's database.
 
     Args:
-        run: Address of the run whose model is decided about, as a Jinja template.
         second: Whether this asks the second person; skipped where one is enough.
     """
 
-    template_fields = ("run",)
+    template_fields = ()
 
-    def __init__(self, *, run: str, second: bool = False, **settings: Any) -> None:
+    def __init__(self, *, second: bool = False, **settings: Any) -> None:
         reason = Param(
             "",
             type="string",
@@ -99,55 +100,54 @@ class Decide(HITLOperator):
             notifiers=[Notify("question")],
             **(settings | asked | retried | {"response_timeout": TIME_TO_DECIDE}),
         )
-        self.run, self.second = run, second
+        self.second = second
 
     def execute(self, context: Context) -> Any:
-        from tasks.config import Retraining
-        from tasks.engine.run import open_run
-        from tasks.registry.promotions import promotions_in
-        from tasks.release.question import ask
+        from tasks.registry.promotions import no_question, promotions_in
         from tasks.release.question_page import body, subject
 
-        run = open_run(self.run, Retraining())
-        deadline = (datetime.now(UTC) + TIME_TO_DECIDE).isoformat(timespec="seconds")
-        with told():
-            question = ask(run, name_of(context), person_of(context), deadline)
-            now = promotions_in(run.store)
-        state = now.state(question)
-        if state != "open":
-            if self.second:
-                raise AirflowSkipException(f"No second answer is needed: {state}.")
-            self.log.info("The question was answered before: %s.", state)
-            return None
-        self.subject = subject(question)
-        run_name = question.model.run.rpartition("/")[2]
-        links = [(name, link(run_name, file)) for name, file in PAGES]
-        # Airflow keeps the first text of a task that asks again, so the text cannot say why.
-        self.body = body(question, links)
-        return super().execute(context)
+        with told(), logged_in(self.store, WRITER):
+            now = promotions_in(open_store(self.store))
+            question = now.question(name_of(context))
+            if question is None:
+                raise no_question(name_of(context))
+            state = now.state(question)
+            if state == "open":
+                run_name = question.model.run.rpartition("/")[2]
+                links = [(name, link(run_name, file)) for name, file in PAGES]
+                # Airflow keeps the first text of a task that asks again.
+                self.subject, self.body = subject(question), body(question, links)
+                return super().execute(context)
+        if self.second:
+            raise AirflowSkipException(f"No second answer is needed: {state}.")
+        self.log.info("The question was answered before: %s.", state)
+        return None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         from tasks.engine.person import Person
-        from tasks.engine.storage import open_store
         from tasks.release.decide import decide
 
         given = super().execute_complete(context, event)
         user = given["responded_by_user"]
-        late = not user
-        by = Person(name=str(user["name"]) if user else "", how="Airflow", authenticated=bool(user))
+        name = str(user["name"]) if user else ""
         reason = str((given["params_input"] or {}).get("reason") or "")
-        with told():
+        with told(), logged_in(self.store, WRITER):
             answer = decide(
-                open_store(self.run.rpartition("/runs/")[0]),
+                open_store(self.store),
                 name_of(context),
                 "approve" if given["chosen_options"] == [APPROVE] else "reject",
-                by,
-                "No answer within seven days." if late else reason,
+                Person(name=name, how="Airflow", authenticated=bool(user)),
+                reason if user else "No answer within seven days.",
                 given["responded_at"].isoformat(),
             )
-        if answer.refused and not late:
+        if answer.refused and user:
             raise AirflowException(f"The answer does not count: {answer.refused}. Asking again.")
         return None
+
+    @property
+    def store(self) -> str:
+        """The address of the store."""
+        return os.environ.get("MELANOMA_STORE", "").rstrip("/")
 
 
 def name_of(context: Context) -> str:
@@ -179,7 +179,7 @@ def present_challenger() -> str:
     context = get_current_context()
     run = challenger(context)
     if not context["params"]["run"]:
-        with told():
+        with told(), logged_in(run.rpartition("/runs/")[0]):
             asked = asked_before(open_run(run, Retraining()))
         if asked:
             raise AirflowSkipException(
@@ -187,18 +187,6 @@ def present_challenger() -> str:
                 "ask again, trigger this DAG by hand."
             )
     return run
-
-
-@task
-def compared_run() -> str:
-    """The run whose evidence compares the challenger with the present champion."""
-    run = str(get_current_context()["ti"].xcom_pull(task_ids="present_challenger"))
-    from tasks.config import Retraining
-    from tasks.engine.run import open_run
-    from tasks.release.compare import run_to_decide
-
-    with told():
-        return run_to_decide(open_run(run, Retraining())).uri
 
 
 with DAG(
@@ -220,33 +208,32 @@ with DAG(
     tags=["melanoma", "promotion"],
 ):
     presented = present_challenger()
-    compare = task_of(
-        "compare",
-        "--run",
-        "{{ ti.xcom_pull('present_challenger') }}",
-        doc_md="Compares the challenger with the champion anew, if the champion has changed.",
+    RUN = ("--run", "{{ ti.xcom_pull('present_challenger') }}")
+    QUESTION = ("--question", "melanoma_promotion, {{ run_id }}")
+    ask = task_of(
+        "ask",
+        *RUN,
+        *QUESTION,
+        "--days",
+        "8",  # Airflow itself ends the question after seven
+        doc_md="Verifies the evidence and puts the question, comparing anew with the champion if "
+        "another model has become the champion since.",
     )
-    to_decide = compared_run()
-    THE_RUN = "{{ ti.xcom_pull('compared_run') }}"
     decide = Decide(
         task_id="decide",
-        run=THE_RUN,
         doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a Reject.",
     )
     second = Decide(
         task_id="decide_second",
-        run=THE_RUN,
         second=True,
         doc_md="Waits for a second person, where one is not enough.",
     )
     promote = task_of(
         "promote",
-        "--run",
-        THE_RUN,
-        "--question",
-        "melanoma_promotion, {{ run_id }}",
+        *RUN,
+        *QUESTION,
         trigger_rule="none_failed_min_one_success",
         doc_md="Moves the alias `champion`, if the ledger of promotions holds the approvals.",
     )
-    presented >> compare >> to_decide >> decide >> second >> promote
+    presented >> ask >> decide >> second >> promote
     decide >> promote

@@ -39,7 +39,7 @@ def config_of_run(address: str, given: dict[str, Any]) -> Retraining:
         Momentary: The store does not answer.
     """
     store, _, name = address.rpartition("/runs/")
-    with _logged_in(store):
+    with logged_in(store):
         return config_of(open_store(store), name, json.dumps(given))
 
 
@@ -60,7 +60,7 @@ def wait_until_quiet(address: str) -> None:
     quiet = _quiet_seconds()
     uri = address.rpartition("/runs/")[0]
     began = last_change = time.monotonic()
-    with _logged_in(uri):
+    with logged_in(uri):
         store = open_store(uri)
         before = list(store.list("raw/"))
         while time.monotonic() < last_change + quiet:
@@ -94,7 +94,7 @@ def record_of(address: str, step: str) -> Record | None:
     from tasks.engine.run import read_record  # a few hundred milliseconds, for no parse of a DAG
 
     store, _, name = address.rpartition("/runs/")
-    with _logged_in(store):
+    with logged_in(store):
         return read_record(open_store(store), name, step)
 
 
@@ -109,7 +109,7 @@ def defaults_for_form() -> tuple[Retraining, str]:
     if not uri or get_parsing_context().task_id:
         return Retraining(), ""
     try:
-        with _logged_in(uri):
+        with logged_in(uri):
             return parse_config("{}", _within(SECONDS_TO_READ, uri)), ""
     except Exception as error:  # whatever it is, the DAG must stay
         why = " ".join(f"{type(error).__name__}: {error}".split())
@@ -143,8 +143,8 @@ def _within(seconds: float, uri: str) -> str:
 
 
 @contextmanager
-def _logged_in(uri: str) -> Iterator[None]:
-    """Take the credentials from where the containers of the step `READER` get theirs."""
+def logged_in(uri: str, step: str = READER) -> Iterator[None]:
+    """Take the credentials from where the containers of a step get theirs."""
     variable = "AWS_SHARED_CREDENTIALS_FILE"
     before = os.environ.get(variable)
     named = os.environ.get("MELANOMA_STORE_CONNECTION") or "{step}" in (before or "")
@@ -153,7 +153,7 @@ def _logged_in(uri: str) -> Iterator[None]:
         return
     from dags import credentials  # imports Docker's client
 
-    with credentials.mounts(READER, credentials.STORE) as found:
+    with credentials.mounts(step, credentials.STORE) as found:
         os.environ[variable] = found[0]["Source"]
         try:
             yield

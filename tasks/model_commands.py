@@ -1,6 +1,6 @@
-"""The commands about models in use: compare, decide, promote, rollback, ledger."""
+"""The commands about models in use: compare, ask, decide, promote, rollback, ledger."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -16,14 +16,25 @@ from tasks.errors import BadInput
 from tasks.options import PANEL, AsJson, Reason, RunUri, StoreUri
 from tasks.text.lines import visible
 
-TIME_TO_DECIDE = timedelta(days=7)
-
 
 def compare_command(run: RunUri) -> None:
     """Judge a registered model anew if the champion has changed since it was judged."""
     from tasks.release.compare import compare
 
     print(compare(open_run(run, Retraining())).uri)
+
+
+def ask_command(
+    run: RunUri,
+    question: Annotated[str, typer.Option(help="Name of the question, in the ledger.")],
+    days: Annotated[float, typer.Option(min=0.001, help="An answer counts for so long.")] = 7,
+) -> None:
+    """Put a registered model before people, for Airflow or another program that asks them."""
+    from tasks.release.compare import compare
+    from tasks.release.question import ask
+
+    deadline = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
+    ask(compare(open_run(run, Retraining())), question, person_here(), deadline)
 
 
 def decide_command(
@@ -133,6 +144,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for name, command in (
         ("compare", compare_command),
+        ("ask", ask_command),
         ("decide", decide_command),
         ("promote", promote_command),
         ("rollback", rollback_command),

@@ -271,9 +271,9 @@ BESIDE: tuple[Step, ...] = (
         mlflow=True,
     ),
     Step(
-        "compare",
-        "Judges a registered model anew, beside the champion that is in use now.",
-        module="release.compare",
+        "ask",
+        "Puts a registered model before people; judges it anew if the champion has changed.",
+        module="release.question",
         needs=("register",),
         gives=Record,
         image="train",
@@ -283,7 +283,7 @@ BESIDE: tuple[Step, ...] = (
         spools=True,
         keeps=("evidence/",),
         hours=96,
-        notes=("runs/", "shared/", "ledger/chain/"),  # it does every step again
+        notes=("runs/", "shared/", "ledger/"),  # to judge anew is to do every step again
         mlflow=True,
     ),
 )

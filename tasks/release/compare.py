@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tasks.engine.execute import execute
-from tasks.engine.run import Run, open_run
+from tasks.engine.run import Run
 from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt
 from tasks.pipeline import PIPELINE
 from tasks.records.evaluated import Evaluated
@@ -46,19 +46,6 @@ def compare(run: Run) -> Run:
         return _anew(run, registered, champion.version if champion else 0)
     log.info("The model was compared with the present champion.")
     return run
-
-
-def run_to_decide(run: Run) -> Run:
-    """The run that `compare` made or found: the last one that judged this model.
-
-    Raises:
-        BadInput: The run registered nothing.
-    """
-    registered = registered_by(run)
-    with mlflow_client(run.store) as client:
-        tags = client.get_model_version(MODEL, str(registered.version)).tags
-    named = open_run(tags.get("run", run.uri), run.config)
-    return named if named.store.uri == run.store.uri else run
 
 
 def _anew(run: Run, registered: Registered, version: int) -> Run:

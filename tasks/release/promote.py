@@ -8,7 +8,7 @@ only if the ledger still says what the checks relied on. The aliases in MLflow f
 import logging
 from typing import Any
 
-from tasks.engine.run import Run
+from tasks.engine.run import Run, open_run
 from tasks.errors import BadInput, Halt
 from tasks.records.evaluated import Evaluated
 from tasks.registry.aliases import Status, mark
@@ -39,7 +39,7 @@ def promote(run: Run, question: str | None = None) -> int:
     """Make the model of a run the champion, as people approved; returns the version.
 
     Args:
-        run: The run that registered the model.
+        run: The run that registered the model, or that the model was first judged in.
         question: Name of the question that was approved; None for the last one about this run.
 
     Raises:
@@ -49,7 +49,6 @@ def promote(run: Run, question: str | None = None) -> int:
         Corrupt: The evidence does not hold; or MLflow serves another model than was judged.
         Momentary: MLflow failed.
     """
-    registered_by(run)
     with mlflow_client(run.store) as client:
         now = adopt(client, run.store)
         asked = _asked(now, run, question)
@@ -60,8 +59,9 @@ def promote(run: Run, question: str | None = None) -> int:
             mark(client, MODEL, asked.model.version, status, str(halt))
             raise
         if not now.promotion(asked.id):
-            checks = checked(client, run, asked)
-            now = append(run.store, run.name, lambda now: _promotion(now, asked, checks))
+            judged = open_run(asked.model.run, run.config)
+            checks = checked(client, judged, asked)
+            now = append(run.store, judged.name, lambda now: _promotion(now, asked, checks))
             log.info("Version %d of %s is the champion.", asked.model.version, MODEL)
         else:
             log.info("Version %d was promoted before; nothing to do.", asked.model.version)
@@ -88,7 +88,8 @@ def checked(client: Any, run: Run, asked: Question) -> tuple[str, ...]:
 
 
 def _asked(now: Promotions, run: Run, name: str | None) -> Question:
-    about = [each for each in now.questions if each.model.run == run.uri]
+    model = registered_by(run).model_sha256
+    about = [each for each in now.questions if each.model.model_sha256 == model]
     found = [each for each in about if name is None or each.id == name]
     if not found:
         raise no_question(name or run.uri)

@@ -29,7 +29,7 @@ MORE = {
     "evaluate": {"ledger/chain"},
     "register": {"runs/probe/evidence"},
 }
-SPEAKERS = ("train", "evaluate", "register", "report", "promote", "rollback", "compare")
+SPEAKERS = ("train", "evaluate", "register", "report", "promote", "rollback", "ask")
 ROWS = (*PIPELINE, *BESIDE)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 WRITE = (
@@ -59,7 +59,7 @@ def test_a_step_writes_to_what_its_row_says_and_reads_all(
     own = {"report": {"runs/probe"}, "promote": {"ledger/promotions"}}
     own["rollback"] = own["promote"]
     whole_runs = {each for each in places if each.startswith("runs")}
-    own["compare"] = {"shared", "ledger/chain", *whole_runs}
+    own["ask"] = {"shared", "ledger", "ledger/chain", "ledger/promotions", *whole_runs}
     if "shared" in own.get(row.name, {"shared"}):  # there if another step made it
         written.discard("shared/latest")
     mine = own.get(row.name, {f"runs/probe/{row.name}", "shared"})
