@@ -32,6 +32,7 @@ ENV PATH=/libraries/bin:/usr/local/bin:/usr/bin:/bin \
     GX_ANALYTICS_ENABLED=false \
     AIRFLOW_HOME=/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/app/dags \
+    AIRFLOW__CORE__PLUGINS_FOLDER=/app/dags/plugins \
     AIRFLOW__CORE__MAX_TEMPLATED_FIELD_LENGTH=65536 \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
 COPY --from=installer /libraries /libraries

@@ -30,6 +30,7 @@ def airflow_settings(place: Place) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         # What runs.
         "AIRFLOW__CORE__DAGS_FOLDER": str(CODE / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(CODE / "dags" / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         # Each idle worker is a process; the default of 32 costs gigabytes. Three are enough for
