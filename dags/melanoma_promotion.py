@@ -16,7 +16,12 @@ from dags.notifications import Notify
 from dags.pages.links import EVIDENCE, MODEL_CARD, REPORT, link
 from dags.places.choice import task_of
 from dags.store import logged_in
+from tasks.engine.person import Person
+from tasks.engine.run import latest_run, read_record
 from tasks.engine.storage import open_store
+from tasks.records.registered import Registered
+from tasks.registry.promotions import no_question, promotions_in
+from tasks.release.decide import decide as write_down
 
 TIME_TO_DECIDE = timedelta(days=7)
 PAGES = (("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE))
@@ -43,17 +48,31 @@ whose question was superseded by another can be put before people again: start t
 """
 
 
+def named_runs(context: Context) -> list[str]:
+    """The addresses of the runs whose models may be judged, the last one first.
+
+    Of several events that waited, Airflow names the first only. So the run that registered last
+    counts too.
+    """
+    if context["params"]["run"]:
+        return [str(context["params"]["run"]).rstrip("/")]
+    events = context["triggering_asset_events"].get(CHALLENGER_REGISTERED, ())
+    found = [str(event.extra["run"]) for event in events if event.extra.get("run")]
+    uri = store_uri()
+    with logged_in(uri):
+        last = latest_run(open_store(uri), "register")
+    return list(dict.fromkeys([*([f"{uri}/runs/{last}"] if last else []), *reversed(found)]))
+
+
 def challenger(context: Context) -> str:
-    """The address of the run whose model is to be judged.
+    """The address of the run whose model is to be judged. For an event, the last whose model was
+    asked about never before: a task of the retraining that is run again registers nothing new.
 
     Raises:
-        AirflowFailException: Neither an event nor the form names a run of this installation.
+        AirflowFailException: A run is not one of this installation, or there is none.
+        AirflowSkipException: People were asked about every model before.
     """
-    # If several models were registered before this run began, take the last one.
-    events = context["triggering_asset_events"].get(CHALLENGER_REGISTERED, ())
-    named = [str(event.extra["run"]) for event in events if event.extra.get("run")]
-    if context["params"]["run"]:
-        named.append(str(context["params"]["run"]))
+    named = named_runs(context)
     if not named:
         raise AirflowFailException(
             "No model to judge is named.\n"
@@ -61,22 +80,38 @@ def challenger(context: Context) -> str:
             "the form\n  Received: neither\n"
             "  Do:       trigger this DAG again with the address of a run, STORE/runs/NAME"
         )
-    store = os.environ.get("MELANOMA_STORE", "").rstrip("/")
-    run = named[-1].rstrip("/")
-    if run.rpartition("/runs/")[0] != store:
-        raise AirflowFailException(
-            "The run is not one of this installation.\n"
-            f"  Expected: {store}/runs/NAME\n  Received: {run}\n"
-            "  Do:       name a run of the store that MELANOMA_STORE names"
-        )
-    return run
+    for run in named:
+        if run.rpartition("/runs/")[0] != store_uri():
+            raise AirflowFailException(
+                "The run is not one of this installation.\n"
+                f"  Expected: {store_uri()}/runs/NAME\n  Received: {run}\n"
+                "  Do:       name a run of the store that MELANOMA_STORE names"
+            )
+    if context["params"]["run"]:
+        return named[0]
+    with told(), logged_in(store_uri()):
+        store = open_store(store_uri())
+        now = promotions_in(store)
+        for run in named:
+            registered = read_record(store, run.rpartition("/")[2], "register")
+            if isinstance(registered, Registered) and not now.about(registered.model_sha256):
+                return run
+    raise AirflowSkipException(
+        "People were asked about this model before. To ask again, trigger this DAG by hand."
+    )
+
+
+def store_uri() -> str:
+    """The address of the store of this installation."""
+    return os.environ.get("MELANOMA_STORE", "").rstrip("/")
 
 
 class Decide(HITLOperator):
     """Asks a person, and writes the answer into the ledger of promotions.
 
     The question, its text and the answer never pass through XCom, which users may edit: the text
-    is made from the verified bundle in this task, and the answer comes from Airflow's database.
+    stands in the ledger, made from the verified bundle, and the answer comes from Airflow's
+    database.
 
     Args:
         second: Whether this asks the second person; skipped where one is enough.
@@ -103,20 +138,17 @@ class Decide(HITLOperator):
         self.second = second
 
     def execute(self, context: Context) -> Any:
-        from tasks.registry.promotions import no_question, promotions_in
-        from tasks.release.question_page import body, subject
-
-        with told(), logged_in(self.store, WRITER):
-            now = promotions_in(open_store(self.store))
+        with told(), logged_in(store_uri(), WRITER):
+            now = promotions_in(open_store(store_uri()))
             question = now.question(name_of(context))
             if question is None:
                 raise no_question(name_of(context))
             state = now.state(question)
             if state == "open":
                 run_name = question.model.run.rpartition("/")[2]
-                links = [(name, link(run_name, file)) for name, file in PAGES]
+                links = " · ".join(f"[{name}]({link(run_name, file)})" for name, file in PAGES)
                 # Airflow keeps the first text of a task that asks again.
-                self.subject, self.body = subject(question), body(question, links)
+                self.subject, self.body = question.subject, f"{links}\n\n{question.page}"
                 return super().execute(context)
         if self.second:
             raise AirflowSkipException(f"No second answer is needed: {state}.")
@@ -124,16 +156,13 @@ class Decide(HITLOperator):
         return None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        from tasks.engine.person import Person
-        from tasks.release.decide import decide
-
         given = super().execute_complete(context, event)
         user = given["responded_by_user"]
         name = str(user["name"]) if user else ""
         reason = str((given["params_input"] or {}).get("reason") or "")
-        with told(), logged_in(self.store, WRITER):
-            answer = decide(
-                open_store(self.store),
+        with told(), logged_in(store_uri(), WRITER):
+            answer = write_down(
+                open_store(store_uri()),
                 name_of(context),
                 "approve" if given["chosen_options"] == [APPROVE] else "reject",
                 Person(name=name, how="Airflow", authenticated=bool(user)),
@@ -143,11 +172,6 @@ class Decide(HITLOperator):
         if answer.refused and user:
             raise AirflowException(f"The answer does not count: {answer.refused}. Asking again.")
         return None
-
-    @property
-    def store(self) -> str:
-        """The address of the store."""
-        return os.environ.get("MELANOMA_STORE", "").rstrip("/")
 
 
 def name_of(context: Context) -> str:
@@ -170,23 +194,8 @@ def told() -> Iterator[None]:
 
 @task
 def present_challenger() -> str:
-    """Finds the run whose model is to be judged. An event asks about a model once: a task of the
-    retraining that is run again registers nothing new."""
-    from tasks.config import Retraining
-    from tasks.engine.run import open_run
-    from tasks.release.question import asked_before
-
-    context = get_current_context()
-    run = challenger(context)
-    if not context["params"]["run"]:
-        with told(), logged_in(run.rpartition("/runs/")[0]):
-            asked = asked_before(open_run(run, Retraining()))
-        if asked:
-            raise AirflowSkipException(
-                f"People were asked about version {asked.model.version} before ({asked.id}). To "
-                "ask again, trigger this DAG by hand."
-            )
-    return run
+    """Finds the run whose model is to be judged."""
+    return challenger(get_current_context())
 
 
 with DAG(

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 SECONDS_TO_READ = 3.0
 LONGEST_WAIT = 1800.0  # seconds
 LOOKS = 4  # at the list of files, within the quiet time
+# The environment belongs to all threads of a process, and the API server has several.
+ONE_AT_A_TIME = threading.Lock()
 READER = "ingest"  # the step with whose credentials Airflow itself reads
 
 
@@ -146,18 +148,18 @@ def _within(seconds: float, uri: str) -> str:
 def logged_in(uri: str, step: str = READER) -> Iterator[None]:
     """Take the credentials from where the containers of a step get theirs."""
     variable = "AWS_SHARED_CREDENTIALS_FILE"
-    before = os.environ.get(variable)
-    named = os.environ.get("MELANOMA_STORE_CONNECTION") or "{step}" in (before or "")
+    named = os.environ.get("MELANOMA_STORE_CONNECTION") or "{step}" in os.environ.get(variable, "")
     if not uri.startswith("s3://") or not named:
         yield
         return
     from dags import credentials  # imports Docker's client
 
-    with credentials.mounts(step, credentials.STORE) as found:
+    with ONE_AT_A_TIME, credentials.mounts(step, credentials.STORE) as found:
+        before = os.environ.pop(variable, None)
         os.environ[variable] = found[0]["Source"]
         try:
             yield
         finally:
-            os.environ.pop(variable)
+            del os.environ[variable]
             if before is not None:
                 os.environ[variable] = before

@@ -30,7 +30,6 @@ def airflow_settings(place: Place) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         # What runs.
         "AIRFLOW__CORE__DAGS_FOLDER": str(CODE / "dags"),
-        # The pages of runs.
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(CODE / "dags" / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",

@@ -322,7 +322,7 @@ def _completed(text: str, defaults: str) -> str:
 
 def _refused(text: str, defaults: str, error: ValidationError) -> BadInput:
     problems = error.errors()
-    told = "; ".join(_explain(problem["loc"], problem["msg"]) for problem in problems)
+    told = mistakes_in(error)
     names = ", ".join(sorted(Retraining.model_fields))
     over_several = all(each["type"] == "value_error" and not each["loc"] for each in problems)
     below = "" if defaults == "{}" else f", over the store's defaults {defaults[:200]!r}"
@@ -335,6 +335,11 @@ def _refused(text: str, defaults: str, error: ValidationError) -> BadInput:
         do="correct the fields named above; `python -m tasks config` lists every field with its "
         "range and default",
     )
+
+
+def mistakes_in(error: ValidationError) -> str:
+    """What is wrong with a configuration, in a sentence for each mistake."""
+    return "; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())
 
 
 def _explain(location: tuple[int | str, ...], message: str) -> str:

@@ -22,9 +22,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from tasks.engine.loose import EVALUATIONS, SIDES, taken_over
 from tasks.engine.run import Run
-from tasks.engine.store import Store, read_many
+from tasks.engine.store import EVALUATIONS, SIDES, Store, read_many
 from tasks.errors import AlreadyExists, Corrupt
 from tasks.records.record import Frozen, LedgerHead, sha256
 
@@ -264,6 +263,9 @@ def _broken(expected: str, received: str) -> Corrupt:
 
 def _adoption(store: Store, keys: list[str]) -> Entry:
     """The first entry of a chain, with the facts of the first version's loose entries."""
+    # Pandas and Arrow are for this one case, and Airflow's own image does not have them.
+    from tasks.engine.loose import taken_over
+
     content = taken_over(store, dict(zip(keys, read_many(store, keys), strict=True)))
     return next_entry(Chain(), "adoption", "", content)
 

@@ -15,14 +15,11 @@ import pandas as pd
 
 from tasks.engine.judged import DIGITS, Judged, as_lists, judged_of
 from tasks.engine.spreadsheet import csv_of
-from tasks.engine.store import Store
+from tasks.engine.store import EVALUATIONS, SIDES, Store
 from tasks.errors import BadInput, Corrupt
 from tasks.records.record import sha256
 
 log = logging.getLogger(__name__)
-
-SIDES = "ledger/sides/"
-EVALUATIONS = "ledger/evaluations/"
 
 
 def taken_over(store: Store, files: dict[str, bytes]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from typing import Protocol
 
 from tasks.errors import NotFound
 
+# Where the program's first version kept what is a chain now, see `tasks.engine.loose`.
+SIDES = "ledger/sides/"
+EVALUATIONS = "ledger/evaluations/"
 PARALLEL_REQUESTS = 16  # S3 latency is tens of ms; 16 in flight hide it without flooding a server
 
 

@@ -57,6 +57,8 @@ class Question(Frozen):
     trained_by: tuple[Person, ...] = Field(description="Who started the training, where known.")
     asked: Asked = Field(description="What must hold of the answers.")
     deadline: str | None = Field(description="Time until which an answer counts, UTC, ISO 8601.")
+    subject: str = Field("", description="The question in one line, as people are shown it.")
+    page: str = Field("", description="The evidence in Markdown, as people are shown it.")
 
 
 class Answer(Frozen):
@@ -162,6 +164,11 @@ class Promotions:
     def question(self, name: str) -> Question | None:
         """The question of this name."""
         return next((each for each in self.questions if each.id == name), None)
+
+    def about(self, model_sha256: str) -> Question | None:
+        """The last question about a model; None if nobody was asked."""
+        found = [each for each in self.questions if each.model.model_sha256 == model_sha256]
+        return found[-1] if found else None
 
     @property
     def questions(self) -> Iterator[Question]:

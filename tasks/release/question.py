@@ -31,6 +31,7 @@ from tasks.registry.promotions import (
 from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, Bundle
+from tasks.release.question_page import page, subject
 from tasks.release.verify import verify
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
             return None
         _check_not_champion(now, model)
         check_compared_with(evaluated, now.champion, run)
-        return Question(
+        question = Question(
             id=name,
             model=model,
             champion=now.champion,
@@ -99,6 +100,7 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
             asked=asked,
             deadline=deadline,
         )
+        return question.model_copy(update={"subject": subject(question), "page": page(question)})
 
     if now.question(name) is None:
         said(now)  # raises before any other question is closed
@@ -106,17 +108,6 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
     found = append(run.store, run.name, said).question(name)
     assert found
     return found
-
-
-def asked_before(run: Run) -> Question | None:
-    """The last question about the model that a run registered; None if nobody was asked.
-
-    Raises:
-        BadInput: The run registered nothing.
-    """
-    model = registered_by(run).model_sha256
-    found = promotions_in(run.store).questions
-    return next((each for each in reversed(list(found)) if each.model.model_sha256 == model), None)
 
 
 def registered_by(run: Run) -> Registered:

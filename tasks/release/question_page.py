@@ -36,13 +36,8 @@ def subject(question: Question) -> str:
     )
 
 
-def body(question: Question, links: Iterable[tuple[str, str]] = ()) -> str:
-    """The evidence for the decision, in Markdown.
-
-    Args:
-        question: The question.
-        links: Names and addresses of pages with more.
-    """
+def page(question: Question) -> str:
+    """The evidence for the decision, in Markdown."""
     bundle = _bundle(question)
     evaluated, verdict = record_of(bundle, Evaluated), record_of(bundle, Verdict)
     champion = evaluated.champion
@@ -70,8 +65,7 @@ def body(question: Question, links: Iterable[tuple[str, str]] = ()) -> str:
             f"Missed melanomas: {_named([each.image_ids for each in evaluated.missed])}.",
             "",
             *_changes(record_of(bundle, Validated).changes),
-            " · ".join(f"[{plain(name)}]({address})" for name, address in links)
-            or f"Report: {code(f'{question.model.run}/report.html')}",
+            f"Report: {code(f'{question.model.run}/report.html')}",
             "",
             f"Evidence: {code(bundle.uri)}, manifest SHA-256 "
             f"{code(question.model.evidence_sha256 or '')}. It was verified for this page, and is "

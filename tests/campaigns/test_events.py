@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from demo.airflow_api import RETRAINING, Airflow
@@ -18,6 +19,7 @@ from demo.place import Place
 from demo.services import end, start, wait_until_ready
 from demo.settings import MARK, environment, passwords, passwords_file, services
 from tasks.config import Retraining
+from tasks.errors import BadInput
 from tests.support.campaigns import found
 from tests.support.demo import SCHEDULE, Demo
 from tests.support.servers import free_port
@@ -87,6 +89,16 @@ def deliver(house: House, times: int) -> None:
     (asset,) = house.airflow.request("GET", "assets", name_pattern="images_delivered")["assets"]
     for _ in range(times):
         house.airflow.request("POST", "assets/events", {"asset_id": asset["id"], "extra": {}})
+
+
+def test_fields_that_contradict_each_other_start_nothing(house: House) -> None:
+    wrong = {"image_size": 96, "packed_size": 64}
+    with pytest.raises(BadInput, match="400: image_size must be at most packed_size"):
+        house.airflow.trigger(RETRAINING, wrong, "contradiction")
+    path = f"{house.airflow.address}/api/v2/dags/{RETRAINING}/dagRuns"
+    stranger = httpx.post(path, json={"logical_date": None, "conf": wrong}, trust_env=False)
+    assert stranger.status_code == 401
+    assert house.runs() == []
 
 
 def test_four_deliveries_during_a_run_are_one_run_after_it_and_a_late_run_is_told(

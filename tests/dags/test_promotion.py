@@ -1,10 +1,17 @@
 """What the DAG of promotion asks and takes, without an Airflow that runs."""
 
 import os
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from tasks.engine.directory import DirectoryStore
+from tasks.engine.run import Run, latest_key
+from tasks.registry.promotions import append
+from tests.support.approvals import question_about
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +38,49 @@ def test_no_answer_is_a_rejection(promotion: Any) -> None:
         assert task.response_timeout == promotion.TIME_TO_DECIDE
 
 
-def test_the_form_names_the_run_before_the_last_event_does(
-    promotion: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_form_names_the_run_before_any_event_does(
+    promotion: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("MELANOMA_STORE", "s3://ours/store")
-    assert promotion.challenger(context(None, "s3://ours/store/runs/a")).endswith("/a")
-    events = ("s3://ours/store/runs/a", "s3://ours/store/runs/b")
-    assert promotion.challenger(context(None, *events)).endswith("/b")
-    assert promotion.challenger(context("s3://ours/store/runs/c", *events)).endswith("/c")
+    store = str(tmp_path)
+    monkeypatch.setenv("MELANOMA_STORE", store)
+    events = (f"{store}/runs/a", f"{store}/runs/b")
+    assert promotion.named_runs(context(None, *events)) == [f"{store}/runs/b", f"{store}/runs/a"]
+    assert promotion.challenger(context(f"{store}/runs/c", *events)) == f"{store}/runs/c"
+
+
+def test_the_run_that_registered_last_counts_without_an_event_of_its_own(
+    promotion: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Airflow names only the first of several events that waited."""
+    store = DirectoryStore(tmp_path)
+    monkeypatch.setenv("MELANOMA_STORE", store.uri)
+    store.replace(latest_key("register"), b'{"run": "last"}')
+    first, last = f"{store.uri}/runs/first", f"{store.uri}/runs/last"
+    assert promotion.named_runs(context(None, first)) == [last, first]
+
+
+def test_a_model_that_people_were_asked_about_is_not_asked_about_by_an_event(
+    promotion: Any, registered_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    store = DirectoryStore(Path(shutil.copytree(registered_run.store.uri, tmp_path / "store")))
+    monkeypatch.setenv("MELANOMA_STORE", store.uri)
+    run = f"{store.uri}/runs/{registered_run.name}"
+    assert promotion.challenger(context(None, run)) == run
+    append(store, "", lambda now: question_about(registered_run))
+    with pytest.raises(AirflowSkipException, match="asked about this model before"):
+        promotion.challenger(context(None, run))
+    assert promotion.challenger(context(run, run)) == run
 
 
 @pytest.mark.parametrize("run", ["s3://theirs/store/runs/a", "/store/runs/a", "a", None])
 def test_a_run_of_another_store_is_refused(
-    promotion: Any, monkeypatch: pytest.MonkeyPatch, run: str | None
+    promotion: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: str | None
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    monkeypatch.setenv("MELANOMA_STORE", "s3://ours/store")
+    monkeypatch.setenv("MELANOMA_STORE", str(tmp_path))
     with pytest.raises(AirflowFailException, match="Expected"):
         promotion.challenger(context(run))
 

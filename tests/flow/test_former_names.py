@@ -20,7 +20,7 @@ from tasks.records.evaluated import Evaluated
 from tasks.records.trained import Trained
 from tasks.release.checks import figures
 from tasks.release.checks.figures import the_model_is_one_that_was_trained
-from tasks.release.question_page import body
+from tasks.release.question_page import page as page_of
 from tasks.reporting.report import report
 from tests.support.approvals import question_about
 from tests.support.bundles import reseal
@@ -220,7 +220,7 @@ def test_the_report_and_the_promotion_page_show_the_present_name(
     page = run.store.read(report(run)).decode()
     written = (old / "runs/first/evaluate/record.json").read_bytes()
     reseal(old / "runs/first/evidence", {"evaluate/record.json": written})
-    asked = body(question_about(run))
+    asked = page_of(question_about(run))
 
     assert "<b>residual</b>" in page
     assert "<h3>residual" in page

@@ -30,7 +30,7 @@ from tasks.records.registered import Registered
 from tasks.records.validated import Finding, Validated
 from tasks.registry.promotions import Adoption, Model, append
 from tasks.registry.versions import MODEL, mlflow_client, version_named
-from tasks.release.question_page import body
+from tasks.release.question_page import page as page_of
 from tasks.release.verify import verify
 from tasks.reporting.audit import audit_of
 from tasks.reporting.report import report
@@ -210,7 +210,7 @@ def test_a_champion_and_lost_lesions_with_any_name_are_compared_and_verify(run: 
     page = second.store.read(report(second)).decode()
     assert page.count('<figure class="map">') == len(lost)
 
-    page = MarkdownIt().render(body(question_about(second))).replace(WORD_JOINER, "")
+    page = MarkdownIt().render(page_of(question_about(second))).replace(WORD_JOINER, "")
     told = html.unescape(re.sub("<[^>]*>", "", page))
     assert all(" ".join(image_id.split()) in told for ids in lost for image_id in ids)
 

@@ -118,7 +118,11 @@ def test_pillow_opens_only_the_formats_that_are_accepted(path: Path) -> None:
 
 
 # Libraries whose objects another one hands out, and tells its users to import them from there.
-SHOWN_BY = {"botocore": "boto3", "docker": "apache-airflow-providers-docker"}
+SHOWN_BY = {
+    "botocore": "boto3",
+    "docker": "apache-airflow-providers-docker",
+    "fastapi": "apache-airflow",
+}
 
 
 def declared() -> set[str]:

@@ -17,6 +17,7 @@ from tasks.engine.run import Run
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.evaluation.policy import policy_bytes
 from tasks.records.evaluated import Evaluated
+from tasks.records.registered import Registered
 from tasks.registry.champion import alias_of, champion
 from tasks.registry.promotions import FOLDER, Promotion, promotions_in
 from tasks.registry.versions import CHAMPION, MODEL, mlflow_client
@@ -24,7 +25,7 @@ from tasks.release.compare import compare
 from tasks.release.decide import decide
 from tasks.release.evidence import Bundle
 from tasks.release.promote import promote
-from tasks.release.question import ask, asked_before, known_policy
+from tasks.release.question import ask, known_policy
 from tasks.release.rollback import rollback
 from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN, approved, promoted
 from tests.support.bundles import reseal
@@ -120,12 +121,22 @@ def test_a_kill_between_decision_and_alias_is_mended_by_the_next_attempt(
 
 
 def test_a_model_that_was_asked_about_is_known_whatever_the_answer(first: Run, second: Run) -> None:
-    assert asked_before(first) is None
     question = ask(first, "q", NOBODY)
-    assert asked_before(first) == question
+    model = question.model.model_sha256
+    assert promotions_in(first.store).about(model) == question
     decide(first.store, "q", "reject", PHYSICIAN, "no")
-    assert asked_before(first) == question
-    assert asked_before(second) is None
+    assert promotions_in(first.store).about(model) == question
+    registered = second.record("register")
+    assert isinstance(registered, Registered)
+    assert promotions_in(first.store).about(registered.model_sha256) is None
+
+
+def test_the_ledger_keeps_what_people_were_shown(first: Run) -> None:
+    question = ask(first, "q", NOBODY)
+    assert "version 1 of" in question.subject
+    assert "Melanoma sensitivity" in question.page
+    assert str(question.model.evidence_sha256) in question.page
+    assert promotions_in(first.store).question("q") == question
 
 
 def test_a_rejected_model_stays_what_it_is(first: Run) -> None:

@@ -13,7 +13,8 @@ from tasks.records.record import LedgerHead
 from tasks.records.registered import Registered
 from tasks.records.verdict import Verdict
 from tasks.registry.versions import HEAD, heads_of, mlflow_client
-from tasks.release.question_page import body, subject
+from tasks.release.question_page import page as page_of
+from tasks.release.question_page import subject
 from tests.support.approvals import question_about
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def page(registered_run: Run) -> list[str]:
-    return body(question_about(registered_run)).replace("\u2060", "").splitlines()
+    return page_of(question_about(registered_run)).replace("\u2060", "").splitlines()
 
 
 def test_each_rule_is_told_once_and_by_its_name_once(registered_run: Run, page: list[str]) -> None:

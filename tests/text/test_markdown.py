@@ -234,7 +234,7 @@ def test_no_record_changes_the_structure_of_the_page_of_approval(
         asked = QUESTION.model.model_copy(update={"run": "/a store/runs/first"})
         person = Person(name=text, how="Airflow", authenticated=True)
         question = QUESTION.model_copy(update={"model": asked, "trained_by": (person,)})
-        return question_page.body(question)
+        return question_page.page(question)
 
     assert structure(read(words)) == structure(read("harmless"))
     assert plain(f"{words} (Airflow)") in read(words)
