@@ -126,15 +126,15 @@ MUTATIONS = (
     ),
     Mutation(
         "a promotion without its evidence",
-        'verify(f"{run.uri}/{FOLDER}", registered.evidence.sha256)',
-        "",
-        "release registry evaluation/test_champion.py",
+        'held = verify(f"{run.uri}/{FOLDER}", asked.model.evidence_sha256)',
+        'held = verify(f"{run.uri}/{FOLDER}")',
+        "release/test_promotion.py",
     ),
     Mutation(
         "an unanswered promotion approves",
-        "defaults=ApprovalOperator.REJECT",
-        "defaults=ApprovalOperator.APPROVE",
-        "dags",
+        '"defaults": REJECT',
+        '"defaults": APPROVE',
+        "dags/test_promotion.py",
     ),
     Mutation(
         "a cell of a table computes",
