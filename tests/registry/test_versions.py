@@ -18,7 +18,7 @@ from tasks.errors import BadInput
 from tasks.model_file import from_bytes, to_bytes
 from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
-from tasks.registry.champion import NOTE, alias_of, champion, outside_state, report_alias
+from tasks.registry.champion import NOTE, adopt, alias_of, champion, outside_state, report_alias
 from tasks.registry.promotions import Adoption, promotions_in
 from tasks.registry.versions import CHALLENGER, CHAMPION, MODEL, mlflow_client
 from tests.support.approvals import approved
@@ -116,6 +116,7 @@ def test_a_champion_that_was_deleted_is_not_no_champion(
         outside_state(run)
     assert "version 1" in told.value.expected
     argv = ["--run", f"{run.store.uri}/runs/test", "--config", run.config.model_dump_json()]
+    capfd.readouterr()
     run.store.delete("runs/test/evaluate/record.json")
     assert main(["evaluate", *argv]) == 64
     assert "Traceback" not in capfd.readouterr().err
@@ -171,7 +172,10 @@ def test_a_champion_of_an_earlier_version_of_the_program_is_adopted(run: Run) ->
         assert champion(client, run.store) == found
     assert found
     assert (found.number, found.model_sha256) == (1, registered.model_sha256)
-    (fact,) = promotions_in(run.store).facts
+        assert promotions_in(run.store).facts == ()  # whoever only looks writes nothing
+        (fact,) = adopt(client, run.store).facts
+        assert adopt(client, run.store).facts == (fact,)
+        assert champion(client, run.store) == found
     assert isinstance(fact, Adoption)
     assert "nobody's approval" in fact.why
 

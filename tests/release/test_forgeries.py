@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import csv_of
 from tasks.errors import BadInput, Corrupt
@@ -337,7 +339,9 @@ def test_a_bundle_forged_whole_is_not_the_one_that_was_registered(copied: Path) 
         verify(str(copied), registered)
 
 
-def test_nothing_is_promoted_whose_evidence_does_not_hold(run: Run, sealed: Path) -> None:
+def test_nothing_is_promoted_whose_evidence_does_not_hold(run: Run, tmp_path: Path) -> None:
+    run = replace(run, store=DirectoryStore(shutil.copytree(run.store.uri, tmp_path / "store")))
+    sealed = tmp_path / "store" / "runs" / run.name / "evidence"
     approved(run)
     card = sealed / "model_card.md"
     true = card.read_bytes()
