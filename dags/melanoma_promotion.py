@@ -143,7 +143,9 @@ class Decide(HITLOperator):
             question = now.question(name_of(context))
             if question is None:
                 raise no_question(name_of(context))
-            state = now.state(question)
+            state: str = now.state(question)
+            if self.second and question.asked.approvals == 1:
+                state = "one is enough"
             if state == "open":
                 run_name = question.model.run.rpartition("/")[2]
                 links = " · ".join(f"[{name}]({link(run_name, file)})" for name, file in PAGES)
