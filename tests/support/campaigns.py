@@ -17,7 +17,6 @@ finds what must not be. The numbers say how hard it looked.
 
 """
 FOUND = ROOT / "build" / "campaign"
-RUN = "run"
 
 
 def _this_commit() -> str:
@@ -33,25 +32,23 @@ def found(campaign: str, figures: dict[str, Any]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         known = json.loads(file.read() or "{}")
-        run = {RUN: f"{datetime.now(UTC):%Y-%m-%d} at {_this_commit()}, {os.cpu_count()} cores"}
+        when = f"{datetime.now(UTC):%Y-%m-%d}, {_this_commit()}, {os.cpu_count()} cores"
+        rows = {name: row | {"run on": when} for name, row in figures.items()}
         file.truncate(0)
-        file.write(json.dumps(known | figures | run, indent=1) + "\n")
+        file.write(json.dumps(known | rows, indent=1) + "\n")
 
 
 def told(folder: Path = FOUND) -> str:
-    """All that was found, as Markdown: a table for each campaign, with when it was run."""
+    """All that was found, as Markdown: a table for each campaign."""
     files = sorted(folder.glob("*.json"))
     if not files:
         raise SystemExit(f"No campaign has found anything in {folder}: run `make campaign`.")
     parts = []
     for file in files:
         rows = json.loads(file.read_text())
-        run = rows.pop(RUN)
         columns = list(dict.fromkeys(name for row in rows.values() for name in row))
         lines = [
             f"## {file.stem}",
-            "",
-            f"Last run on {run}.",
             "",
             f"| | {' | '.join(columns)} |",
             "|---" * (len(columns) + 1) + "|",
