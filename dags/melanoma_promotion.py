@@ -1,7 +1,9 @@
 """Put a registered challenger before people, then make it the champion if they approve."""
 
+import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -19,14 +21,18 @@ from dags.store import logged_in
 from tasks.engine.person import Person
 from tasks.engine.run import latest_run, read_record
 from tasks.engine.storage import open_store
+from tasks.errors import BadInput, Halt, Momentary
 from tasks.records.registered import Registered
-from tasks.registry.promotions import no_question, promotions_in
+from tasks.registry.promotions import Answer, no_question, promotions_in
 from tasks.release.decide import decide as write_down
+
+log = logging.getLogger(__name__)
 
 TIME_TO_DECIDE = timedelta(days=7)
 PAGES = (("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE))
 WRITER = "promote"  # the step with whose credentials an answer is written down
 APPROVE, REJECT = "Approve", "Reject"
+WAITS = (1, 5, 30, 120, 300)  # seconds between attempts to write an answer down
 # An answer that does not count, of the person who trained for example, asks again at once.
 TIMES_TO_ASK = 50
 
@@ -162,18 +168,35 @@ class Decide(HITLOperator):
         user = given["responded_by_user"]
         name = str(user["name"]) if user else ""
         reason = str((given["params_input"] or {}).get("reason") or "")
+        person = Person(name=name, how="Airflow", authenticated=bool(user))
         with told(), logged_in(store_uri(), WRITER):
-            answer = write_down(
-                open_store(store_uri()),
-                name_of(context),
-                "approve" if given["chosen_options"] == [APPROVE] else "reject",
-                Person(name=name, how="Airflow", authenticated=bool(user)),
-                reason if user else "No answer within seven days.",
-                given["responded_at"].isoformat(),
+            answer = patiently(
+                lambda: write_down(
+                    open_store(store_uri()),
+                    name_of(context),
+                    "approve" if given["chosen_options"] == [APPROVE] else "reject",
+                    person,
+                    reason if user else "No answer within seven days.",
+                    given["responded_at"].isoformat(),
+                )
             )
         if answer.refused and user:
             raise AirflowException(f"The answer does not count: {answer.refused}. Asking again.")
         return None
+
+
+def patiently(work: Callable[[], Answer], waits: Iterable[float] = WAITS) -> Answer:
+    """Do some work again while the store has a fault of the moment.
+
+    Airflow would try the whole task again. That asks the person again and forgets the answer.
+    """
+    for seconds in waits:
+        try:
+            return work()
+        except Momentary as error:
+            log.warning("The answer is not written down yet, trying again: %s", error)
+            time.sleep(seconds)
+    return work()
 
 
 def name_of(context: Context) -> str:
@@ -184,8 +207,6 @@ def name_of(context: Context) -> str:
 @contextmanager
 def told() -> Iterator[None]:
     """Turns an error of the program into Airflow's: bad input is not tried again."""
-    from tasks.errors import BadInput, Halt
-
     try:
         yield
     except BadInput as error:

@@ -111,8 +111,9 @@ class DirectoryStore:
         path = self._key_path(key)
         partial = path.with_name(f"{PARTIAL}-{secrets.token_hex(8)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make(path.parent)
             with partial.open("xb") as file:
+                self._give(partial)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())  # else a power cut may keep the name and lose the content
@@ -122,6 +123,26 @@ class DirectoryStore:
         finally:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        if folder != self.root:
+            self._make(folder.parent)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()
+            if folder != self.root:
+                self._give(folder)
+
+    def _give(self, path: Path) -> None:
+        """Let what root writes belong to the owner of the store: steps in containers are another
+        user, and read what Airflow's worker has written."""
+        if os.geteuid() == 0:
+            owner = self.root.stat()
+            if owner.st_uid:
+                os.chown(path, owner.st_uid, owner.st_gid)
 
     def _key_path(self, key: str) -> Path:
         parts = key.split("/")

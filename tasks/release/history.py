@@ -1,6 +1,7 @@
 """The ledger of promotions, as people read it: who decided what, when and why."""
 
 import json
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,28 +19,44 @@ from tasks.registry.promotions import (
     Promotions,
     Question,
     Rollback,
+    promotions_in,
 )
-from tasks.registry.versions import mlflow_client
+from tasks.registry.versions import has_mlflow, mlflow_client
 from tasks.release.in_mlflow import follow_ledger
+
+log = logging.getLogger(__name__)
 
 
 def history(store: Store, *, repair: bool = False) -> tuple[Promotions, str]:
     """The ledger, verified, and how MLflow's alias differs from it, in words.
+
+    Where no MLflow is named, the ledger is verified by itself, and the log says so.
 
     Args:
         store: The store.
         repair: Set the aliases right.
 
     Raises:
+        BadInput: No MLflow is named, and its aliases are to be set right.
         Corrupt: The ledger is damaged.
         Momentary: MLflow failed.
     """
+    if not repair and not _mlflow_is_named(store):
+        log.warning("No MLflow is named, so nobody knows whether the ledger was cut at its end.")
+        return promotions_in(store), ""
     with mlflow_client(store) as client:
         now = promotions_of(client, store)
         difference = report_alias(client, now.champion)
         if repair:
             follow_ledger(client, store, now)
     return now, difference
+
+
+def _mlflow_is_named(store: Store) -> bool:
+    try:
+        return has_mlflow(store)
+    except BadInput:
+        return False
 
 
 def rows(now: Promotions) -> list[tuple[str, str, str, str]]:

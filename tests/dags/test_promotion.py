@@ -10,6 +10,7 @@ import pytest
 
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.run import Run, latest_key
+from tasks.errors import BadInput, Momentary
 from tasks.registry.promotions import append
 from tests.support.approvals import question_about
 
@@ -83,6 +84,25 @@ def test_a_run_of_another_store_is_refused(
     monkeypatch.setenv("MELANOMA_STORE", str(tmp_path))
     with pytest.raises(AirflowFailException, match="Expected"):
         promotion.challenger(context(run))
+
+
+def test_an_answer_is_written_down_though_the_store_fails_for_a_moment(promotion: Any) -> None:
+    """Airflow would ask the person again, and forget the answer."""
+    outcomes: list[Any] = [Momentary("busy"), Momentary("busy"), "written"]
+
+    def work() -> Any:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    assert promotion.patiently(work, (0, 0, 0)) == "written"
+    outcomes[:] = [Momentary("busy")] * 3
+    with pytest.raises(Momentary):
+        promotion.patiently(work, (0, 0))
+    outcomes[:] = [BadInput("no", expected="", received="", do="")]
+    with pytest.raises(BadInput):
+        promotion.patiently(work, (0, 0))
 
 
 def test_who_acts_is_who_triggered_and_nobody_for_an_event() -> None:

@@ -52,6 +52,18 @@ def test_what_earlier_versions_left_half_written_is_never_listed(tmp_path: Path)
     assert keys(DirectoryStore(tmp_path)) == ["raw/.partial"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for another user")
+@pytest.mark.parametrize(("owner", "theirs"), [(65532, 65532), (0, 0)])
+def test_what_root_writes_belongs_to_the_owner_of_the_store(
+    tmp_path: Path, owner: int, theirs: int
+) -> None:
+    os.chown(tmp_path, owner, owner)
+    DirectoryStore(tmp_path).create("ledger/promotions/000001.json", b"{}")
+    made = [tmp_path / "ledger", *(tmp_path / "ledger").rglob("*")]
+    assert len(made) == 3
+    assert {path.stat().st_uid for path in made} == {theirs}
+
+
 @pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644)])
 def test_files_have_the_mode_that_the_umask_leaves(tmp_path: Path, mask: int, mode: int) -> None:
     store, before = DirectoryStore(tmp_path), os.umask(mask)

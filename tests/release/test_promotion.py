@@ -276,6 +276,24 @@ def test_people_decide_on_the_command_line_and_the_ledger_says_that_nobody_logge
     logging.getLogger("tasks").info("the handler of the last command is replaced")
 
 
+def test_the_ledger_is_verified_without_mlflow_too(
+    first: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A copy of the folder of the ledger, as an archive keeps it."""
+    promoted(first)
+    ledger = Path(shutil.copytree(f"{first.store.uri}/ledger", tmp_path / "archive" / "ledger"))
+    capfd.readouterr()
+    assert main(["ledger", "--store", str(tmp_path / "archive")]) == 0
+    said = capfd.readouterr()
+    assert "Champion: version 1." in said.out
+    assert "No MLflow is named" in said.err
+    entry = ledger / "promotions" / "000001.json"
+    entry.write_bytes(entry.read_bytes().replace(b"physician", b"physicist"))
+    entry.write_bytes(entry.read_bytes().replace(b'"number": 1', b'"number": 2'))
+    assert main(["ledger", "--store", str(tmp_path / "archive")]) == 64
+    assert main(["ledger", "--store", str(tmp_path / "archive"), "--repair"]) == 64
+
+
 def test_a_rollback_on_the_command_line_asks_for_a_version_that_was_in_use(
     first: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
