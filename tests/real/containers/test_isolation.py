@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -336,7 +337,7 @@ def rendered(container: Any) -> Callable[[str, dict[str, Any]], list[str]]:
 
     def render(run_id: str, params: dict[str, Any]) -> list[str]:
         task: Any = dag.get_task("ingest")
-        context: Any = {"run_id": run_id, "params": params}
+        context: Any = {"run_id": run_id, "dag_run": SimpleNamespace(conf=params)}
         argv: list[str] = task.render_template(
             task.command, {**context, **MACROS}, dag.get_template_env()
         )

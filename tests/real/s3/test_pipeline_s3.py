@@ -112,4 +112,5 @@ def test_what_is_wrong_with_a_server_is_told_without_a_traceback(
     assert_told_plainly(ingest(store_uri, AWS_ENDPOINT_URL="nonsense"), 64, "nonsense", *plain)
     left = {entry.key for entry in open_store(store_uri).list("")}
     words = {f"runs/first/ingest/{folder}stopped.json" for folder in ("", "1-of-1/")}
-    assert left <= words  # at most why it stopped, and which part
+    begun = {"runs/first/started.json", "runs/first/config.json"}
+    assert left <= words | begun  # at most who began it, and why it stopped, and which part
