@@ -156,7 +156,8 @@ def test_the_demo_and_the_image_load_the_plugin() -> None:
     from demo.place import place_from
     from demo.settings import airflow_settings
 
-    assert list(PLUGINS.glob("*.py")) == [PLUGINS / "melanoma_pages.py"]
+    found = sorted(path.name for path in PLUGINS.glob("*.py"))
+    assert found == ["melanoma_pages.py", "refusal.py"]
     assert airflow_settings(place_from({}))["AIRFLOW__CORE__PLUGINS_FOLDER"] == str(PLUGINS)
     image = (ROOT / "containers" / "airflow.Dockerfile").read_text()
     assert "AIRFLOW__CORE__PLUGINS_FOLDER=/app/dags/plugins" in image
