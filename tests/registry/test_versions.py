@@ -133,24 +133,25 @@ def change(artifact: Path) -> None:
 @pytest.mark.parametrize("damage", [lose, change])
 def test_a_model_that_is_gone_or_another_is_not_promoted(
     shelf: Run,
+    run: Run,
     tmp_path: Path,
     damage: Callable[[Path], None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    approved(shelf, f"before: {damage.__name__}")
+    approved(run)
     (artifact,) = Path(shelf.store.uri, "mlflow-artifacts").rglob("model.keras")
     shutil.copy(artifact, tmp_path / "kept.keras")
     damage(artifact)
     capfd.readouterr()
     try:
-        assert promote(shelf) == 64
+        assert promote(run) == 64
         said = capfd.readouterr().err
         assert "Traceback" not in said
         assert f"of {MODEL} is" in said  # gone, or not the model that was registered
     finally:
         shutil.copy(tmp_path / "kept.keras", artifact)
-    with mlflow_client(shelf.store) as client:
-        assert champion(client, shelf.store) is None
+    with mlflow_client(run.store) as client:
+        assert champion(client, run.store) is None
 
 
 def test_where_nothing_was_promoted_there_is_no_champion(run: Run) -> None:
