@@ -21,6 +21,8 @@ from tasks.registry.versions import FILES, MODEL, mlflow_module
 WEIGHTS = "data/model.keras"
 LOADER = "data/keras_module.txt"  # the module that MLflow's Keras flavor imports
 DESCRIPTION = "MLmodel"
+# Whoever loads a version of a database beside a store lets MLflow write this file into the folder.
+NAME = "registered_model_meta"
 # What MLflow 3.17 writes. A version that an earlier version of the program registered has the same.
 USUAL = {DESCRIPTION, "conda.yaml", "python_env.yaml", "requirements.txt", LOADER, WEIGHTS}
 
@@ -120,6 +122,8 @@ def check_folder(folder: Path, what: str, model_sha256: str, files: dict[str, st
         Corrupt: A file was added, removed or changed, or ``MLmodel`` names another model.
     """
     found = hashes_of(folder)
+    if NAME in found and _is_a_name(folder / NAME):
+        del found[NAME]
     check_weights(found, what, model_sha256)
     for path in sorted(set(files or USUAL) ^ set(found)):
         raise _other_folder(
@@ -137,6 +141,15 @@ def check_folder(folder: Path, what: str, model_sha256: str, files: dict[str, st
         "weights those that were judged; an earlier version of the program registered it, which "
         "kept no hash of the other files"
     )
+
+
+def _is_a_name(path: Path) -> bool:
+    """Whether a file says a model's name and version, and no more, as MLflow writes it."""
+    try:
+        said = yaml.safe_load(path.read_bytes()[:1000])
+        return bool(said.keys() == {"model_name", "model_version"} and said["model_name"] == MODEL)
+    except (yaml.YAMLError, AttributeError, ValueError, OSError):
+        return False
 
 
 def check_weights(found: dict[str, str], what: str, model_sha256: str) -> None:
