@@ -22,7 +22,7 @@ from tasks.records.registered import Registered
 from tasks.registry import clean_process
 from tasks.registry.clean_process import answers_apart
 from tasks.registry.served import TOLERANCE, Golden, check_answers, check_served, compared
-from tasks.registry.versions import mlflow_client, mlflow_module
+from tasks.registry.versions import mlflow_client
 from tasks.release.evidence import Bundle
 from tasks.release.served import check_served_as_judged, golden_of
 from tasks.training.residual_network import residual, served
@@ -318,19 +318,6 @@ def test_another_folder_is_noticed(
     spoil(folder)
     with pytest.raises(Corrupt, match="is not the folder that was registered"):
         served_of(run, record)
-
-
-def test_a_version_that_somebody_has_loaded_is_still_the_one_that_was_registered(
-    run: Run, registered: Registered, folder: Path
-) -> None:
-    """MLflow writes the version's name into the folder of a database beside the store."""
-    with mlflow_client(run.store):
-        mlflow_module("mlflow.keras").load_model(f"models:/{registered.name}/1")
-    assert (folder / "registered_model_meta").is_file()
-    assert "that MLflow serves are those" in served_of(run, registered)
-    (folder / "registered_model_meta").write_text("import evil")
-    with pytest.raises(Corrupt, match="is not the folder"):
-        served_of(run, registered)
 
 
 def test_other_libraries_to_install_are_noticed_by_the_record(
