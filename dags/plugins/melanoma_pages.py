@@ -59,7 +59,7 @@ class MelanomaPages(AirflowPlugin):
         PageLink("Evidence", EVIDENCE, "gate", "register"),
     ]
 
-    external_views: list[Any] = [  # noqa: RUF012
+    external_views: list[Any] = [  # noqa: RUF012  as Airflow declares it
         {
             "name": "Results",
             "href": f"{base()}{PREFIX}/runs/{{RUN_ID}}/",
@@ -69,7 +69,7 @@ class MelanomaPages(AirflowPlugin):
     ]
 
     @cached_property
-    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # a list in Airflow, made late here
         from dags.pages.app import pages
 
         return [{"name": self.name, "url_prefix": PREFIX, "app": pages()}]

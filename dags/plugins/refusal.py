@@ -93,6 +93,6 @@ def contradiction(body: bytes) -> str:
 class Refusing(AirflowPlugin):
     name = "melanoma_refusal"
     # Airflow's own name and type; it changes nothing in the list.
-    fastapi_root_middlewares = [  # noqa: RUF012
+    fastapi_root_middlewares = [  # noqa: RUF012  as Airflow declares it
         {"middleware": Refusal, "name": "contradicting fields"}
     ]

@@ -49,8 +49,8 @@ def figures_in_words(evaluated: Evaluated, verdict: Verdict, *, synthetic: bool)
     told = {
         "sensitivity": _counted(figures.sensitivity),
         "specificity": _counted(figures.specificity),
-        "auc": _measured(figures.auc),
-        "balanced_accuracy": _measured(figures.balanced_accuracy),
+        "auc": measured(figures.auc),
+        "balanced_accuracy": measured(figures.balanced_accuracy),
         "policy": f"{verdict.policy.name}, version {verdict.policy.version}",
     }
     return told | ({"data": "SYNTHETIC: drawn lesions, no patients"} if synthetic else {})
@@ -62,7 +62,8 @@ def _counted(figure: Proportion) -> str:
     return f"{figure.successes} of {figure.n}, at least {at_least(figure.lower, 1)}"
 
 
-def _measured(figure: Estimate) -> str:
+def measured(figure: Estimate) -> str:
+    """A figure with its interval, for a person."""
     if figure.value is None:
         return "cannot be measured here"
     if figure.lower is None or figure.upper is None:

@@ -48,7 +48,7 @@ def history(store: Store, *, repair: bool = False) -> tuple[Promotions, str]:
         now = promotions_of(client, store)
         difference = report_alias(client, now.champion)
         if repair:
-            follow_ledger(client, store, now)
+            follow_ledger(client, now)
     return now, difference
 
 

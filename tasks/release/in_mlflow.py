@@ -6,7 +6,7 @@ from tasks.config import Retraining
 from tasks.engine.run import Run, read_record
 from tasks.engine.store import Store
 from tasks.records.registered import Registered
-from tasks.registry.aliases import follow, mark
+from tasks.registry.aliases import Status, follow, mark
 from tasks.registry.champion import PROMOTIONS_HEAD, version_of
 from tasks.registry.promotions import Model, Promotions
 from tasks.registry.versions import MODEL, model_bytes
@@ -35,7 +35,7 @@ def served(client: Any, store: Store, model: Model) -> tuple[str, ...]:
     )
 
 
-def follow_ledger(client: Any, store: Store, now: Promotions) -> None:
+def follow_ledger(client: Any, now: Promotions) -> None:
     """Set the aliases in MLflow as the ledger says, and note the ledger's head there."""
     champion, previous = now.champion, now.previous
     follow(
@@ -48,5 +48,6 @@ def follow_ledger(client: Any, store: Store, now: Promotions) -> None:
         head = now.chain.head.model_dump_json()
         client.set_model_version_tag(MODEL, str(champion.version), PROMOTIONS_HEAD, head)
         mark(client, MODEL, champion.version, "champion", "in use, by the ledger of promotions")
-    if previous:
-        mark(client, MODEL, previous.version, "previous champion", "another model is in use")
+    for model in now.earlier:
+        status: Status = "previous champion" if model == previous else "superseded"
+        mark(client, MODEL, model.version, status, "another model is in use")

@@ -65,7 +65,7 @@ def promote(run: Run, question: str | None = None) -> int:
             log.info("Version %d of %s is the champion.", asked.model.version, MODEL)
         else:
             log.info("Version %d was promoted before; nothing to do.", asked.model.version)
-        follow_ledger(client, run.store, now)
+        follow_ledger(client, now)
     return asked.model.version
 
 

@@ -7,14 +7,15 @@ import shlex
 from collections.abc import Iterable
 
 from tasks.evaluation.serious import Serious, serious_of
-from tasks.figures import at_least, at_most, down, percent, up
+from tasks.figures import at_least, at_most, percent
 from tasks.recipes import recipe_now
 from tasks.records.evaluated import Comparison, Evaluated
-from tasks.records.figures import Estimate, Proportion
+from tasks.records.figures import Proportion
 from tasks.records.ingested import Ingested
 from tasks.records.validated import Changes, Validated
 from tasks.records.verdict import Rule, Verdict
 from tasks.registry.promotions import Question
+from tasks.registry.shown import measured
 from tasks.registry.versions import MODEL
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, UNSIGNED, Bundle
@@ -123,8 +124,8 @@ def _side_by_side(evaluated: Evaluated, compared: Comparison | None) -> list[str
         ),
         (
             "Melanoma AUC",
-            _figure(figures.auc),
-            _figure(compared.auc) if compared else "",
+            measured(figures.auc),
+            measured(compared.auc) if compared else "",
         ),
         ("Accuracy: first answer is right", _share(figures.accuracy), "-" if compared else ""),
         *(_of_cancer(each, "-" if compared else "") for each in serious_of(figures)),
@@ -145,14 +146,6 @@ def _share(found: Proportion) -> str:
     if not found.n:
         return "no lesion"
     return f"{found.successes} of {found.n}: {percent(found.estimate, 1)} ({bounds})"
-
-
-def _figure(found: Estimate) -> str:
-    if found.value is None:
-        return "not measurable"
-    if found.lower is None or found.upper is None:
-        return f"{found.value:.3f}"
-    return f"{found.value:.3f} ({down(found.lower)} to {up(found.upper)})"
 
 
 def _of_cancer(each: Serious, other: str) -> tuple[str, str, str]:
@@ -184,7 +177,7 @@ def _against_champion(evaluated: Evaluated) -> list[str]:
 
 def _classes(evaluated: Evaluated) -> list[str]:
     rows = [
-        f"| {plain(name)} | {_share(each.recall)} | {_figure(each.auc)} |"
+        f"| {plain(name)} | {_share(each.recall)} | {measured(each.auc)} |"
         for name, each in evaluated.figures.per_class.items()
     ]
     return ["| class | recall, first answer | AUC |", "|---|---|---|", *rows]

@@ -54,7 +54,7 @@ def rollback(store: Store, to: int, by: Person, reason: str) -> int:
 
         now = append(store, model.run.rpartition("/")[2], said)
         log.info("Version %d of %s is the champion again, by %s.", to, MODEL, by.in_words)
-        follow_ledger(client, store, now)
+        follow_ledger(client, now)
     return to
 
 

@@ -81,7 +81,7 @@ def report(run: Run) -> str:
         BadInput: There is no such run in the store.
     """
     # Each record has the type of its step, which a dictionary of all of them cannot say.
-    records = Records(**{step.name: run.record(step.name) for step in PIPELINE})  # type: ignore[arg-type]
+    records = Records(**{step.name: run.record(step.name) for step in PIPELINE})  # type: ignore[arg-type]  # by name
     if not any(map(records.of, PIPELINE)) and not any(run.store.list(f"runs/{run.name}/")):
         raise BadInput(
             "There is nothing to report.",

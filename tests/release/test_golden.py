@@ -31,7 +31,7 @@ def test_part(labels: list[int]) -> pd.DataFrame:
     ).astype(str)
 
 
-test_part.__test__ = False  # type: ignore[attr-defined]
+test_part.__test__ = False  # type: ignore[attr-defined]  # no test, by its name one
 
 
 @given(labels=st.lists(st.integers(0, 40), min_size=1, max_size=150))

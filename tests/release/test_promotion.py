@@ -212,6 +212,9 @@ def test_an_earlier_champion_comes_back_with_a_reason_and_only_an_earlier_champi
     assert in_use(first) == (1, 1)
     assert rollback(first.store, 2, PHYSICIAN, "it was the camera") == 2
     assert in_use(first) == (2, 2)
+    with mlflow_client(first.store) as client:
+        status = [client.get_model_version(MODEL, number).tags["status"] for number in "12"]
+    assert status == ["previous champion", "champion"]
 
 
 def test_evidence_that_changed_after_the_question_promotes_nothing(first: Run) -> None:

@@ -59,7 +59,7 @@ def served() -> Iterator[str]:
 
     LOGIN is in the environment. The store is that of MELANOMA_STORE at each request.
     """
-    import_all_models()  # type: ignore[no-untyped-call]
+    import_all_models()  # type: ignore[no-untyped-call]  # Airflow's
     Base.metadata.create_all(settings.engine)
     airflow_app.purge_cached_app()
     airflow_app.init_auth_manager()
