@@ -100,10 +100,13 @@ def challenger(context: Context) -> str:
         now = promotions_in(store)
         for run in named:
             registered = read_record(store, run.rpartition("/")[2], "register")
-            if isinstance(registered, Registered) and not now.about(registered.model_sha256):
+            if not isinstance(registered, Registered) or registered.passed_over:
+                continue
+            if not now.about(registered.model_sha256):
                 return run
     raise AirflowSkipException(
-        "People were asked about this model before. To ask again, trigger this DAG by hand."
+        "People were asked about this model before, or a better challenger waits. To ask all the "
+        "same, trigger this DAG by hand with the run."
     )
 
 

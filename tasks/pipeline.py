@@ -198,7 +198,7 @@ PIPELINE: tuple[Step, ...] = (
             *READ_BY_TRAINING,
         ),
         libraries=("keras", "scikit-learn", "scipy"),
-        outside=("registry.champion", "training.pretrained"),
+        outside=("registry.champion", "registry.challenger", "training.pretrained"),
         machine="large",
         image="train",
         memory_mb=8192,  # of cross-validation, which trains; the test part alone needs half

@@ -1,4 +1,5 @@
-"""The champion (the model in use), asked about the lesions that judge the challenger."""
+"""The champion (the model in use) and the standing challenger, asked about the lesions that judge a
+new model."""
 
 import logging
 from typing import Any
@@ -8,12 +9,13 @@ import pandas as pd
 
 from tasks.engine.run import Run, read_record
 from tasks.errors import BadInput
-from tasks.evaluation.comparison import compared
+from tasks.evaluation.comparison import compared, ranked
 from tasks.intake.manifest import read_parquet
 from tasks.lesions import MELANOMA
 from tasks.model_file import answers_of, from_bytes
-from tasks.records.evaluated import Champion
+from tasks.records.evaluated import Champion, Standing
 from tasks.records.split import Split
+from tasks.registry.challenger import own_models, standing_challenger
 from tasks.registry.champion import champion
 from tasks.registry.versions import Version, mlflow_client, model_bytes
 
@@ -38,20 +40,29 @@ def ask_champion(run: Run, pixels: Array) -> tuple[Version | None, Array | str]:
     """
     with mlflow_client(run.store) as client:
         version = champion(client, run.store)
-        if version is None:
+        return (version, _answers_of(version, pixels)) if version else (None, "")
+
+
+def ask_standing(run: Run, pixels: Array) -> tuple[Version | None, Array | str]:
+    """As `ask_champion`, of the standing challenger; None if it is a model of this run."""
+    with mlflow_client(run.store) as client:
+        version = standing_challenger(client, run.store)
+        if version is None or version.model_sha256 in own_models(run):
             return None, ""
-        if MELANOMA not in version.classes:
-            return version, f"it does not know {MELANOMA}"
-        try:
-            model = from_bytes(model_bytes(version))
-        except (BadInput, OSError, ValueError) as error:
-            return version, " ".join(str(error).split())[:300]
+        return version, _answers_of(version, pixels)
+
+
+def _answers_of(version: Version, pixels: Array) -> Array | str:
+    """A version's melanoma probability for each image, or why it has no answer."""
+    if MELANOMA not in version.classes:
+        return f"it does not know {MELANOMA}"
+    try:
+        model = from_bytes(model_bytes(version))
+    except (BadInput, OSError, ValueError) as error:
+        return " ".join(str(error).split())[:300]
     if model.output_shape[-1] != len(version.classes):
-        return (
-            version,
-            f"it gives {model.output_shape[-1]} outputs for {len(version.classes)} names",
-        )
-    return version, answers_of(model, pixels)[:, version.classes.index(MELANOMA)]
+        return f"it gives {model.output_shape[-1]} outputs for {len(version.classes)} names"
+    return np.asarray(answers_of(model, pixels)[:, version.classes.index(MELANOMA)])
 
 
 def against(
@@ -84,8 +95,28 @@ def against(
     )
 
 
+def beside(
+    run: Run,
+    version: Version,
+    problem: str,
+    lesions: pd.DataFrame,
+    threshold: float,
+    test: pd.DataFrame,
+) -> Standing:
+    """Compare a new model and the standing challenger; as `against`, with the standing challenger's
+    probability in `tasks.evaluation.comparison.STANDING`."""
+    return Standing(
+        version=version.number,
+        run=version.run,
+        model_sha256=version.model_sha256,
+        learned_from=_learned_from(run, version, test),
+        problem=problem or None,
+        ranking=None if problem else ranked(lesions, threshold, version.threshold),
+    )
+
+
 def _learned_from(run: Run, version: Version, test: pd.DataFrame) -> int | None:
-    """How many test images the champion's run had in training or validation."""
+    """How many test images the version's run had in training or validation."""
     store, _, name = version.run.rpartition("/runs/")
     if store != run.store.uri:
         return None
@@ -95,7 +126,9 @@ def _learned_from(run: Run, version: Version, test: pd.DataFrame) -> int | None:
             return None
         then = read_parquet(run, split.parts)
     except BadInput as error:
-        log.warning("Cannot read which images the champion learned from: %s", error.problem)
+        log.warning(
+            "Cannot read which images version %d learned from: %s", version.number, error.problem
+        )
         return None
     used = then[then["side"] != "test"]
     known = np.zeros(len(test), bool)

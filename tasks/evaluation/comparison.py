@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 
 from tasks.lesions import MELANOMA
-from tasks.records.evaluated import Comparison
+from tasks.records.evaluated import Comparison, Ranking
 from tasks.statistics.confidence import CONFIDENCE
 from tasks.statistics.proportions import proportion
 from tasks.statistics.ranking import auc, auc_difference
 
 Array = np.ndarray[Any, Any]
 
-COLUMN = "champion_melanoma"  # column of predictions: the champion's melanoma probability
+# Columns of predictions: the melanoma probability of the champion, and of the standing challenger.
+COLUMN = "champion_melanoma"
+STANDING = "standing_melanoma"
 
 
 def compared(
@@ -49,4 +51,25 @@ def compared(
             (own[melanoma], own[~melanoma]), (other[melanoma], other[~melanoma]), confidence
         ),
         lost=tuple(lesions.loc[lost, "image_ids"]),
+    )
+
+
+def ranked(lesions: pd.DataFrame, threshold: float, standings: float) -> Ranking:
+    """Compare a new model and the standing challenger, paired by lesion.
+
+    Args:
+        lesions: As for `compared`, with the standing challenger's probability in `STANDING`.
+        threshold: The new model's threshold.
+        standings: The standing challenger's threshold.
+    """
+    other = lesions.drop(columns=COLUMN, errors="ignore").rename(columns={STANDING: COLUMN})
+    found = compared(other, threshold, standings)
+    return Ranking(
+        threshold=standings,
+        sensitivity=found.sensitivity,
+        specificity=found.specificity,
+        auc=found.auc,
+        auc_difference=found.auc_difference,
+        only_standing=found.champion_only,
+        only_new=found.challenger_only,
     )

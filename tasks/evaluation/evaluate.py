@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.special import logit
 
 from tasks.engine.run import Run
-from tasks.evaluation.champion import against, ask_champion
-from tasks.evaluation.comparison import COLUMN
+from tasks.evaluation.champion import against, ask_champion, ask_standing, beside
+from tasks.evaluation.comparison import COLUMN, STANDING
 from tasks.evaluation.folds import cross_estimate
 from tasks.evaluation.predictions import predicted
 from tasks.evaluation.saliency import drawn, occlusion
@@ -21,7 +21,7 @@ from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.model_file import answers_of, from_bytes
 from tasks.recipes import Recipe, recipe_now
-from tasks.records.evaluated import Champion, Evaluated, MissedMelanoma
+from tasks.records.evaluated import Champion, Evaluated, MissedMelanoma, Standing
 from tasks.records.figures import Figures, Proportion
 from tasks.records.oversampled import Oversampled
 from tasks.records.record import sha256
@@ -62,7 +62,7 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
     chain = enter_look(run, test, chosen.model.sha256, threshold=threshold, also=heads)
     model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
     predictions = predicted(model, test, pixels, classes)
-    champion, lesions = _beside_champion(run, predictions, pixels, classes, threshold, test)
+    others = _beside_others(run, predictions, pixels, classes, threshold, test)
     found = figures(predictions, classes, threshold, run.config.prevalence)
     _tell(found)
     images = dict(zip(test["image_id"], pixels, strict=True))
@@ -76,8 +76,9 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
         validation_balanced_accuracy=choice.balanced_accuracy,
         test_part=hash_of_test_part(test),
         figures=found,
-        missed=_missed(run, log_odds, lesions, threshold, images, champion),
-        champion=champion,
+        missed=_missed(run, log_odds, others.lesions, threshold, images, others.champion),
+        champion=others.champion,
+        standing=others.standing,
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
         cross=crossed,
         ledger=chain.head,
@@ -126,26 +127,47 @@ def _choose(run: Run, trained: Trained, validation: pd.DataFrame) -> Choice:
     return Choice(best, threshold, proportion(int(reached.sum()), len(reached)), balanced)
 
 
-def _beside_champion(
+@dataclass(frozen=True)
+class Others:
+    """What other models say of the test part.
+
+    Attributes:
+        champion: The model in use, if there is one.
+        standing: The challenger that waits for a decision, if there is one.
+        lesions: As `tasks.evaluation.scoring.by_lesion` gives them, with the answers of all models.
+    """
+
+    champion: Champion | None
+    standing: Standing | None
+    lesions: pd.DataFrame
+
+
+def _beside_others(
     run: Run,
     predictions: pd.DataFrame,
     pixels: Array,
     classes: tuple[Diagnosis, ...],
     threshold: float,
     test: pd.DataFrame,
-) -> tuple[Champion | None, pd.DataFrame]:
-    """The champion, if there is one, and the lesions with the answers of both models.
+) -> Others:
+    """Ask the champion and the standing challenger about the same lesions.
 
-    Also writes the champion's answers into the column `COLUMN` of `predictions`.
+    Also writes their answers into the columns `COLUMN` and `STANDING` of `predictions`.
     """
-    version, answers = ask_champion(run, pixels)
-    asked = not isinstance(answers, str)
-    if asked:
-        predictions[COLUMN] = answers
-    problem = "" if asked else str(answers)
-    lesions = by_lesion(predictions, (*classes, COLUMN) if asked else classes)
-    champion = against(run, version, problem, lesions, threshold, test) if version else None
-    return champion, lesions
+    asked = {COLUMN: ask_champion(run, pixels), STANDING: ask_standing(run, pixels)}
+    problems = {
+        column: each if isinstance(each, str) else "" for column, (_, each) in asked.items()
+    }
+    answered = [column for column, (_, each) in asked.items() if not isinstance(each, str)]
+    for column in answered:
+        predictions[column] = asked[column][1]
+    lesions = by_lesion(predictions, (*classes, *answered))
+    champion, standing = asked[COLUMN][0], asked[STANDING][0]
+    return Others(
+        against(run, champion, problems[COLUMN], lesions, threshold, test) if champion else None,
+        beside(run, standing, problems[STANDING], lesions, threshold, test) if standing else None,
+        lesions,
+    )
 
 
 def _log_odds(model: keras.Model, melanoma: int) -> Callable[[Array], Array]:

@@ -81,6 +81,38 @@ class Champion(Frozen):
     comparison: Comparison | None = Field(description="The champion on the same lesions.")
 
 
+class Ranking(Frozen):
+    """The standing challenger on the same lesions, each model at its own threshold."""
+
+    threshold: float = Field(description="The standing challenger's threshold.")
+    sensitivity: Proportion = Field(description="Its sensitivity for melanoma.")
+    specificity: Proportion = Field(description="Its specificity for melanoma.")
+    auc: Estimate = Field(description="Its area under the ROC curve.")
+    auc_difference: Estimate = Field(description="The new model's area minus the standing one's.")
+    only_standing: int = Field(description="Melanoma lesions that only the standing one finds.")
+    only_new: int = Field(description="Melanoma lesions that only the new model finds.")
+
+    @property
+    def new_is_worse(self) -> bool:
+        """Whether the new model ranks melanomas worse; with equal areas, finds fewer of them."""
+        difference = self.auc_difference.value or 0.0
+        return difference < 0 or (difference == 0 and self.only_standing > self.only_new)
+
+
+class Standing(Frozen):
+    """The challenger that waited for a decision when the new model was evaluated."""
+
+    version: int = Field(description="Version number of the standing challenger in the registry.")
+    run: str = Field(description="Address of the run that made it.")
+    model_sha256: str = Field(description="SHA-256 of its ``.keras`` file.")
+    learned_from: int | None = Field(
+        description="Number of test images that it was trained or tuned on, which favour it. None "
+        "if the number is not known."
+    )
+    problem: str | None = Field(description="Why it could not be compared; then no `ranking`.")
+    ranking: Ranking | None = Field(description="The standing challenger on the same lesions.")
+
+
 class CrossEstimate(Frozen):
     """Cross-validation: models of the chosen recipe, each judged on lesions that it never saw.
 
@@ -106,9 +138,11 @@ class CrossEstimate(Frozen):
 class Evaluated(Record):
     """The chosen recipe on the frozen test part."""
 
-    # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`.
-    FORMAT: ClassVar[int] = 2
+    # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`; 2
+    # compared with no other challenger.
+    FORMAT: ClassVar[int] = 3
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
+    ADDED: ClassVar[tuple[str, ...]] = ("standing",)
 
     recipe: RecordedRecipe = Field(description="Chosen by balanced accuracy on validation.")
     model: Artifact = Field(description="The recipe's ``.keras`` file, as `train` made it.")
@@ -133,7 +167,13 @@ class Evaluated(Record):
     )
     predictions: Artifact = Field(
         description="Parquet: image_id, lesion, group, label, source, age_years, sex, site, "
-        "skin_tone, sharpness, a probability for each class, and the champion's of melanoma."
+        "skin_tone, sharpness, a probability for each class, and the champion's and the standing "
+        "challenger's of melanoma."
+    )
+    standing: Standing | None = Field(
+        None,
+        description="The challenger that waits for a decision, on the same lesions; None if none "
+        "waits, or if it is this very model.",
     )
     cross: CrossEstimate | None = Field(
         None,

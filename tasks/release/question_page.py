@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from tasks.evaluation.serious import Serious, serious_of
 from tasks.figures import at_least, at_most, percent
 from tasks.recipes import recipe_now
-from tasks.records.evaluated import Comparison, Evaluated
+from tasks.records.evaluated import Comparison, Evaluated, Standing
 from tasks.records.figures import Proportion
 from tasks.records.ingested import Ingested
 from tasks.records.validated import Changes, Validated
@@ -55,6 +55,7 @@ def page(question: Question) -> str:
             *_side_by_side(evaluated, compared),
             "",
             *_against_champion(evaluated),
+            *_beside_standing(evaluated.standing),
             *_classes(evaluated),
             "",
             f"**Gate: {verdict.decision}.** Policy {plain(verdict.policy.name)}, version "
@@ -172,6 +173,29 @@ def _against_champion(evaluated: Evaluated) -> list[str]:
     ]
     if champion.learned_from:
         told += [f"The champion learned from {champion.learned_from} of these test images.", ""]
+    return told
+
+
+def _beside_standing(standing: Standing | None) -> list[str]:
+    """The challenger that waited for a decision too."""
+    if standing is None:
+        return []
+    name = f"Version {standing.version} waited for a decision when this model was judged"
+    if standing.ranking is None:
+        return [f"**{name}, and could not be compared:** {plain(standing.problem or '')}.", ""]
+    found = standing.ranking
+    told = [
+        f"{name}. On the same lesions: sensitivity {_share(found.sensitivity)}, specificity "
+        f"{_share(found.specificity)}, melanoma AUC {measured(found.auc)}. This model's AUC minus "
+        f"that one: {measured(found.auc_difference)}. Melanomas that only this model finds: "
+        f"{found.only_new}; that only version {standing.version} finds: {found.only_standing}.",
+        "",
+    ]
+    if standing.learned_from:
+        told += [
+            f"Version {standing.version} learned from {standing.learned_from} of these images.",
+            "",
+        ]
     return told
 
 

@@ -15,14 +15,17 @@ from tasks.records.registered import Registered
 from tasks.records.trained import Trained, TrainedRecipe
 from tasks.records.verdict import Verdict
 from tasks.registry.aliases import REASON, STATUS
+from tasks.registry.challenger import pass_over, propose, standing_challenger
+from tasks.registry.champion import alias_of
 from tasks.registry.model_folder import add_version
-from tasks.registry.shown import attach, figures_in_words, log_test_metrics
+from tasks.registry.shown import attach, figures_in_words, log_test_metrics, measured
 from tasks.registry.tracking import Diary
 from tasks.registry.verdicts import anchor_verdict
 from tasks.registry.versions import (
     CHALLENGER,
     HEAD,
     MODEL,
+    Version,
     files_of,
     find_version,
     has_run,
@@ -42,7 +45,8 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
     The evidence is verified at once, before anybody relies on it. The verdict is anchored in
     MLflow, a refusal too: whoever can write the store could else forge it afterwards. So a refused
     run also needs MLflow; without MLflow the step is to be tried again. A model that is already
-    registered is not registered again.
+    registered is not registered again. A model that is worse than the challenger that waits for a
+    decision gets a version, and does not become the challenger.
 
     Raises:
         Halt: The gate did not pass.
@@ -63,6 +67,7 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
             )
         version, made_by = find_version(client, chosen.model.sha256) or (None, run.uri)
         newly = made_by == run.uri  # also by an attempt that was killed before its record stood
+        passed_over = ""
         if version is None:
             version, files = add_version(
                 client,
@@ -75,16 +80,61 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
             files = files_of(client, version)
         if newly:
             _show(client, run, version, evaluated)
-            client.set_registered_model_alias(MODEL, CHALLENGER, str(version))
-            log.info("%s version %d is the challenger.", MODEL, version)
+            passed_over = become_challenger(client, run, version, evaluated)
     return Registered(
         name=MODEL,
         version=version,
-        alias="challenger",
+        alias=None if passed_over else "challenger",
         newly=newly,
         model_sha256=chosen.model.sha256,
         evidence=evidence,
         files=files,
+        passed_over=passed_over,
+    )
+
+
+def become_challenger(client: Any, run: Run, version: int, evaluated: Evaluated) -> str:
+    """Let a new version become the challenger, unless a better one waits for a decision.
+
+    Returns:
+        Why the version does not become the challenger; empty if it does.
+    """
+    if alias_of(client, CHALLENGER) == version:  # by an attempt that was killed
+        return ""
+    standing = standing_challenger(client, run.store)
+    why = _why_passed_over(evaluated, standing) if standing else ""
+    if not why:
+        propose(client, version, standing)
+        return ""
+    told = (
+        f"Version {version} of {MODEL} is registered, and nobody is asked about it: {why}. To put "
+        f"it before people all the same, start melanoma_promotion with the run {run.uri}, or use "
+        f"`python -m tasks decide --run {run.uri}`."
+    )
+    pass_over(client, version, told)
+    return told
+
+
+def _why_passed_over(evaluated: Evaluated, now: Version) -> str:
+    """Why a challenger that waits now is not replaced; empty if it is."""
+    then = evaluated.standing
+    if then is None or then.model_sha256 != now.model_sha256:
+        return (
+            f"version {now.number} became the challenger while this model was judged, so the two "
+            "were not compared"
+        )
+    if then.ranking is None:
+        log.warning(
+            "Version %d could not be compared, and is no longer the challenger: %s.", now.number,
+            then.problem,
+        )  # fmt: skip
+        return ""
+    if not then.ranking.new_is_worse:
+        return ""
+    return (
+        f"version {now.number}, the challenger, waits for a decision and is better on the same "
+        f"lesions, with a melanoma AUC of {measured(then.ranking.auc)} against "
+        f"{measured(evaluated.figures.auc)}"
     )
 
 

@@ -2,10 +2,10 @@
 
 The checks run in this order and stop at the first flaw. No file was changed, added or removed. The
 records follow from each other. No group stands on two sides of the split. Copies are of training
-images. The figures, the comparison with the champion and cross-validation follow from the
-predictions. The golden images are test images, with the answers of the predictions. The verdict
-follows from the figures and the policy. For a bundle in a directory, the checks need no network;
-they never need Airflow or MLflow.
+images. The figures, the comparisons with the champion and with the standing challenger, and
+cross-validation follow from the predictions. The golden images are test images, with the answers
+of the predictions. The verdict follows from the figures and the policy. For a bundle in a
+directory, the checks need no network; they never need Airflow or MLflow.
 
 The checks cannot find out:
 
@@ -45,6 +45,7 @@ CHECKS: tuple[Callable[..., str], ...] = (
     figures.the_model_is_one_that_was_trained,
     figures.the_figures_follow_from_the_predictions,
     figures.the_comparison_follows_from_the_predictions,
+    figures.the_ranking_follows_from_the_predictions,
     figures.the_cross_estimate_follows_from_its_predictions,
     golden.the_golden_images_are_of_the_test_part,
     verdict.the_verdict_follows_from_the_figures,

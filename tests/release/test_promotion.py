@@ -3,16 +3,13 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tasks.__main__ import main
-from tasks.engine.directory import DirectoryStore
 from tasks.engine.ledger import entry_key
-from tasks.engine.person import VARIABLE, Person
+from tasks.engine.person import VARIABLE
 from tasks.engine.run import Run
 from tasks.errors import BadInput, Corrupt, Halt
 from tasks.evaluation.policy import policy_bytes
@@ -27,47 +24,11 @@ from tasks.release.evidence import Bundle
 from tasks.release.promote import promote
 from tasks.release.question import ask, known_policy
 from tasks.release.rollback import rollback
-from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN, approved, promoted
+from tests.support.approvals import COLLEAGUE, ENGINEER, NOBODY, PHYSICIAN, approved, promoted
 from tests.support.bundles import reseal
-from tests.support.deliveries import BEFORE_REGISTER, delivered, do, run_of
+from tests.support.deliveries import run_of
 
 pytestmark = pytest.mark.slow
-
-SMALL: dict[str, Any] = {
-    "epochs": 1, "minimum_groups": 4, "recipes": ("baseline",), "policy": "smoke",
-}  # fmt: skip
-ENGINEER = Person(name="engineer", how="Airflow", authenticated=True)
-
-
-@pytest.fixture(scope="module")
-def two_challengers(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A store with two registered models, which an engineer trained, and no champion."""
-    store = delivered(drawn, tmp_path_factory.mktemp("two") / "store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, ENGINEER.model_dump_json())
-        for name, seed in (("first", 20), ("second", 2)):
-            do(run_of(store, name, seed=seed, **SMALL), *BEFORE_REGISTER, "register")
-        yield Path(store.uri)
-
-
-@pytest.fixture
-def store(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
-    """A copy, to be promoted in. MLflow's artifacts stay where they were."""
-    copy = DirectoryStore(Path(shutil.copytree(two_challengers, tmp_path / "store")))
-    with mlflow_client(copy) as client:
-        for version, name in (("1", "first"), ("2", "second")):
-            client.set_model_version_tag(MODEL, version, "run", f"{copy.uri}/runs/{name}")
-    return copy
-
-
-@pytest.fixture
-def first(store: DirectoryStore) -> Run:
-    return run_of(store, "first", **SMALL)
-
-
-@pytest.fixture
-def second(store: DirectoryStore) -> Run:
-    return run_of(store, "second", seed=2, **SMALL)
 
 
 def in_use(run: Run) -> tuple[int | None, int | None]:

@@ -9,6 +9,7 @@ from tasks.release.decide import decide
 from tasks.release.promote import promote
 from tasks.release.question import ask
 
+ENGINEER = Person(name="engineer", how="Airflow", authenticated=True)
 PHYSICIAN = Person(name="physician", how="Airflow", authenticated=True)
 COLLEAGUE = Person(name="colleague", how="Airflow", authenticated=True)
 NOBODY = Person(name="", how="event", authenticated=False)

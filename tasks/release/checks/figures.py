@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tasks.evaluation.comparison import COLUMN, compared
+from tasks.evaluation.comparison import COLUMN, STANDING, compared, ranked
 from tasks.evaluation.scoring import by_lesion, figures
 from tasks.lesions import MELANOMA
 from tasks.recipes import recipe_now
@@ -98,6 +98,29 @@ def the_comparison_follows_from_the_predictions(bundle: Bundle) -> str:
         f"the comparison with the champion follows from the predictions, made anew: "
         f"{len(again.lost)} of {again.sensitivity.n} melanomas are found by it alone"
     )
+
+
+def the_ranking_follows_from_the_predictions(bundle: Bundle) -> str:
+    evaluated = record_of(bundle, Evaluated)
+    predictions = bundle.table("evaluate", evaluated.predictions)
+    ranking = evaluated.standing.ranking if evaluated.standing else None
+    asked = STANDING in predictions
+    if asked != (ranking is not None):
+        raise flaw(
+            "the predictions and the ranking beside the standing challenger do not belong together",
+            "a ranking, for the standing challenger answered" if asked else "none, for it did not",
+            "no ranking" if asked else "a ranking",
+        )
+    if ranking is None:
+        return "no other challenger waited, or none answered, and none is ranked beside"
+    lesions = by_lesion(predictions, (*evaluated.classes, STANDING))
+    difference = first_difference(ranking, ranked(lesions, evaluated.threshold, ranking.threshold))
+    if difference:
+        raise flaw(
+            "the ranking beside the standing challenger does not follow from the predictions",
+            *difference,
+        )
+    return "the ranking beside the standing challenger follows from the predictions, made anew"
 
 
 def _same_said_of_the_champion(evaluated: Evaluated, misses: dict[tuple[str, ...], bool]) -> None:
