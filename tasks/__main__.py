@@ -22,8 +22,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.config import Retraining, parse_config, range_in_words
-from tasks.engine.defaults import begin, config_of, defaults_of
+from tasks.engine.defaults import begin, config_of, defaults_of, set_defaults
 from tasks.engine.execute import execute
+from tasks.engine.person import person_here
 from tasks.engine.quiet import OneLine, quiet_loggers, report_nothing, show_bug
 from tasks.engine.run import Progress, Run, open_run
 from tasks.engine.storage import open_store
@@ -300,10 +301,22 @@ def config_command(
     store: Annotated[
         str | None, typer.Option(help="Show the defaults of this store, from its config.json.")
     ] = None,
+    set_to: Annotated[
+        str | None, typer.Option("--set", metavar="JSON", help="First set these defaults there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON schema.")] = False,
 ) -> None:
     """List every field of the configuration with its range, default and meaning."""
     schema = Retraining.model_json_schema()
+    if set_to is not None:
+        if not store:
+            raise BadInput(
+                "Nobody knows which store's defaults to set.",
+                expected="--store beside --set",
+                received="--set alone",
+                do="name the store",
+            )
+        set_defaults(open_store(store), set_to, person_here())
     if store:
         defaults = parse_config("{}", defaults_of(open_store(store))).model_dump(mode="json")
         for name, field in schema["properties"].items():

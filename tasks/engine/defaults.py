@@ -8,6 +8,8 @@ import logging
 from contextlib import suppress
 
 from tasks.config import Retraining, parse_config
+from tasks.engine.deliveries import note_defaults
+from tasks.engine.person import Person
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, NotFound
 
@@ -39,6 +41,23 @@ def defaults_of(store: Store) -> str:
     except BadInput as error:
         raise _refused(store, error.received) from error
     return text or NONE
+
+
+def set_defaults(store: Store, text: str, by: Person) -> None:
+    """Write the defaults of a store, and note who sets them.
+
+    Args:
+        store: The store.
+        text: JSON object with any of the fields of `Retraining`.
+        by: Who sets them.
+
+    Raises:
+        BadInput: The text is no valid configuration; nothing is written.
+    """
+    parse_config(text)
+    note_defaults(store, by, text.encode())
+    store.replace(KEY, text.encode())
+    log.info("The defaults of %s are set.", store.uri)
 
 
 def _refused(store: Store, received: str) -> BadInput:

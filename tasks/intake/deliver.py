@@ -4,7 +4,9 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tasks.engine.deliveries import note_delivery
 from tasks.engine.directory import DirectoryStore
+from tasks.engine.person import person_here
 from tasks.engine.store import PARALLEL_REQUESTS, Store, read_many
 from tasks.errors import AlreadyExists, BadInput
 from tasks.figures import listed
@@ -19,6 +21,7 @@ def deliver(store: Store, images: Path, metadata: Path | None = None) -> int:
 
     All files are checked before the first is copied. Files that the store already holds, byte for
     byte, are skipped, so a killed delivery can be repeated. Hidden files are left out and logged.
+    The ledger of deliveries notes who delivered.
 
     Returns:
         Number of files that are new in the store.
@@ -49,6 +52,7 @@ def deliver(store: Store, images: Path, metadata: Path | None = None) -> int:
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
         fresh = [(key, file) for key, file in files.items() if key not in known]
         new = sum(threads.map(lambda item: _copy(store, *item), fresh))
+    note_delivery(store, person_here(), list(files))
     log.info("%d files delivered to %s, %d of them new.", len(files), store.uri, new)
     return new
 

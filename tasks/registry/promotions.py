@@ -39,7 +39,7 @@ class Asked(Frozen):
 
     approvals: int = Field(ge=1, le=2, description="Number of people who must approve.")
     different_from_trainer: bool = Field(
-        description="Whether the person who started the training may not approve."
+        description="Whether the people who answer for the training may not approve."
     )
     authenticated: bool = Field(description="Whether an answer needs a login.")
     one_person: bool = Field(
@@ -54,7 +54,8 @@ class Question(Frozen):
     model: Model = Field(description="The challenger.")
     champion: Model | None = Field(description="The model in use when the question was asked.")
     asked_by: Person = Field(description="Who put the question.")
-    trained_by: tuple[Person, ...] = Field(description="Who started the training, where known.")
+    trained_by: tuple[Person, ...] = Field(description="Who answers for the training, where known.")
+    did: str = Field("started the training", description="Why these people answer for it.")
     asked: Asked = Field(description="What must hold of the answers.")
     deadline: str | None = Field(description="Time until which an answer counts, UTC, ISO 8601.")
     subject: str = Field("", description="The question in one line, as people are shown it.")

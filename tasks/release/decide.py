@@ -86,7 +86,7 @@ def _why_not_this_person(now: Promotions, asked: Question, by: Person) -> str:
     if asked.asked.authenticated and not by.authenticated:
         return "the policy asks for a person who has logged in"
     if asked.asked.different_from_trainer and any(map(by.is_same, asked.trained_by)):
-        return f"{by.name} started the training, and another person must approve the model"
+        return f"{by.name} {asked.did}, and another person must approve the model"
     if any(by.is_same(each.by) for each in now.answers(asked.id)):
         return f"{by.name} has approved already, and a second person must approve"
     return ""

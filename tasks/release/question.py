@@ -10,13 +10,11 @@ from typing import Any
 
 from tasks.engine.person import Person
 from tasks.engine.run import Run
-from tasks.engine.started import started_by
 from tasks.errors import BadInput, Corrupt
 from tasks.evaluation.policy import Policy, parse_policy, released_hashes
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import sha256
 from tasks.records.registered import Registered
-from tasks.records.trained import Trained
 from tasks.registry.aliases import mark
 from tasks.registry.champion import adopt
 from tasks.registry.promotions import (
@@ -32,6 +30,7 @@ from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, Bundle
 from tasks.release.question_page import page, subject
+from tasks.release.trainers import trainers_of
 from tasks.release.verify import verify
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
         classes=evaluated.classes,
         evidence_sha256=held.manifest_sha256,
     )
-    trainers = trained_by(run)
+    trainers, did = trainers_of(run)
     asked = asked_of(policy, trainers)
 
     def said(now: Promotions) -> Question | None:
@@ -97,6 +96,7 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
             champion=now.champion,
             asked_by=by,
             trained_by=trainers,
+            did=did,
             asked=asked,
             deadline=deadline,
         )
@@ -162,14 +162,6 @@ def check_compared_with(evaluated: Evaluated, champion: Model | None, run: Run) 
         do=f"compare anew: `python -m tasks compare --run {run.uri}`, and decide about the run "
         "that it names",
     )
-
-
-def trained_by(run: Run) -> tuple[Person, ...]:
-    """Who started the run that trained the model; empty if nobody is known."""
-    trained = run.record("train")
-    came = trained.provenance if isinstance(trained, Trained) else None
-    person = started_by(run.store, came.reused_from or run.name) if came else None
-    return (person,) if person and person.name else ()
 
 
 def asked_of(policy: Policy, trainers: tuple[Person, ...]) -> Asked:

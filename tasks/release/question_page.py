@@ -19,6 +19,7 @@ from tasks.registry.shown import measured
 from tasks.registry.versions import MODEL
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, UNSIGNED, Bundle
+from tasks.release.trainers import STARTED
 from tasks.text.markdown import code, plain
 
 VERIFY = ("python", "-m", "tasks", "verify", "--evidence")
@@ -97,11 +98,14 @@ def _who(question: Question) -> list[str]:
     asked = question.asked
     trainers = ", ".join(each.in_words for each in question.trained_by)
     people = "Two people must approve" if asked.approvals == 2 else "One person must approve"
-    told = [f"Training started by: {plain(trainers or 'nobody who is known')}. {people}."]
+    began = "Training started by"
+    if question.did != STARTED:
+        began = "Training started by no person, on files and defaults by"
+    told = [f"{began}: {plain(trainers or 'nobody who is known')}. {people}."]
     if asked.different_from_trainer and question.trained_by:
         told.append(
-            "Whoever started the training may not approve; anybody may reject. After an answer "
-            "that does not count, the question comes back; the ledger and the log say why."
+            f"Whoever {question.did} may not approve; anybody may reject. After an answer that "
+            "does not count, the question comes back; the ledger and the log say why."
         )
     if asked.one_person:
         told.append("This installation has switched the second person off.")

@@ -198,7 +198,7 @@ def test_what_may_not_be_read_is_named_and_nothing_is_delivered(
     assert "Traceback" not in said
     if named is None:
         assert code == 0
-        assert len(folder_of(store)) == 4 + (kind == "metadata")
+        assert len(folder_of(store / "raw")) == 4 + (kind == "metadata")
     else:
         assert code == BadInput.exit_code, said
         assert named in said

@@ -24,6 +24,7 @@ from tasks.release.evidence import Bundle
 from tasks.release.promote import promote
 from tasks.release.question import ask, known_policy
 from tasks.release.rollback import rollback
+from tasks.release.trainers import DELIVERED
 from tests.support.approvals import COLLEAGUE, ENGINEER, NOBODY, PHYSICIAN, approved, promoted
 from tests.support.bundles import reseal
 from tests.support.deliveries import run_of
@@ -265,3 +266,24 @@ def test_a_rollback_on_the_command_line_asks_for_a_version_that_was_in_use(
     argv = ["rollback", "--store", first.store.uri, "--reason", "harm", "--to"]
     assert main([*argv, "1"]) == 64
     assert "in use already" in capfd.readouterr().err
+
+
+def test_of_a_run_that_no_person_started_who_delivered_may_not_approve_alone(
+    first: Run, second: Run
+) -> None:
+    nobody = json.dumps({"by": NOBODY.model_dump(mode="json"), "at": "2026-11-01T00:00:00+00:00"})
+    for run in (first, second):
+        run.store.replace(f"runs/{run.name}/started.json", nobody.encode())
+        run.store.create(f"runs/{run.name}/config.json", b"{}")  # as the command line does
+    question = ask(second, "q", NOBODY)
+    (deliverer,) = question.trained_by
+    assert (question.did, question.asked.approvals) == (DELIVERED, 1)
+    assert "delivered the newest" in decide(second.store, "q", "approve", deliverer, "x").refused
+    assert not decide(second.store, "q", "approve", PHYSICIAN, "x").refused
+
+    # What came in past deliver is nobody's, so two people must approve.
+    listed = json.loads(first.store.read("runs/first/raw.json"))
+    listed.append({"key": "raw/x/nevus/1.png", "size_bytes": 1, "etag": "1"})
+    first.store.replace("runs/first/raw.json", json.dumps(listed).encode())
+    question = ask(first, "r", NOBODY)
+    assert (question.trained_by, question.asked.approvals) == ((), 2)

@@ -1,0 +1,125 @@
+"""The ledger of deliveries: who delivered which files, and who set the defaults of the store.
+
+The entries are ``ledger/deliveries/000001.json`` and on, each created once, each holding the
+SHA-256 of the entry before it. They answer for a training that a schedule or an event started.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+
+from pydantic import Field, ValidationError
+
+from tasks.engine.ledger import entry_files, entry_key, next_entry, parse_chain
+from tasks.engine.person import Person
+from tasks.engine.store import Store
+from tasks.errors import AlreadyExists, Corrupt, NotFound, PipelineError
+from tasks.records.record import Frozen, sha256
+
+log = logging.getLogger(__name__)
+
+FOLDER = "ledger/deliveries/"
+
+
+class Delivery(Frozen):
+    """Files that a person delivered."""
+
+    by: Person = Field(description="Who delivered.")
+    keys: tuple[str, ...] = Field(description="Keys in the store, those of earlier ones left out.")
+
+
+class Defaults(Frozen):
+    """Defaults that a person gave the store."""
+
+    by: Person = Field(description="Who set them.")
+    sha256: str = Field(description="SHA-256 of the file ``config.json``.")
+
+
+Fact = Delivery | Defaults
+KINDS: dict[str, type[Fact]] = {"delivery": Delivery, "defaults": Defaults}
+
+
+def facts_in(store: Store) -> list[Fact]:
+    """What the ledger of deliveries says, in order.
+
+    Raises:
+        Corrupt: An entry is missing, changed or not understood.
+    """
+    found = []
+    for entry in parse_chain(entry_files(store, FOLDER), FOLDER).entries:
+        try:
+            found.append(KINDS[entry.kind].model_validate(entry.content))
+        except (KeyError, ValidationError) as error:
+            raise Corrupt(
+                f"Entry {entry.number} of the ledger of deliveries cannot be read.",
+                expected=f"one of {', '.join(KINDS)}",
+                received=f"{entry.kind[:40]!r}: {' '.join(str(error).split())[:200]}",
+                do="use the version of the program that wrote it, or restore the folder "
+                f"{FOLDER} from a backup",
+            ) from error
+    return found
+
+
+def note_delivery(store: Store, by: Person, keys: list[str]) -> None:
+    """Note who delivered files; files that an earlier entry names stay with that entry.
+
+    A store that does not let this person write the ledger keeps the delivery. The lack is told:
+    two people must then approve what a schedule trains on these files.
+    """
+
+    def said(now: list[Fact]) -> Fact | None:
+        named = {key for each in now if isinstance(each, Delivery) for key in each.keys}
+        fresh = tuple(key for key in sorted(keys) if key not in named)
+        return Delivery(by=by, keys=fresh) if fresh else None
+
+    try:
+        _append(store, said)
+    except Corrupt:
+        raise
+    except PipelineError as error:
+        log.warning("Who delivered is not noted, and will count as unknown: %s", error)
+
+
+def note_defaults(store: Store, by: Person, data: bytes) -> None:
+    """Note who sets the defaults of the store, before they are set."""
+    _append(store, lambda now: Defaults(by=by, sha256=sha256(data)))
+
+
+def _append(store: Store, said: Callable[[list[Fact]], Fact | None]) -> None:
+    while True:
+        chain = parse_chain(entry_files(store, FOLDER), FOLDER)
+        fact = said(facts_in(store))
+        if fact is None:
+            return
+        kind = next(name for name, of in KINDS.items() if type(fact) is of)
+        entry = next_entry(chain, kind, "", fact.model_dump(mode="json"))
+        try:
+            store.create(entry_key(entry.number, FOLDER), entry.data)
+        except AlreadyExists:
+            continue
+        return
+
+
+def answerable_for(store: Store, run: str) -> tuple[Person, ...]:
+    """Who answers for a run that no person started: who delivered the newest of its files, and who
+    set the defaults that it began with. Empty if either is not known.
+
+    Raises:
+        Corrupt: The ledger of deliveries is damaged.
+    """
+    facts = facts_in(store)
+    try:
+        delivered = {str(each["key"]) for each in json.loads(store.read(f"runs/{run}/raw.json"))}
+        defaults = store.read(f"runs/{run}/config.json")
+    except (NotFound, ValueError, KeyError, TypeError):
+        return ()
+    deliveries = [each for each in facts if isinstance(each, Delivery)]
+    if delivered - {key for each in deliveries for key in each.keys}:
+        return ()  # files came in by another way, and may be the newest
+    people = [each.by for each in deliveries if delivered & set(each.keys)][-1:]
+    if defaults.strip() != b"{}":
+        setting = [e for e in facts if isinstance(e, Defaults) and e.sha256 == sha256(defaults)]
+        if not setting:
+            return ()
+        people.append(setting[-1].by)
+    return tuple(dict.fromkeys(people)) if all(each.name for each in people) else ()
