@@ -1,10 +1,11 @@
 """The form of Airflow's *Trigger* button: every field of the configuration, in sections."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from airflow.sdk import Param
 
-from tasks.config import Retraining, range_in_words
+from tasks.config import RELEASED_POLICIES, Retraining, range_in_words
 from tasks.recipes import FORMER_RECIPES
 
 # The fields that a person changes most. Airflow shows fields without a section first, and open.
@@ -25,12 +26,15 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 LAST = "Advanced"  # every field that no other section names
 
 
-def form(defaults: Retraining | None = None, warning: str = "") -> dict[str, Param]:
+def form(
+    defaults: Retraining | None = None, warning: str = "", policies: Iterable[str] = ()
+) -> dict[str, Param]:
     """The fields of the trigger form in their order, from the configuration's own JSON schema.
 
     Args:
         defaults: Values that the form shows; without any, the product's own.
         warning: What a person must know before using the form; stands in its first field.
+        policies: The policies that lie in the store; offered beside the released ones.
     """
     fields: dict[str, dict[str, Any]] = Retraining.model_json_schema()["properties"]
     values = (defaults or Retraining()).model_dump(mode="json")
@@ -43,6 +47,8 @@ def form(defaults: Retraining | None = None, warning: str = "") -> dict[str, Par
         shown |= {name: _shown(fields[name]) | {"section": section} for name in names}
     rest = [name for name in fields if name not in shown]
     shown |= {name: _shown(fields[name]) | {"section": LAST} for name in rest}
+    # Airflow offers the examples of a text while a person types.
+    shown["policy"]["examples"] = [*RELEASED_POLICIES, *policies]
     return {name: Param(**field) for name, field in shown.items()}
 
 

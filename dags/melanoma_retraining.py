@@ -25,7 +25,7 @@ from dags.form import form
 from dags.notifications import Notify
 from dags.places.choice import task_of
 from dags.places.mapping import Operator
-from dags.store import config_of_run, defaults_for_form, wait_until_quiet
+from dags.store import config_of_run, defaults_for_form, policies_for_form, wait_until_quiet
 from tasks.errors import BadInput
 from tasks.pipeline import PIPELINE, Step, parts_of
 from tasks.text.markdown import plain
@@ -201,7 +201,8 @@ with DAG(
     max_active_runs=1,  # two retrainings at once would compete for the machine and the alias
     default_args=DEFAULT_ARGS,
     deadline=deadline(),
-    params=form(defaults, warning),
+    # A store that just did not answer is not asked again: Airflow waits for this file.
+    params=form(defaults, warning, () if warning else policies_for_form()),
     user_defined_macros=MACROS,
     tags=["melanoma", "training"],
 ):

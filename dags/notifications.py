@@ -31,7 +31,7 @@ SECONDS_TO_SEND = 10
 Event = Literal["verdict", "question", "failure", "late"]
 SUBJECTS: dict[Event, str] = {
     "verdict": "The gate has judged a model",
-    "question": "A person must decide about a model",
+    "question": "A person must decide",
     "failure": "A task failed",
     "late": "A run takes longer than it should",
 }

@@ -3,21 +3,24 @@
 import json
 import logging
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow.sdk import get_parsing_context
 
-from tasks.config import Retraining, parse_config
+from tasks.config import OWN_POLICY, Retraining, parse_config
 from tasks.engine.defaults import config_of, defaults_of
 from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput, Momentary
 from tasks.records.record import Record
 
 log = logging.getLogger(__name__)
+Seen = TypeVar("Seen")
 
 # Longest wait for the defaults while Airflow parses the DAG file. Airflow gives up a file that
 # takes 30 s, and then there would be no DAG.
@@ -100,37 +103,65 @@ def record_of(address: str, step: str) -> Record | None:
         return read_record(open_store(store), name, step)
 
 
+def policies_for_form() -> list[str]:
+    """The keys of the policies that lie in the store, ``policies/NAME.yaml``; none if the store
+    does not answer in time, or if nobody looks."""
+    uri = store_of_form()
+    if not uri:
+        return []
+    try:
+        with logged_in(uri):
+            return _within(SECONDS_TO_READ, uri, policies_in)
+    except Exception as error:  # whatever it is, the DAG must stay
+        log.warning("The form does not show the store's policies: %s", error)
+        return []
+
+
+def policies_in(store: Store) -> list[str]:
+    """The keys of the policies of a store's own, in order."""
+    keys = (entry.key for entry in store.list("policies/"))
+    return [key for key in keys if re.fullmatch(OWN_POLICY, key)]
+
+
+def store_of_form() -> str:
+    """The address of the store whose facts a form shows; empty if there is none, or if nobody
+    looks: a task parses the DAG file too, and takes nothing from the form."""
+    if get_parsing_context().task_id:
+        return ""
+    return os.environ.get("MELANOMA_STORE", "").rstrip("/")
+
+
 def defaults_for_form() -> tuple[Retraining, str]:
     """The defaults that the form shows: those of the store, else those of the product.
 
     Returns:
         The defaults, and why they are not those of the store; empty if they are, or if nobody
-        looks: a task parses the DAG file too, and takes nothing from the form's defaults.
+        looks.
     """
-    uri = os.environ.get("MELANOMA_STORE", "").rstrip("/")
-    if not uri or get_parsing_context().task_id:
+    uri = store_of_form()
+    if not uri:
         return Retraining(), ""
     try:
         with logged_in(uri):
-            return parse_config("{}", _within(SECONDS_TO_READ, uri)), ""
+            return parse_config("{}", _within(SECONDS_TO_READ, uri, defaults_of)), ""
     except Exception as error:  # whatever it is, the DAG must stay
         why = " ".join(f"{type(error).__name__}: {error}".split())
         log.warning("The form shows the defaults of the product: %s", why)
         return Retraining(), why
 
 
-def _within(seconds: float, uri: str) -> str:
-    """The defaults of a store, as JSON.
+def _within(seconds: float, uri: str, look: Callable[[Store], Seen]) -> Seen:
+    """What a look at a store finds.
 
     Raises:
         Momentary: The store did not answer in time. boto3 alone would ask for minutes.
     """
-    answers: list[str] = []
+    answers: list[Seen] = []
     errors: list[Exception] = []
 
     def read() -> None:
         try:
-            answers.append(defaults_of(open_store(uri)))
+            answers.append(look(open_store(uri)))
         except Exception as error:
             errors.append(error)
 

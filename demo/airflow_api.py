@@ -14,6 +14,7 @@ from tasks.errors import BadInput, Momentary
 RETRAINING = "melanoma_retraining"
 PROMOTION = "melanoma_promotion"
 ROLLBACK = "melanoma_rollback"
+POLICY = "melanoma_policy"
 SECONDS_TO_PARSE = 90
 # The users of the demo's Airflow: one who runs it, and one who decides about models.
 ENGINEER = "engineer"

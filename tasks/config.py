@@ -17,7 +17,8 @@ from tasks.recipes import Recipe, former_names_in, with_present_names
 
 log = logging.getLogger(__name__)
 
-PolicyName = Literal["melanoma", "synthetic", "smoke"]  # the files of tasks/evaluation/policies
+RELEASED_POLICIES = ("melanoma", "synthetic", "smoke")  # the files of tasks/evaluation/policies
+OWN_POLICY = r"policies/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.yaml"  # a file of the store
 
 Law = Literal[
     "undecodable",
@@ -247,12 +248,16 @@ class Retraining(BaseModel):
         "model, for positive predictive values. The default is an assumption, not a measurement: "
         "state your own. A class without a prevalence gets no predictive value.",
     )
-    policy: PolicyName = Field(
+    policy: str = Field(
         "melanoma",
+        max_length=120,
+        pattern=rf"^({'|'.join(RELEASED_POLICIES)}|{OWN_POLICY})$",
+        examples=[*RELEASED_POLICIES, "policies/NAME.yaml"],
         title="Policy of the gate",
-        description="The change control plan in tasks/evaluation/policies whose rules a model must "
-        "meet. synthetic and smoke are for drawn lesions, melanoma for real ones; validate refuses "
-        "the others.",
+        description="The change control plan whose rules a model must meet. synthetic and smoke "
+        "are for drawn lesions, melanoma for real ones; validate refuses the others. "
+        "policies/NAME.yaml is a file of your own in the store, which two people must approve "
+        "before a model that it let pass can go into use.",
     )
     seed: int = Field(
         20,
@@ -381,6 +386,8 @@ def range_in_words(field: dict[str, Any]) -> str:
     if field["type"] == "object":
         of = ", ".join(field.get("propertyNames", {}).get("enum", ())) or "any name"
         return f"for each of ({of}): {range_in_words(field['additionalProperties'])}"
+    if field["type"] == "string" and "examples" in field:
+        return " or ".join(field["examples"])
     if field["type"] == "string":
         longest = f", at most {field['maxLength']} characters" if "maxLength" in field else ""
         return f"text{longest}" + (f" like {field['pattern']}" if "pattern" in field else "")

@@ -1,4 +1,4 @@
-"""The commands about models in use: compare, ask, decide, promote, rollback, ledger."""
+"""The commands about models in use, and about the policies that judge them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -15,6 +15,10 @@ from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.options import PANEL, AsJson, Reason, RunUri, StoreUri
 from tasks.text.lines import visible
+
+PolicyFile = Annotated[
+    str, typer.Option("--policy", help="Its file in the store: policies/NAME.yaml.")
+]
 
 
 def compare_command(run: RunUri) -> None:
@@ -83,6 +87,58 @@ def decide_command(
     promote(opened, question.id)
 
 
+def propose_command(
+    store: StoreUri,
+    policy: PolicyFile,
+    question: Annotated[str, typer.Option(help="Name of the question, in the ledger.")],
+    days: Annotated[float, typer.Option(min=0.001, help="An answer counts for so long.")] = 7,
+) -> None:
+    """Put your own policy before people, for Airflow or another program that asks them."""
+    from tasks.release.propose import propose
+
+    deadline = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
+    asked = propose(open_store(store), policy, question, person_here(), deadline)
+    print(visible(asked.subject))
+
+
+def approve_policy_command(store: StoreUri, policy: PolicyFile, reason: Reason) -> None:
+    """Approve, in your name, that models which your own policy lets pass may go into use.
+
+    Two people must. The ledger keeps the policy's text and the approval, with the name of this
+    process' user, who has not logged in.
+    """
+    from tasks.registry.promotions import now_utc, promotions_in
+    from tasks.release.decide import decide
+    from tasks.release.policy_page import approved_by
+    from tasks.release.propose import asked_about, propose
+
+    opened, person = open_store(store), person_here()
+    question = asked_about(opened, policy)
+    if question is None:
+        name = f"command line, {now_utc()}, {person.name}, {policy}"
+        question = propose(opened, policy, name, person)
+    named = f"The policy {visible(question.policy.in_words)}"
+    now = promotions_in(opened)
+    if now.state(question) == "open":
+        for change in question.policy.changes:
+            print(f"Against {question.policy.nearest}: {visible(change)}.")
+        answer = decide(opened, question.id, "approve", person, reason)
+        if answer.refused:
+            raise BadInput(
+                "The approval does not count.",
+                expected="an approval, with a reason, of a person who may give it",
+                received=answer.refused,
+                do="let another person approve; where the policy asks for a login, start the DAG "
+                "melanoma_policy",
+            )
+        now = promotions_in(opened)
+    if now.state(question) == "open":
+        given = len(now.answers(question.id))
+        print(f"{named}: {given} of {question.asked.approvals} approvals. Another must approve.")
+        return
+    print(f"{named} is {visible(approved_by(now, question.policy.sha256))}.")
+
+
 def promote_command(
     run: RunUri,
     question: Annotated[
@@ -145,6 +201,8 @@ def add_to(app: typer.Typer) -> None:
     for name, command in (
         ("compare", compare_command),
         ("ask", ask_command),
+        ("propose", propose_command),
+        ("approve-policy", approve_policy_command),
         ("decide", decide_command),
         ("promote", promote_command),
         ("rollback", rollback_command),

@@ -59,6 +59,8 @@ class Step:
         libraries: Distributions whose version its result depends on.
         outside: Modules of ``tasks/`` whose function `outside_state` gives further state that the
             result depends on, such as the champion in the registry.
+        begins: Modules of ``tasks/`` whose function `begin` keeps in the run's folder what must not
+            change while the run lasts. They are called before the work of the first step.
         machine: Kind of machine that the step should run on.
         image: Set of libraries that the step imports, and so its container image.
         memory_mb: Most memory that the step may take, in MiB.
@@ -86,6 +88,7 @@ class Step:
     config: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    begins: tuple[str, ...] = ()
     machine: Machine = "small"
     image: Libraries = "data"
     memory_mb: int = 2048
@@ -127,7 +130,8 @@ PIPELINE: tuple[Step, ...] = (
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
         hours=24,
-        keeps=("raw.json", "config.json", STARTED),
+        begins=("evaluation.fix_policy",),
+        keeps=("raw.json", "config.json", STARTED, "policy/"),
         division=Division("parts", IngestedPart),
     ),
     Step(
@@ -138,7 +142,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Validated,
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
-        outside=("splitting.looks",),
+        outside=("splitting.looks", "evaluation.policy"),
         hours=12,
         division=Division("parts", ValidatedPart),
     ),
@@ -269,6 +273,15 @@ BESIDE: tuple[Step, ...] = (
         memory_mb=4096,
         notes=("ledger/promotions/",),
         mlflow=True,
+    ),
+    Step(
+        "propose",
+        "Puts a policy of the installation's own before people.",
+        module="release.propose",
+        needs=(),
+        gives=Record,
+        image="train",
+        notes=("ledger/promotions/",),
     ),
     Step(
         "ask",

@@ -88,6 +88,12 @@ BAD_COMMANDS = {
     "fields that contradict": (
         "ingest", "--run", "STORE/runs/a", "--config", '{"image_size": 256, "packed_size": 64}'
     ),
+    "a policy of another folder": (
+        "ingest", "--run", "STORE/runs/a", "--config", '{"policy": "policies/../ours.yaml"}'
+    ),
+    "a policy that is not there": (
+        "ingest", "--run", "STORE/runs/a", "--config", '{"policy": "policies/ours.yaml"}'
+    ),
     "shares without a rest": (
         "ingest", "--run", "STORE/runs/a", "--config",
         '{"test_share": 0.4, "validation_share": 0.4}',

@@ -24,6 +24,7 @@ from dags.levels import lines_of, relay
 from dags.person import variable
 from dags.places import images, mounts
 from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
+from tasks.engine.person import ONE_PERSON
 from tasks.pipeline import row_of
 
 # Labels of a container: its task and its owner. A retry and `make stop` find containers by them.
@@ -31,7 +32,7 @@ WORK = "melanoma-retraining.work"
 OWNER = "melanoma-retraining.airflow"
 
 # The only variables of a worker that its containers see. None holds a secret.
-PASSED_ON = ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_REGION")
+PASSED_ON = ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_REGION", ONE_PERSON)
 # And of those that speak with MLflow.
 PASSED_ON_OF_MLFLOW = ("MLFLOW_TRACKING_URI",)
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
@@ -69,7 +70,7 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
         "spools": row.spools,
         "gpus": gpus,
         # The engine gives each container the same GPUs, and JAX takes most of their memory.
-        "max_active_tis_per_dag": 1 if gpus else None,
+        "max_active_tis_per_dag": 1 if gpus else settings.get("max_active_tis_per_dag"),
         "registry": os.environ.get("MELANOMA_REGISTRY_CONNECTION", ""),
         "network_mode": os.environ.get("MELANOMA_NETWORK") or "bridge",
     }

@@ -70,6 +70,8 @@ def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
 
 
 def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Record:
+    for module in step.begins:
+        import_module(f"tasks.{module}").begin(run)
     if not step.needs:
         note_start(run.store, run.name)
     outside = outside_of(step, run)

@@ -11,6 +11,7 @@ from tasks.records.record import Frozen
 
 # Set by an orchestrator for the commands that it runs: a `Person`, in JSON.
 VARIABLE = "MELANOMA_PERSON"
+ONE_PERSON = "MELANOMA_ONE_PERSON"  # environment variable: "yes" switches the second person off
 
 How = Literal["Airflow", "command line", "schedule", "event"]
 
@@ -55,6 +56,11 @@ def person_here() -> Person:
             received=" ".join(str(error).split())[:200],
             do=f"remove {VARIABLE} from the environment",
         ) from error
+
+
+def works_alone() -> bool:
+    """Whether the installation has switched the second person off."""
+    return os.environ.get(ONE_PERSON, "").casefold() in ("1", "yes", "true")
 
 
 def _user() -> str:

@@ -12,7 +12,7 @@ from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
 from tasks.evaluation.cases import cases_of
 from tasks.evaluation.decision import decide, judge, reason_of, warnings_of
-from tasks.evaluation.policy import parse_policy, policy_bytes, reference
+from tasks.evaluation.policy import policy_of, reference
 from tasks.evaluation.rules import Case
 from tasks.intake.manifest import read_parquet
 from tasks.records.evaluated import Evaluated
@@ -29,8 +29,7 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
         BadInput: There is no such policy, or it cannot be read.
         Corrupt: The ledger is damaged.
     """
-    data = policy_bytes(run.config.policy)
-    policy = parse_policy(data, run.config.policy)
+    policy, data = policy_of(run)
     chain = chain_of(run.store)
     cases = cases_of(
         policy,

@@ -1,20 +1,28 @@
 """The gate's policy: a predetermined change control plan.
 
 A policy says what may change between two versions of the model, which rules each version must meet,
-and the method that judges each rule. Each version of a policy is a YAML file in
-``tasks/evaluation/policies/``, and part of the program and its container images. A verdict names
-its policy by name, version and SHA-256 of the file's bytes.
+and the method that judges each rule. Each version of a *released* policy is a YAML file in
+``tasks/evaluation/policies/``, and part of the program and its container images. An *own* policy of
+an installation is a file of the same form in the store, ``policies/NAME.yaml``. A verdict names its
+policy by name, version and SHA-256 of the file's bytes.
+
+A run keeps a copy of its policy when it begins, see `tasks.evaluation.fix_policy`. Every step of
+the run reads this copy, however late the step begins.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from tasks.config import OWN_POLICY
 from tasks.engine.run import Run
-from tasks.errors import BadInput
+from tasks.engine.store import Store
+from tasks.errors import BadInput, Corrupt, NotFound
 from tasks.evaluation.champion_rules import (
     AucAgainstChampion,
     ClassesKept,
@@ -123,7 +131,7 @@ class Policy(Frozen):
         approval: Who must approve; the default for older policies, which say nothing.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
     version: Count
     data: Literal["real", "synthetic"]
     intended_use: str
@@ -168,7 +176,7 @@ def policy_bytes(name: str, version: int | None = None) -> bytes:
             if name not in versions
             else f"a version of {name}: {', '.join(map(str, sorted(versions[name])))}",
             received=repr(name) if name not in versions else f"version {number}",
-            do="name one of these in the field policy, or add a file to tasks/evaluation/policies",
+            do="name one of these in the field policy, or a file of your own in the store",
         )
     return (FOLDER / f"{name}-{number}.yaml").read_bytes()
 
@@ -198,13 +206,21 @@ def released_hashes() -> set[str]:
     return {sha256(path.read_bytes()) for path in FOLDER.glob("*.yaml")}
 
 
-class _WithoutAliases(yaml.SafeLoader):
-    """A YAML loader that refuses aliases: a few nested ones can expand to gigabytes."""
+class _Strict(yaml.SafeLoader):
+    """A YAML loader that refuses aliases, because a few nested ones can expand to gigabytes, and a
+    field that stands twice, because a person reads the one and the program takes the other."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise ValueError("it holds an alias (*name)")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        names = [str(key.value) for key, _ in node.value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the field {twice[0]} stands twice in one place")
+        return super().construct_mapping(node, deep)
 
 
 def parse_policy(data: bytes, where: str) -> Policy:
@@ -212,7 +228,7 @@ def parse_policy(data: bytes, where: str) -> Policy:
     try:
         if len(data) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES} bytes")
-        content = yaml.load(data, Loader=_WithoutAliases)
+        content = yaml.load(data.decode(), Loader=_Strict)
         if not isinstance(content, Mapping):
             raise ValueError("it is not a table of fields")
         return Policy.model_validate(content)
@@ -229,6 +245,116 @@ def reference(policy: Policy, data: bytes) -> PolicyReference:
     return PolicyReference(name=policy.name, version=policy.version, sha256=sha256(data))
 
 
+# The policy of a run -----------------------------------------------------------------------------
+
+
+def is_own(name: str) -> bool:
+    """Whether the field ``policy`` of a configuration names a file of the store."""
+    return bool(re.fullmatch(OWN_POLICY, name))
+
+
+def own_policy(store: Store, key: str) -> tuple[Policy, bytes]:
+    """An own policy as its file in the store is now, and the bytes of the file.
+
+    Raises:
+        BadInput: `key` is not ``policies/NAME.yaml``; or there is no such file; or the file is no
+            policy; or it bears the name of a released policy.
+    """
+    if not is_own(key):
+        raise BadInput(
+            "This is no policy of the installation's own.",
+            expected="policies/NAME.yaml, with letters, digits, '_' and '-' in NAME",
+            received=repr(key),
+            do="put the file into the folder policies/ of the store, beside raw/",
+        )
+    try:
+        data = store.read(key)
+    except NotFound:
+        raise BadInput(
+            "There is no such policy.",
+            expected=f"a file {key} in {store.uri}",
+            received="no such file",
+            do=f"put the policy there, or name a released one: {', '.join(sorted(released()))}",
+        ) from None
+    return _of_its_own_name(data, key), data
+
+
+def fixed_key(run: Run) -> str:
+    """Key of the copy that a run keeps of its policy: in the folder ``policy/`` of the run."""
+    name = run.config.policy
+    return f"runs/{run.name}/policy/{name if is_own(name) else f'{name}.yaml'}"
+
+
+def policy_of(run: Run) -> tuple[Policy, bytes]:
+    """The policy that judges a run, as it was when the run began, and its bytes.
+
+    A run of an earlier version of the program has no copy. It has the latest released version.
+
+    Raises:
+        BadInput: The run did not begin with this own policy; or the copy is no policy, or bears
+            the name of a released one; or this version of the program does not have the policy.
+    """
+    name = run.config.policy
+    try:
+        data = run.store.read(fixed_key(run))
+    except NotFound:
+        if is_own(name):
+            raise BadInput(
+                "The run did not begin with this policy.",
+                expected=f"the copy {fixed_key(run)}, which the run's first step makes",
+                received="no such file",
+                do="start a new run with this policy; a run keeps the policy it began with",
+            ) from None
+        data = policy_bytes(name)
+    policy = _of_its_own_name(data, fixed_key(run))
+    if not is_own(name) and policy.name != name:
+        raise BadInput(
+            "The run's copy is of another policy.",
+            expected=f"the policy {name} in {fixed_key(run)}",
+            received=f"{policy.name}, version {policy.version}",
+            do="find out who changed the file; start a new run",
+        )
+    return policy, data
+
+
+def bytes_that_judged(run: Run, judged: PolicyReference) -> bytes:
+    """The very bytes of the policy that a verdict of a run names.
+
+    Raises:
+        Corrupt: Neither the run nor this version of the program has them.
+    """
+    kept = (run.store.read(each.key) for each in run.store.list(f"runs/{run.name}/policy/"))
+    found = next((data for data in kept if sha256(data) == judged.sha256), None)
+    if found is None:
+        with suppress(BadInput):
+            found = policy_bytes(judged.name, judged.version)
+    if found is None or sha256(found) != judged.sha256:
+        raise Corrupt(
+            "The policy that judged the run is gone.",
+            expected=f"{judged.name}, version {judged.version}, SHA-256 {judged.sha256}",
+            received=f"other bytes, or none, in runs/{run.name}/policy/",
+            do="find out who changed the file; restore it from a backup, or start a new run",
+        )
+    return found
+
+
+def _of_its_own_name(data: bytes, where: str) -> Policy:
+    """Read a policy that does not pass for a released one.
+
+    Raises:
+        BadInput: It is no policy; or it bears a released name, and other bytes.
+    """
+    policy = parse_policy(data, where)
+    if policy.name not in released() or sha256(data) in released_hashes():
+        return policy
+    raise BadInput(
+        "A policy bears the name of a released one, and is another.",
+        expected=f"a name of its own in {where}, or the very bytes of a released policy",
+        received=f"name: {policy.name}, version: {policy.version}, SHA-256 {sha256(data)}",
+        do="give it another name in its field name, so that nobody takes it for ours",
+    )
+
+
 def outside_state(run: Run) -> str:
-    """State that decides about reuse: SHA-256 of the configured policy's bytes."""
-    return sha256(policy_bytes(run.config.policy))
+    """State that decides about reuse: SHA-256 of the bytes of the run's policy."""
+    return sha256(policy_of(run)[1])

@@ -87,7 +87,7 @@ class Looks(Frozen):
 
 
 class PolicyReference(Frozen):
-    """The policy that judged: a file of ``tasks/evaluation/policies/``, named by its bytes."""
+    """The policy that judged, released or an installation's own, named by its bytes."""
 
     name: str = Field(description="Name of the policy.")
     version: int = Field(description="Version of the policy, from 1.")

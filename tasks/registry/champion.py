@@ -35,7 +35,7 @@ NOTE = latest_key("promote")  # where earlier versions of the program noted the 
 def promotions_of(client: Any, store: Store) -> Promotions:
     """The ledger of promotions of a store, checked against the heads that MLflow holds.
 
-    A store from before the ledger gives a ledger of one entry that is not written yet and names the
+    A store from before the ledger gives a ledger whose last entry is not written yet and names the
     champion; see `adopt`.
 
     Raises:
@@ -43,13 +43,14 @@ def promotions_of(client: Any, store: Store) -> Promotions:
         Corrupt: The ledger is damaged, or was cut short.
     """
     found = promotions_in(store, _heads(client, store))
-    if found.facts:
+    if found.about_models:
         return found
     adopted = _adopted(client, store)
     if adopted is None:
         return found
-    entry = next_entry(Chain(), "adoption", "", adopted.model_dump(mode="json"))
-    return Promotions(Chain((entry,), adopted=False), (adopted,))
+    entry = next_entry(found.chain, "adoption", "", adopted.model_dump(mode="json"))
+    chain = Chain((*found.chain.entries, entry), adopted=False)
+    return Promotions(chain, (*found.facts, adopted))
 
 
 def adopt(client: Any, store: Store) -> Promotions:
@@ -58,8 +59,8 @@ def adopt(client: Any, store: Store) -> Promotions:
     now = promotions_of(client, store)
     if now.chain.adopted:
         return now
-    (adopted,) = now.facts
-    return append(store, "", lambda then: None if then.facts else adopted)
+    adopted = now.facts[-1]
+    return append(store, "", lambda then: None if then.about_models else adopted)
 
 
 def champion(client: Any, store: Store) -> Version | None:

@@ -8,15 +8,15 @@ ledger and never leads it. The ledger does not need Airflow's database.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from tasks.engine.ledger import Chain, Entry, entry_files, entry_key, next_entry, parse_chain
 from tasks.engine.person import Person
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt
-from tasks.records.record import Frozen, LedgerHead
+from tasks.records.record import Frozen, LedgerHead, sha256
 
 FOLDER = "ledger/promotions/"
 
@@ -60,6 +60,43 @@ class Question(Frozen):
     deadline: str | None = Field(description="Time until which an answer counts, UTC, ISO 8601.")
     subject: str = Field("", description="The question in one line, as people are shown it.")
     page: str = Field("", description="The evidence in Markdown, as people are shown it.")
+
+
+class OwnPolicy(Frozen):
+    """A policy of the installation's own. The entry holds its text, and outlives its file."""
+
+    name: str = Field(description="Name of the policy, by its own words.")
+    version: int = Field(description="Version of the policy, from 1.")
+    sha256: str = Field(description="SHA-256 of the file's bytes, hex.")
+    text: str = Field(description="The whole file; its UTF-8 bytes have this SHA-256.")
+    nearest: str = Field(description="The released policy that differs least, name and version.")
+    changes: tuple[str, ...] = Field(description="Each difference from `nearest`, in words.")
+
+    @model_validator(mode="after")
+    def _is_the_text_of_the_hash(self) -> "OwnPolicy":
+        """What counts later is the hash, and what people read is the text."""
+        if sha256(self.text.encode()) != self.sha256:
+            raise ValueError("the text of the policy has another SHA-256")
+        return self
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.name}, version {self.version}"
+
+
+class PolicyQuestion(Frozen):
+    """A policy of the installation's own that was put before people."""
+
+    id: str = Field(description="Name of the question, such as the DAG run that asks.")
+    policy: OwnPolicy = Field(description="The policy.")
+    asked_by: Person = Field(description="Who put the question.")
+    asked: Asked = Field(description="What must hold of the answers.")
+    deadline: str | None = Field(description="Time until which an answer counts, UTC, ISO 8601.")
+    subject: str = Field("", description="The question in one line, as people are shown it.")
+    page: str = Field("", description="The policy in Markdown, as people are shown it.")
+
+    trained_by: ClassVar[tuple[Person, ...]] = ()  # a policy is no model
+    did: ClassVar[str] = ""
 
 
 class Answer(Frozen):
@@ -106,10 +143,11 @@ class Adoption(Frozen):
     why: str = Field(description="Where the fact comes from.")
 
 
-Fact = Question | Answer | Closing | Promotion | Rollback | Adoption
+Fact = Question | PolicyQuestion | Answer | Closing | Promotion | Rollback | Adoption
 
 KINDS: dict[str, type[Fact]] = {
     "question": Question,
+    "policy": PolicyQuestion,
     "answer": Answer,
     "closing": Closing,
     "promotion": Promotion,
@@ -162,9 +200,21 @@ class Promotions:
                 found = fact.after if datetime.fromisoformat(entry.at) <= when else found
         return found
 
+    @property
+    def about_models(self) -> bool:
+        """Whether the ledger says anything about models, and not only about policies."""
+        return any(
+            isinstance(each, Question | Promotion | Rollback | Adoption) for each in self.facts
+        )
+
     def question(self, name: str) -> Question | None:
-        """The question of this name."""
+        """The question of this name about a model."""
         return next((each for each in self.questions if each.id == name), None)
+
+    def asked(self, name: str) -> Question | PolicyQuestion | None:
+        """The question of this name, about a model or a policy."""
+        found = (each for each in self.facts if isinstance(each, Question | PolicyQuestion))
+        return next((each for each in found if each.id == name), None)
 
     def about(self, model_sha256: str) -> Question | None:
         """The last question about a model; None if nobody was asked."""
@@ -173,7 +223,36 @@ class Promotions:
 
     @property
     def questions(self) -> Iterator[Question]:
+        """The questions about models, in their order."""
         return (each for each in self.facts if isinstance(each, Question))
+
+    @property
+    def policies(self) -> list[PolicyQuestion]:
+        """The questions about policies, in their order."""
+        return [each for each in self.facts if isinstance(each, PolicyQuestion)]
+
+    def approved_policy(self, digest: str) -> PolicyQuestion | None:
+        """The question by which people approved the policy of this SHA-256; None without one."""
+        about = (each for each in self.policies if each.policy.sha256 == digest)
+        return next((each for each in about if self.state(each) == "approved"), None)
+
+    def check_unique(self, name: str, version: int, digest: str) -> None:
+        """Check that people approved no policy of this name and version with another SHA-256.
+
+        Raises:
+            BadInput: They did.
+        """
+        for each in self.policies:
+            same = (each.policy.name, each.policy.version) == (name, version)
+            if same and each.policy.sha256 != digest and self.state(each) == "approved":
+                raise BadInput(
+                    "The policy was changed under its own name and version.",
+                    expected=f"{each.policy.in_words}, SHA-256 {each.policy.sha256}, as people "
+                    "approved it",
+                    received=f"SHA-256 {digest}",
+                    do="raise the version in the changed file, and have it approved; or restore "
+                    "the file: the ledger of promotions holds its text",
+                )
 
     def answers(self, question: str) -> list[Answer]:
         """The answers to a question that count."""
@@ -190,7 +269,7 @@ class Promotions:
         found = (each for each in self.facts if isinstance(each, Promotion))
         return next((each for each in found if each.question == question), None)
 
-    def state(self, question: Question) -> State:
+    def state(self, question: Question | PolicyQuestion) -> State:
         """What has become of a question."""
         answers = self.answers(question.id)
         if self.promotion(question.id):
@@ -203,7 +282,7 @@ class Promotions:
 
     @property
     def open(self) -> list[Question]:
-        """The questions that still can lead to a promotion."""
+        """The questions that still can lead to a promotion, about models."""
         return [each for each in self.questions if self.state(each) in ("open", "approved")]
 
 

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from tasks.curve import in_words
 from tasks.engine.sources import code_hash
-from tasks.evaluation.policy import parse_policy, policy_bytes
+from tasks.evaluation.policy import Policy
 from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, down, percent, up
 from tasks.lesions import MELANOMA
@@ -24,12 +24,13 @@ from tasks.text.markdown import plain
 PAGES = Path(__file__).parent / "pages"
 
 
-def model_card(run: str, records: dict[str, Record]) -> str:
+def model_card(run: str, records: dict[str, Record], policy: Policy) -> str:
     """The model card of a run, in Markdown.
 
     Args:
         run: Name of the run.
         records: Records of every step up to the gate, by name of the step.
+        policy: The policy that judged.
     """
     verdict: Any = records["gate"]
     trained: Any = records["train"]
@@ -46,9 +47,7 @@ def model_card(run: str, records: dict[str, Record]) -> str:
             trained=trained,
             evaluated=evaluated,
             verdict=verdict,
-            policy=parse_policy(
-                policy_bytes(verdict.policy.name, verdict.policy.version), verdict.policy.name
-            ),
+            policy=policy,
             chosen=trained.of(evaluated.recipe),
             config=verdict.provenance.config,
             serious_of=serious_of,

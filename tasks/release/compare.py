@@ -12,9 +12,11 @@ from dataclasses import replace
 from tasks.engine.execute import execute
 from tasks.engine.run import Run
 from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt
+from tasks.evaluation.policy import bytes_that_judged, fixed_key
 from tasks.pipeline import PIPELINE
 from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
+from tasks.records.verdict import Verdict
 from tasks.registry.champion import promotions_of
 from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.question import check_compared_with, registered_by
@@ -49,13 +51,18 @@ def compare(run: Run) -> Run:
 
 
 def _anew(run: Run, registered: Registered, version: int) -> Run:
-    made = run.record("evaluate")
+    made, judged = run.record("evaluate"), run.record("gate")
     assert made
     assert made.provenance
+    assert isinstance(judged, Verdict)
+    assert judged.provenance
     name = f"{run.name[:180]}-against-{version}"
-    anew = Run(run.store, name, made.provenance.config)
+    policy = {"policy": judged.provenance.config.policy}
+    anew = Run(run.store, name, made.provenance.config.model_copy(update=policy))
     with suppress(AlreadyExists):  # what was delivered since is for another run
         run.store.create(f"runs/{name}/raw.json", run.store.read(f"runs/{run.name}/raw.json"))
+    with suppress(AlreadyExists):  # the same bytes judge again, whatever became of their file
+        run.store.create(fixed_key(anew), bytes_that_judged(run, judged.policy))
     for step in PIPELINE:
         try:
             execute(step, replace(anew, step=step.name))

@@ -6,7 +6,15 @@ from typing import Literal
 
 from tasks.engine.person import Person
 from tasks.engine.store import Store
-from tasks.registry.promotions import Answer, Promotions, Question, append, no_question, now_utc
+from tasks.registry.promotions import (
+    Answer,
+    PolicyQuestion,
+    Promotions,
+    Question,
+    append,
+    no_question,
+    now_utc,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +55,7 @@ def decide(
     made: list[Answer] = []
 
     def said(now: Promotions) -> Answer | None:
-        asked = now.question(question)
+        asked = now.asked(question)
         if asked is None:
             raise no_question(question)
         made[:] = [given.model_copy(update={"refused": why_refused(now, asked, given)})]
@@ -63,7 +71,7 @@ def decide(
     return answer
 
 
-def why_refused(now: Promotions, asked: Question, given: Answer) -> str:
+def why_refused(now: Promotions, asked: Question | PolicyQuestion, given: Answer) -> str:
     """Why an answer does not count; empty if it counts."""
     closed = now.closing(asked.id)
     state = now.state(asked)
@@ -82,7 +90,7 @@ def why_refused(now: Promotions, asked: Question, given: Answer) -> str:
     return _why_not_this_person(now, asked, given.by)
 
 
-def _why_not_this_person(now: Promotions, asked: Question, by: Person) -> str:
+def _why_not_this_person(now: Promotions, asked: Question | PolicyQuestion, by: Person) -> str:
     if asked.asked.authenticated and not by.authenticated:
         return "the policy asks for a person who has logged in"
     if asked.asked.different_from_trainer and any(map(by.is_same, asked.trained_by)):

@@ -31,7 +31,7 @@ from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
-from tasks.evaluation.policy import policy_bytes
+from tasks.evaluation.policy import bytes_that_judged, parse_policy
 from tasks.pipeline import PIPELINE, Step
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import Artifact, Frozen, Record, artifacts_of, sha256
@@ -145,7 +145,8 @@ def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
     assert isinstance(split, Split)
     assert isinstance(evaluated, Evaluated)
     yield from golden_files(run, split, evaluated)
-    yield "policy.yaml", policy_bytes(verdict.policy.name, verdict.policy.version)
+    policy = bytes_that_judged(run, verdict.policy)
+    yield "policy.yaml", policy
     yield "environment.json", environment.described(card=card_version())
     locked, listed = environment.lock(), environment.sbom()
     if locked:
@@ -154,7 +155,7 @@ def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
         yield "sbom.cdx.json", listed
     else:
         log.warning("No bill of materials: cyclonedx-py is not installed here.")
-    card = model_card(run.name, records)
+    card = model_card(run.name, records, parse_policy(policy, "policy.yaml"))
     yield "model_card.md", card.encode()
     yield "model_card.html", card_as_html(card, run.name).encode()
 

@@ -15,6 +15,7 @@ from tasks.registry.promotions import (
     Closing,
     Fact,
     Model,
+    PolicyQuestion,
     Promotion,
     Promotions,
     Question,
@@ -71,6 +72,8 @@ def in_words(fact: Fact, now: Promotions) -> tuple[str, str]:
     """What an entry says, and the reason that it gives."""
     if isinstance(fact, Question):
         return f"{_named(fact.model)} put before people, {fact.id}", _asks(fact)
+    if isinstance(fact, PolicyQuestion):
+        return f"policy {fact.policy.in_words}, put before people, {fact.id}", _asks_policy(fact)
     if isinstance(fact, Answer):
         counted = f"; does not count: {fact.refused}" if fact.refused else ""
         verb = "approved" if fact.option == "approve" else "rejected"
@@ -97,11 +100,33 @@ def _asks(question: Question) -> str:
     return f"{question.asked.approvals} approval(s) needed; trained by {trainers}{second}"
 
 
+def _asks_policy(question: PolicyQuestion) -> str:
+    policy, asked = question.policy, question.asked
+    second = "; the second person is switched off here" if asked.one_person else ""
+    differs = "; ".join(policy.changes) or "nothing"
+    return (
+        f"{asked.approvals} approval(s) needed; SHA-256 {policy.sha256[:12]}...; "
+        f"against {policy.nearest}: {differs}{second}"
+    )
+
+
 def as_json(now: Promotions, difference: str) -> str:
     """The ledger as JSON: its entries, the champion, and the alias's difference."""
     found: dict[str, Any] = {
         "champion": now.champion.model_dump(mode="json") if now.champion else None,
         "alias_differs": difference or None,
+        "policies": {
+            each.policy.sha256: {
+                "policy": each.policy.in_words,
+                "state": now.state(each),
+                "approved_by": [
+                    answer.by.in_words
+                    for answer in now.answers(each.id)
+                    if answer.option == "approve"
+                ],
+            }
+            for each in now.policies
+        },
         "entries": [_bare(entry) for entry in now.chain.entries],
     }
     return json.dumps(found, indent=1)

@@ -11,6 +11,7 @@ from typing import Any
 from tasks.engine.run import Run, open_run
 from tasks.errors import BadInput, Halt
 from tasks.records.evaluated import Evaluated
+from tasks.records.record import sha256
 from tasks.registry.aliases import Status, mark
 from tasks.registry.champion import adopt
 from tasks.registry.promotions import (
@@ -19,11 +20,13 @@ from tasks.registry.promotions import (
     Question,
     append,
     no_question,
+    promotions_in,
 )
 from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, Bundle
 from tasks.release.in_mlflow import follow_ledger, served
+from tasks.release.policy_page import approved_by
 from tasks.release.question import (
     check_compared_with,
     check_the_tags,
@@ -76,12 +79,14 @@ def checked(client: Any, run: Run, asked: Question) -> tuple[str, ...]:
     """
     held = verify(f"{run.uri}/{FOLDER}", asked.model.evidence_sha256)
     bundle = Bundle(f"{run.uri}/{FOLDER}")
-    policy = known_policy(bundle)
+    now = promotions_in(run.store)
+    policy = known_policy(bundle, now)
     check_the_tags(client, run, registered_by(run))
     check_compared_with(record_of(bundle, Evaluated), asked.champion, run)
     return (
         f"the evidence holds, by {len(held.held)} checks",
-        f"policy {policy.name}, version {policy.version}, is one of this installation",
+        f"policy {policy.name}, version {policy.version}, is known here: "
+        + approved_by(now, sha256(bundle.read("policy.yaml"))),
         "the model was compared with the champion" if asked.champion else "there was no champion",
         *served(client, run.store, asked.model),
     )

@@ -5,10 +5,9 @@ bundle's manifest, so the answer is an answer about these bytes.
 """
 
 import logging
-import os
 from typing import Any
 
-from tasks.engine.person import Person
+from tasks.engine.person import Person, works_alone
 from tasks.engine.run import Run
 from tasks.errors import BadInput, Corrupt
 from tasks.evaluation.policy import Policy, parse_policy, released_hashes
@@ -29,13 +28,12 @@ from tasks.registry.promotions import (
 from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, Bundle
+from tasks.release.policy_page import of_own_policy
 from tasks.release.question_page import page, subject
 from tasks.release.trainers import trainers_of
 from tasks.release.verify import verify
 
 log = logging.getLogger(__name__)
-
-ONE_PERSON = "MELANOMA_ONE_PERSON"  # environment variable: "yes" switches the second person off
 
 
 def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Question:
@@ -53,7 +51,8 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
 
     Raises:
         BadInput: The run registered nothing; or the model is the champion already; or it was
-            compared with another champion than the one in use; or nobody here knows its policy.
+            compared with another champion than the one in use; or its policy is neither released
+            nor approved here.
         Corrupt: The evidence does not hold, or MLflow's tags contradict it.
         Momentary: MLflow failed.
     """
@@ -61,10 +60,10 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
     held = verify(f"{run.uri}/{FOLDER}", registered.evidence.sha256)
     bundle = Bundle(f"{run.uri}/{FOLDER}")
     evaluated = record_of(bundle, Evaluated)
-    policy = known_policy(bundle)
     with mlflow_client(run.store) as client:
         check_the_tags(client, run, registered)
         now = adopt(client, run.store)
+    policy = known_policy(bundle, now)
     if held.decision != "pass":
         raise Corrupt(
             "A model that the gate refused cannot be put into use.",
@@ -100,7 +99,9 @@ def ask(run: Run, name: str, by: Person, deadline: str | None = None) -> Questio
             asked=asked,
             deadline=deadline,
         )
-        return question.model_copy(update={"subject": subject(question), "page": page(question)})
+        own = of_own_policy(now, sha256(bundle.read("policy.yaml")))
+        shown = {"subject": subject(question), "page": page(question, own)}
+        return question.model_copy(update=shown)
 
     if now.question(name) is None:
         said(now)  # raises before any other question is closed
@@ -123,25 +124,25 @@ def registered_by(run: Run) -> Registered:
     )
 
 
-def known_policy(bundle: Bundle) -> Policy:
-    """The policy of a bundle, if this installation knows it by its bytes.
+def known_policy(bundle: Bundle, now: Promotions) -> Policy:
+    """The policy of a bundle, if its bytes are released, or were approved here.
 
     A policy of a known name and version may have been weakened; only the bytes tell.
 
     Raises:
-        BadInput: The policy is not one of this installation.
+        BadInput: The policy is neither released nor approved.
     """
     data = bundle.read("policy.yaml")
     policy = parse_policy(data, "policy.yaml")
-    if sha256(data) not in released_hashes():
-        raise BadInput(
-            "This installation does not know the policy that judged the model.",
-            expected="the bytes of a policy in tasks/evaluation/policies",
-            received=f"{policy.name}, version {policy.version}, SHA-256 {sha256(data)}",
-            do="find out who changed the policy; judge the model by a policy of this installation "
-            "in a new run",
-        )
-    return policy
+    if sha256(data) in released_hashes() or now.approved_policy(sha256(data)):
+        return policy
+    raise BadInput(
+        "This installation does not know the policy that judged the model.",
+        expected="the bytes of a released policy, or of a policy that people approved here",
+        received=f"{policy.name}, version {policy.version}, SHA-256 {sha256(data)}",
+        do="if it is your own, have it approved: `python -m tasks approve-policy --store STORE "
+        "--policy policies/NAME.yaml`, or the DAG melanoma_policy; if not, find out who changed it",
+    )
 
 
 def check_compared_with(evaluated: Evaluated, champion: Model | None, run: Run) -> None:
@@ -167,7 +168,7 @@ def check_compared_with(evaluated: Evaluated, champion: Model | None, run: Run) 
 def asked_of(policy: Policy, trainers: tuple[Person, ...]) -> Asked:
     """What must hold of the answers, by policy and installation."""
     rule = policy.approval
-    if os.environ.get(ONE_PERSON, "").casefold() in ("1", "yes", "true"):
+    if works_alone():
         return Asked(
             approvals=1,
             different_from_trainer=False,

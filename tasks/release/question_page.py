@@ -38,8 +38,14 @@ def subject(question: Question) -> str:
     )
 
 
-def page(question: Question) -> str:
-    """The evidence for the decision, in Markdown."""
+def page(question: Question, own_policy: tuple[str, ...] = ()) -> str:
+    """The evidence for the decision, in Markdown.
+
+    Args:
+        question: The question.
+        own_policy: What a person must know of a policy that is the installation's own, in lines of
+            Markdown; none for a released policy.
+    """
     bundle = _bundle(question)
     evaluated, verdict = record_of(bundle, Evaluated), record_of(bundle, Verdict)
     champion = evaluated.champion
@@ -64,6 +70,7 @@ def page(question: Question) -> str:
             "",
             *map(_as_item, verdict.rules),
             "",
+            *own_policy,
             *(f"**Warning.** {plain(warning)}\n" for warning in verdict.warnings),
             f"Missed melanomas: {_named([each.image_ids for each in evaluated.missed])}.",
             "",

@@ -7,7 +7,7 @@ from tasks.engine.person import Person
 from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.registry.champion import adopt
-from tasks.registry.promotions import Model, Promotions, Rollback, append
+from tasks.registry.promotions import Model, Promotions, Rollback, append, promotions_in
 from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.evidence import FOLDER, Bundle
 from tasks.release.in_mlflow import follow_ledger, served
@@ -79,7 +79,7 @@ def _checked(client: Any, store: Store, model: Model, by: Person) -> tuple[str, 
         return ("it was registered without evidence", *served(client, store, model))
     uri = f"{model.run}/{FOLDER}"
     held = verify(uri, model.evidence_sha256)
-    policy = known_policy(Bundle(uri))
+    policy = known_policy(Bundle(uri), promotions_in(store))
     if policy.approval.authenticated and not by.authenticated:
         raise BadInput(
             "The policy asks for a person who has logged in.",

@@ -16,7 +16,7 @@ from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import to_csv
 from tasks.errors import BadInput
-from tasks.evaluation.policy import parse_policy, policy_bytes
+from tasks.evaluation.policy import policy_of
 from tasks.intake.images import THUMBNAIL_PX
 from tasks.intake.likeness import joined, near_duplicates
 from tasks.intake.manifest import read_parquet, to_parquet
@@ -92,7 +92,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
     _say(manifest, remaining, relabelled, findings)
     _check_no_law_fails(run.config, findings)
     _check_enough_is_left(run, ingested, remaining, findings)
-    _check_policy_fits(run.config.policy, remaining)
+    _check_policy_fits(run, remaining)
     groups = groups_of(remaining)
     images = remaining["label"].value_counts()
     return Validated(
@@ -173,16 +173,16 @@ def _check_enough_is_left(
     )
 
 
-def _check_policy_fits(name: str, remaining: pd.DataFrame) -> None:
+def _check_policy_fits(run: Run, remaining: pd.DataFrame) -> None:
     """Check that the policy judges these lesions: real ones or drawn ones, never both."""
-    policy = parse_policy(policy_bytes(name), name)
+    policy, _ = policy_of(run)
     drawn = int(remaining["image_id"].map(source_from).eq("SYNTHETIC").sum())
     if drawn == (len(remaining) if policy.data == "synthetic" else 0):
         return
     wanted, other = ("real", "synthetic") if policy.data == "real" else ("drawn", "melanoma")
     raise BadInput(
         "The policy does not fit the data: the gate would refuse any model.",
-        expected=f"{wanted} lesions only, which the policy {name} is for",
+        expected=f"{wanted} lesions only, which the policy {run.config.policy} is for",
         received=f"{drawn} drawn and {len(remaining) - drawn} real images",
         do=f"""give --config '{{"policy": "{other}"}}' if all are of the other kind; never have """
         "real and drawn lesions in one store",

@@ -34,9 +34,11 @@ def context(form: str | None, *events: str) -> Any:
 
 
 def test_no_answer_is_a_rejection(promotion: Any) -> None:
+    from dags.decision import TIME_TO_DECIDE
+
     for task in (promotion.decide, promotion.second):
         assert task.defaults == ["Reject"]
-        assert task.response_timeout == promotion.TIME_TO_DECIDE
+        assert task.response_timeout == TIME_TO_DECIDE
 
 
 def test_the_form_names_the_run_before_any_event_does(
@@ -86,8 +88,11 @@ def test_a_run_of_another_store_is_refused(
         promotion.challenger(context(run))
 
 
-def test_an_answer_is_written_down_though_the_store_fails_for_a_moment(promotion: Any) -> None:
+@pytest.mark.usefixtures("promotion")
+def test_an_answer_is_written_down_though_the_store_fails_for_a_moment() -> None:
     """Airflow would ask the person again, and forget the answer."""
+    from dags.decision import patiently
+
     outcomes: list[Any] = [Momentary("busy"), Momentary("busy"), "written"]
 
     def work() -> Any:
@@ -96,13 +101,14 @@ def test_an_answer_is_written_down_though_the_store_fails_for_a_moment(promotion
             raise outcome
         return outcome
 
-    assert promotion.patiently(work, (0, 0, 0)) == "written"
+    written: Any = patiently(work, (0, 0, 0))
+    assert written == "written"
     outcomes[:] = [Momentary("busy")] * 3
     with pytest.raises(Momentary):
-        promotion.patiently(work, (0, 0))
+        patiently(work, (0, 0))
     outcomes[:] = [BadInput("no", expected="", received="", do="")]
     with pytest.raises(BadInput):
-        promotion.patiently(work, (0, 0))
+        patiently(work, (0, 0))
 
 
 def test_who_acts_is_who_triggered_and_nobody_for_an_event() -> None:

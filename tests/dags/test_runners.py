@@ -389,5 +389,5 @@ def test_airflow_finds_the_dags_and_what_they_import(process: Any, tmp_path: Pat
     )
 
     assert done.stdout.splitlines()[-1:] == [
-        "['melanoma_promotion', 'melanoma_retraining', 'melanoma_rollback'] {}"
+        "['melanoma_policy', 'melanoma_promotion', 'melanoma_retraining', 'melanoma_rollback'] {}"
     ], done.stderr

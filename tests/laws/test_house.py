@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 COMMANDS = [
     *("__main__", "intake.deliver", "intake.synthesize"),
     *("model_commands", "release.promote", "release.rollback", "release.compare"),
-    *("release.decide", "reporting.report", "monitoring.score"),
+    *("release.decide", "release.propose", "reporting.report", "monitoring.score"),
 ]
 HEAVY = ("numpy", "pandas", "boto3", "keras", "tensorflow", "great_expectations", "mlflow")
 

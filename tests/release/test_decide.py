@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.person import Person
+from tasks.engine.person import ONE_PERSON, Person
 from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.evaluation.policy import Policy
 from tasks.registry.promotions import Asked, Closing, Model, Question, append, promotions_in
 from tasks.release.decide import decide
-from tasks.release.question import ONE_PERSON, asked_of
+from tasks.release.question import asked_of
 from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN
 from tests.support.judged import MELANOMA_POLICY
 

@@ -190,10 +190,11 @@ def test_evidence_that_changed_after_the_question_promotes_nothing(first: Run) -
 
 def test_a_policy_weakened_under_its_own_name_is_not_known(first: Run) -> None:
     bundle = Path(first.store.uri, "runs/first/evidence")
-    assert known_policy(Bundle(str(bundle))).name == "smoke"
+    now = promotions_in(first.store)
+    assert known_policy(Bundle(str(bundle)), now).name == "smoke"
     reseal(bundle, {"policy.yaml": policy_bytes("smoke") + b"# weaker\n"})
     with pytest.raises(BadInput, match="does not know the policy"):
-        known_policy(Bundle(str(bundle)))
+        known_policy(Bundle(str(bundle)), now)
 
 
 def test_a_ledger_that_was_cut_short_is_noticed_by_what_mlflow_holds(first: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from demo.airflow_api import PROMOTION, RETRAINING, Airflow
+from demo.airflow_api import POLICY, PROMOTION, RETRAINING, Airflow
 from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
@@ -101,10 +101,22 @@ class Demo:
             return bool(found)
 
         self.wait(look)
-        # Airflow 3.3 asks again if the answer comes before the worker that asked has reported
-        # back. No person is that fast.
-        time.sleep(3)
+        self.let_the_worker_report()
         return found[-1]
+
+    @staticmethod
+    def let_the_worker_report() -> None:
+        """Wait as long as a person reads. Airflow 3.3 asks again if the answer comes before the
+        worker that asked has reported back."""
+        time.sleep(3)
+
+    def answer_about_policy(self, person: Airflow, run: str, task: str, option: str) -> None:
+        """Answer a question about a policy, once it waits for a person."""
+        self.wait(lambda: self.states(run, POLICY).get(task) == "awaiting_input")
+        self.let_the_worker_report()
+        path = f"dags/{POLICY}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
+        body = {"chosen_options": [option], "params_input": {"reason": "a test"}}
+        person.request("PATCH", path, body)
 
     def answer(self, promotion: str, option: str) -> dict[str, str | None]:
         """Answer a waiting promotion as a person would; returns its tasks' last states."""

@@ -22,6 +22,7 @@ from tasks.release import question_page
 from tasks.release.card import model_card
 from tasks.text.lines import visible
 from tasks.text.markdown import WORD_JOINER, code, plain
+from tests.support.judged import MELANOMA_POLICY
 from tests.support.paths import FIXTURES
 
 HOSTILE = (
@@ -245,6 +246,8 @@ def test_no_record_changes_the_structure_of_a_model_card(
     records: dict[str, Any], words: str
 ) -> None:
     def card(text: str) -> str:
-        return model_card("first", {name: poisoned(each, text) for name, each in records.items()})
+        policy = MELANOMA_POLICY.model_copy(update={"intended_use": text})
+        held = {name: poisoned(each, text) for name, each in records.items()}
+        return model_card("first", held, policy)
 
     assert structure(card(words)) == structure(card("harmless"))

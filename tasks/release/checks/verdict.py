@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.evaluation.cases import cases_of
 from tasks.evaluation.decision import decide, judge, reason_of, told, warnings_of
-from tasks.evaluation.policy import Policy, parse_policy
+from tasks.evaluation.policy import Policy, parse_policy, reference, released_hashes
 from tasks.evaluation.rules import Case
 from tasks.lesions import source_from
 from tasks.records.evaluated import Evaluated
@@ -26,9 +26,9 @@ def the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
     evaluated, verdict = record_of(bundle, Evaluated), record_of(bundle, Verdict)
     parts = bundle.table("split", record_of(bundle, Split).parts)
     data = bundle.read("policy.yaml")
-    if sha256(data) != verdict.policy.sha256:
-        raise flaw("another policy judged", verdict.policy.sha256, sha256(data))
     policy = parse_policy(data, "policy.yaml")
+    if reference(policy, data) != verdict.policy:
+        raise flaw("another policy judged", str(verdict.policy), str(reference(policy, data)))
     cases = _cases(bundle, policy, evaluated, verdict, parts)
     case, rules = cases[0], judge(policy, *cases)
     for ours, theirs in zip(verdict.rules, rules, strict=False):
@@ -50,7 +50,11 @@ def the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
     difference = first_difference(said, (*again, *(getattr(case, name) for name in counted)))
     if difference:
         raise flaw("the verdict is told otherwise than it was reached", *difference)
-    return f"the verdict, {verdict.decision}, follows from the figures and the policy"
+    own = "" if sha256(data) in released_hashes() else ", which is none of this program"
+    return (
+        f"the verdict, {verdict.decision}, follows from the figures and the policy {policy.name}, "
+        f"version {policy.version}, SHA-256 {sha256(data)}{own}"
+    )
 
 
 def _in_figures(bundle: Bundle, rule: Rule) -> Rule:
@@ -81,9 +85,9 @@ def the_card_tells_the_verdict(bundle: Bundle) -> str:
     made_here = json.loads(bundle.read("environment.json")).get("card") == card_version()
     card, page = (bundle.read(f"model_card.{kind}").decode() for kind in ("md", "html"))
     if made_here:
-        again = model_card(
-            bundle.manifest.run, {step.name: bundle.record(step.name) for step in STEPS}
-        )
+        records = {step.name: bundle.record(step.name) for step in STEPS}
+        policy = parse_policy(bundle.read("policy.yaml"), "policy.yaml")
+        again = model_card(bundle.manifest.run, records, policy)
         for name, ours, theirs in (
             ("model_card.md", again, card),
             ("model_card.html", card_as_html(again, bundle.manifest.run), page),

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
-from demo.airflow_api import ENGINEER, PROMOTION, RETRAINING, ROLLBACK
+from demo.airflow_api import ENGINEER, POLICY, PROMOTION, RETRAINING, ROLLBACK
 from demo.place import CODE
 from demo.services import is_step, processes_of
 from demo.settings import MARK
+from tasks.errors import BadInput
+from tasks.records.record import sha256
 from tasks.records.registered import Registered
 from tasks.records.trained import Trained
 from tasks.registry.promotions import Rollback, promotions_in
 from tests.support.demo import PASSING, Demo
+from tests.support.policies import OURS, like, put
 
 
 def test_a_registered_model_waits_for_a_person_who_reads_the_evidence(demo: Demo) -> None:
@@ -124,3 +127,31 @@ def test_a_rollback_without_a_reason_or_a_version_is_refused(
     run = demo.physician.trigger(ROLLBACK, form)
     assert demo.ended(ROLLBACK, run) == "failed"
     assert told in "\n".join(demo.airflow.log(ROLLBACK, run, "rollback"))
+
+
+def test_two_people_approve_a_policy_of_the_installations_own(demo: Demo) -> None:
+    put(demo.store, like("smoke"))
+    demo.airflow.trigger(POLICY, {"policy": OURS}, "ours")
+    demo.answer_about_policy(demo.airflow, "ours", "decide", "Approve")
+    demo.answer_about_policy(demo.airflow, "ours", "decide_second", "Approve")  # the same person
+    demo.wait(lambda: "approved already" in demo.answers[-1].refused)
+    assert promotions_in(demo.store).approved_policy(sha256(like("smoke"))) is None
+    demo.answer_about_policy(demo.physician, "ours", "decide_second", "Approve")
+    assert demo.ended(POLICY, "ours") == "success"
+    now = promotions_in(demo.store)
+    question = now.approved_policy(sha256(like("smoke")))
+    assert question
+    assert [each.by.in_words for each in now.answers(question.id)] == [
+        f"{ENGINEER} (Airflow)",
+        "physician (Airflow)",
+    ]
+
+
+def test_a_file_that_is_no_policy_is_put_before_nobody(demo: Demo) -> None:
+    with pytest.raises(BadInput, match="policies/"):
+        demo.airflow.trigger(POLICY, {"policy": "raw/ours.yaml"})
+    run = demo.airflow.trigger(POLICY, {"policy": "policies/none.yaml"})
+    assert demo.ended(POLICY, run) == "failed"
+    assert "There is no such policy." in "\n".join(demo.airflow.log(POLICY, run, "propose"))
+    with pytest.raises(BadInput, match="policy"):
+        demo.airflow.trigger(RETRAINING, PASSING | {"policy": "policies/../ours.yaml"})
