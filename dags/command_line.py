@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from tasks.engine.person import ONE_PERSON
 from tasks.text.redaction import redacted
 
-# Variables that a step reads. None of these holds a secret.
+# Variables that a step reads. None of these holds a secret; some name the file of one.
 SHOWN = (
     *("PYTHONPATH", "MLFLOW_TRACKING_URI"),
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION"),
     *("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_CA_BUNDLE"),
     *("NO_PROXY", "no_proxy", "KERAS_BACKEND", "TMPDIR", ONE_PERSON),
+    *("MELANOMA_SIGNING_KEY", "MELANOMA_SIGNING_PASSPHRASE_FILE", "MELANOMA_PUBLIC_KEY"),
 )
 # Secret variables that a step reads. The person who types the line must have them.
 SECRET = (

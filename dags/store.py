@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from airflow.sdk import get_parsing_context
@@ -177,20 +177,44 @@ def _within(seconds: float, uri: str, look: Callable[[Store], Seen]) -> Seen:
 
 @contextmanager
 def logged_in(uri: str, step: str = READER) -> Iterator[None]:
-    """Take the credentials from where the containers of a step get theirs."""
-    variable = "AWS_SHARED_CREDENTIALS_FILE"
-    named = os.environ.get("MELANOMA_STORE_CONNECTION") or "{step}" in os.environ.get(variable, "")
-    if not uri.startswith("s3://") or not named:
-        yield
-        return
-    from dags import credentials  # imports Docker's client
-
-    with ONE_AT_A_TIME, credentials.mounts(step, credentials.STORE) as found:
-        before = os.environ.pop(variable, None)
-        os.environ[variable] = found[0]["Source"]
+    """Take the credentials from where the containers of a step get theirs, and the key to sign with
+    where the step writes. Who only reads verifies by MELANOMA_PUBLIC_KEY."""
+    with ExitStack() as stack:
+        given = stack.enter_context(_keys(step)) if step != READER else {}
+        given = given | stack.enter_context(_login(uri, step))
+        if not given:
+            yield
+            return
+        stack.enter_context(ONE_AT_A_TIME)
+        before = {name: os.environ.get(name) for name in given}
+        os.environ.update(given)
         try:
             yield
         finally:
-            del os.environ[variable]
-            if before is not None:
-                os.environ[variable] = before
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+
+
+@contextmanager
+def _login(uri: str, step: str) -> Iterator[dict[str, str]]:
+    """The variable that names a file with the login to the store; none where none is needed."""
+    variable = "AWS_SHARED_CREDENTIALS_FILE"
+    named = os.environ.get("MELANOMA_STORE_CONNECTION") or "{step}" in os.environ.get(variable, "")
+    if not uri.startswith("s3://") or not named:
+        yield {}
+        return
+    from dags import credentials  # imports Docker's client
+
+    with credentials.mounts(step, credentials.STORE) as found:
+        yield {variable: found[0]["Source"]}
+
+
+@contextmanager
+def _keys(step: str) -> Iterator[dict[str, str]]:
+    """The variables that name the keys of a step that writes, where a connection holds them."""
+    from dags import signing
+
+    with signing.for_a_process(step) as found:
+        yield found

@@ -27,11 +27,13 @@ from tasks.engine.execute import execute
 from tasks.engine.person import person_here
 from tasks.engine.quiet import OneLine, quiet_loggers, report_nothing, show_bug
 from tasks.engine.run import Progress, Run, open_run
+from tasks.engine.signing import keys_here, keys_of
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.model_commands import add_to
-from tasks.options import AsJson, RunUri, StoreUri
+from tasks.options import AsJson, PublicKey, RunUri, StoreUri
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
+from tasks.signing_commands import add_to as add_signing_to
 from tasks.terminal import closing_table, progress_bars, summary, watcher
 from tasks.text.lines import visible
 
@@ -39,7 +41,8 @@ EPILOG = (
     "Every step reads the records of earlier steps and commits its own record last, so it can be "
     "killed and run again at any time. Exit codes: 0 done; 64 bad input, do not retry; "
     "75 temporary fault, retry; 99 the steps after this one must not run. "
-    "S3: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. MLflow: MLFLOW_TRACKING_URI."
+    "S3: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. MLflow: MLFLOW_TRACKING_URI. "
+    "Signing: MELANOMA_SIGNING_KEY, MELANOMA_PUBLIC_KEY."
 )
 
 app = typer.Typer(
@@ -53,6 +56,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _before(context: typer.Context) -> None:
+    # A key that cannot be used is told before any work, but to who makes a key.
+    if context.invoked_subcommand != "keygen":
+        keys_here()
+
 
 ConfigJson = Annotated[
     str,
@@ -166,6 +177,7 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
 
 
 add_to(app)
+add_signing_to(app, "Keys")
 
 
 @app.command("deliver", rich_help_panel="Beside the pipeline")
@@ -232,13 +244,13 @@ def verify_command(
         str | None,
         typer.Option(help="SHA-256 of the bundle's manifest: the tag evidence_sha256 in MLflow."),
     ] = None,
+    public_key: PublicKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the evidence of a run, offline, using only the bundle. Names the first flaw."""
-    from tasks.release.evidence import UNSIGNED
     from tasks.release.verify import verify
 
-    verified = verify(evidence, sha256)
+    verified = verify(evidence, sha256, keys_of(public_key) if public_key else None)
     if as_json:
         print(verified.model_dump_json(indent=1))
         return
@@ -248,7 +260,7 @@ def verify_command(
         f"The evidence of run {visible(verified.run)} holds: {verified.decision}, model SHA-256 "
         f"{verified.model_sha256}. Manifest SHA-256 {verified.manifest_sha256}."
     )
-    print(UNSIGNED)
+    print(f"The evidence is {verified.signature}.")
 
 
 @app.command("score", rich_help_panel="Beside the pipeline")

@@ -11,9 +11,10 @@ from rich.table import Table
 from tasks.config import Retraining
 from tasks.engine.person import person_here
 from tasks.engine.run import open_run
+from tasks.engine.signing import keys_of
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
-from tasks.options import PANEL, AsJson, Reason, RunUri, StoreUri
+from tasks.options import PANEL, AsJson, PublicKey, Reason, RunUri, StoreUri
 from tasks.text.lines import visible
 
 PolicyFile = Annotated[
@@ -171,20 +172,22 @@ def ledger_command(
     repair: Annotated[
         bool, typer.Option("--repair", help="Set MLflow's aliases as the ledger says.")
     ] = False,
+    public_key: PublicKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify the ledger of promotions, and print who decided what, when and why."""
     from tasks.release.history import as_json as in_json
-    from tasks.release.history import history, moment, rows
+    from tasks.release.history import history, moment, rows, signature_in_words
 
     at = moment(on) if on else None
-    now, difference = history(open_store(store), repair=repair)
+    keys = keys_of(public_key) if public_key else None
+    now, difference = history(open_store(store), repair=repair, keys=keys)
     if at:
         found = now.champion_at(at)
         print(f"Version {found.version}, of run {found.run}." if found else "No model was in use.")
         return
     if as_json:
-        print(in_json(now, difference))
+        print(in_json(now, difference, keys))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("", "when (UTC)", "what", "why"):
@@ -194,6 +197,8 @@ def ledger_command(
     Console().print(table if now.facts else "Nothing was decided yet.")
     champion = now.champion
     print(f"Champion: version {champion.version}." if champion else "There is no champion.")
+    if now.facts:
+        print(f"The ledger is {signature_in_words(now, keys)}.")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -22,6 +22,7 @@ from tasks.records.record import sha256
 
 EVIDENCE = "evidence/"
 MANIFEST = "manifest.json"
+SIGNATURE = "evidence.sig"
 
 # A part of a path, and the paths inside the folder of a run that are served.
 PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f]+"
@@ -195,7 +196,7 @@ def sealed_file(folder: Folder, path: str) -> bytes:
         Corrupt: The file is not the one that was sealed.
     """
     data, sealed = folder.read(EVIDENCE + path), seals(folder)
-    if path != MANIFEST and sealed.get(path) != sha256(data):
+    if path not in (MANIFEST, SIGNATURE) and sealed.get(path) != sha256(data):
         raise Corrupt(
             "A file of the evidence is not the one that was sealed.",
             expected=f"{path} with SHA-256 {sealed.get(path, '(none: not sealed)')}",

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from docker.errors import APIError
 from docker.types import DeviceRequest, LogConfig, Mount
 
-from dags import credentials
+from dags import credentials, signing
 from dags.command_line import command_line
 from dags.exit_codes import raise_for
 from dags.levels import lines_of, relay
@@ -56,7 +56,7 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
     - MELANOMA_NETWORK: the engine's network from which the store and MLflow can be reached
     - MELANOMA_GPUS: how many GPUs a step gets whose machine is ``gpu``, ``all`` or a number; its
       image is ``train-gpu`` then, and of its parts one runs at a time
-    - where credentials come from: see `dags.credentials`
+    - where credentials come from: see `dags.credentials`; where keys: see `dags.signing`
     """
     row = row_of(command)
     name = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
@@ -152,8 +152,11 @@ class Container(DockerOperator):
         self._remove_what_was_left()
         name = ""
         try:
-            with credentials.mounts(self._step, *self._needs()) as secrets:
-                self.container = self._create(digest, secrets)
+            with (
+                credentials.mounts(self._step, *self._needs()) as secrets,
+                signing.for_a_container(self._step) as keys,
+            ):
+                self.container = self._create(digest, secrets, keys)
                 name = self.container["Id"]
                 try:
                     self.cli.start(name)
@@ -185,9 +188,12 @@ class Container(DockerOperator):
 
     # The container -------------------------------------------------------------------------------
 
-    def _create(self, digest: str, secrets: list[Mount]) -> Any:
+    def _create(self, digest: str, secrets: list[Mount], keys: dict[str, str]) -> Any:
         user, seen, environment = self._place()
         own = mounts.made(seen) if seen else []
+        for name, file in keys.items():
+            place = environment[name] = signing.PLACES[name]
+            own.append(Mount(place, file, type="bind", read_only=True))
         if self.spools:
             own.append(Mount(SPOOL, None, type="volume"))
         return self.cli.create_container(
@@ -239,6 +245,10 @@ class Container(DockerOperator):
         user, seen, environment = self._place()
         binds = [(str(path), str(path), not writable) for path, writable in seen.items()]
         secret: list[str] = []
+        for name, place in signing.PLACES.items():
+            if given := os.environ.get(name):
+                binds.append((given, place, True))
+                environment[name] = place
         for kind in self._needs():
             if file := credentials.secret_file(kind, self._step):
                 binds.append((file, kind.path, True))

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context, XComArg
 
+from dags import signing
 from dags.command_line import command_line
 from dags.exit_codes import raise_for
 from dags.levels import lines_of, relay
@@ -28,7 +29,7 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
         settings: Further settings of an Airflow task.
     """
     python = os.environ.get("MELANOMA_PYTHON", sys.executable)
-    settings["argv"] = [python, "-m", "tasks", command, *options]
+    settings |= {"argv": [python, "-m", "tasks", command, *options], "step": command}
     return one_or_mapped(Process, command, "argv", parts, settings)
 
 
@@ -40,6 +41,7 @@ class Process(BaseOperator):
 
     Args:
         argv: The command to run, each word a Jinja template.
+        step: Name of the step or command, by which it gets its key, see `dags.signing`.
         part: The part that a mapped task does, for the templates of its argv.
 
     Attributes:
@@ -49,9 +51,11 @@ class Process(BaseOperator):
     # What Airflow shows. What runs is the argv, without a shell.
     template_fields: Sequence[str] = ("command_line",)
 
-    def __init__(self, *, argv: Sequence[str], part: str = "", **settings: Any) -> None:
+    def __init__(
+        self, *, argv: Sequence[str], step: str = "", part: str = "", **settings: Any
+    ) -> None:
         super().__init__(**settings)
-        self.argv, self.part, self.command_line = argv, part, ""
+        self.argv, self.step, self.part, self.command_line = argv, step, part, ""
         self._process: subprocess.Popen[bytes] | None = None
 
     # Airflow's own hook for rendering, which mapped tasks use too.
@@ -64,15 +68,18 @@ class Process(BaseOperator):
     def execute(self, context: Context) -> None:
         # The process stays in the process group that Airflow makes for each task. Airflow signals
         # the whole group, so even a task that is killed with SIGKILL leaves nothing behind.
-        self._process = subprocess.Popen(
-            self.argv,
-            env=os.environ | variable(context) | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        last_line = relay(lines_of(self._process.stdout or ()), self.log)
-        raise_for(self._process.wait(), last_line)
+        fixed = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+        with signing.for_a_process(self.step) as keys:
+            self._process = subprocess.Popen(
+                self.argv,
+                env=os.environ | variable(context) | keys | fixed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            last_line = relay(lines_of(self._process.stdout or ()), self.log)
+            exit_code = self._process.wait()
+        raise_for(exit_code, last_line)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"run": self._option("--run")}
 

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from tasks.engine.ledger import entry_files, entry_key, next_entry, parse_chain
 from tasks.engine.person import Person
+from tasks.engine.signing import keys_here
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, Corrupt, NotFound, PipelineError
 from tasks.records.record import Frozen, sha256
@@ -92,12 +93,26 @@ def _append(store: Store, said: Callable[[list[Fact]], Fact | None]) -> None:
         if fact is None:
             return
         kind = next(name for name, of in KINDS.items() if type(fact) is of)
-        entry = next_entry(chain, kind, "", fact.model_dump(mode="json"))
+        entry = next_entry(chain, kind, "", fact.model_dump(mode="json"), FOLDER)
         try:
             store.create(entry_key(entry.number, FOLDER), entry.data)
         except AlreadyExists:
             continue
         return
+
+
+def _vouched(store: Store) -> list[Fact]:
+    """What the ledger says; with a key, only up to the first entry that no accepted key signed. Who
+    delivers may have no key, and then counts as unknown."""
+    facts, keys = facts_in(store), keys_here()
+    if not keys.on:
+        return facts
+    for entry in parse_chain(entry_files(store, FOLDER), FOLDER).entries:
+        if why := entry.why_not(keys, FOLDER):
+            key = entry_key(entry.number, FOLDER)
+            log.warning("%s and what follows it counts for nothing: %s.", key, why)
+            return facts[: entry.number - 1]
+    return facts
 
 
 def answerable_for(store: Store, run: str) -> tuple[Person, ...]:
@@ -107,7 +122,7 @@ def answerable_for(store: Store, run: str) -> tuple[Person, ...]:
     Raises:
         Corrupt: The ledger of deliveries is damaged.
     """
-    facts = facts_in(store)
+    facts = _vouched(store)
     try:
         delivered = {str(each["key"]) for each in json.loads(store.read(f"runs/{run}/raw.json"))}
         defaults = store.read(f"runs/{run}/config.json")

@@ -19,6 +19,7 @@ from tasks.engine.environment import machine
 from tasks.engine.quiet import imports_muted
 from tasks.engine.reuse import fingerprint_of, keep_for_reuse, outside_of, reusable
 from tasks.engine.run import CHECKPOINTS, Progress, Run, latest_key
+from tasks.engine.signing import RECORD, SPOT, keys_here, with_signature
 from tasks.engine.started import note_start
 from tasks.errors import AlreadyExists, BadInput, Halt, Momentary, PipelineError
 from tasks.pipeline import Step, parts_of
@@ -36,6 +37,7 @@ def execute(step: Step, run: Run) -> Record:
         Halt: The step decided that the steps after it must not run.
     """
     started = time.monotonic()
+    keys_here().check_can_sign()
     run = _narrowed(step, run)
     inputs = {need: _needed(run, need, step.name) for need in step.needs}
     committed = run.record(step.name)
@@ -144,9 +146,8 @@ def _seconds(parts: dict[str, Record]) -> float:
 
 def _commit(step: Step, run: Run, record: Record, inputs: dict[str, Record]) -> Record:
     key = run.key("record.json", step.name)
-    data = record.model_dump_json(indent=1).encode()
     try:
-        run.store.create(key, data)
+        run.store.create(key, _signed(record, key))
     except AlreadyExists:
         winner = run.record(step.name)
         if winner is None:
@@ -159,6 +160,16 @@ def _commit(step: Step, run: Run, record: Record, inputs: dict[str, Record]) -> 
         run.store.replace(latest_key(step.name), json.dumps({"run": run.name}).encode())
     keep_for_reuse(step, run, record)
     return record
+
+
+def _signed(record: Record, key: str) -> bytes:
+    """The bytes of a record's file, with its signature if there is a key."""
+    keys = keys_here()
+    if keys.on and record.provenance:
+        unsigned = record.provenance.model_copy(update={"signature": SPOT})
+        data = record.with_provenance(unsigned).model_dump_json(indent=1).encode()
+        return with_signature(keys, RECORD, key, data)
+    return record.model_dump_json(indent=1).encode()
 
 
 def _sweep(step: Step, run: Run) -> None:

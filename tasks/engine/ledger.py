@@ -9,6 +9,9 @@ Records and MLflow's versions hold the *head*, the number and hash of the last e
 A chain that does not reach or does not continue a recorded head is refused, so a chain that was cut
 off at the end shows too.
 
+With a key, each entry is signed too, see `tasks.engine.signing`. An entry is vouched for by its own
+signature, or by a later entry of the kind `SIGNING`, by which a person vouches for all before.
+
 A store of an earlier version of the program holds loose entries instead. They are adopted once: the
 first entry of the chain holds their hashes and their facts.
 """
@@ -23,14 +26,17 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from tasks.engine.run import Run
+from tasks.engine.signing import CHAIN as KIND
+from tasks.engine.signing import KEY, Keys, keys_here, not_signed
 from tasks.engine.store import EVALUATIONS, SIDES, Store, read_many
-from tasks.errors import AlreadyExists, Corrupt
+from tasks.errors import AlreadyExists, BadInput, Corrupt
 from tasks.records.record import Frozen, LedgerHead, sha256
 
 log = logging.getLogger(__name__)
 
 FORMAT = "melanoma-retraining ledger, 1"
 FOLDER = "ledger/chain/"
+SIGNING = "signing"  # kind of an entry by which a person vouches for all entries before
 RECORDING = ("split", "evaluate", "gate")  # the steps whose records carry the head
 
 
@@ -39,12 +45,13 @@ class Entry(Frozen):
 
     Attributes:
         number: From 1.
-        kind: Kind of fact: "adoption", "sides", "evaluation", "supersession".
+        kind: Kind of fact: "adoption", "sides", "evaluation", "supersession", "signing".
         previous: SHA-256 of the bytes of the entry before; empty for the first.
         at: Time of writing, UTC, ISO 8601.
         run: Name of the run that wrote the entry; empty if no run did.
         content: The facts, by kind, see `tasks.splitting.sides` and `tasks.splitting.looks`.
-        seal: SHA-256 over the rest of the entry.
+        seal: SHA-256 over the rest of the entry, without the signature.
+        signature: Over the entry with its seal; empty, and left out of the file, without a key.
     """
 
     format: str = FORMAT
@@ -55,14 +62,30 @@ class Entry(Frozen):
     run: str
     content: dict[str, Any]
     seal: str = ""
+    signature: str = ""
 
     @property
     def data(self) -> bytes:
         """The bytes of the entry's file. The same entry always gives the same bytes."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False).encode()
+        silent = None if self.signature else {"signature"}
+        content = self.model_dump(mode="json", exclude=silent)
+        return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+
+    @property
+    def unsigned(self) -> bytes:
+        """The bytes that the signature covers."""
+        return self.model_copy(update={"signature": ""}).data
 
     def sealed(self) -> "Entry":
-        return self.model_copy(update={"seal": sha256(self.model_copy(update={"seal": ""}).data)})
+        bare = self.model_copy(update={"seal": "", "signature": ""})
+        return self.model_copy(update={"seal": sha256(bare.data)})
+
+    def signed(self, keys: Keys, folder: str) -> "Entry":
+        return self.model_copy(update={"signature": keys.sign(KIND, folder, self.unsigned)})
+
+    def why_not(self, keys: Keys, folder: str) -> str:
+        """Why the signature does not hold for an entry of this folder; empty if it holds."""
+        return keys.why_not(KIND, folder, self.unsigned, self.signature)
 
     @property
     def head(self) -> LedgerHead:
@@ -105,21 +128,25 @@ class Chain:
         return head.number <= len(self.entries) and self.entries[head.number - 1].head == head
 
 
-def chain_of(store: Store, also: Iterable[LedgerHead] = ()) -> Chain:
+def chain_of(store: Store, also: Iterable[LedgerHead] = (), keys: Keys | None = None) -> Chain:
     """Read the ledger of a store, and check it against every recorded head.
 
     Args:
         store: The store.
         also: Heads that are recorded outside the store, as in MLflow.
+        keys: Whose signatures are accepted; None for the keys of this process.
 
     Returns:
         The chain. A store with only loose entries gives a chain of one entry that stands for them;
         the first `append` writes this entry.
 
     Raises:
-        Corrupt: An entry is missing or changed, or the chain does not continue a recorded head.
+        Corrupt: An entry is missing or changed, or the chain does not continue a recorded head; or
+            there is a key, and nobody vouches for an entry.
     """
+    keys = keys or keys_here()
     chain = parse_chain(entry_files(store))
+    check_signed(chain, keys, store)
     recorded = [*recorded_heads(store), *also]
     for head in sorted(recorded, key=lambda each: each.number):
         if not chain.holds(head):
@@ -135,6 +162,8 @@ def chain_of(store: Store, also: Iterable[LedgerHead] = ()) -> Chain:
     chain = replace(chain, recorded=max((head.number for head in recorded), default=0))
     loose = {entry.key for prefix in (SIDES, EVALUATIONS) for entry in store.list(prefix)}
     if not chain.entries:
+        if loose and keys.on:
+            raise not_signed("The ledger", "loose entries of an earlier version", store.uri)
         return Chain((_adoption(store, sorted(loose)),), adopted=False) if loose else chain
     known = {key for entry in chain.of("adoption") for key in entry.content["found"]}
     for key in sorted(loose - known):
@@ -147,6 +176,7 @@ def append(
     kind: str,
     content: Callable[[Chain], dict[str, Any] | None],
     also: Iterable[LedgerHead] = (),
+    keys: Keys | None = None,
 ) -> Chain:
     """Add one entry. If another process was faster, read its entry and try again.
 
@@ -154,13 +184,13 @@ def append(
         run: Names the store; its name stands in the entry.
         kind: Kind of the entry.
         content: Makes the content of the entry from the current chain; None to add nothing.
-        also: As for `chain_of`.
+        also, keys: As for `chain_of`.
 
     Returns:
         The chain with the entry.
     """
     while True:
-        chain = chain_of(run.store, also)
+        chain = chain_of(run.store, also, keys)
         said = content(chain)
         if said is None and chain.adopted:
             return chain
@@ -176,16 +206,51 @@ def append(
         return replace(chain, entries=(*chain.entries, entry))
 
 
-def next_entry(chain: Chain, kind: str, run: str, content: dict[str, Any]) -> Entry:
-    """The entry that continues a chain."""
-    return Entry(
-        number=len(chain.entries) + 1,
-        kind=kind,
-        previous=chain.entries[-1].head.sha256 if chain.entries else "",
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        run=run,
-        content=content,
-    ).sealed()
+def check_signed(chain: Chain, keys: Keys, store: Store, folder: str = FOLDER) -> None:
+    """Check that an accepted key vouches for each entry of a chain.
+
+    Raises:
+        Corrupt: There is a key, and nobody vouches for an entry.
+    """
+    if not keys.on:
+        return
+    for entry in reversed(chain.entries):
+        if why := entry.why_not(keys, folder):
+            name = f"The entry {entry_key(entry.number, folder)}"
+            raise not_signed(name, why, store.uri)
+        if entry.kind == SIGNING:
+            return
+
+
+def next_entry(
+    chain: Chain, kind: str, run: str, content: dict[str, Any], folder: str = FOLDER
+) -> Entry:
+    """The entry that continues a chain, signed if there is a key.
+
+    Raises:
+        BadInput: The chain is signed, and this process cannot sign.
+    """
+    keys = keys_here()
+    keys.check_can_sign()
+    if not keys.on and any(entry.signature for entry in chain.entries):
+        raise BadInput(
+            "The ledger is signed, and what is added to it must be signed too.",
+            expected=f"{KEY}, the file of the private key",
+            received="no key",
+            do=f"set {KEY} for every process that writes to this store",
+        )
+    return (
+        Entry(
+            number=len(chain.entries) + 1,
+            kind=kind,
+            previous=chain.entries[-1].head.sha256 if chain.entries else "",
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            run=run,
+            content=content,
+        )
+        .sealed()
+        .signed(keys, folder)
+    )
 
 
 def entry_key(number: int, folder: str = FOLDER) -> str:

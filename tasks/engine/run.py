@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pydantic import ValidationError
 
 from tasks.config import Retraining
+from tasks.engine.signing import RECORD, keys_here, not_signed, without_signature
 from tasks.engine.storage import open_store
 from tasks.engine.store import Entry, Store, read_many
+from tasks.engine.vouchers import vouched
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.lesions import IMAGE_SUFFIXES
 from tasks.pipeline import step_named
@@ -153,14 +155,25 @@ def read_record(store: Store, run: str, step: str) -> Record | None:
 
     Raises:
         BadInput: The record exists, but this version of the program cannot read it.
+        Corrupt: There is a key, and the record is not signed for this run and step.
     """
-    key = f"runs/{run}/{step}/record.json"
+    key = record_key(run, step)
     try:
-        data = store.read(key)
+        return parse_record(store, run, step, store.read(key))
     except NotFound:
         return None
+
+
+def record_key(run: str, step: str) -> str:
+    """Where the record of a step of a run lies."""
+    return f"runs/{run}/{step}/record.json"
+
+
+def parse_record(store: Store, run: str, step: str, data: bytes) -> Record:
+    """The record in these bytes, as `read_record`."""
+    key = record_key(run, step)
     try:
-        return step_named(step).gives.parsed(data, key)
+        record = step_named(step).gives.parsed(data, key)
     except ValidationError as error:
         raise BadInput(
             f"The record {key} cannot be read.",
@@ -168,6 +181,13 @@ def read_record(store: Store, run: str, step: str) -> Record | None:
             received=str(error).splitlines()[0],
             do="start a new run: records are never rewritten",
         ) from error
+    keys = keys_here()
+    if keys.on:
+        signature = record.provenance.signature if record.provenance else ""
+        why = keys.why_not(RECORD, key, without_signature(data, signature), signature)
+        if why and not vouched(store, keys, key, data):
+            raise not_signed(f"The record {key}", why, store.uri)
+    return record
 
 
 def latest_key(step: str) -> str:

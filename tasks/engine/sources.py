@@ -32,14 +32,17 @@ COUNTED_BY_FORMAT = (
     "engine.checkpoints",
     "engine.environment",
     "engine.execute",
+    "engine.folder_signature",
     "engine.quiet",
     "engine.reuse",
     "engine.run",
+    "engine.signing",
     "engine.sources",
     "engine.directory",
     "engine.s3",
     "engine.storage",
     "engine.store",
+    "engine.vouchers",
     # The champion's version and bytes are in the fingerprint itself, as `Step.outside`. What is
     # written to MLflow is read back by no step.
     "registry",

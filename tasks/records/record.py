@@ -10,7 +10,15 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from tasks.config import Retraining
 from tasks.errors import BadInput
@@ -84,6 +92,18 @@ class Provenance(Frozen):
     image: str | None = Field(
         None, description="Digest of the container image; None for a step run without a container."
     )
+    signature: str = Field(
+        "",
+        description="Over all other bytes of the record, see `tasks.engine.signing`; empty, and "
+        "left out of the file, where there is no key.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_signature(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = inner(self)
+        if not self.signature:  # an unsigned record has the bytes that it always had
+            fields.pop("signature", None)
+        return fields
 
     @property
     def seconds_in_all(self) -> float:

@@ -12,10 +12,18 @@ from pydantic import ValidationError
 
 from tasks.engine.ledger import Chain, next_entry
 from tasks.engine.run import Run, latest_key
+from tasks.engine.signing import Keys, keys_here, not_signed
 from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, NotFound
 from tasks.records.record import LedgerHead
-from tasks.registry.promotions import Adoption, Model, Promotions, append, promotions_in
+from tasks.registry.promotions import (
+    FOLDER,
+    Adoption,
+    Model,
+    Promotions,
+    append,
+    promotions_in,
+)
 from tasks.registry.versions import (
     CHAMPION,
     GONE,
@@ -32,7 +40,7 @@ PROMOTIONS_HEAD = "promotions_head"  # tag: a `LedgerHead` in JSON
 NOTE = latest_key("promote")  # where earlier versions of the program noted the champion
 
 
-def promotions_of(client: Any, store: Store) -> Promotions:
+def promotions_of(client: Any, store: Store, keys: Keys | None = None) -> Promotions:
     """The ledger of promotions of a store, checked against the heads that MLflow holds.
 
     A store from before the ledger gives a ledger whose last entry is not written yet and names the
@@ -40,27 +48,31 @@ def promotions_of(client: Any, store: Store) -> Promotions:
 
     Raises:
         BadInput: A champion was promoted before the ledger, and is gone from MLflow.
-        Corrupt: The ledger is damaged, or was cut short.
+        Corrupt: The ledger is damaged, or was cut short; or there is a key, and what it says is not
+            signed.
     """
-    found = promotions_in(store, _heads(client, store))
+    keys = keys or keys_here()
+    found = promotions_in(store, _heads(client, store), keys)
     if found.about_models:
         return found
     adopted = _adopted(client, store)
     if adopted is None:
         return found
-    entry = next_entry(found.chain, "adoption", "", adopted.model_dump(mode="json"))
+    if keys.on:
+        raise not_signed(f"The note {NOTE}, which names the champion,", "no signature", store.uri)
+    entry = next_entry(found.chain, "adoption", "", adopted.model_dump(mode="json"), FOLDER)
     chain = Chain((*found.chain.entries, entry), adopted=False)
     return Promotions(chain, (*found.facts, adopted))
 
 
-def adopt(client: Any, store: Store) -> Promotions:
+def adopt(client: Any, store: Store, keys: Keys | None = None) -> Promotions:
     """The ledger of promotions, to be appended to: the champion of a store from before the ledger
     is written down first. Raises as `promotions_of`."""
-    now = promotions_of(client, store)
+    now = promotions_of(client, store, keys)
     if now.chain.adopted:
         return now
     adopted = now.facts[-1]
-    return append(store, "", lambda then: None if then.about_models else adopted)
+    return append(store, "", lambda then: None if then.about_models else adopted, keys)
 
 
 def champion(client: Any, store: Store) -> Version | None:

@@ -2,7 +2,8 @@
 
 Whoever loads a version by its name (`mlflow.keras`, `mlflow.pyfunc`, a server) believes the file
 ``MLmodel`` of this folder: it names the weights and the module that loads them. So the record
-`Registered` keeps the SHA-256 of every file, not only of the weights.
+`Registered` keeps the SHA-256 of every file, not only of the weights. With a key, the folder holds
+a signature by model-signing too.
 """
 
 import json
@@ -13,12 +14,15 @@ from typing import Any
 
 import yaml
 
+from tasks.engine.folder_signature import sign_folder, why_not_signed
 from tasks.engine.quiet import imports_muted
+from tasks.engine.signing import keys_here
 from tasks.errors import Corrupt
 from tasks.records.record import sha256
 from tasks.registry.versions import FILES, MODEL, mlflow_module
 
 WEIGHTS = "data/model.keras"
+SIGNATURE = "model.sig"  # over all other files, only where there is a key
 LOADER = "data/keras_module.txt"  # the module that MLflow's Keras flavor imports
 DESCRIPTION = "MLmodel"
 # Whoever loads a version of a database beside a store lets MLflow write this file into the folder.
@@ -46,7 +50,9 @@ def add_version(
     # Two attempts may overlap. Neither may overwrite the files that the other has hashed.
     place = f"model/{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
-        written = _written(Path(folder), model)
+        written, keys = _written(Path(folder), model), keys_here()
+        if keys.on:
+            (written / SIGNATURE).write_bytes(sign_folder(written, SIGNATURE, keys))
         files = hashes_of(written)
         client.log_artifacts(run_id, str(written), place)
     try:
@@ -141,6 +147,29 @@ def check_folder(folder: Path, what: str, model_sha256: str, files: dict[str, st
         "weights those that were judged; an earlier version of the program registered it, which "
         "kept no hash of the other files"
     )
+
+
+def check_signature(folder: Path, what: str) -> str:
+    """Check that an accepted key signed a downloaded folder, if there is a key.
+
+    Args:
+        folder: The folder of the version.
+        what: The version, for the message.
+
+    Returns:
+        Who signed the folder, in words; empty without a key.
+
+    Raises:
+        Corrupt: There is a key, and no accepted key signed these files.
+    """
+    keys = keys_here()
+    if not keys.on:
+        return ""
+    besides = (NAME,) if (folder / NAME).is_file() and _is_a_name(folder / NAME) else ()
+    why, fingerprint = why_not_signed(folder, SIGNATURE, keys, besides)
+    if why:
+        raise _other_folder(what, f"{SIGNATURE}, by a key that is accepted here", why)
+    return f"the model is signed by the key SHA-256 {fingerprint}"
 
 
 def _is_a_name(path: Path) -> bool:

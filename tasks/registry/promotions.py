@@ -12,8 +12,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from tasks.engine.ledger import Chain, Entry, entry_files, entry_key, next_entry, parse_chain
+from tasks.engine.ledger import (
+    SIGNING,
+    Chain,
+    Entry,
+    check_signed,
+    entry_files,
+    entry_key,
+    next_entry,
+    parse_chain,
+)
 from tasks.engine.person import Person
+from tasks.engine.signing import Keys, keys_here
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt
 from tasks.records.record import Frozen, LedgerHead, sha256
@@ -143,7 +153,15 @@ class Adoption(Frozen):
     why: str = Field(description="Where the fact comes from.")
 
 
-Fact = Question | PolicyQuestion | Answer | Closing | Promotion | Rollback | Adoption
+class Signing(Frozen):
+    """A person who vouches, by the key that signs the entry, for all entries before."""
+
+    by: Person = Field(description="Who vouches.")
+    reason: str = Field(description="The person's reason, in the person's words.")
+    vouched: str = Field(description="What the person vouches for in the store, in words.")
+
+
+Fact = Question | PolicyQuestion | Answer | Closing | Promotion | Rollback | Adoption | Signing
 
 KINDS: dict[str, type[Fact]] = {
     "question": Question,
@@ -153,6 +171,7 @@ KINDS: dict[str, type[Fact]] = {
     "promotion": Promotion,
     "rollback": Rollback,
     "adoption": Adoption,
+    SIGNING: Signing,
 }
 
 State = Literal["open", "approved", "rejected", "closed", "promoted"]
@@ -286,17 +305,22 @@ class Promotions:
         return [each for each in self.questions if self.state(each) in ("open", "approved")]
 
 
-def promotions_in(store: Store, heads: tuple[LedgerHead, ...] = ()) -> Promotions:
+def promotions_in(
+    store: Store, heads: tuple[LedgerHead, ...] = (), keys: Keys | None = None
+) -> Promotions:
     """Read the ledger of promotions.
 
     Args:
         store: The store.
         heads: Heads that MLflow holds; the ledger must continue each of them.
+        keys: Whose signatures are accepted; None for the keys of this process.
 
     Raises:
-        Corrupt: An entry is missing or changed, or a head is not in the ledger.
+        Corrupt: An entry is missing or changed, or a head is not in the ledger; or there is a key,
+            and nobody vouches for an entry.
     """
     chain = parse_chain(entry_files(store, FOLDER), FOLDER)
+    check_signed(chain, keys or keys_here(), store, FOLDER)
     for head in heads:
         if not chain.holds(head):
             raise Corrupt(
@@ -321,7 +345,12 @@ def _fact(entry: Entry) -> Fact:
         ) from error
 
 
-def append(store: Store, run: str, said: Callable[[Promotions], Fact | None]) -> Promotions:
+def append(
+    store: Store,
+    run: str,
+    said: Callable[[Promotions], Fact | None],
+    keys: Keys | None = None,
+) -> Promotions:
     """Add one entry. If another process was faster, look at its entry and decide again.
 
     Args:
@@ -329,17 +358,18 @@ def append(store: Store, run: str, said: Callable[[Promotions], Fact | None]) ->
         run: Name of the run that the entry is about; empty if it is about none.
         said: What to add, from the ledger as it stands; None to add nothing. It raises if the
             ledger no longer allows the entry, so nothing can come between check and entry.
+        keys: As for `promotions_in`.
 
     Returns:
         The ledger with the entry.
     """
     while True:
-        now = promotions_in(store)
+        now = promotions_in(store, keys=keys)
         fact = said(now)
         if fact is None:
             return now
         kind = next(name for name, of in KINDS.items() if type(fact) is of)
-        entry = next_entry(now.chain, kind, run, fact.model_dump(mode="json"))
+        entry = next_entry(now.chain, kind, run, fact.model_dump(mode="json"), FOLDER)
         try:
             store.create(entry_key(entry.number, FOLDER), entry.data)
         except AlreadyExists:

@@ -7,11 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from tasks.engine.run import read_record
+from tasks.engine.signing import keys_here
+from tasks.engine.store import Store
 from tasks.errors import Corrupt
 from tasks.records.registered import Registered
 from tasks.registry.clean_process import answers_apart
-from tasks.registry.model_folder import WEIGHTS, check_folder
-from tasks.registry.versions import downloaded
+from tasks.registry.model_folder import (
+    NAME,
+    SIGNATURE,
+    WEIGHTS,
+    check_folder,
+    check_signature,
+    check_weights,
+    hashes_of,
+)
+from tasks.registry.versions import MODEL, downloaded, files_of
 
 Array = np.ndarray[Any, Any]
 
@@ -65,9 +76,48 @@ def check_served(client: Any, registered: Registered, golden: Golden | None) -> 
         source = client.get_model_version_download_uri(registered.name, str(registered.version))
         folder = downloaded(source, Path(temporary), what)
         held = check_folder(folder, what, registered.model_sha256, registered.files)
+        if SIGNATURE in registered.files:  # else the record, which is signed itself, vouches alone
+            signed = check_signature(folder, what)
+            held = f"{held}; {signed}" if signed else held
         if golden is None:
             return held
         return f"{held}; {check_answers(folder / WEIGHTS, golden, what)}"
+
+
+def standing_files(
+    client: Any, store: Store, version: int, made_by: str, model_sha256: str
+) -> dict[str, str]:
+    """SHA-256 of each file of a version that was registered before, by path inside its folder.
+
+    Without a key, MLflow's tag says it. With a key, whoever can write MLflow is not believed: the
+    signed record of the run that made the version says it, or the folder's own signature.
+
+    Args:
+        client: MLflow's client.
+        store: The store.
+        version: The version.
+        made_by: Address of the run that made it, by MLflow's tags.
+        model_sha256: SHA-256 of the ``.keras`` file that was judged.
+
+    Raises:
+        Corrupt: There is a key, and neither the record nor the folder is signed.
+    """
+    if not keys_here().on:
+        return files_of(client, version)
+    there, _, name = made_by.rpartition("/runs/")
+    made = read_record(store, name, "register") if there == store.uri else None
+    model = (version, model_sha256)
+    if isinstance(made, Registered) and (made.version, made.model_sha256) == model:
+        return made.files
+    what = f"Version {version} of {MODEL}"
+    with tempfile.TemporaryDirectory() as temporary:
+        source = client.get_model_version_download_uri(MODEL, str(version))
+        folder = downloaded(source, Path(temporary), what)
+        check_signature(folder, what)
+        found = hashes_of(folder)
+    found.pop(NAME, None)
+    check_weights(found, what, model_sha256)
+    return found
 
 
 def check_answers(model: Path, golden: Golden, what: str) -> str:

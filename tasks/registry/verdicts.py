@@ -58,6 +58,11 @@ def anchor_verdict(
     client.log_batch(run_id, tags=[tag(key_of(name, run), value) for name, value in found.items()])
 
 
+def anchored_evidence(client: Any, run: Run) -> set[str]:
+    """SHA-256 of each manifest with which MLflow knows this run; empty if none was anchored."""
+    return {tags[key_of(EVIDENCE, run)] for tags in _anchors(client, run)}
+
+
 def key_of(name: str, run: Run) -> str:
     """The key of a tag: several runs, also of several stores, may share one training."""
     return f"{name}/{run.name}/{sha256(run.store.uri.encode())[:12]}"

@@ -7,7 +7,8 @@ each file. The manifest is written once, after all other files. The bundle names
 and the weights, only by their hashes. It depends only on the records, the ledger, the pixels and
 the installed program, so two attempts write the same bytes.
 
-A bundle can be copied anywhere: it refers to nothing outside itself.
+A bundle can be copied anywhere: it refers to nothing outside itself. With a key, ``evidence.sig``
+signs the whole folder, see `tasks.release.signature`.
 """
 
 import io
@@ -26,7 +27,8 @@ from tasks.engine import environment
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.ledger import FOLDER as CHAIN
 from tasks.engine.ledger import Chain, chain_of, entry_key, parse_chain
-from tasks.engine.run import Run
+from tasks.engine.run import Run, parse_record, record_key
+from tasks.engine.signing import Keys, keys_here
 from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import open_store
 from tasks.engine.store import Store
@@ -48,9 +50,9 @@ FIRST = "melanoma-retraining evidence, 1"  # without the ledger
 LEDGER = "ledger/"  # folder of a bundle
 FOLDER = "evidence"
 MANIFEST = "manifest.json"
+SIGNATURE = "evidence.sig"  # over all other files, the manifest too; only where there is a key
 STEPS: tuple[Step, ...] = tuple(step for step in PIPELINE if step.name != "register")
 # A bundle does not copy pixels and weights; its records name them by hash.
-UNSIGNED = "The evidence is unsigned: whoever can write the store can forge it."
 NOT_COPIED = (".npy", ".keras")
 
 
@@ -87,7 +89,8 @@ class Manifest(Frozen):
 def keep_evidence(run: Run) -> Artifact:
     """Write the bundle of a run, unless it exists already; returns its manifest.
 
-    What an earlier attempt that was killed left half written in the bundle is removed.
+    What an earlier attempt that was killed left half written in the bundle is removed. The bundle
+    is not signed yet, see `tasks.release.signature.sign_evidence`.
 
     Raises:
         BadInput: A record of the run is missing, or an artifact does not match its record.
@@ -125,16 +128,18 @@ def gathered(run: Run) -> Iterator[tuple[str, bytes]]:
     """Path inside the bundle, and content, of every file except the manifest."""
     records: dict[str, Record] = {}
     for step in STEPS:
-        record = run.record(step.name)
-        if record is None:
+        try:
+            data = run.store.read(record_key(run.name, step.name))
+        except NotFound:
             raise NotFound(
                 "The evidence needs the record of every step up to the gate.",
                 expected=f"the record of {step.name} in {run.uri}",
                 received="no such record",
                 do=f"run `python -m tasks {step.name} --run {run.uri}` first",
-            )
+            ) from None
+        record = parse_record(run.store, run.name, step.name, data)
         records[step.name] = record
-        yield f"{step.name}/record.json", run.store.read(run.key("record.json", step.name))
+        yield f"{step.name}/record.json", data
         for path, artifact in places(step.name, record).items():
             yield path, run.fetch(artifact)
     verdict = records["gate"]
@@ -184,10 +189,17 @@ def places(step: str, record: Record) -> dict[str, Artifact]:
 
 class Bundle:
     """An opened bundle, in a directory or on S3. Opening does not verify its content: see
-    `tasks.release.verify`."""
+    `tasks.release.verify`.
 
-    def __init__(self, uri: str) -> None:
+    Attributes:
+        store: The bundle's folder.
+        uri: Its address.
+        keys: Whose signatures are accepted.
+    """
+
+    def __init__(self, uri: str, keys: Keys | None = None) -> None:
         self.store = open_store(uri)
+        self.keys = keys or keys_here()
         self.uri = self.store.uri
         if isinstance(self.store, DirectoryStore):
             _check_plain_files(self.store.root)

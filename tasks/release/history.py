@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.engine.ledger import Entry
+from tasks.engine.signing import NOT_CHECKED, UNSIGNED, Keys, keys_here, signed_by
 from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.registry.champion import promotions_of, report_alias
@@ -20,6 +21,7 @@ from tasks.registry.promotions import (
     Promotions,
     Question,
     Rollback,
+    Signing,
     promotions_in,
 )
 from tasks.registry.versions import has_mlflow, mlflow_client
@@ -28,7 +30,9 @@ from tasks.release.in_mlflow import follow_ledger
 log = logging.getLogger(__name__)
 
 
-def history(store: Store, *, repair: bool = False) -> tuple[Promotions, str]:
+def history(
+    store: Store, *, repair: bool = False, keys: Keys | None = None
+) -> tuple[Promotions, str]:
     """The ledger, verified, and how MLflow's alias differs from it, in words.
 
     Where no MLflow is named, the ledger is verified by itself, and the log says so.
@@ -36,6 +40,7 @@ def history(store: Store, *, repair: bool = False) -> tuple[Promotions, str]:
     Args:
         store: The store.
         repair: Set the aliases right.
+        keys: Whose signatures are accepted; None for the keys of this process.
 
     Raises:
         BadInput: No MLflow is named, and its aliases are to be set right.
@@ -44,9 +49,9 @@ def history(store: Store, *, repair: bool = False) -> tuple[Promotions, str]:
     """
     if not repair and not _mlflow_is_named(store):
         log.warning("No MLflow is named, so nobody knows whether the ledger was cut at its end.")
-        return promotions_in(store), ""
+        return promotions_in(store, keys=keys), ""
     with mlflow_client(store) as client:
-        now = promotions_of(client, store)
+        now = promotions_of(client, store, keys)
         difference = report_alias(client, now.champion)
         if repair:
             follow_ledger(client, now)
@@ -86,6 +91,8 @@ def in_words(fact: Fact, now: Promotions) -> tuple[str, str]:
     if isinstance(fact, Rollback):
         moved = f"{_named(fact.after)} is the champion again, before: {_named(fact.before)}"
         return f"{moved}, by {fact.by.in_words}", fact.reason
+    if isinstance(fact, Signing):
+        return f"{fact.by.in_words} vouches for {fact.vouched}", fact.reason
     assert isinstance(fact, Adoption)
     return f"{_named(fact.after)} was the champion when this ledger began", fact.why
 
@@ -110,11 +117,24 @@ def _asks_policy(question: PolicyQuestion) -> str:
     )
 
 
-def as_json(now: Promotions, difference: str) -> str:
-    """The ledger as JSON: its entries, the champion, and the alias's difference."""
+def signature_in_words(now: Promotions, keys: Keys | None = None) -> str:
+    """Who signed a ledger that was verified with these keys, in words."""
+    if not any(entry.signature for entry in now.chain.entries):
+        return UNSIGNED
+    accepted = dict((keys or keys_here()).public)
+    if not accepted:
+        return NOT_CHECKED
+    signers = (signed_by(entry.signature) for entry in now.chain.entries)
+    named = dict.fromkeys(each for each in signers if each in accepted)
+    return f"signed by the key SHA-256 {', '.join(named)}"
+
+
+def as_json(now: Promotions, difference: str, keys: Keys | None = None) -> str:
+    """The ledger as JSON: its entries, the champion, the alias's difference, and who signed."""
     found: dict[str, Any] = {
         "champion": now.champion.model_dump(mode="json") if now.champion else None,
         "alias_differs": difference or None,
+        "signature": signature_in_words(now, keys),
         "policies": {
             each.policy.sha256: {
                 "policy": each.policy.in_words,

@@ -18,7 +18,8 @@ from tasks.registry.promotions import Question
 from tasks.registry.shown import measured
 from tasks.registry.versions import MODEL
 from tasks.release.checks.flaw import record_of
-from tasks.release.evidence import FOLDER, UNSIGNED, Bundle
+from tasks.release.evidence import FOLDER, Bundle
+from tasks.release.signature import signature_in_words
 from tasks.release.trainers import STARTED
 from tasks.text.markdown import code, plain
 
@@ -79,8 +80,8 @@ def page(question: Question, own_policy: tuple[str, ...] = ()) -> str:
             "",
             f"Evidence: {code(bundle.uri)}, manifest SHA-256 "
             f"{code(question.model.evidence_sha256 or '')}. It was verified for this page, and is "
-            f"verified again before anything is promoted. {UNSIGNED} To verify it yourself: "
-            f"{code(shlex.join([*VERIFY, bundle.uri]))}",
+            f"verified again before anything is promoted. {signature_in_words(bundle)} To verify "
+            f"the evidence yourself: {code(shlex.join([*VERIFY, bundle.uri]))}",
         ]
     )
 

@@ -18,6 +18,7 @@ from tasks.registry.aliases import REASON, STATUS
 from tasks.registry.challenger import pass_over, propose, standing_challenger
 from tasks.registry.champion import alias_of
 from tasks.registry.model_folder import add_version
+from tasks.registry.served import standing_files
 from tasks.registry.shown import attach, figures_in_words, log_test_metrics, measured
 from tasks.registry.tracking import Diary
 from tasks.registry.verdicts import anchor_verdict
@@ -26,12 +27,12 @@ from tasks.registry.versions import (
     HEAD,
     MODEL,
     Version,
-    files_of,
     find_version,
     has_run,
     mlflow_client,
 )
 from tasks.release.evidence import FOLDER, keep_evidence
+from tasks.release.signature import sign_evidence
 from tasks.release.verify import verify
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,11 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         Momentary: MLflow failed.
     """
     evidence = keep_evidence(run)
-    held = verify(f"{run.uri}/{FOLDER}", evidence.sha256).held
-    log.info("The evidence holds, by %d checks: %s/%s.", len(held), run.uri, FOLDER)
+    sign_evidence(run)
+    verified = verify(f"{run.uri}/{FOLDER}", evidence.sha256)
+    held = len(verified.held)
+    log.info("The evidence holds, by %d checks: %s/%s.", held, run.uri, FOLDER)
+    log.info("The evidence is %s.", verified.signature)
     chosen = trained.of(evaluated.recipe)
     with mlflow_client(run.store) as client:
         mlflow_run = _run_of_training(client, run, trained, chosen)
@@ -77,7 +81,7 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
                 tags=_tags(run, chosen, evaluated, verdict, evidence),
             )
         else:
-            files = files_of(client, version)
+            files = standing_files(client, run.store, version, made_by, chosen.model.sha256)
         if newly:
             _show(client, run, version, evaluated)
             passed_over = become_challenger(client, run, version, evaluated)

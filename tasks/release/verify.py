@@ -1,11 +1,12 @@
 """verify: check the evidence of a run using only the bundle.
 
-The checks run in this order and stop at the first flaw. No file was changed, added or removed. The
-records follow from each other. No group stands on two sides of the split. Copies are of training
-images. The figures, the comparisons with the champion and with the standing challenger, and
-cross-validation follow from the predictions. The golden images are test images, with the answers
-of the predictions. The verdict follows from the figures and the policy. For a bundle in a
-directory, the checks need no network; they never need Airflow or MLflow.
+The checks run in this order and stop at the first flaw. No file was changed, added or removed. With
+a key, an accepted key signed the bundle. The records follow from each other. No group stands on two
+sides of the split. Copies are of training images. The figures, the comparisons with the champion
+and with the standing challenger, and cross-validation follow from the predictions. The golden
+images are test images, with the answers of the predictions. The verdict follows from the figures
+and the policy. For a bundle in a directory, the checks need no network; they never need Airflow or
+MLflow.
 
 The checks cannot find out:
 
@@ -14,18 +15,20 @@ The checks cannot find out:
 - whether validation gave the threshold, because its predictions are not in the bundle;
 - the champion's threshold, and the images that the champion learned from, which only the registry
   and the champion's own run hold;
-- whether somebody invented and sealed a whole run. The hash of the manifest in the registry rules
-  that out: pass it as `expected`.
+- without a key, whether somebody invented and sealed a whole run. The hash of the manifest in the
+  registry rules that out: pass it as `expected`.
 """
 
 from collections.abc import Callable
 
+from tasks.engine.signing import Keys
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import Frozen, sha256
 from tasks.records.verdict import Verdict
 from tasks.release.checks import data, figures, golden, records, verdict
 from tasks.release.checks.flaw import flaw, record_of
 from tasks.release.evidence import Bundle
+from tasks.release.signature import the_signature_holds
 
 # Errors that forged or broken tables, records and files raise.
 UNREADABLE = (
@@ -36,6 +39,7 @@ UNREADABLE = (
 CHECKS: tuple[Callable[..., str], ...] = (
     records.the_manifest_is_sealed,
     records.every_file_is_there_unchanged,
+    the_signature_holds,
     records.the_records_follow_from_each_other,
     records.the_records_vouch_for_the_files,
     records.the_ledger_is_one_chain,
@@ -59,6 +63,7 @@ class Verified(Frozen):
 
     Attributes:
         held: What each check found, in words, in the order of the checks.
+        signature: Who signed the bundle, or that nobody did or nobody checked, in words.
     """
 
     evidence: str
@@ -67,21 +72,24 @@ class Verified(Frozen):
     decision: str
     model_sha256: str
     held: tuple[str, ...]
+    signature: str
 
 
-def verify(uri: str, expected: str | None = None) -> Verified:
+def verify(uri: str, expected: str | None = None, keys: Keys | None = None) -> Verified:
     """Check a bundle.
 
     Args:
         uri: Folder with the manifest: a directory, or ``s3://bucket/prefix``.
         expected: SHA-256 of the manifest, from the registry; None if it is not known.
+        keys: Whose signatures are accepted; None for the keys of this process. Without any key a
+            bundle need not be signed.
 
     Raises:
         Corrupt: A check fails; the message names the first flaw.
         BadInput: There is no bundle at this address.
     """
-    bundle = Bundle(uri)
-    held = []
+    bundle = Bundle(uri, keys)
+    held, signature = [], ""
     for check in CHECKS:
         try:
             sealed = check is records.the_manifest_is_sealed
@@ -92,7 +100,10 @@ def verify(uri: str, expected: str | None = None) -> Verified:
                 "tables and records as this version of the pipeline writes them",
                 f"{type(error).__name__}: {error}"[:300],
             ) from error
-        held.append(said)
+        if check is the_signature_holds:
+            signature = said
+        else:
+            held.append(said)
     evaluated, judged = record_of(bundle, Evaluated), record_of(bundle, Verdict)
     return Verified(
         evidence=bundle.uri,
@@ -101,4 +112,5 @@ def verify(uri: str, expected: str | None = None) -> Verified:
         decision=judged.decision,
         model_sha256=evaluated.model.sha256,
         held=tuple(held),
+        signature=signature,
     )

@@ -36,7 +36,8 @@ from tasks.records.validated import Validated
 from tasks.records.verdict import Verdict
 from tasks.registry.shown import attach
 from tasks.registry.versions import has_mlflow, mlflow_client
-from tasks.release.evidence import FOLDER, MANIFEST, UNSIGNED
+from tasks.release.evidence import FOLDER, MANIFEST, Bundle
+from tasks.release.signature import signature_in_words
 from tasks.reporting.audit import GALLERY, audit_of
 from tasks.reporting.charts import curves, reliability_chart
 from tasks.reporting.findings import findings
@@ -255,11 +256,15 @@ def _evidence(run: Run) -> dict[str, str] | None:
         data = run.store.read(f"runs/{run.name}/{FOLDER}/{MANIFEST}")
     except NotFound:
         return None
+    try:
+        signature = signature_in_words(Bundle(f"{run.uri}/{FOLDER}"))
+    except BadInput as error:  # the page is made all the same
+        signature = f"{error.problem} Received: {error.received}"
     return {
         "uri": f"{run.uri}/{FOLDER}",
         "folder": FOLDER,
         "sha256": sha256(data),
-        "unsigned": UNSIGNED,
+        "signature": signature,
     }
 
 

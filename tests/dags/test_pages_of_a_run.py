@@ -38,6 +38,15 @@ def test_a_file_that_is_not_the_sealed_one_is_not_shown(
 
 
 @on_a_directory
+def test_the_signature_of_a_bundle_is_given_out_although_the_manifest_cannot_name_it(
+    pages: Any, address: str, run: str, store: Store
+) -> None:
+    assert pages.get(address, f"{run}/evidence/evidence.sig").status_code == 404
+    store.create(f"runs/{NAME}/evidence/evidence.sig", b"{}")
+    assert pages.get(address, f"{run}/evidence/evidence.sig").content == b"{}"
+
+
+@on_a_directory
 def test_a_bundle_without_its_manifest_is_not_there_yet(
     pages: Any, address: str, run: str, store: Store
 ) -> None:

@@ -16,6 +16,7 @@ from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.intake.deliver import deliver
 from tests.support.deliveries import picture
+from tests.support.keys import pair_in, use
 
 ANNA = Person(name="anna", how="Airflow", authenticated=True)
 BERT = Person(name="bert", how="command line", authenticated=False)
@@ -131,3 +132,26 @@ def test_defaults_are_set_on_the_command_line(
     assert main(["config", *where, "--set", '{"epochs": 3}', "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["epochs"]["default"] == 3
     assert main(["config", "--set", "{}"]) == 64
+
+
+def test_with_a_key_only_what_is_signed_names_who_answers(
+    store: Store, delivers: Delivers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = pair_in(tmp_path / "keys")
+    use(monkeypatch, pair.private)
+    delivers(ANNA, 1)
+    assert answerable_for(store, begun(store, "first")) == (ANNA,)
+    use(monkeypatch)
+    delivers(BERT, 2)  # a deliverer without the key cannot continue a signed ledger
+    use(monkeypatch, pair.private)
+    assert answerable_for(store, begun(store, "second")) == ()
+
+
+def test_with_a_key_an_unsigned_ledger_names_nobody(
+    store: Store, delivers: Delivers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivers(ANNA, 1)
+    first = begun(store, "first")
+    assert answerable_for(store, first) == (ANNA,)
+    use(monkeypatch, pair_in(tmp_path / "keys").private)
+    assert answerable_for(store, first) == ()

@@ -52,7 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("validation",),
     ("release",),
     ("monitoring", "reporting"),
-    ("__init__", "__main__", "model_commands", "options", "terminal"),
+    ("__init__", "__main__", "model_commands", "options", "signing_commands", "terminal"),
 )
 SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}
 FLOOR = {package: number for number, row in enumerate(FLOORS) for package in row}

@@ -1,7 +1,6 @@
 """A registered run and its sealed evidence, and a store with two challengers."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +35,18 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session")
-def two_challengers(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def two_challengers(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with two registered models, which an engineer trained, and no champion."""
     store = delivered(drawn, tmp_path_factory.mktemp("two") / "store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, ENGINEER.model_dump_json())
         for name, seed in (("first", 2), ("second", 20)):
             do(run_of(store, name, seed=seed, **SMALL), *BEFORE_REGISTER, "register")
-        yield Path(store.uri)
+    return Path(store.uri)
 
 
 @pytest.fixture
-def store(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
+def store_of_two(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
     """A copy, to be promoted in. MLflow's artifacts stay where they were."""
     copy = DirectoryStore(Path(shutil.copytree(two_challengers, tmp_path / "store")))
     with mlflow_client(copy) as client:
@@ -57,10 +56,10 @@ def store(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
 
 
 @pytest.fixture
-def first(store: DirectoryStore) -> Run:
-    return run_of(store, "first", seed=2, **SMALL)
+def first(store_of_two: DirectoryStore) -> Run:
+    return run_of(store_of_two, "first", seed=2, **SMALL)
 
 
 @pytest.fixture
-def second(store: DirectoryStore) -> Run:
-    return run_of(store, "second", **SMALL)
+def second(store_of_two: DirectoryStore) -> Run:
+    return run_of(store_of_two, "second", **SMALL)

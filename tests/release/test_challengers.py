@@ -27,6 +27,11 @@ from tests.support.bundles import reseal
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture
+def store(store_of_two: DirectoryStore) -> DirectoryStore:
+    return store_of_two
+
+
 def beside(evaluated: Evaluated, **ranking: Any) -> Evaluated:
     """An evaluation that tells otherwise how the standing challenger did."""
     assert evaluated.standing

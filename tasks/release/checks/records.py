@@ -6,7 +6,16 @@ from tasks.engine.environment import plain
 from tasks.engine.ledger import RECORDING
 from tasks.records.record import sha256
 from tasks.release.checks.flaw import flaw
-from tasks.release.evidence import FIRST, FORMAT, MANIFEST, SECOND, STEPS, Bundle, places
+from tasks.release.evidence import (
+    FIRST,
+    FORMAT,
+    MANIFEST,
+    SECOND,
+    SIGNATURE,
+    STEPS,
+    Bundle,
+    places,
+)
 
 
 def the_manifest_is_sealed(bundle: Bundle, expected: str | None = None) -> str:
@@ -24,7 +33,7 @@ def the_manifest_is_sealed(bundle: Bundle, expected: str | None = None) -> str:
 
 def every_file_is_there_unchanged(bundle: Bundle) -> str:
     named = set(bundle.manifest.files)
-    there = bundle.paths() - {MANIFEST}
+    there = bundle.paths() - {MANIFEST, SIGNATURE}
     for path in sorted(named - there):
         raise flaw(f"{path} is missing", f"{len(named)} files", f"{len(there)} files")
     for path in sorted(there - named):
