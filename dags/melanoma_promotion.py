@@ -13,9 +13,9 @@ from airflow.sdk import DAG, Context, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from dags.assets import CHALLENGER_REGISTERED
-from dags.default_args import DEFAULT_ARGS
+from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.notifications import Notify
-from dags.pages.links import EVIDENCE, MODEL_CARD, REPORT, link
+from dags.pages.links import ANSWERS, EVIDENCE, MODEL_CARD, REPORT, link
 from dags.places.choice import task_of
 from dags.store import logged_in
 from tasks.engine.person import Person
@@ -29,7 +29,10 @@ from tasks.release.decide import decide as write_down
 log = logging.getLogger(__name__)
 
 TIME_TO_DECIDE = timedelta(days=7)
-PAGES = (("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE))
+PAGES = (
+    *(("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE)),
+    ("Answers so far", ANSWERS),
+)
 WRITER = "promote"  # the step with whose credentials an answer is written down
 APPROVE, REJECT = "Approve", "Reject"
 WAITS = (1, 5, 30, 120, 300)  # seconds between attempts to write an answer down
@@ -227,6 +230,7 @@ with DAG(
     doc_md=ABOUT,
     schedule=[CHALLENGER_REGISTERED],
     catchup=False,
+    allowed_run_types=STARTS,
     default_args=DEFAULT_ARGS,
     params={
         "run": Param(
