@@ -25,6 +25,7 @@ from tasks.errors import BadInput, Halt, Momentary
 from tasks.records.registered import Registered
 from tasks.registry.promotions import Answer, no_question, promotions_in
 from tasks.release.decide import decide as write_down
+from tasks.text.lines import visible
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,9 @@ class Decide(HITLOperator):
         name = str(user["name"]) if user else ""
         reason = str((given["params_input"] or {}).get("reason") or "")
         person = Person(name=name, how="Airflow", authenticated=bool(user))
+        # If the ledger cannot be written, Airflow forgets the answer, but not this line.
+        answered = f"{given['chosen_options']}. Reason: {visible(reason)}"
+        self.log.info("Answer of %s: %s", name, answered)
         with told(), logged_in(store_uri(), WRITER):
             answer = patiently(
                 lambda: write_down(

@@ -76,5 +76,8 @@ with DAG(
         "{{ params.version or 0 }}",
         "--reason",
         "{{ params.reason }}",
+        # A rollback that is cleared and run again must not move the champion in a person's name.
+        "--name",
+        "melanoma_rollback, {{ run_id }}",
         doc_md="Moves the alias `champion` back.",
     )

@@ -55,7 +55,8 @@ def answers(folder: Folder) -> str:
 def _question(question: Question, now: Promotions) -> str:
     """A question, its state, and the entries of the ledger about it, the last one last."""
     lines = "".join(
-        f'<tr><td class="fixed">{_utc(at)}</td><td>{escape(what)}</td><td>{escape(why)}</td></tr>'
+        f'<tr><td style="white-space:nowrap">{_utc(at)}</td>'
+        f"<td>{escape(what)}</td><td>{escape(why)}</td></tr>"
         for fact, (_, at, what, why) in zip(now.facts, rows(now), strict=True)
         if fact == question
         or (isinstance(fact, Answer | Closing | Promotion) and fact.question == question.id)

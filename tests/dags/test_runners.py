@@ -58,8 +58,8 @@ def test_exit_code_99_is_skipped_with_the_last_line_as_the_reason(
 
 
 def test_exit_code_64_is_a_failure_without_retry(process: Any, exceptions: Any) -> None:
-    with pytest.raises(exceptions.AirflowFailException, match="no retry"):
-        run(process, "raise SystemExit(64)")
+    with pytest.raises(exceptions.AirflowFailException, match=r"no retry\. Do: correct it"):
+        run(process, "print('  Do: correct it'); raise SystemExit(64)")
 
 
 @pytest.mark.parametrize("code", [75, 1])

@@ -63,10 +63,10 @@ class Visitor:
         form.wait_for()
         return form
 
-    def open_question(self, subject: str) -> None:
-        """Open the question under Required Actions whose subject holds some words."""
+    def open_question(self, subject: str, run: str) -> None:
+        """Open the question of a run under Required Actions, whose subject holds some words."""
         self.page.goto(f"{self.airflow}/required_actions")
-        self.page.get_by_role("link", name=subject).click()
+        self.page.locator("tr", has_text=run).get_by_role("link", name=subject).click()
         self.page.locator("[name=element_reason]").wait_for()
 
     def answer(self, option: str, reason: str) -> None:

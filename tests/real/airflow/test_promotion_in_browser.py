@@ -50,7 +50,7 @@ def test_the_trainer_is_refused_another_person_approves_and_the_champion_comes_b
     there = asked.astimezone(ZoneInfo(ZONE))
     expect(engineer.page.get_by_text(f"{there:%Y-%m-%d %H:%M:%S}").first).to_be_visible()
 
-    engineer.open_question("Shall version 2")
+    engineer.open_question("Shall version 2", promotion)
     engineer.answer("Approve", "I made it.")
     engineer.page.get_by_text("Task Tries").wait_for()  # asked again
     with engineer.page.expect_popup() as opened:
@@ -62,7 +62,7 @@ def test_the_trainer_is_refused_another_person_approves_and_the_champion_comes_b
 
     demo.waiting_promotion()
     physician = logged_in(browser, demo, PHYSICIAN)
-    physician.open_question("Shall version 2")
+    physician.open_question("Shall version 2", promotion)
     physician.answer("Approve", "It finds more.")
     assert demo.ended(PROMOTION, promotion) == "success"
     expect_champion(physician.page, demo, 2)
