@@ -13,18 +13,22 @@ from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from dags.notifications import Notify
-from dags.pages.links import EVIDENCE, MODEL_CARD, REPORT, link
+from dags.pages.links import ANSWERS, EVIDENCE, MODEL_CARD, REPORT, link
 from dags.store import logged_in
 from tasks.engine.person import Person
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Halt, Momentary
 from tasks.registry.promotions import Answer, PolicyQuestion, Question, no_question, promotions_in
 from tasks.release.decide import decide as write_down
+from tasks.text.lines import visible
 
 log = logging.getLogger(__name__)
 
 TIME_TO_DECIDE = timedelta(days=7)
-PAGES = (("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE))
+PAGES = (
+    *(("Report", REPORT), ("Model card", MODEL_CARD), ("Evidence", EVIDENCE)),
+    ("Answers so far", ANSWERS),
+)
 WRITER = "promote"  # the step with whose credentials an answer is written down
 APPROVE, REJECT = "Approve", "Reject"
 WAITS = (1, 5, 30, 120, 300)  # seconds between attempts to write an answer down
@@ -95,6 +99,9 @@ class Decide(HITLOperator):
         name = str(user["name"]) if user else ""
         reason = str((given["params_input"] or {}).get("reason") or "")
         person = Person(name=name, how="Airflow", authenticated=bool(user))
+        # If the ledger cannot be written, Airflow forgets the answer, but not this line.
+        answered = f"{given['chosen_options']}. Reason: {visible(reason)}"
+        self.log.info("Answer of %s: %s", name, answered)
         with told(), logged_in(store_uri(), WRITER):
             answer = patiently(
                 lambda: write_down(

@@ -12,7 +12,7 @@ def raise_for(exit_code: int, last_line: str) -> None:
 
     Args:
         exit_code: Exit code of the command; below 0, the number of the signal that ended it.
-        last_line: Last line of the output: the reason for a skip.
+        last_line: Last line of the output: the reason for a skip, or what to do about bad input.
 
     Raises:
         AirflowSkipException: 99, the rest must not run.
@@ -23,7 +23,8 @@ def raise_for(exit_code: int, last_line: str) -> None:
         raise AirflowSkipException(last_line or "The step decided that the rest must not run.")
     if exit_code == BadInput.exit_code:
         raise AirflowFailException(
-            "The input is wrong, see above; a person must change something, so there is no retry."
+            "The input is wrong, see above; a person must change something, so there is no retry. "
+            + last_line.strip()  # what to do
         )
     if exit_code < 0:
         raise AirflowException(f"The process was ended by {signal.Signals(-exit_code).name}.")

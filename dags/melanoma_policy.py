@@ -3,7 +3,7 @@
 from airflow.sdk import DAG, Param
 
 from dags.decision import DAYS, QUESTION, Decide, store_uri
-from dags.default_args import DEFAULT_ARGS
+from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.places.choice import task_of
 from dags.store import policies_for_form
 from tasks.config import OWN_POLICY
@@ -27,6 +27,7 @@ with DAG(
     doc_md=ABOUT,
     schedule=None,
     catchup=False,
+    allowed_run_types=STARTS,
     default_args=DEFAULT_ARGS,
     params={
         "policy": Param(

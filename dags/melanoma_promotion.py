@@ -5,7 +5,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags.assets import CHALLENGER_REGISTERED
 from dags.decision import DAYS, QUESTION, Decide, store_uri, told
-from dags.default_args import DEFAULT_ARGS
+from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.places.choice import task_of
 from dags.store import logged_in
 from tasks.engine.run import latest_run, read_record
@@ -99,6 +99,7 @@ with DAG(
     doc_md=ABOUT,
     schedule=[CHALLENGER_REGISTERED],
     catchup=False,
+    allowed_run_types=STARTS,
     default_args=DEFAULT_ARGS,
     params={
         "run": Param(

@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from dags.argv import CONFIG, MACROS, RUN, address
 from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
-from dags.default_args import DEFAULT_ARGS
+from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.form import form
 from dags.notifications import Notify
 from dags.places.choice import task_of
@@ -198,6 +198,7 @@ with DAG(
     doc_md=(f"**{plain(warning)}**\n\n" if warning else "") + ABOUT,
     schedule=schedule(),
     catchup=False,
+    allowed_run_types=STARTS,
     max_active_runs=1,  # two retrainings at once would compete for the machine and the alias
     default_args=DEFAULT_ARGS,
     deadline=deadline(),

@@ -4,7 +4,7 @@ import os
 
 from airflow.sdk import DAG, Param
 
-from dags.default_args import DEFAULT_ARGS
+from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.places.choice import task_of
 
 ABOUT = """
@@ -61,6 +61,7 @@ with DAG(
     doc_md=ABOUT,
     schedule=None,
     catchup=False,
+    allowed_run_types=STARTS,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     params=form(),
@@ -75,5 +76,8 @@ with DAG(
         "{{ params.version or 0 }}",
         "--reason",
         "{{ params.reason }}",
+        # A rollback that is cleared and run again must not move the champion in a person's name.
+        "--name",
+        "melanoma_rollback, {{ run_id }}",
         doc_md="Moves the alias `champion` back.",
     )

@@ -64,6 +64,8 @@ def airflow_settings(place: Place) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
         # A killed scheduler's tasks are noticed after this many seconds, instead of 300.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        # A scheduler looks for the tasks of one that was killed this often, instead of every 300 s.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         # A worker notices the end of its task only at its next heartbeat. At the default of 5 s it
         # would stay taken that long after every task, however short.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",

@@ -157,11 +157,14 @@ def rollback_command(
     store: StoreUri,
     to: Annotated[int, typer.Option(help="Number of the version, an earlier champion.")],
     reason: Reason,
+    name: Annotated[
+        str, typer.Option(help="Name of the request. Again under this name, nothing is moved.")
+    ] = "",
 ) -> None:
     """Make an earlier champion the champion again, at once and without the gate."""
     from tasks.release.rollback import rollback
 
-    rollback(open_store(store), to, person_here(), reason)
+    rollback(open_store(store), to, person_here(), reason, name)
 
 
 def ledger_command(

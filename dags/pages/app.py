@@ -17,8 +17,9 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from dags.pages import contents, own_pages
+from dags.pages.answers import answers
 from dags.pages.contents import EVIDENCE, MANIFEST, Folder
-from dags.pages.links import DATA_DOCS, PACKED_EVIDENCE, PREFIX, RETRAINING, base, link
+from dags.pages.links import ANSWERS, DATA_DOCS, PACKED_EVIDENCE, PREFIX, RETRAINING, base, link
 from tasks.engine.store import not_found
 from tasks.errors import BadInput, Corrupt, Momentary, NotFound
 from tasks.records.record import sha256
@@ -125,6 +126,7 @@ def _of_run(folder: Folder, file: str) -> Response:
         "evidence": _evidence,
         EVIDENCE: _evidence,
         PACKED_EVIDENCE: _packed,
+        ANSWERS: lambda folder: HTMLResponse(answers(folder)),
     }
     if file in special:
         return special[file](folder)

@@ -15,6 +15,8 @@ EVIDENCE = "evidence/"
 # These two are in no folder: they lead to the first page of the Data Docs, and pack the bundle.
 DATA_DOCS = "data_docs"
 PACKED_EVIDENCE = "evidence.zip"
+# In no folder either: what people answered about the model.
+ANSWERS = "answers"
 
 
 def link(run_id: str, file: str = "") -> str:

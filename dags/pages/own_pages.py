@@ -12,6 +12,7 @@ from pathlib import Path
 import tasks
 from dags.pages.contents import EVIDENCE, Folder
 from dags.pages.links import (
+    ANSWERS,
     DATA_DOCS,
     MODEL_CARD,
     PACKED_EVIDENCE,
@@ -28,6 +29,7 @@ PAGES = (
     (DATA_DOCS, "Data Docs", "What Great Expectations checked in the data.", "validate"),
     (MODEL_CARD, "Model card", "What the model is for, and what it cannot do.", "register"),
     (EVIDENCE, "Evidence", "The sealed files on which a decision rests.", "register"),
+    (ANSWERS, "Answers", "Who decided what about the model, and why.", "register"),
 )
 
 
@@ -58,6 +60,7 @@ def list_of_pages(folder: Folder, present: Mapping[str, object]) -> str:
         there = {
             DATA_DOCS: "validate/record.json",
             EVIDENCE: f"{EVIDENCE}manifest.json",
+            ANSWERS: "register/record.json",
         }.get(file, file)
         head = escape(name)
         if there in present:

@@ -144,6 +144,7 @@ class Rollback(Frozen):
     before: Model | None = Field(description="The champion before.")
     after: Model = Field(description="The champion from now on.")
     checks: tuple[str, ...] = Field(description="What was checked before, in words.")
+    id: str = Field("", description="Name of the request, such as the DAG run; empty without one.")
 
 
 class Adoption(Frozen):

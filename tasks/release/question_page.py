@@ -113,7 +113,8 @@ def _who(question: Question) -> list[str]:
     if asked.different_from_trainer and question.trained_by:
         told.append(
             f"Whoever {question.did} may not approve; anybody may reject. After an answer that "
-            "does not count, the question comes back; the ledger and the log say why."
+            "does not count, the question comes back; the ledger says why, which Airflow shows "
+            "under Answers so far."
         )
     if asked.one_person:
         told.append("This installation has switched the second person off.")

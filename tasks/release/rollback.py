@@ -17,18 +17,20 @@ from tasks.release.verify import verify
 log = logging.getLogger(__name__)
 
 
-def rollback(store: Store, to: int, by: Person, reason: str) -> int:
+def rollback(store: Store, to: int, by: Person, reason: str, name: str = "") -> int:
     """Make an earlier champion the champion again; returns its version.
 
     One person is enough, and no gate judges: the model was approved before. Its evidence and its
     bytes are checked as for a promotion. Without a policy that asks for a login, the command line
-    may do it.
+    may do it. The entry in the ledger is the rollback, and the aliases in MLflow follow.
 
     Args:
         store: The store.
         to: The version, which must have been the champion before.
         by: Who decides.
         reason: The person's reason.
+        name: Name of the request. Another call with this name only sets the aliases, as the ledger
+            says by then: a task that is run again moves no champion a second time.
 
     Raises:
         BadInput: The version never was the champion, or is in use now; or no reason is given; or
@@ -45,17 +47,31 @@ def rollback(store: Store, to: int, by: Person, reason: str) -> int:
             do="say why, for example which harm was seen; in Airflow, start the DAG by hand",
         )
     with mlflow_client(store) as client:
-        model = _earlier(adopt(client, store), to)
+        now = adopt(client, store)
+        if _was_done(now, name):
+            log.info("This rollback was made before; nothing to do.")
+            follow_ledger(client, now)
+            return to
+        model = _earlier(now, to)
         checks = _checked(client, store, model, by)
 
-        def said(now: Promotions) -> Rollback:
+        def said(now: Promotions) -> Rollback | None:
+            if _was_done(now, name):  # by another process, meanwhile
+                return None
             found = _earlier(now, to)
-            return Rollback(by=by, reason=reason, before=now.champion, after=found, checks=checks)
+            return Rollback(
+                by=by, reason=reason, before=now.champion, after=found, checks=checks, id=name
+            )
 
         now = append(store, model.run.rpartition("/")[2], said)
         log.info("Version %d of %s is the champion again, by %s.", to, MODEL, by.in_words)
         follow_ledger(client, now)
     return to
+
+
+def _was_done(now: Promotions, name: str) -> bool:
+    """Whether the ledger holds the rollback of this name."""
+    return bool(name) and any(isinstance(each, Rollback) and each.id == name for each in now.facts)
 
 
 def _earlier(now: Promotions, to: int) -> Model:

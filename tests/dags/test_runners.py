@@ -58,8 +58,8 @@ def test_exit_code_99_is_skipped_with_the_last_line_as_the_reason(
 
 
 def test_exit_code_64_is_a_failure_without_retry(process: Any, exceptions: Any) -> None:
-    with pytest.raises(exceptions.AirflowFailException, match="no retry"):
-        run(process, "raise SystemExit(64)")
+    with pytest.raises(exceptions.AirflowFailException, match=r"no retry\. Do: correct it"):
+        run(process, "print('  Do: correct it'); raise SystemExit(64)")
 
 
 @pytest.mark.parametrize("code", [75, 1])
@@ -377,7 +377,10 @@ def test_airflow_finds_the_dags_and_what_they_import(process: Any, tmp_path: Pat
     code = (
         "from airflow.dag_processing.dagbag import DagBag\n"
         f"bag = DagBag({str(DAGS)!r}, bundle_path=None)\n"
-        "print(sorted(bag.dags), bag.import_errors)"
+        "print(sorted(bag.dags), bag.import_errors)\n"
+        "for dag in bag.dags.values():\n"
+        "    starts = [each.value for each in dag.allowed_run_types]\n"
+        "    print(dag.catchup, 'backfill' in starts, 'manual' in starts)"
     )
     environment = os.environ | {
         "AIRFLOW_HOME": str(tmp_path),
@@ -388,6 +391,7 @@ def test_airflow_finds_the_dags_and_what_they_import(process: Any, tmp_path: Pat
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
 
-    assert done.stdout.splitlines()[-1:] == [
-        "['melanoma_policy', 'melanoma_promotion', 'melanoma_retraining', 'melanoma_rollback'] {}"
+    assert done.stdout.splitlines()[-5:] == [
+        "['melanoma_policy', 'melanoma_promotion', 'melanoma_retraining', 'melanoma_rollback'] {}",
+        *["False False True"] * 4,  # nothing runs for a day of the past
     ], done.stderr

@@ -16,7 +16,7 @@ from tasks.evaluation.policy import policy_bytes
 from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
 from tasks.registry.champion import alias_of, champion
-from tasks.registry.promotions import FOLDER, Promotion, promotions_in
+from tasks.registry.promotions import FOLDER, Promotion, Rollback, promotions_in
 from tasks.registry.versions import CHAMPION, MODEL, mlflow_client
 from tasks.release.compare import compare
 from tasks.release.decide import decide
@@ -177,6 +177,25 @@ def test_an_earlier_champion_comes_back_with_a_reason_and_only_an_earlier_champi
     with mlflow_client(first.store) as client:
         status = [client.get_model_version(MODEL, number).tags["status"] for number in "12"]
     assert status == ["previous champion", "champion"]
+
+
+def test_a_rollback_that_is_run_again_only_mends_the_alias(
+    first: Run, second: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(first)
+    promoted(compare(second), "q2")
+    monkeypatch.setattr("tasks.release.rollback.follow_ledger", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        rollback(first.store, 1, PHYSICIAN, "harm", "run a")
+    assert in_use(first) == (1, 2)
+    monkeypatch.undo()
+    assert rollback(first.store, 1, PHYSICIAN, "harm", "run a") == 1
+    assert in_use(first) == (1, 1)
+    assert sum(isinstance(each, Rollback) for each in promotions_in(first.store).facts) == 1
+    # Weeks later somebody clears the old task: nothing moves in the physician's name.
+    rollback(first.store, 2, COLLEAGUE, "it was the camera", "run b")
+    rollback(first.store, 1, PHYSICIAN, "harm", "run a")
+    assert in_use(first) == (2, 2)
 
 
 def test_evidence_that_changed_after_the_question_promotes_nothing(first: Run) -> None:

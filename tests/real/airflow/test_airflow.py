@@ -108,6 +108,14 @@ def test_no_dag_file_fails_to_import(demo: Demo) -> None:
     assert {RETRAINING, PROMOTION, ROLLBACK} <= dags.keys()
 
 
+@pytest.mark.parametrize("dag", [RETRAINING, PROMOTION, ROLLBACK])
+def test_nobody_is_offered_a_run_for_a_day_of_the_past(demo: Demo, dag: str) -> None:
+    assert demo.airflow.request("GET", f"dags/{dag}/details")["is_backfillable"] is False
+    past = {"from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-31T00:00:00Z"}
+    with pytest.raises(BadInput, match="does not allow backfill runs"):
+        demo.airflow.request("POST", "backfills", past | {"dag_id": dag})
+
+
 def test_the_graph_is_the_pipelines_table(demo: Demo) -> None:
     tasks = demo.airflow.request("GET", f"dags/{RETRAINING}/tasks")["tasks"]
     after = {task["task_id"]: set(task["downstream_task_ids"]) for task in tasks}
