@@ -21,12 +21,12 @@ from tasks.lesions import (
     IMAGE_SUFFIXES,
     Code,
     Diagnosis,
-    archive_says,
     image_id_from,
     source_from,
 )
 from tasks.monitoring.scored import LeftOut
 from tasks.monitoring.subject import Subject
+from tasks.terms import archive_says, exact_class
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +123,9 @@ def meaning(told: tuple[Code, ...], coarse: dict[str, Diagnosis]) -> tuple[Diagn
     ('pigmented benign keratosis', '')
     """
     said = archive_says(told) or ()
-    if len(said) == 1:
-        return said[0], ""
+    exact = exact_class(said)
+    if exact:
+        return exact, ""
     meant = next((coarse[code.text] for code in told if code.text in coarse), None)
     return meant, "" if meant or not said else told[0].text
 

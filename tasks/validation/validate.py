@@ -81,6 +81,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
         minimum_groups=run.config.minimum_groups,
         previous=before,
         standing=standing(manifest, settled),
+        reading=ingested.reading,
     )
     with great_expectations_context() as (context, pages):
         results = manifest_results(context, manifest)
