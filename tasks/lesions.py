@@ -77,7 +77,18 @@ ARCHIVE_CODES: dict[str, dict[str, tuple[Diagnosis, ...]]] = {
     },
 }
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# The names of images. What a file is, its content says.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".tif", ".tiff"),
+    *(".webp", ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".dcm"),
+)
+# Texts that usually have no suffix.
+TEXTS = ("readme", "license", "licence", "copying", "changelog", "notice", "authors", "makefile")
+# Pictures about an image, which are none themselves: segmentations, thumbnails.
+ABOUT_AN_IMAGE = re.compile(
+    r"(?i).*_(segmentation|mask|superpixels|attribute_\w+|thumb|thumbnail)\.[a-z0-9]+"
+)
+
 
 # The suffix of a file's name, be it one that is read here or not. What follows another dot is part
 # of an id.
@@ -100,6 +111,25 @@ def _plain(text: str) -> str:
 _SPELLINGS = {_plain(name): name for name in DIAGNOSES} | {
     _plain(spelling): name for spelling, name in SYNONYMS.items()
 }
+
+
+def is_image(key: str) -> bool:
+    """Whether a file may be an image, by its name; its content decides.
+
+    A file without a suffix may be one, as some cameras and archives write them. A segmentation or a
+    thumbnail is none.
+
+    >>> is_image("a/IMG_1.JPG"), is_image("a/0001"), is_image("a/1.2.840.10008.1")
+    (True, True, True)
+    >>> is_image("a/x_segmentation.png"), is_image("a/notes.txt"), is_image("a/README")
+    (False, False, False)
+    """
+    name = key.rpartition("/")[2].casefold()
+    if ABOUT_AN_IMAGE.fullmatch(name):
+        return False
+    suffix = name.rpartition(".")[2]
+    bare = "." not in name or suffix.isdecimal()
+    return name.endswith(IMAGE_SUFFIXES) or (bare and name not in TEXTS)
 
 
 def diagnosis_from(text: str) -> Diagnosis | None:

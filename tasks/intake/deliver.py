@@ -13,7 +13,7 @@ from tasks.figures import listed
 from tasks.intake.folder import PlainFile, files_in, shown
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.inspect import guides_of, inspected
-from tasks.lesions import IMAGE_SUFFIXES
+from tasks.lesions import IMAGE_SUFFIXES, is_image
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def deliver(
     """
     found = files_in(images, "images")
     _check_apart(store, images)
-    if not any(file.within.casefold().endswith(IMAGE_SUFFIXES) for file in found):
+    if not any(is_image(file.within) for file in found):
         raise BadInput(
             "There is no image to deliver.",
             expected=f"files ending in {', '.join(IMAGE_SUFFIXES)} below {shown(str(images))}",
@@ -69,7 +69,7 @@ def deliver(
     known = _known(store, files)
     if not accept_unread:
         paths = {key: file.path for key, file in files.items()}
-        there = (e.key for e in store.list("raw/") if e.key.casefold().endswith(IMAGE_SUFFIXES))
+        there = (e.key for e in store.list("raw/") if is_image(e.key))
         inspected(paths, guides_of(paths), there).check()
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
         fresh = [(key, file) for key, file in files.items() if key not in known]

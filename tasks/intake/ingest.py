@@ -29,10 +29,10 @@ from tasks.intake.matching import Names
 from tasks.intake.scopes import scoped
 from tasks.intake.sheets import TABLE_SUFFIXES
 from tasks.lesions import (
-    IMAGE_SUFFIXES,
     SYNTHETIC_PREFIX,
     Diagnosis,
     image_id_from,
+    is_image,
     source_from,
 )
 from tasks.parts import Part, bucket_of
@@ -168,7 +168,7 @@ def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
     """The images, the tables, and the keys of all other files."""
     entries = run.delivered()
     shown = [entry for entry in entries if not _is_litter(entry.key)]
-    images = [entry for entry in shown if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
+    images = [entry for entry in shown if is_image(entry.key)]
     tables = [entry for entry in shown if entry.key.casefold().endswith(TABLE_SUFFIXES)]
     taken = {entry.key for entry in images + tables}
     taken |= {entry.key for entry in shown if entry.key.endswith(f"/{GUIDE}")}

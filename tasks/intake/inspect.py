@@ -20,7 +20,7 @@ from tasks.intake.guide import NAME, Guide, guide_of
 from tasks.intake.joining import Joined, join_tables
 from tasks.intake.matching import Names
 from tasks.intake.sheets import TABLE_SUFFIXES
-from tasks.lesions import IMAGE_SUFFIXES, Diagnosis, image_id_from
+from tasks.lesions import Diagnosis, image_id_from, is_image
 
 
 @dataclass
@@ -109,7 +109,7 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
         beside: Keys of images that the store holds already; tables may be about these too.
     """
     told = Inspection()
-    images = [key for key in files if key.casefold().endswith(IMAGE_SUFFIXES)]
+    images = [key for key in files if is_image(key)]
     tables = [key for key in files if key.casefold().endswith(TABLE_SUFFIXES)]
     known = {*images, *tables}
     told.ignored = [key for key in files if key not in known and not key.endswith(f"/{NAME}")]

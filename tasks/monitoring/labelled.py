@@ -22,6 +22,7 @@ from tasks.lesions import (
     Code,
     Diagnosis,
     image_id_from,
+    is_image,
     source_from,
 )
 from tasks.monitoring.scored import LeftOut
@@ -95,7 +96,7 @@ def _told(labels: Path) -> dict[str, dict[str, Any]]:
 
 def _images_in(folder: Path) -> list[PlainFile]:
     files = files_in(folder, "images")
-    found = [file for file in files if file.within.casefold().endswith(IMAGE_SUFFIXES)]
+    found = [file for file in files if is_image(file.within)]
     if len(found) < len(files):
         log.info("%d files are not images, by their names.", len(files) - len(found))
     if not found:
