@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.engine.storage import open_store
+from tasks.errors import BadInput
 from tasks.options import AsJson, StoreUri
 from tasks.text.lines import visible
 
@@ -48,11 +49,23 @@ def inspect_command(
         _show(told)
     if write:
         to = (metadata or images) / NAME
-        with to.open("x", encoding="utf-8") as file:
-            file.write(inspect.draft(told))
+        _write(to, inspect.draft(told))
         logging.getLogger("tasks").info("Drafted %s. Correct each line of it.", to)
     if not accept_unread:
         told.check()
+
+
+def _write(to: Path, text: str) -> None:
+    try:
+        with to.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise BadInput(
+            "The draft cannot be written.",
+            expected="a folder that may be written, without such a file",
+            received=f"{error.strerror}: {str(to)!a}",
+            do="move the file that is there, or copy the delivery to a folder of your own",
+        ) from error
 
 
 def _show(told: "Inspection") -> None:
@@ -70,9 +83,11 @@ def _show(told: "Inspection") -> None:
             f"\n[b]{escape(visible(each.key))}[/]: {each.rows} rows, "
             f"{each.matched} of delivered images"
         )
-        taken = ", ".join(f"{name} = {of}" for name, of in each.columns.items() if of)
-        kept = ", ".join(name for name, of in each.columns.items() if not of)
-        console.print(escape(visible(f"  {taken}" + (f"; kept: {kept}" if kept else ""))))
+        held: dict[str, list[str]] = {}
+        for name, of in each.columns.items():
+            held.setdefault(of or "kept unchanged", []).append(name)
+        taken = "; ".join(f"{of}: {', '.join(names)}" for of, names in held.items())
+        console.print(escape(visible(f"  {taken}")))
     labels = ", ".join(f"{name or 'without'} {n}" for name, n in told.labels.most_common())
     console.print(f"\n{len(told.images)} images. Labels: {labels}.")
     console.print(

@@ -48,7 +48,6 @@ def diagnoses_in(
     parts += [_by_word(frame, names[n], DIAGNOSES[n]) for n in DIAGNOSES if n in names]
     parts += [_by_word(frame, names[n], "labels") for n in COARSE if n in names]
     parts += [_by_truth(frame, names[n], *TRUTHS[n]) for n in TRUTHS if n in names]
-    parts = [each for each in parts if each.columns]
     told = [
         tuple(dict.fromkeys(meant(code) for each in parts for code in each.told[n]))
         for n in range(len(frame))

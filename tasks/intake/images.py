@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # The formats that Pillow may open, by Pillow's names, whatever the file is called. Others are
 # dangerous: for an EPS, Pillow starts Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF")
 HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # how the files of phones begin
 # What else a file may begin with, and what would decode it.
 OTHERS = (
@@ -97,6 +97,8 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
     if not data:
         return Refused("undecodable", "the file is empty")
     try:
+        if HEIF.match(data):
+            return _decoded_of_phone(data, packed_px, maximum_megapixels)
         return _decoded_plain_jpeg(data, packed_px, maximum_megapixels) or _decoded_any(
             data, packed_px, maximum_megapixels
         )
@@ -162,16 +164,10 @@ def _is_upright(data: bytes) -> bool:
 
 
 def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
-    formats = FORMATS
-    if HEIF.match(data):
-        import pillow_heif  # only who delivers the files of phones needs the library
-
-        pillow_heif.register_heif_opener()
-        formats = (*FORMATS, "HEIF")
     Image.MAX_IMAGE_PIXELS = None  # would raise before `_too_large` can say which limit it was
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd EXIF blocks do not matter, only pixels do
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pictures = getattr(image, "n_frames", 1)
             if pictures > 1 and image.format != "MPO":  # phones add a small one to each JPEG
                 return Refused("undecodable", f"the file holds {pictures} pictures, not one")
@@ -182,6 +178,17 @@ def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decode
                 _check_whole(data)
             rgb = to_rgb(ImageOps.exif_transpose(image))
     return _described(np.asarray(rgb), mode, kind, packed_px)
+
+
+def _decoded_of_phone(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
+    """Decode the first picture of an HEIC or HEIF, which the library turns upright."""
+    import pillow_heif  # only who delivers the files of phones needs the library
+
+    found = pillow_heif.open_heif(data)
+    if too_large := _too_large(*found.size, maximum_megapixels):
+        return too_large
+    picture = ImageOps.exif_transpose(found.to_pillow())
+    return _described(np.asarray(to_rgb(picture)), found.mode, "HEIF", packed_px)
 
 
 def _too_large(width: int, height: int, maximum_megapixels: int) -> Refused | None:
