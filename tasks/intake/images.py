@@ -185,7 +185,8 @@ def _decoded_of_phone(data: bytes, packed_px: int, maximum_megapixels: int) -> D
     import pillow_heif  # only who delivers the files of phones needs the library
 
     found = pillow_heif.open_heif(data)
-    if too_large := _too_large(*found.size, maximum_megapixels):
+    width, height = found.size
+    if too_large := _too_large(width, height, maximum_megapixels):
         return too_large
     picture = ImageOps.exif_transpose(found.to_pillow())
     return _described(np.asarray(to_rgb(picture)), found.mode, "HEIF", packed_px)
