@@ -1,6 +1,5 @@
 """What tables and folders mean, and that nothing delivered is ignored in silence."""
 
-import io
 from typing import Any
 
 import pandas as pd
@@ -18,6 +17,7 @@ from tasks.intake.sheets import NoTable
 from tasks.intake.tables import read_table, read_tables
 from tasks.lesions import DIAGNOSES, OTHER, Code
 from tasks.terms import archive_says, exact_class, is_understood, meanings
+from tests.support.workbooks import workbook
 
 IMAGES = Names(
     (f"raw/set/melanoma/m{n:02d}{view}.jpg", f"m{n:02d}{view}") for n in range(9) for view in "ab"
@@ -59,10 +59,10 @@ def test_every_known_name_of_a_column_is_read_in_any_dress(
 def test_camels_a_workbook_and_a_separator_line_are_read() -> None:
     assert lesions_in(csv(["ImageId", "diagnosis", "lesionId", "PatientID"], ROWS)) == LESIONS
     assert lesions_in(b"sep=;\n" + csv(HEADER, ROWS, ";")) == LESIONS
-    pytest.importorskip("openpyxl")
-    book = io.BytesIO()
-    pd.DataFrame(ROWS, columns=HEADER).to_excel(book, index=False)
-    assert lesions_in(book.getvalue()) == LESIONS
+    assert lesions_in(workbook([["Export 2026"], HEADER, *ROWS])) == LESIONS
+    numbers = [[name, "melanoma", n // 2, 1.0] for n, name in enumerate(LESIONS)]
+    found = lesions_in(workbook([HEADER, *numbers]))
+    assert found == {name: str(n // 2) for n, name in enumerate(LESIONS)}
 
 
 def test_a_column_is_found_by_the_images_that_its_cells_name() -> None:
