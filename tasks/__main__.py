@@ -30,6 +30,8 @@ from tasks.engine.run import Progress, Run, open_run
 from tasks.engine.signing import keys_here, keys_of
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
+from tasks.intake_commands import AcceptUnread
+from tasks.intake_commands import add_to as add_intake_to
 from tasks.model_commands import add_to
 from tasks.options import AsJson, PublicKey, RunUri, StoreUri
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
@@ -124,6 +126,7 @@ def run_all(
     config: ConfigJson = "{}",
     name: Annotated[str | None, typer.Option(help="Name of the run. [dim]Default: now[/]")] = None,
     until: Annotated[str | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
+    accept_unread: AcceptUnread = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
     """Run the whole pipeline in this process, without Airflow, then write the report."""
@@ -145,7 +148,7 @@ def run_all(
         )
     run = _open(f"{opened.uri}/runs/{name}", config, steps[0])
     if images:
-        deliver(opened, images, metadata)
+        deliver(opened, images, metadata, accept_unread=accept_unread)
     # Off a terminal there is no width to fit: wide enough that no path breaks.
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     states: dict[str, str] = {}
@@ -178,18 +181,7 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
 
 add_to(app)
 add_signing_to(app, "Keys")
-
-
-@app.command("deliver", rich_help_panel="Beside the pipeline")
-def deliver_command(
-    store: StoreUri,
-    images: Annotated[Path, typer.Option(help="Folder with class folders.")],
-    metadata: Annotated[Path | None, typer.Option(help="Folder with CSV tables.")] = None,
-) -> None:
-    """Copy images and tables, unchanged, into raw/ of a store."""
-    from tasks.intake.deliver import deliver
-
-    deliver(open_store(store), images, metadata)
+add_intake_to(app)
 
 
 @app.command("synthesize", rich_help_panel="Beside the pipeline")

@@ -28,6 +28,10 @@ Diagnosis = Literal[
 DIAGNOSES: tuple[Diagnosis, ...] = get_args(Diagnosis)
 MELANOMA: Diagnosis = "melanoma"
 
+# What the diagnosis of an archive may mean: one of the nine, or something else.
+Meaning = Diagnosis | Literal["another diagnosis"]
+OTHER: Literal["another diagnosis"] = "another diagnosis"
+
 # Other spellings of exactly these nine. Codes that are coarser than a class (HAM10000's akiec and
 # bkl, ISIC 2019's BKL) are absent on purpose: they do not name one class.
 SYNONYMS: dict[str, Diagnosis] = {
@@ -73,44 +77,25 @@ ARCHIVE_CODES: dict[str, dict[str, tuple[Diagnosis, ...]]] = {
     },
 }
 
-# Codes that do not name one class. Folders may be named after them.
-COARSE_CODES = {
-    code.casefold()
-    for codes in ARCHIVE_CODES.values()
-    for code, classes in codes.items()
-    if len(classes) != 1
-}
-
-# Terms of the ISIC Archive's diagnosis_1 to diagnosis_5, from general to special, that name one
-# of the nine or something below it. Source: the archive's own library, ImageMarkup/isic-metadata,
-# diagnosis_hierarchical.py.
-ARCHIVE_TERMS: tuple[tuple[str, Diagnosis], ...] = (
-    (r"melanoma( in situ| invasive|, .*)?", "melanoma"),
-    (r"nevus(, .*)?", "nevus"),
-    (r"basal cell carcinoma(, .*)?", "basal cell carcinoma"),
-    (r"squamous cell carcinoma( in situ|, .*)?", "squamous cell carcinoma"),
-    (r"(solar or )?actinic keratosis", "actinic keratosis"),
-    (r"seborrheic keratosis", "seborrheic keratosis"),
-    (r"pigmented benign keratosis", "pigmented benign keratosis"),
-    (r"dermatofibroma", "dermatofibroma"),
-    (r"benign soft tissue proliferations - vascular", "vascular lesion"),
+# The names of images. What a file is, its content says.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".tif", ".tiff"),
+    *(".webp", ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".dcm"),
+)
+# Texts that usually have no suffix.
+TEXTS = ("readme", "license", "licence", "copying", "changelog", "notice", "authors", "makefile")
+# Pictures about an image, which are none themselves: segmentations, thumbnails.
+ABOUT_AN_IMAGE = re.compile(
+    r"(?i).*_(segmentation|mask|superpixels|attribute_\w+|thumb|thumbnail)\.[a-z0-9]+"
 )
 
-# Manifest column <- the names under which the archives' tables hold it.
-TABLE_COLUMNS: dict[str, tuple[str, ...]] = {
-    "image_id": ("image_id", "image", "isic_id", "image_name"),
-    "lesion_id": ("lesion_id",),
-    "patient_id": ("patient_id",),
-    "age_years": ("age", "age_approx", "age_approximate", "age_years"),
-    "sex": ("sex", "gender"),
-    "site": ("localization", "anatom_site_general", "site", "anatom_site_general_challenge"),
-}
 
-# Words for "unknown" in tables; pandas itself recognizes NA, NaN, null and the like.
-UNKNOWN = ("", "-", "?", "unknown", "not known", "unspecified")
-SEXES = {"f": "female", "m": "male"}
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# The suffix of a file's name, be it one that is read here or not. What follows another dot is part
+# of an id.
+FILE_SUFFIX = re.compile(
+    r"\.(jpe?g?|jfif|pjpe?g|png|bmp|dib|tiff?|webp|gif|hei[cf]|avif|jp2|j2k|jpx|dcm|dicom|raw|dng)$",
+    re.IGNORECASE,
+)
 
 # ISIC ids of HAM10000's images, as the archive numbered them.
 HAM10000_IDS = range(24306, 34321)
@@ -126,6 +111,25 @@ def _plain(text: str) -> str:
 _SPELLINGS = {_plain(name): name for name in DIAGNOSES} | {
     _plain(spelling): name for spelling, name in SYNONYMS.items()
 }
+
+
+def is_image(key: str) -> bool:
+    """Whether a file may be an image, by its name; its content decides.
+
+    A file without a suffix may be one, as some cameras and archives write them. A segmentation or a
+    thumbnail is none.
+
+    >>> is_image("a/IMG_1.JPG"), is_image("a/0001"), is_image("a/1.2.840.10008.1")
+    (True, True, True)
+    >>> is_image("a/x_segmentation.png"), is_image("a/notes.txt"), is_image("a/README")
+    (False, False, False)
+    """
+    name = key.rpartition("/")[2].casefold()
+    if ABOUT_AN_IMAGE.fullmatch(name):
+        return False
+    suffix = name.rpartition(".")[2]
+    bare = "." not in name or suffix.isdecimal()
+    return name.endswith(IMAGE_SUFFIXES) or (bare and name not in TEXTS)
 
 
 def diagnosis_from(text: str) -> Diagnosis | None:
@@ -160,51 +164,6 @@ class Code:
         return f"{self.archive}={self.text}"
 
 
-def meanings(code: Code) -> tuple[Diagnosis, ...] | None:
-    """The classes that an archive's code or term may mean.
-
-    Returns:
-        One class for an exact code, several for a coarser code, an empty tuple for a code outside
-        the nine classes; None if the archive does not say.
-
-    >>> meanings(Code("HAM10000", ("bkl",)))
-    ('pigmented benign keratosis', 'seborrheic keratosis')
-    >>> terms = ("Benign", "Benign melanocytic proliferations", "Nevus, Spitz")
-    >>> meanings(Code("ISIC Archive", terms))
-    ('nevus',)
-    """
-    codes = ARCHIVE_CODES.get(code.archive)
-    if codes is not None:
-        return codes.get(code.text) or None
-    exact = diagnosis_from(code.text)
-    if exact:
-        return (exact,)
-    if code.text.strip().casefold() in ARCHIVE_CODES["HAM10000"]:
-        return ARCHIVE_CODES["HAM10000"][code.text.strip().casefold()]
-    for term in code.terms:
-        for pattern, diagnosis in ARCHIVE_TERMS:
-            if re.fullmatch(pattern, term.strip().casefold()):
-                return (diagnosis,)
-    return ()
-
-
-def archive_says(told: tuple[Code, ...]) -> tuple[Diagnosis, ...] | None:
-    """The classes that all archives together leave possible; None if no archive says anything.
-
-    Args:
-        told: As in the manifest's ``archive_diagnosis``.
-
-    >>> archive_says((Code("HAM10000", ("akiec",)), Code("ISIC 2019", ("AK",))))
-    ('actinic keratosis',)
-    """
-    said = [meanings(code) for code in told]
-    spoken = [set(each) for each in said if each is not None]
-    if not spoken:
-        return None
-    left = set.intersection(*spoken)
-    return tuple(name for name in DIAGNOSES if name in left)
-
-
 def image_id_from(name: str) -> str:
     """The archive's id of an image from its file name.
 
@@ -212,8 +171,10 @@ def image_id_from(name: str) -> str:
     'ISIC_0000002'
     >>> image_id_from("ISIC_0025509(1).jpg"), image_id_from("isic_0025509 - Copy.JPG")
     ('ISIC_0025509', 'ISIC_0025509')
+    >>> image_id_from("m00.a.jpg"), image_id_from("m00.a")
+    ('m00.a', 'm00.a')
     """
-    stem = re.sub(r"\.[A-Za-z]+$", "", unicodedata.normalize("NFC", name).rsplit("/", 1)[-1])
+    stem = FILE_SUFFIX.sub("", unicodedata.normalize("NFC", name).rsplit("/", 1)[-1])
     stem = re.sub(r"\s*\(\d+\)$| - copy$", "", stem.strip(), flags=re.IGNORECASE)
     stem = re.sub(r"_downsampled$", "", stem, flags=re.IGNORECASE)
     return stem.upper() if re.fullmatch(r"isic_\d{7}", stem, re.IGNORECASE) else stem

@@ -16,7 +16,7 @@ from tasks.engine.storage import open_store
 from tasks.engine.store import Entry, Store, read_many
 from tasks.engine.vouchers import vouched
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
-from tasks.lesions import IMAGE_SUFFIXES
+from tasks.lesions import is_image
 from tasks.pipeline import step_named
 from tasks.records.record import Artifact, Record, sha256
 
@@ -115,7 +115,7 @@ class Run:
         with suppress(NotFound):
             return [Entry(**entry) for entry in json.loads(self.store.read(key))]
         found = list(self.store.list("raw/"))
-        if any(entry.key.casefold().endswith(IMAGE_SUFFIXES) for entry in found):
+        if any(is_image(entry.key) for entry in found):
             try:
                 self.store.create(key, json.dumps([asdict(entry) for entry in found]).encode())
             except AlreadyExists:

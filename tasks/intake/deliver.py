@@ -11,17 +11,33 @@ from tasks.engine.store import PARALLEL_REQUESTS, Store, read_many
 from tasks.errors import AlreadyExists, BadInput
 from tasks.figures import listed
 from tasks.intake.folder import PlainFile, files_in, shown
-from tasks.lesions import IMAGE_SUFFIXES
+from tasks.intake.guide import NAME as GUIDE
+from tasks.intake.inspect import guides_of, inspected
+from tasks.lesions import IMAGE_SUFFIXES, is_image
 
 log = logging.getLogger(__name__)
 
 
-def deliver(store: Store, images: Path, metadata: Path | None = None) -> int:
+def deliver(
+    store: Store,
+    images: Path,
+    metadata: Path | None = None,
+    *,
+    reading: Path | None = None,
+    accept_unread: bool = False,
+) -> int:
     """Copy ``images`` to ``raw/<its name>/`` and the tables of ``metadata`` to ``raw/metadata/``.
 
     All files are checked before the first is copied. Files that the store already holds, byte for
     byte, are skipped, so a killed delivery can be repeated. Hidden files are left out and logged.
     The ledger of deliveries notes who delivered.
+
+    Args:
+        store: The store.
+        images: The folder of images.
+        metadata: A folder of tables.
+        reading: A ``reading.yaml`` that lies elsewhere, see `tasks.intake.guide`.
+        accept_unread: Whether to deliver tables that are not understood. They would not be used.
 
     Returns:
         Number of files that are new in the store.
@@ -30,12 +46,12 @@ def deliver(store: Store, images: Path, metadata: Path | None = None) -> int:
         BadInput: A folder does not exist, holds no image, or holds something that
             `tasks.intake.folder.files_in` refuses (links, unreadable files, ...); or the folder
             and the store lie within one another; or the store holds another content under the
-            same name (nothing is overwritten).
+            same name (nothing is overwritten); or a table is not understood.
         Momentary: A file changed while it was copied.
     """
     found = files_in(images, "images")
     _check_apart(store, images)
-    if not any(file.within.casefold().endswith(IMAGE_SUFFIXES) for file in found):
+    if not any(is_image(file.within) for file in found):
         raise BadInput(
             "There is no image to deliver.",
             expected=f"files ending in {', '.join(IMAGE_SUFFIXES)} below {shown(str(images))}",
@@ -44,17 +60,47 @@ def deliver(store: Store, images: Path, metadata: Path | None = None) -> int:
         )
     files = {f"raw/{_name_of(images)}/{file.within}": file for file in found}
     if metadata:
-        tables = {f"raw/metadata/{file.within}": file for file in files_in(metadata, "metadata")}
         _check_apart(store, metadata)
+        tables = _tables(store, metadata)
         _refuse_others(sorted(files.keys() & tables.keys()), "both folders")
         files |= tables
+    if reading:
+        files[f"raw/{_name_of(images)}/{GUIDE}"] = _one_file(reading)
     known = _known(store, files)
+    if not accept_unread:
+        paths = {key: file.path for key, file in files.items()}
+        there = (e.key for e in store.list("raw/") if is_image(e.key))
+        inspected(paths, guides_of(paths), there).check()
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
         fresh = [(key, file) for key, file in files.items() if key not in known]
         new = sum(threads.map(lambda item: _copy(store, *item), fresh))
     note_delivery(store, person_here(), list(files))
     log.info("%d files delivered to %s, %d of them new.", len(files), store.uri, new)
     return new
+
+
+def _tables(store: Store, metadata: Path) -> dict[str, PlainFile]:
+    """The tables by key. A table whose name another table of the store has already gets the name of
+    its folder too, so that two clinics may both deliver a ``metadata.csv``."""
+    found, there = {}, {entry.key: entry for entry in store.list("raw/metadata/")}
+    for file in files_in(metadata, "metadata"):
+        key = f"raw/metadata/{file.within}"
+        if key in there and file.read() != store.read(key):
+            key = f"raw/metadata/{_name_of(metadata)}/{file.within}"
+        found[key] = file
+    return found
+
+
+def _one_file(path: Path) -> PlainFile:
+    try:
+        return PlainFile(path, path.name, path.stat())
+    except OSError as error:
+        raise BadInput(
+            "The reading cannot be opened.",
+            expected=f"a file {GUIDE}",
+            received=f"{error.strerror}: {shown(str(path))}",
+            do="correct --reading",
+        ) from error
 
 
 def _name_of(folder: Path) -> str:
@@ -105,7 +151,8 @@ def _refuse_others(keys: list[str], where: str) -> None:
             "Another file stands under this name already.",
             expected="new names, or the same bytes as before: deliveries are never overwritten",
             received=f"other content in {shown(where)} under {listed(keys)}",
-            do="deliver it from a folder with another name",
+            do="deliver it from a folder with another name; to replace a wrong table, withdraw it "
+            "first: `python -m tasks withdraw`",
         )
 
 

@@ -8,6 +8,7 @@ within rounding, in a quarter of the time at 256 px, with the same bytes on any 
 
 import hashlib
 import io
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -16,9 +17,18 @@ import simplejpeg
 from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# The formats that Pillow may open, by Pillow's names, whatever the file is called: the formats of
-# `tasks.lesions.IMAGE_SUFFIXES`. Others are dangerous: for an EPS, Pillow starts Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+# The formats that Pillow may open, by Pillow's names, whatever the file is called. Others are
+# dangerous: for an EPS, Pillow starts Ghostscript.
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF")
+HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # how the files of phones begin
+# What else a file may begin with, and what would decode it.
+OTHERS = (
+    (b"DICM", 128, "a DICOM: export it as PNG"),
+    (b"version https://git-lfs", 0, "a pointer of Git LFS: fetch the image with `git lfs pull`"),
+    (b"%PDF", 0, "a PDF: export its picture as PNG"),
+    (b"<", 0, "a page or drawing in XML or HTML"),
+    (b"PK", 0, "an archive: unpack it"),
+)
 
 THUMBNAIL_PX = 32  # the size that the 64-bit DCT hash is defined on (Zauner 2010, pHash)
 
@@ -87,11 +97,15 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
     if not data:
         return Refused("undecodable", "the file is empty")
     try:
+        if HEIF.match(data):
+            return _decoded_of_phone(data, packed_px, maximum_megapixels)
         return _decoded_plain_jpeg(data, packed_px, maximum_megapixels) or _decoded_any(
             data, packed_px, maximum_megapixels
         )
     except UnidentifiedImageError:
-        return Refused("undecodable", f"the content is not that of an image ({', '.join(FORMATS)})")
+        what = next((words for mark, at, words in OTHERS if data[at:].startswith(mark)), "")
+        told = f"the content is {what}" if what else "the content is not that of an image"
+        return Refused("undecodable", f"{told} ({', '.join((*FORMATS, 'HEIF'))} are read)")
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError ...
         return Refused("undecodable", f"{error or type(error).__name__}")
 
@@ -110,9 +124,22 @@ def _decoded_plain_jpeg(
             return too_large
         # Pillow uses the same accurate settings.
         rgb = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
-    except ValueError:  # Pillow is more lenient, and gives more readable reasons
+    except ValueError:  # Pillow gives more readable reasons, or `_check_whole` does
         return None
     return _described(rgb, "RGB", "JPEG", packed_px)
+
+
+def _check_whole(data: bytes) -> None:
+    """Check that a JPEG holds all its pixels. Pillow makes grey of what is missing.
+
+    Raises:
+        ValueError: The strict decoder finds a part missing or damaged.
+    """
+    try:
+        simplejpeg.decode_jpeg(data, "GRAY", strict=True)
+    except ValueError as error:
+        if "Unsupported" not in str(error):  # a colour that this decoder does not know
+            raise ValueError(f"a part of the image is missing or damaged: {error}") from error
 
 
 def _is_marked(data: bytes) -> bool:
@@ -147,8 +174,22 @@ def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decode
             if too_large := _too_large(image.width, image.height, maximum_megapixels):
                 return too_large
             mode, kind = image.mode, image.format or "?"
+            if kind in ("JPEG", "MPO"):
+                _check_whole(data)
             rgb = to_rgb(ImageOps.exif_transpose(image))
     return _described(np.asarray(rgb), mode, kind, packed_px)
+
+
+def _decoded_of_phone(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
+    """Decode the first picture of an HEIC or HEIF, which the library turns upright."""
+    import pillow_heif  # only who delivers the files of phones needs the library
+
+    found = pillow_heif.open_heif(data)
+    width, height = found.size
+    if too_large := _too_large(width, height, maximum_megapixels):
+        return too_large
+    picture = ImageOps.exif_transpose(found.to_pillow())
+    return _described(np.asarray(to_rgb(picture)), found.mode, "HEIF", packed_px)
 
 
 def _too_large(width: int, height: int, maximum_megapixels: int) -> Refused | None:
@@ -190,12 +231,15 @@ def thumbnail_of(packed: Pixels) -> tuple[bytes, tuple[float, float, float]]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any colour mode to 8-bit RGB. Grey images of 16 bits are scaled, not clipped."""
+    """Convert any colour mode to 8-bit RGB. Grey of 16 bits is scaled by its own range, of 10, 12,
+    14 or 16 bits, and not clipped."""
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.float64)
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError("grey values beyond 16 bits")
-        return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
+        # Cameras of 10 to 14 bits write 16, and leave the upper ones empty.
+        white = next(2**bits - 1 for bits in (10, 12, 14, 16) if grey.max() < 2**bits)
+        return Image.fromarray((grey / white * 255).round().astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point grey values, whose range is not known")
     if image.mode == "P":

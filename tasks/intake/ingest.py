@@ -20,25 +20,29 @@ from tasks.intake.contents import (
     remember_pack,
     shards_of,
 )
+from tasks.intake.folders import label_by, suggestion_for
+from tasks.intake.guide import NAME as GUIDE
+from tasks.intake.guide import Guide, guide_of
+from tasks.intake.joining import Joined, join_tables
 from tasks.intake.manifest import COLUMNS, IMAGES_PER_SHARD, read_parquet, table, to_parquet
-from tasks.intake.tables import join_tables
+from tasks.intake.matching import Names
+from tasks.intake.scopes import scoped
+from tasks.intake.sheets import TABLE_SUFFIXES
 from tasks.lesions import (
-    COARSE_CODES,
-    IMAGE_SUFFIXES,
     SYNTHETIC_PREFIX,
-    Code,
     Diagnosis,
-    archive_says,
-    diagnosis_from,
     image_id_from,
+    is_image,
     source_from,
 )
 from tasks.parts import Part, bucket_of
-from tasks.records.ingested import Ingested, IngestedPart
+from tasks.records.ingested import FolderRead, Ingested, IngestedPart, Reading
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+
+MOST_FOLDERS = 50  # that a record names; a delivery may have a folder for each patient
 
 
 def ingest_part(run: Run, part: Part) -> IngestedPart:
@@ -94,11 +98,17 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     remember(run, files[files["fetched"]], {entry.key: entry.etag for entry in images})
     fetched = sum(part.fetched for part in parts)
     contents = read_many(run.store, [entry.key for entry in tables])
-    facts, recognized, unread = join_tables(
-        {entry.key: data for entry, data in zip(tables, contents, strict=True)}
-    )
+    guides = [entry.key for entry in run.delivered() if entry.key.endswith(f"/{GUIDE}")]
+    guide = guide_of(zip(guides, read_many(run.store, guides), strict=True))
     files = pd.concat([files, _unsafe(images)], ignore_index=True)
-    manifest = table(_told_by_tables(_told_by_names(files), facts, run.config.coarse_codes))
+    named, note = scoped(_told_by_names(files))
+    joined = join_tables(
+        ((entry.key, data) for entry, data in zip(tables, contents, strict=True)),
+        Names(zip(named["key"], named["image_id"], strict=True)),
+        guide,
+    )
+    facts, unread = joined.facts, tuple(joined.unread)
+    manifest = table(_told_by_tables(named, facts, run.config.coarse_codes, guide))
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
     decoded = int(manifest["shard"].notna().sum())
     unmatched = sorted(facts.keys() - set(manifest["image_id"]))
@@ -106,10 +116,8 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
         len(manifest), decoded, len(manifest) - decoded, fetched, len(images) - fetched,
     )  # fmt: skip
-    for name, count in recognized.items():
-        log.info("Table %s describes %d images.", name, count)
-    for key in (*ignored, *unread):
-        log.warning("Ignored %s: neither an image nor a recognized table.", key)
+    reading = _reading(manifest, joined, note)
+    _tell(reading, ignored)
     return Ingested(
         manifest=artifact,
         shards=shards_of(manifest),
@@ -117,21 +125,53 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         files=len(manifest),
         decoded=decoded,
         fetched=fetched,
-        tables=recognized,
+        tables={each.key: each.rows for each in reading.tables},
         ignored=(*ignored, *unread),
         rows_without_image=len(unmatched),
         rows_without_image_examples=tuple(unmatched[:10]),
         synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),
+        reading=reading,
     )
+
+
+def _reading(manifest: pd.DataFrame, joined: Joined, note: str) -> Reading:
+    silent = manifest[manifest["label"].isna()]
+    folders = [
+        FolderRead(name=str(name), files=int(count), suggestion=suggestion_for(str(name)))
+        for name, count in silent["folder"].value_counts().items()
+    ]
+    return Reading(
+        tables=tuple(joined.tables),
+        unread=joined.unread,
+        folders=tuple(folders[:MOST_FOLDERS]),
+        more_folders=max(0, len(folders) - MOST_FOLDERS),
+        notes=tuple(each for each in (note, *joined.notes) if each),
+    )
+
+
+def _tell(reading: Reading, ignored: tuple[str, ...]) -> None:
+    for each in reading.tables:
+        log.info(
+            "Table %s: %d rows, %d of them of delivered images.", each.key, each.rows, each.matched
+        )
+        for problem in each.problems:
+            log.warning("Table %s: %s.", each.key, problem)
+    for key, reason in reading.unread.items():
+        log.warning("Table %s is not used: %s.", key, reason)
+    for name in reading.notes:
+        log.info("%s.", name)
+    for key in ignored:
+        log.warning("Ignored %s: neither an image nor a table.", key)
 
 
 def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
     """The images, the tables, and the keys of all other files."""
     entries = run.delivered()
     shown = [entry for entry in entries if not _is_litter(entry.key)]
-    images = [entry for entry in shown if entry.key.casefold().endswith(IMAGE_SUFFIXES)]
-    tables = [entry for entry in shown if entry.key.casefold().endswith(".csv")]
+    images = [entry for entry in shown if is_image(entry.key)]
+    tables = [entry for entry in shown if entry.key.casefold().endswith(TABLE_SUFFIXES)]
     taken = {entry.key for entry in images + tables}
+    taken |= {entry.key for entry in shown if entry.key.endswith(f"/{GUIDE}")}
     ignored = tuple(entry.key for entry in entries if entry.key not in taken)
     if not images:
         raise BadInput(
@@ -155,18 +195,6 @@ def _is_litter(key: str) -> bool:
     return "__MACOSX" in names or any(re.match(r"\.(?!\.?$)", name) for name in below)
 
 
-@cache
-def _named_by(place: str) -> str:
-    """The nearest folder of a path that names a diagnosis; else the last folder."""
-    folders = place.split("/")
-    for name in reversed(folders):
-        if diagnosis_from(name):
-            return name
-        if name.casefold() in ("train", "test", *COARSE_CODES):
-            break
-    return folders[-1]
-
-
 def _unsafe(images: list[Entry]) -> pd.DataFrame:
     """The files whose names leave their folder; they are not fetched."""
     found = [each for each in images if not _is_safe(each)]
@@ -181,7 +209,7 @@ def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
     ids = [image_id_from(key) for key in files["key"]]
     return files.assign(
         image_id=ids,
-        folder=[_named_by("/".join(names[:-1])) for names in paths],
+        folder=[names[-2] if len(names) > 1 else "" for names in paths],
         part=pd.Series(
             [
                 next((name for name in names if name.casefold() in ("train", "test")), None)
@@ -194,25 +222,16 @@ def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told_by_tables(
-    files: pd.DataFrame, facts: dict[str, Row], coarse_codes: dict[str, Diagnosis]
+    files: pd.DataFrame,
+    facts: dict[str, Row],
+    coarse_codes: dict[str, Diagnosis],
+    guide: Guide,
 ) -> pd.DataFrame:
     """The files with what the tables say about their images, and with labels."""
     names = [name for name in COLUMNS if name not in files and name != "label"]
     rows = [facts.get(image_id, {}) for image_id in files["image_id"]]
     told = pd.DataFrame(rows, columns=names)
-    label = cache(partial(_label, coarse_codes=coarse_codes))
+    label = cache(partial(label_by, coarse_codes=coarse_codes, guide=guide))
     said = zip(files["folder"], told["archive_diagnosis"].astype(object), strict=True)
     labels = [label(folder, codes if isinstance(codes, tuple) else ()) for folder, codes in said]
     return pd.concat([files, told], axis=1).assign(label=pd.Series(labels, dtype="str"))
-
-
-def _label(
-    folder: str, told: tuple[Code, ...], *, coarse_codes: dict[str, Diagnosis]
-) -> Diagnosis | None:
-    """The label of each file: the diagnosis that its folder names, else an archive's exact one."""
-    label = diagnosis_from(folder)
-    if label is None and told:
-        said = archive_says(told) or ()
-        meant = [coarse_codes.get(code.text) for code in told]
-        label = said[0] if len(said) == 1 else next(filter(None, meant), None)
-    return label

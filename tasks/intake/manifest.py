@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.engine.run import Run
-from tasks.intake.tables import Contradiction
+from tasks.intake.contradictions import Contradiction
 from tasks.lesions import Code
 from tasks.records.record import Artifact
 

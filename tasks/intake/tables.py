@@ -1,184 +1,209 @@
 """Read the delivered metadata tables: what they say about each image.
 
-A table is recognized by its columns, whatever their spelling, separator and encoding: a table of
-HAM10000, of ISIC 2019, an export of the ISIC Archive, or a simple table of your own. Unknown
-columns are kept unchanged.
+A table is recognized by its columns, whatever their spelling, separator, encoding and program: a
+table of the archives that `tasks.intake.columns` lists, or a simple table of your own. Other
+columns are kept unchanged. What is not understood is told, see `Read`.
 """
 
-import io
-import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from tasks.lesions import ARCHIVE_CODES, SEXES, TABLE_COLUMNS, UNKNOWN, Code, image_id_from
+from tasks.intake.cells import few, ids, known, mapped, sex, years
+from tasks.intake.columns import held_by, is_header, may_name
+from tasks.intake.diagnoses import diagnoses_in
+from tasks.intake.guide import Guide
+from tasks.intake.matching import Names
+from tasks.intake.sheets import NoTable, Sheet, sheets_of
+from tasks.terms import term_means
 
 Row = dict[str, Any]
 
-# Columns in which tables must not contradict each other. Sites are not among them, because each
-# archive has other words for them.
-CONTRADICTABLE = ("lesion_id", "patient_id", "age_years", "sex")
-SEPARATORS = ",;\t|"
+SAMPLE = 200  # rows by which the column of image ids is chosen where the names do not tell
+MATCHED = 0.5  # share of a sample that must name delivered images for a column to be chosen so
 
 
 @dataclass(frozen=True)
-class Contradiction:
-    """Two rows of tables that contradict each other about one image.
+class Read:
+    """A table as it was understood.
 
     Attributes:
-        about: Column of the manifest, one of `CONTRADICTABLE`.
-        one: Value of the first row.
-        other: Value of a later row.
+        rows: One dictionary for each row, under the manifest's column names, with ``image_id``.
+        columns: What each column was taken for; empty for a column that is kept unchanged.
+        problems: What was not understood or not used, in words.
+        codes: Diagnoses that are not understood, with the number of their rows.
     """
 
-    about: str
-    one: str
-    other: str
-
-    def __str__(self) -> str:
-        return f"{self.about.removesuffix('_years')} {self.one} or {self.other}"
+    rows: list[Row]
+    columns: dict[str, str]
+    problems: tuple[str, ...]
+    codes: dict[str, int]
 
 
-def join_tables(tables: dict[str, bytes]) -> tuple[dict[str, Row], dict[str, int], tuple[str, ...]]:
-    """Join what all tables say about images.
+def read_table(data: bytes, names: Names | None = None) -> list[Row] | None:
+    """Rows of a metadata table, under the manifest's column names; None for any other file."""
+    try:
+        rows = [row for read in read_tables(data, names) for row in read.rows]
+    except NoTable:
+        return None
+    find = (names or Names()).find
+    return [row | {"image_id": find(row["image_id"])} for row in rows]
+
+
+def read_tables(
+    data: bytes, names: Names | None = None, guide: Guide | None = None, key: str = ""
+) -> list[Read]:
+    """The tables of a file that are about images.
 
     Args:
-        tables: Content of each file, by its key.
+        data: Content of the file.
+        names: The delivered images, where they are known.
+        guide: What a person says about columns and codes.
+        key: Key of the file, by whose name the guide knows the table.
 
-    Returns:
-        Values of each image id, under the manifest's column names; the number of rows of each
-        recognized table; the keys of the tables that were not recognized.
+    Raises:
+        NoTable: None of its tables is; the message says why.
     """
-    facts: dict[str, Row] = {}
-    recognized: dict[str, int] = {}
-    unread = []
-    for key, data in tables.items():
-        rows = read_table(data)
-        if rows is None:
-            unread.append(key)
-            continue
-        recognized[key] = len(rows)
-        for row in rows:
-            _add(facts.setdefault(row.pop("image_id"), {}), row)
-    for row in facts.values():
-        if "other_metadata" in row:
-            row["other_metadata"] = json.dumps(row["other_metadata"], ensure_ascii=False)
-    return facts, recognized, tuple(unread)
+    names, guide = names or Names(), guide or Guide()
+    told = guide.columns_of(key)
+    found, reasons = [], []
+    for sheet in sheets_of(data, lambda cells: bool(set(told) & set(cells)) or is_header(cells)):
+        try:
+            found.append(_read(sheet, names, guide, told))
+        except NoTable as error:
+            reasons.append(str(error))
+    if not found:
+        raise NoTable("; ".join(dict.fromkeys(reasons)))
+    return found
 
 
-def _add(known: Row, row: Row) -> None:
-    """Add the values of a row to the known ones. The first value stays; note a contradiction."""
-    codes = (*known.get("archive_diagnosis", ()), *row.pop("archive_diagnosis", ()))
-    if codes:
-        known["archive_diagnosis"] = tuple(dict.fromkeys(codes))
-    for name in CONTRADICTABLE:
-        if known.get(name, row.get(name)) != row.get(name, known.get(name)):
-            one, other = (f"{v:g}" if isinstance(v, float) else v for v in (known[name], row[name]))
-            notes = (*known.get("contradiction", ()), Contradiction(name, one, other))
-            known["contradiction"] = tuple(dict.fromkeys(notes))
-    others = row.pop("other_metadata", {}) | known.get("other_metadata", {})
-    if others:
-        known["other_metadata"] = others
-    for name, value in row.items():
-        known.setdefault(name, value)
+def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Read:
+    frame = sheet.frame.drop(
+        columns=[name for name, of in told.items() if of == "ignore"], errors="ignore"
+    ).rename(columns=told)
+    columns = held_by(map(str, frame.columns))
+    if not sheet.has_header:
+        frame, columns = _without_header(sheet, names)
+    if "image_id" not in columns or len(frame):
+        columns = _image_column(frame, columns, names)
+    if "image_id" not in columns:
+        raise NoTable(
+            f"no column of image ids among {few(map(str, frame.columns), 8)}: name it image_id"
+        )
+    diagnosed = diagnoses_in(frame.drop(columns=list(columns.values())), guide.code)
+    if len(columns) < 2 and not diagnosed.columns and not diagnosed.problems:
+        raise NoTable(
+            f"the column {columns['image_id']!r} names images, and no column says anything about "
+            f"them: {few(map(str, frame.columns), 8)}"
+        )
+    table = frame[list(columns.values())].set_axis(list(columns), axis=1)
+    table["archive_diagnosis"] = pd.Series(
+        [row or None for row in diagnosed.told], index=frame.index, dtype="object"
+    )
+    used = [*columns.values(), *diagnosed.columns]
+    rest = frame.drop(columns=used)
+    table["other_metadata"] = _others(rest)
+    table = table.dropna(subset=["image_id"])
+    problems = [*_of_rows(sheet), *diagnosed.problems, *_tidy(table)]
+    problems += [
+        f"the column {name!r} may name lesions or patients and is not used: name it lesion_id or "
+        "patient_id"
+        for name in may_name(map(str, frame.columns), used)
+    ]
+    taken = dict.fromkeys(map(str, frame.columns), "")
+    taken |= {of: what for what, of in columns.items()}
+    taken |= dict.fromkeys(diagnosed.columns, "diagnosis")
+    rows = [
+        {str(name): value for name, value in row.items() if not _is_missing(value)}
+        for row in table.to_dict("records")
+    ]
+    return Read(rows, taken, tuple(problems), dict(diagnosed.unknown))
 
 
-def read_table(data: bytes) -> list[Row] | None:
-    """Rows of a metadata table, under the manifest's column names; None for any other file."""
-    frame = _parse(data)
-    if frame is None:
-        return None
-    names = {re.sub(r"[\s-]+", "_", str(name).strip().casefold()): name for name in frame.columns}
-    columns = {
-        ours: names[theirs]
-        for ours, spellings in TABLE_COLUMNS.items()
-        for theirs in reversed(spellings)
-        if theirs in names
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value != value
+
+
+def _without_header(sheet: Sheet, names: Names) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A table of ids and diagnoses without a header, as ISIC 2016's is."""
+    frame = sheet.frame
+    if frame.shape[1] == 2 and len(frame):
+        one, other = (frame[name].dropna() for name in frame.columns)
+        understood = other.head(SAMPLE).map(lambda word: term_means(word) is not None)
+        if len(other) and understood.all() and names.share(one.head(SAMPLE)) >= MATCHED:
+            return frame.set_axis(["image_id", "diagnosis"], axis=1), {"image_id": "image_id"}
+    if len(frame):  # the first row may be a header that names no column of ours but the images'
+        header = [
+            str(cell) if isinstance(cell, str) else f"({n})"
+            for n, cell in enumerate(frame.iloc[0], start=1)
+        ]
+        if len(set(header)) == len(header):
+            frame = frame.iloc[1:].set_axis(header, axis=1)
+    return frame, held_by(map(str, frame.columns))
+
+
+def _image_column(frame: pd.DataFrame, columns: dict[str, str], names: Names) -> dict[str, str]:
+    """The columns, with the one of image ids that names the most delivered images.
+
+    Without delivered images, or if no column names half of a sample, the column's name decides.
+    """
+    if not names.ids or not len(frame):
+        return columns
+    now = columns.get("image_id")
+    sample = frame.head(SAMPLE)
+    others = set(columns.values()) - {now}
+    shares = {
+        str(name): names.share(sample[name].dropna())
+        for name in frame.columns
+        if name not in others and sample[name].notna().any()
     }
-    diagnoses, told_by = _diagnoses(frame, names)
-    if "image_id" not in columns or (len(columns) < 2 and diagnoses is None):
-        return None
-    known = frame[list(columns.values())].set_axis(list(columns), axis=1)
-    if diagnoses is not None:
-        known["archive_diagnosis"] = diagnoses
-    known["other_metadata"] = _others(frame.drop(columns=[*columns.values(), *told_by]))
-    known = known.dropna(subset=["image_id"])
-    known["image_id"] = known["image_id"].map(image_id_from)
-    _tidy(known)
+    best = max(shares, key=lambda name: (shares[name], name == now), default=None)
+    if best is None or best == now or shares[best] < MATCHED:
+        return columns
+    if now is not None and shares[best] <= shares.get(now, 0):
+        return columns
+    return {"image_id": best} | {what: of for what, of in columns.items() if what != "image_id"}
+
+
+def _of_rows(sheet: Sheet) -> list[str]:
+    if not sheet.bad:
+        return []
+    line, cells = sheet.bad[0]
+    width = sheet.frame.shape[1]
     return [
-        {str(name): value for name, value in row.items() if pd.notna(value)}
-        for row in known.to_dict("records")
+        f"{len(sheet.bad)} rows have not the {width} cells of the header and are not used, such as "
+        f"line {line} with {cells}"
     ]
 
 
-def _parse(data: bytes) -> pd.DataFrame | None:
-    """Read a table of any usual encoding and separator, cells as text; None if it is no table."""
-    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1252"):
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        return None
-    header = text.partition("\n")[0]
-    separator = max(SEPARATORS, key=header.count)
-    try:
-        return pd.read_csv(io.StringIO(text), dtype=str, sep=separator, skipinitialspace=True)
-    except ValueError:  # base class of pandas' ParserError and EmptyDataError
-        return None
-
-
-def _tidy(known: pd.DataFrame) -> None:
-    """Bring ids, ages and sexes into one form, in place. Words for "unknown" become missing."""
+def _tidy(table: pd.DataFrame) -> list[str]:
+    """Bring ids, ages and sexes into one form, in place; what was not understood, in words."""
+    problems = []
     for name in ("lesion_id", "patient_id"):
-        if name in known:
-            text = known[name].str.strip()
-            known[name] = text.mask(text.str.casefold().isin(UNKNOWN))
-    if "age_years" in known:
-        known["age_years"] = pd.to_numeric(
-            known["age_years"].str.replace(",", ".", regex=False), errors="coerce"
-        ).astype(float)
-    if "sex" in known:
-        text = known["sex"].str.strip().str.casefold()
-        known["sex"] = text.replace(SEXES).mask(text.isin(UNKNOWN))
-
-
-def _diagnoses(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.Series | None, list[str]]:
-    """The diagnosis of each row, a tuple of `Code` or None, and the columns that hold it."""
-    codes = [code for code in ARCHIVE_CODES["ISIC 2019"] if code in frame.columns]
-    levels = [names[f"diagnosis_{level}"] for level in range(1, 6) if f"diagnosis_{level}" in names]
-    if len(codes) >= 2:  # a ground truth of ISIC 2019: one column per code, 1.0 in one of them
-        yes = frame[codes].apply(pd.to_numeric, errors="coerce") > 0
-        told = [
-            [Code("ISIC 2019", (code,)) for code, is_it in zip(codes, row, strict=True) if is_it]
-            for row in yes.to_numpy(bool)
-        ]
-        return _series(told, frame), codes
-    if levels:  # an export of the ISIC Archive: from general to special
-        rows = frame[levels].to_numpy(object)
-        paths = [tuple(term for term in row if isinstance(term, str)) for row in rows]
-        told = [[Code("ISIC Archive", path)] if path else [] for path in paths]
-        return _series(told, frame), levels
-    for column, archive in (("dx", "HAM10000"), ("diagnosis", "labels")):
-        if column in names:
-            said = frame[names[column]].str.strip()
-            known = said.mask(said.str.casefold().isin(UNKNOWN))
-            told = [[Code(archive, (each,))] if pd.notna(each) else [] for each in known]
-            return _series(told, frame), [names[column]]
-    return None, []
-
-
-def _series(told: list[list[Code]], frame: pd.DataFrame) -> pd.Series:
-    """A column for these rows; None for a row without codes."""
-    return pd.Series([tuple(each) or None for each in told], index=frame.index, dtype="object")
+        if name in table:
+            table[name], placeholder = ids(table[name])
+            if placeholder:
+                problems.append(
+                    f"{placeholder!r} stands for so many images as {name} that it is taken for "
+                    "unknown and links none"
+                )
+    for name, read in (("age_years", years), ("sex", sex)):
+        if name in table:
+            table[name], missed = mapped(table[name], read)
+            if missed:
+                problems.append(
+                    f"{name} that are not understood and count as unknown: {few(missed)}"
+                )
+    if "age_years" in table:
+        table["age_years"] = table["age_years"].astype(float)
+    if "site" in table:
+        table["site"] = known(table["site"])
+    return problems
 
 
 def _others(frame: pd.DataFrame) -> pd.Series:
-    """Unknown columns, as one dictionary per row."""
+    """Columns that are kept, as one dictionary per row."""
     rows = frame.to_dict("records")
-    told = [{str(n): v for n, v in row.items() if pd.notna(v)} or None for row in rows]
+    told = [{str(n): v for n, v in row.items() if isinstance(v, str)} or None for row in rows]
     return pd.Series(told, index=frame.index, dtype="object")

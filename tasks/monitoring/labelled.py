@@ -21,12 +21,13 @@ from tasks.lesions import (
     IMAGE_SUFFIXES,
     Code,
     Diagnosis,
-    archive_says,
     image_id_from,
+    is_image,
     source_from,
 )
 from tasks.monitoring.scored import LeftOut
 from tasks.monitoring.subject import Subject
+from tasks.terms import archive_says, exact_class
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def _told(labels: Path) -> dict[str, dict[str, Any]]:
 
 def _images_in(folder: Path) -> list[PlainFile]:
     files = files_in(folder, "images")
-    found = [file for file in files if file.within.casefold().endswith(IMAGE_SUFFIXES)]
+    found = [file for file in files if is_image(file.within)]
     if len(found) < len(files):
         log.info("%d files are not images, by their names.", len(files) - len(found))
     if not found:
@@ -123,8 +124,9 @@ def meaning(told: tuple[Code, ...], coarse: dict[str, Diagnosis]) -> tuple[Diagn
     ('pigmented benign keratosis', '')
     """
     said = archive_says(told) or ()
-    if len(said) == 1:
-        return said[0], ""
+    exact = exact_class(said)
+    if exact:
+        return exact, ""
     meant = next((coarse[code.text] for code in told if code.text in coarse), None)
     return meant, "" if meant or not said else told[0].text
 

@@ -1,8 +1,48 @@
 """The record of ``ingest``: the delivered files, decoded once."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from tasks.records.record import Artifact, Record
+from tasks.records.record import Artifact, Frozen, Record
+
+
+class TableRead(Frozen):
+    """A delivered table, as it was understood."""
+
+    key: str = Field(description="Key of the file in the store.")
+    rows: int = Field(description="Rows that name an image.")
+    matched: int = Field(description="Of these, the rows whose image was delivered.")
+    columns: dict[str, str] = Field(
+        description="What each column was taken for; empty for a column that is kept unchanged."
+    )
+    problems: tuple[str, ...] = Field(description="What was not understood or used, in words.")
+    unmatched: tuple[str, ...] = Field(description="A few of the ids whose image is not there.")
+    codes: dict[str, int] = Field(
+        description="Diagnoses that are not understood, with the number of their rows."
+    )
+
+
+class FolderRead(Frozen):
+    """A folder whose name gives no label."""
+
+    name: str = Field(description="Name of the folder.")
+    files: int = Field(description="Number of its files.")
+    suggestion: str | None = Field(description="The class that the name may mean, or None.")
+
+
+class Reading(Frozen):
+    """What was understood of the delivered tables and folders, and what was not."""
+
+    tables: tuple[TableRead, ...] = Field(description="The tables that were understood.")
+    unread: dict[str, str] = Field(
+        description="Files that should be tables and are not understood, with the reason."
+    )
+    folders: tuple[FolderRead, ...] = Field(
+        description="Folders whose names give no label, those of the most files first; at most 50."
+    )
+    more_folders: int = Field(description="Number of such folders beyond these.")
+    notes: tuple[str, ...] = Field(description="Ids that were linked or kept apart, in words.")
 
 
 class IngestedPart(Record):
@@ -18,6 +58,9 @@ class IngestedPart(Record):
 
 class Ingested(Record):
     """The delivered files, decoded once."""
+
+    FORMAT: ClassVar[int] = 2  # 1 kept no reading of tables and folders
+    ADDED: ClassVar[tuple[str, ...]] = ("reading",)
 
     manifest: Artifact = Field(
         description="Parquet, one row per file under ``raw/`` that is not a table; its columns "
@@ -45,4 +88,7 @@ class Ingested(Record):
     rows_without_image_examples: tuple[str, ...] = Field(description="A few of these image ids.")
     synthetic: bool = Field(
         description="True if any file was drawn by ``tasks.intake.synthesize``."
+    )
+    reading: Reading | None = Field(
+        None, description="What was understood of tables and folders; None in older records."
     )

@@ -7,8 +7,8 @@ import pandas as pd
 
 from tasks.config import Retraining
 from tasks.figures import plural
-from tasks.lesions import archive_says
 from tasks.records.validated import Finding
+from tasks.terms import archive_says, exact_class
 from tasks.validation.changes import OTHERS
 from tasks.validation.laws.all_laws import LAWS
 from tasks.validation.laws.law import Breach, Delivered, LawRow
@@ -42,8 +42,9 @@ def _resolved(
         for index in breaches[name].reasons.index.difference(list(stands.held)):
             told = manifest.at[index, "archive_diagnosis"]
             said = archive_says(told) if isinstance(told, tuple) else None
-            if said and len(said) == 1:
-                labels[index] = said[0]
+            exact = exact_class(said)
+            if exact:
+                labels[index] = exact
     changed = int((labels.fillna("") != manifest["label"].fillna("")).sum())
     return manifest.assign(label=labels), changed
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from tasks.engine.judged import DIGITS, Judged
-from tasks.lesions import archive_says
 from tasks.splitting.looks import Settled
+from tasks.terms import archive_says
 
 IDENTITY = ("lesion_id", "patient_id")  # if in doubt, a lesion could stand on two sides
 

@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from tasks.config import Retraining
+from tasks.config import Law, Retraining
 from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import to_csv
 from tasks.errors import BadInput
 from tasks.evaluation.policy import policy_of
+from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.images import THUMBNAIL_PX
 from tasks.intake.likeness import joined, near_duplicates
 from tasks.intake.manifest import read_parquet, to_parquet
@@ -41,6 +42,19 @@ from tasks.validation.standing import standing
 log = logging.getLogger(__name__)
 
 PAIR = ["first", "second"]
+# What to do about the law that took most files.
+ADVICE: dict[Law, str] = {
+    "unknown_label": f"say in {GUIDE} which class each folder or code means (`python -m tasks "
+    "inspect --write` drafts the file), or rename the folders",
+    "label_disagrees_with_archive": "find out whether folders or tables are wrong, and deliver the "
+    'right ones; or let the tables decide: --config \'{"laws_that_resolve": '
+    '["label_disagrees_with_archive"]}\'',
+    "undecodable": "deliver the images anew: most files cannot be decoded, see the quarantine",
+    "contradictory_label": "find out which folder is right: most images stand under two labels",
+    "contradictory_metadata": "deliver tables that agree: most images have two lesions or patients",
+    "lesion_under_two_labels": "find out which label is right: most lesions stand under two",
+    "lesion_of_two_patients": "deliver lesion ids that no two patients share",
+}
 
 
 def validate_part(run: Run, ingested: Ingested, part: Part) -> ValidatedPart:
@@ -81,6 +95,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
         minimum_groups=run.config.minimum_groups,
         previous=before,
         standing=standing(manifest, settled),
+        reading=ingested.reading,
     )
     with great_expectations_context() as (context, pages):
         results = manifest_results(context, manifest)
@@ -169,8 +184,17 @@ def _check_enough_is_left(
         f"{run.config.minimum_groups} distinct lesions: {', '.join(DIAGNOSES)}",
         received=f"{ingested.files} files, of which {len(remaining)} could be accepted, of "
         f"{', '.join(classes) or 'no class'} ({why})",
-        do="deliver more images in folders named after their diagnosis, or lower minimum_groups",
+        do=_advice(findings, ingested.files),
     )
+
+
+def _advice(findings: tuple[Finding, ...], files: int) -> str:
+    """What to do, by the finding that took most files."""
+    taken = {each.law: each.count for each in findings if each.law in ADVICE and each.count}
+    most = max(taken, key=lambda law: taken[law], default=None)
+    if most is None or taken[most] * 4 < files:
+        return "deliver more images in folders named after their diagnosis, or lower minimum_groups"
+    return ADVICE[most]
 
 
 def _check_policy_fits(run: Run, remaining: pd.DataFrame) -> None:

@@ -25,10 +25,10 @@ from rich.table import Table
 from tasks.config import parse_config
 from tasks.engine.run import Run
 from tasks.intake.manifest import read_parquet
-from tasks.lesions import archive_says
 from tasks.records.evaluated import Evaluated
 from tasks.records.ingested import Ingested
 from tasks.statistics.proportions import proportion
+from tasks.terms import archive_says
 from tests.benchmarks.runs import run_until
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from tasks.engine.run import Run
 from tasks.engine.storage import open_store
+from tasks.intake.contradictions import Contradiction
 from tasks.intake.manifest import parquet_of, read_parquet, to_parquet
-from tasks.intake.tables import Contradiction
 from tasks.lesions import Code
 from tasks.records.evaluated import Comparison
 from tasks.records.ingested import Ingested

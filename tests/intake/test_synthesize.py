@@ -14,10 +14,11 @@ from numpy.random import default_rng
 from PIL import Image
 
 from tasks.errors import BadInput
+from tasks.intake.columns import NAMES
 from tasks.intake.drawn_lesions import KINDS, draw
 from tasks.intake.scene import SIDE_PX
 from tasks.intake.synthesize import synthesize
-from tasks.lesions import DIAGNOSES, SYNTHETIC_PREFIX, TABLE_COLUMNS, Diagnosis
+from tasks.lesions import DIAGNOSES, SYNTHETIC_PREFIX, Diagnosis
 
 SCALE = 0.1
 Drawn = tuple[Path, dict[str, int]]
@@ -115,7 +116,7 @@ def test_the_table_names_each_image_once_and_its_columns_are_known_to_the_pipeli
     files = {path.stem for path in (to / "Train").rglob("*.jpg")}
     assert len(ids) == len(set(ids))
     assert set(ids) == files
-    known = {name for names in TABLE_COLUMNS.values() for name in names} | {"diagnosis"}
+    known = {name for names in NAMES.values() for name in names} | {"diagnosis"}
     assert set(table[0]) <= known
     assert len({row["lesion_id"] for row in table}) == said["lesions"]
 

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from tasks.intake.tables import Contradiction, join_tables, read_table
+from tasks.intake.contradictions import Contradiction
+from tasks.intake.joining import join_tables
+from tasks.intake.matching import Names
+from tasks.intake.tables import read_table
 from tasks.lesions import Code
 
 HEADER = "image_id,diagnosis,lesion_id,patient_id,age,sex,site"
@@ -60,12 +63,13 @@ def test_a_table_says_the_same_in_any_dress(data: bytes) -> None:
 )
 def test_what_is_no_table_of_images_is_not_taken_for_one(data: bytes) -> None:
     assert read_table(data) is None
-    assert join_tables({"x.csv": data}) == ({}, {}, ("x.csv",))
+    joined = join_tables([("x.csv", data)], Names())
+    assert (joined.facts, joined.tables, list(joined.unread)) == ({}, [], ["x.csv"])
 
 
 def test_what_says_that_it_does_not_know_links_no_images() -> None:
     text = f"{HEADER}\nA,unknown,unknown,-,unknown,Unknown,\nB,?,NA,?,85+,n/a,\n"
-    assert read_table(text.encode()) == [{"image_id": "A"}, {"image_id": "B"}]
+    assert read_table(text.encode()) == [{"image_id": "A"}, {"image_id": "B", "age_years": 85.0}]
 
 
 def test_a_ground_truth_that_answers_twice_is_kept_with_both_answers() -> None:
@@ -79,11 +83,14 @@ def test_a_ground_truth_that_answers_twice_is_kept_with_both_answers() -> None:
 
 
 def test_columns_that_are_not_known_are_kept_from_every_table() -> None:
-    facts, recognized, unread = join_tables(
-        {"a.csv": b"image_id,age,dx_type\nA,5,histo\n", "b.csv": b"image_id,age,camera\nA,5,X1\n"}
-    )
-    assert json.loads(facts["A"]["other_metadata"]) == {"dx_type": "histo", "camera": "X1"}
-    assert (recognized, unread) == ({"a.csv": 1, "b.csv": 1}, ())
+    tables = [
+        ("a.csv", b"image_id,age,dx_type\nA,5,histo\n"),
+        ("b.csv", b"image_id,age,camera\nA,5,X1\n"),
+    ]
+    joined = join_tables(tables, Names())
+    assert json.loads(joined.facts["A"]["other_metadata"]) == {"dx_type": "histo", "camera": "X1"}
+    assert [(each.key, each.rows) for each in joined.tables] == [("a.csv", 1), ("b.csv", 1)]
+    assert joined.unread == {}
 
 
 @pytest.mark.parametrize(
@@ -105,9 +112,9 @@ def test_tables_that_contradict_each_other_are_noted_and_repeated_rows_are_not(
     header = "image_id,lesion_id,patient_id,age,sex\n"
     first = f"{header}A,L1,P1,50,male\n"
     for tables in (
-        {"a.csv": first.encode(), "b.csv": f"{header}{second}\n".encode()},
-        {"a.csv": f"{first}{second}\n".encode()},
+        [("a.csv", first.encode()), ("b.csv", f"{header}{second}\n".encode())],
+        [("a.csv", f"{first}{second}\n".encode())],
     ):
-        facts, _, _ = join_tables(tables)
+        facts = join_tables(tables, Names()).facts
         assert facts["A"].get("contradiction") == note
         assert facts["A"]["lesion_id"] == "L1"  # the first word stands

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.support.paths import DATA
+from tests.support.paths import CASES, DATA
 
 
 def lacking(thing: str, *, install: str) -> NoReturn:
@@ -34,6 +34,12 @@ def need_public_sets(*names: str) -> None:
     absent = [name for name in names if not (DATA / name).is_dir()]
     if absent:
         pytest.skip(f"public images are absent: put {', '.join(absent)} into ../shared/data")
+
+
+def need_cases() -> None:
+    """Skip a test of small inputs that went wrong before, which are not ours to ship."""
+    if not CASES.is_dir():
+        pytest.skip("small inputs that went wrong are absent: put them into ../shared/cases")
 
 
 def lines_of(reasons: Iterable[str]) -> list[str]:

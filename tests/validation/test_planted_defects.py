@@ -182,6 +182,7 @@ def broken_files(planted: Planted) -> None:
     for name, data in broken.items():
         planted.breaks("undecodable", planted.put(f"nevus/{name}", data, silent="yes"))
     planted.breaks("image_without_metadata", count=len(broken))
+    planted.breaks("lesion_not_named", count=len(broken))
     key = planted.put("nevus/ISIC_0009074.png", packed(lesion(9074).resize((20, 20)), "PNG"))
     planted.breaks("schema", key)
 
@@ -224,6 +225,8 @@ def tables(planted: Planted) -> None:
     planted.breaks("contradictory_metadata", f"raw/d/nevus/{one}.jpg")
     put("raw/t/absent.csv", b"image_id,age\nISIC_0070000,50\nISIC_0070001,60\n")
     planted.breaks("metadata_row_without_image", count=2)
+    planted.breaks("table_of_other_images", count=1)
+    planted.breaks("table_not_understood", count=1)  # the letter
 
 
 @pytest.fixture(scope="module", params=["sound", "planted"])

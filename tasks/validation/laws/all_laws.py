@@ -1,6 +1,6 @@
 """Every law of true data, in the order in which they take rows out."""
 
-from tasks.validation.laws import classes, duplicates, files, labels, metadata, shift
+from tasks.validation.laws import classes, duplicates, files, labels, metadata, reading, shift
 from tasks.validation.laws.law import LawRow
 
 LAWS: tuple[LawRow, ...] = (
@@ -21,7 +21,11 @@ LAWS: tuple[LawRow, ...] = (
     duplicates.DELIVERED_SPLIT_LEAKS,
     classes.SOURCE_CONFOUNDED,
     classes.CLASS_NOT_LEARNABLE,
+    reading.TABLE_NOT_UNDERSTOOD,
+    reading.TABLE_OF_OTHER_IMAGES,
+    reading.CODE_NOT_UNDERSTOOD,
     metadata.METADATA_ROW_WITHOUT_IMAGE,
     metadata.IMAGE_WITHOUT_METADATA,
+    reading.LESION_NOT_NAMED,
     shift.DISTRIBUTION_SHIFT,
 )

@@ -3,7 +3,9 @@
 import pandas as pd
 
 from tasks.figures import listed, plural
-from tasks.lesions import archive_says
+from tasks.intake.folders import is_negated, suggestion_for
+from tasks.intake.guide import NAME as GUIDE
+from tasks.terms import archive_says
 from tasks.validation.laws.law import (
     Breach,
     Delivered,
@@ -47,9 +49,18 @@ CONTRADICTS_JUDGED = LawRow(
 )
 
 
+def _in_words(folder: str) -> str:
+    """What a folder's name says, and what its name may mean."""
+    if is_negated(folder):
+        return f"{folder!r} says what its images are not"
+    meant = suggestion_for(folder)
+    may = f"; does it mean {meant}? Then say so in {GUIDE}" if meant else ""
+    return f"{folder!r} is none of the nine classes{may}"
+
+
 def unknown_label(delivered: Delivered) -> Breach:
     frame = delivered.frame
-    folders = "the folder " + frame["folder"].map(repr) + " is none of the nine classes"
+    folders = "the folder " + frame["folder"].map(_in_words)
     told = frame["archive_diagnosis"].dropna()
     coarse = told.map(lambda codes: " or ".join(archive_says(codes) or ("no class of ours",)))
     said = " and the archive says " + in_words(told) + ", which may be " + coarse.astype("str")

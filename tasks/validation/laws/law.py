@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.config import Law
+from tasks.records.ingested import Reading
 from tasks.records.validated import Example, Severity
 from tasks.validation.changes import Previous
 from tasks.validation.standing import Standing
@@ -31,6 +32,7 @@ class Delivered:
         minimum_groups: Fewest lesions of a learnable class.
         previous: The run whose data were accepted before, if there is one.
         standing: The manifest in which the facts about judged images stand.
+        reading: What was understood of tables and folders; None in older records.
     """
 
     frame: pd.DataFrame
@@ -41,6 +43,7 @@ class Delivered:
     minimum_groups: int
     previous: Previous | None
     standing: Standing | None = None
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,136 @@
+"""What the columns of a delivered table hold, by their names.
+
+Sources of the names: the tables of HAM10000, ISIC 2016 to 2024, the ISIC Archive's export,
+BCN20000, PAD-UFES-20, DDI, Fitzpatrick17k, Derm7pt and MILK10k.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+# What a column holds <- the names under which tables hold it, the first preferred.
+NAMES: dict[str, tuple[str, ...]] = {
+    "image_id": (
+        *("image_id", "isic_id", "image_name", "image", "img_id", "image_file", "image_filename"),
+        *("bcn_filename", "ddi_file", "derm", "md5hash", "filename", "file_name", "file", "img"),
+        *(
+            "image_path",
+            "filepath",
+            "file_path",
+            "path",
+            "img_path",
+            "img_name",
+            "picture",
+            "photo",
+        ),
+        *("bild", "bild_id", "bildname", "imagen", "imagem", "nom_image", "name", "id", "ddi_id"),
+    ),
+    "lesion_id": (
+        *("lesion_id", "lesion", "lesion_no", "lesion_nr", "lesion_number", "lesion_name"),
+        *("id_lesion", "laesion", "laesion_id", "lesao", "lesao_id", "case_num"),
+    ),
+    "patient_id": (
+        *("patient_id", "patient", "patient_no", "patient_nr", "patient_number", "id_patient"),
+        *("subject_id", "subject", "person_id", "participant_id", "pid", "mrn"),
+        *("patienten_id", "patientennummer", "paciente", "paciente_id", "id_paciente"),
+    ),
+    "age_years": (
+        *("age", "age_approx", "age_approximate", "age_years", "patient_age", "age_at_diagnosis"),
+        *("alter", "edad", "idade"),
+    ),
+    "sex": ("sex", "gender", "patient_sex", "geschlecht", "sexe", "sexo"),
+    "site": (
+        *("localization", "localisation", "location", "anatom_site_general", "anatom_site"),
+        *("anatom_site_general_challenge", "site", "region", "body_site", "body_part"),
+    ),
+}
+# A column of one diagnosis <- its names, and the archive whose codes it holds.
+DIAGNOSES: dict[str, str] = {
+    "dx": "HAM10000",
+    "diagnosis": "labels",
+    "diagnostic": "labels",
+    "diagnose": "labels",
+    "diagnostico": "labels",
+    "disease": "labels",
+    "label": "labels",
+    "class": "labels",
+    "category": "labels",
+    "iddx_full": "ISIC Archive",
+}
+LEVELS = tuple(f"{stem}_{n}" for stem in ("diagnosis", "iddx") for n in range(1, 6))
+# Columns of a truth value: 1 in a row means the first words, 0 the second; None: nothing.
+TRUTHS: dict[str, tuple[str, str | None]] = {
+    "target": ("malignant", "benign"),
+    "malignant": ("malignant", "benign"),
+    "is_malignant": ("malignant", "benign"),
+    "benign": ("benign", "malignant"),
+}
+# Columns of tables with one column per diagnosis; MILK10k has the last five.
+ONE_HOT = (
+    *("mel", "nv", "bcc", "ak", "akiec", "bkl", "df", "vasc", "scc", "unk"),
+    *("melanoma", "nevus", "seborrheic_keratosis", "basal_cell_carcinoma", "actinic_keratosis"),
+    *("squamous_cell_carcinoma", "dermatofibroma", "vascular_lesion"),
+    *("pigmented_benign_keratosis", "sccka", "ben_oth", "mal_oth", "inf", "nmsc"),
+)
+COARSE = ("benign_malignant", "three_partition_label", "nine_partition_label", "malignancy")
+# Names that speak of a lesion or a person and are known to name neither.
+HARMLESS = re.compile(
+    r".*(age|sex|gender|type|size|diameter|count|history|cancer|location|site|class|group|partition"
+    r"|confirm|color|colour|area|tone|skin|eligible|score|prob|stage|grade|uuid_hash|days).*"
+)
+NAMING = re.compile(
+    r".*(lesion|laesion|lesao|patient|pacient|subject|person|participant|(^|_)case|fall_?nr|mrn).*"
+)
+
+
+def plain(name: str) -> str:
+    """The name of a column, without case, accents, signs and camels.
+
+    >>> plain("lesionId"), plain("Image ID"), plain("PatientID"), plain("Läsion-Nr.")
+    ('lesion_id', 'image_id', 'patient_id', 'lasion_nr')
+    """
+    text = unicodedata.normalize("NFKD", str(name).strip())
+    text = "".join(sign for sign in text if not unicodedata.combining(sign))
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
+    return re.sub(r"[^a-z0-9]+", "_", text.casefold()).strip("_")
+
+
+def held_by(names: Iterable[str]) -> dict[str, str]:
+    """The column, by its own name, that holds each part of the manifest, where one does."""
+    own = {plain(name): name for name in reversed(list(names))}
+    own = {name.replace("_", ""): of for name, of in own.items()} | own
+    found: dict[str, str] = {}
+    for what, spellings in NAMES.items():
+        for spelling in spellings:
+            column = own.get(spelling) or own.get(spelling.replace("_", ""))
+            if column is not None and column not in found.values():
+                found[what] = column
+                break
+    return found
+
+
+def is_header(cells: list[str]) -> bool:
+    """Whether cells are the header of a table about images."""
+    names = [plain(cell) for cell in cells if cell]
+    found = held_by(names)
+    known = set(found) | (set(names) & (set(DIAGNOSES) | set(LEVELS) | set(TRUTHS) | set(COARSE)))
+    known |= set(codes_in(cells))
+    return ("image_id" in found and len(known) >= 2) or len(known) >= 3
+
+
+def codes_in(names: Iterable[str]) -> list[str]:
+    """The columns of a table with one column per diagnosis, if there are at least two."""
+    found = [name for name in names if plain(name) in ONE_HOT]
+    return found if len(found) >= 2 else []
+
+
+def may_name(names: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """Columns that may name lesions or patients, and were taken for nothing."""
+    used = set(taken)
+    return [
+        name
+        for name in names
+        if name not in used
+        and NAMING.fullmatch(plain(name))
+        and not HARMLESS.fullmatch(plain(name))
+    ]

@@ -1,0 +1,150 @@
+"""The diagnosis of each row of a delivered table, whichever columns hold it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.intake.cells import FALSE, few, is_share, known, truth
+from tasks.intake.columns import COARSE, DIAGNOSES, LEVELS, TRUTHS, codes_in, plain
+from tasks.lesions import ARCHIVE_CODES, Code
+from tasks.terms import is_understood
+
+Told = Sequence[tuple[Code, ...]]
+
+PREDICTED = 0.2  # share of cells strictly between 0 and 1 from which a table is one of predictions
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    """What a table says about diagnoses.
+
+    Attributes:
+        told: The codes of each row, empty where the row says nothing.
+        columns: The columns that say so.
+        problems: What was not understood, in words.
+        unknown: Codes that are not understood, with the number of their rows.
+    """
+
+    told: Told
+    columns: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    unknown: tuple[tuple[str, int], ...] = ()
+
+
+def diagnoses_in(
+    frame: pd.DataFrame, meant: Callable[[Code], Code] = lambda code: code
+) -> Diagnosed:
+    """What a table says about diagnoses.
+
+    Args:
+        frame: The columns that may hold them, cells as text.
+        meant: The code that a person's guide puts for a code.
+    """
+    codes = codes_in(str(name) for name in frame.columns)
+    names = {plain(str(name)): str(name) for name in reversed(frame.columns)}
+    parts = [_one_hot(frame, codes)] if codes else []
+    parts += _by_level(frame, names)
+    parts += [_by_word(frame, names[n], DIAGNOSES[n]) for n in DIAGNOSES if n in names]
+    parts += [_by_word(frame, names[n], "labels") for n in COARSE if n in names]
+    parts += [_by_truth(frame, names[n], *TRUTHS[n]) for n in TRUTHS if n in names]
+    told = [
+        tuple(dict.fromkeys(meant(code) for each in parts for code in each.told[n]))
+        for n in range(len(frame))
+    ]
+    counts: dict[str, int] = {}
+    for row in told:
+        for code in row:
+            if not _understood(code):
+                counts[code.text] = counts.get(code.text, 0) + 1
+    return Diagnosed(
+        told,
+        tuple(name for each in parts for name in each.columns),
+        tuple(problem for each in parts for problem in each.problems),
+        tuple(sorted(counts.items())),
+    )
+
+
+_seen: dict[Code, bool] = {}
+
+
+def _understood(code: Code) -> bool:
+    if code not in _seen:
+        _seen[code] = is_understood(code)
+    return _seen[code]
+
+
+def _one_hot(frame: pd.DataFrame, columns: list[str]) -> Diagnosed:
+    """A truth value for each diagnosis. ISIC 2017's two columns leave the nevi out."""
+    cells = frame[columns].fillna("")
+    words = set().union(*(cells[name].unique() for name in columns))
+    values = {word: truth(word) for word in words}
+    shares = [word for word in words if values[word] is None and is_share(word)]
+    if shares:
+        count = int(cells.isin(shares).to_numpy().sum())
+        if count > PREDICTED * cells.size or len(shares) > len(FALSE):
+            why = f"columns of probabilities, as a model gives, are no diagnosis: {few(columns)}"
+            return Diagnosed([()] * len(frame), (), (why,))
+    unread = sorted(word for word in words if values[word] is None)
+    yes = cells.map(lambda word: bool(values[word])).to_numpy(bool)
+    named = [_code_of(name) for name in columns]
+    told = [tuple(code for code, is_it in zip(named, row, strict=True) if is_it) for row in yes]
+    if {plain(name) for name in columns} == {"melanoma", "seborrheic_keratosis"}:
+        nevus = (Code("labels", ("nevus",)),)
+        told = [row or nevus for row in told]
+    problems = (f"truth values that are not understood: {few(unread)}",) if unread else ()
+    return Diagnosed(told, tuple(columns), problems)
+
+
+def _code_of(column: str) -> Code:
+    """The code of a column: of the archive that has it, in that archive's spelling."""
+    text = plain(column)
+    for archive in ("ISIC 2019", "HAM10000"):
+        for code in ARCHIVE_CODES[archive]:
+            if code.casefold() == text:
+                return Code(archive, (code,))
+    return Code("labels", (text.replace("_", " "),))
+
+
+def _by_level(frame: pd.DataFrame, names: dict[str, str]) -> list[Diagnosed]:
+    """The terms of the ISIC Archive, from general to special."""
+    levels = [names[level] for level in LEVELS if level in names]
+    if not levels:
+        return []
+    rows = frame[levels].to_numpy(object)
+    paths = [tuple(term for term in row if isinstance(term, str)) for row in rows]
+    told: Told = [(Code("ISIC Archive", path),) if path else () for path in paths]
+    return [Diagnosed(told, tuple(levels))]
+
+
+def _by_word(frame: pd.DataFrame, column: str, archive: str) -> Diagnosed:
+    words = known(frame[column])
+    if plain(column) in COARSE or _is_truth(words):
+        return _by_truth(frame, column, "malignant", "benign")
+    made = {word: (_in_terms(archive, word),) for word in words.dropna().unique()}
+    return Diagnosed([made.get(word, ()) for word in words], (column,))
+
+
+def _in_terms(archive: str, word: str) -> Code:
+    whole = archive == "ISIC Archive"
+    return Code(archive, tuple(term.strip() for term in word.split(":")) if whole else (word,))
+
+
+def _is_truth(words: pd.Series) -> bool:
+    """Whether a column of diagnoses holds 0 and 1."""
+    found = set(words.dropna().unique())
+    return bool(found) and found <= {"0", "1", "0.0", "1.0"}
+
+
+def _by_truth(frame: pd.DataFrame, column: str, yes: str, no: str | None) -> Diagnosed:
+    """A truth value, or the words themselves."""
+    words = known(frame[column])
+    made: dict[str, tuple[Code, ...]] = {}
+    for word in words.dropna().unique():
+        value = truth(word) if word != "" else None
+        if is_share(word):
+            why = f"a column of probabilities is no diagnosis: {column!r}"
+            return Diagnosed([()] * len(frame), (), (why,))
+        text = word if value is None else yes if value else no
+        made[word] = (Code("labels", (text,)),) if text else ()
+    return Diagnosed([made.get(word, ()) for word in words], (column,))

@@ -1,0 +1,89 @@
+"""``reading.yaml``: what a person says about columns, codes and folders that cannot be guessed.
+
+The file lies beside the delivered images or tables. An example::
+
+    columns:
+      export.csv: {Bildnummer: image_id, Fall: lesion_id, Notiz: ignore}
+    codes: {M1: melanoma, N0: nevus, X: none}
+    folders: {auffaellig: melanoma, NotMelanoma: none}
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from tasks.errors import BadInput
+from tasks.lesions import Code, Diagnosis
+from tasks.records.record import Frozen
+
+NAME = "reading.yaml"
+MOST_BYTES = 1_000_000
+Meaning = Literal[
+    "image_id", "lesion_id", "patient_id", "age_years", "sex", "site", "diagnosis", "ignore"
+]
+
+
+class Guide(Frozen):
+    """What a person says about a delivery."""
+
+    columns: dict[str, dict[str, Meaning]] = Field(
+        {}, description="What each column of a table holds, by the name of the file."
+    )
+    codes: dict[str, Diagnosis | Literal["none"]] = Field(
+        {}, description="The class of a code, in any case; none for a code outside the nine."
+    )
+    folders: dict[str, Diagnosis | Literal["none"]] = Field(
+        {}, description="The class of a folder, by its name, in any case; none for no class."
+    )
+
+    def columns_of(self, key: str) -> dict[str, str]:
+        """What the columns of a table hold, by the key of its file."""
+        return dict(self.columns.get(key.rpartition("/")[2], {}))
+
+    def folder(self, name: str) -> Diagnosis | Literal["none"] | None:
+        """What a folder means; None where nothing is said about it."""
+        return {each.casefold(): of for each, of in self.folders.items()}.get(name.casefold())
+
+    def code(self, code: Code) -> Code:
+        """A code, or the class that it stands for."""
+        named = {each.casefold(): of for each, of in self.codes.items()}.get(code.text.casefold())
+        if named is None:
+            return code
+        return Code("reading", ("other" if named == "none" else named,))
+
+    def joined(self, other: "Guide") -> "Guide":
+        """This guide and another one; where both speak, the later one counts."""
+        return Guide(
+            columns=self.columns | other.columns,
+            codes=self.codes | other.codes,
+            folders=self.folders | other.folders,
+        )
+
+
+def parse_guide(data: bytes, where: str) -> Guide:
+    """Read a guide.
+
+    Raises:
+        BadInput: The file is no YAML, or has another field or value.
+    """
+    try:
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES} bytes")
+        return Guide.model_validate(yaml.safe_load(data) or {})
+    except (yaml.YAMLError, ValidationError, ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{where} cannot be read.",
+            expected="a YAML file with columns, codes and folders, as `inspect --write` drafts it",
+            received=" ".join(str(error).split())[:400],
+            do="correct the file",
+        ) from error
+
+
+def guide_of(files: Iterable[tuple[str, bytes]]) -> Guide:
+    """What all guides of a store say together. Raises `BadInput`."""
+    found = Guide()
+    for key, data in files:
+        found = found.joined(parse_guide(data, key))
+    return found

@@ -1,0 +1,168 @@
+"""Join what all delivered tables say about each image."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tasks.intake.cells import archive_of, few, spelling
+from tasks.intake.contradictions import CONTRADICTABLE, Contradiction
+from tasks.intake.guide import Guide
+from tasks.intake.matching import Names
+from tasks.intake.sheets import NoTable
+from tasks.intake.tables import Read, Row, read_tables
+from tasks.records.ingested import TableRead
+
+LINKING = ("lesion_id", "patient_id")
+
+
+@dataclass
+class Joined:
+    """What all tables say.
+
+    Attributes:
+        facts: Values of each image id, under the manifest's column names.
+        tables: Each table that was understood.
+        unread: The files that hold no table that is understood, with the reason.
+        notes: What was linked or kept apart, in words.
+    """
+
+    facts: dict[str, Row] = field(default_factory=dict)
+    tables: list[TableRead] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def join_tables(
+    tables: Iterable[tuple[str, bytes]], names: Names, guide: Guide | None = None
+) -> Joined:
+    """Join what all tables say about images.
+
+    Args:
+        tables: Key and content of each file.
+        names: The delivered images.
+        guide: What a person says about columns and codes.
+    """
+    guide = guide or Guide()
+    joined, links = Joined(), Links()
+    for key, data in tables:
+        try:
+            reads = read_tables(data, names, guide, key)
+        except NoTable as error:
+            joined.unread[key] = str(error)
+            continue
+        for read in reads:
+            joined.tables.append(_added(joined, links, key, read, names))
+    links.settle(joined)
+    for row in joined.facts.values():
+        if "other_metadata" in row:
+            row["other_metadata"] = json.dumps(row["other_metadata"], ensure_ascii=False)
+    return joined
+
+
+def _added(joined: Joined, links: "Links", key: str, read: Read, names: Names) -> TableRead:
+    note = _scope_lesions(read.rows)
+    if note:
+        joined.notes.append(f"{key}: {note}")
+    matched, unmatched = 0, dict[str, None]()
+    for row in read.rows:
+        image_id = names.find(row.pop("image_id"))
+        if image_id in names.ids:
+            matched += 1
+        else:
+            unmatched[image_id] = None
+        _add(joined.facts.setdefault(image_id, {}), row, links)
+    return TableRead(
+        key=key,
+        rows=len(read.rows),
+        matched=matched,
+        columns=read.columns,
+        problems=read.problems,
+        unmatched=tuple(unmatched)[:10],
+        codes=read.codes,
+    )
+
+
+def _scope_lesions(rows: list[Row]) -> str:
+    """Name lesions within their patient where they would else be of several patients, in place.
+
+    One lesion of two patients is a contradiction, which a law tells. Where every fifth lesion that
+    stands in several rows is of two patients, the ids are numbers within the patient.
+    """
+    patients: dict[str, set[str]] = {}
+    counts: dict[str, int] = {}
+    for row in rows:
+        if "lesion_id" in row and "patient_id" in row:
+            lesion = spelling(row["lesion_id"])
+            patients.setdefault(lesion, set()).add(spelling(row["patient_id"]))
+            counts[lesion] = counts.get(lesion, 0) + 1
+    several = [lesion for lesion, count in counts.items() if count > 1]
+    torn = [lesion for lesion in several if len(patients[lesion]) > 1]
+    if len(torn) < 2 or len(torn) * 5 < len(several):
+        return ""
+    for row in rows:
+        if "lesion_id" in row and "patient_id" in row:
+            row["lesion_id"] = f"{row['patient_id']}/{row['lesion_id']}"
+    return f"lesion ids such as {few(torn)} are of several patients, so they count within a patient"
+
+
+def _add(kept: Row, row: Row, links: "Links") -> None:
+    """Add the values of a row to those that are known. The first value stays."""
+    codes = (*kept.get("archive_diagnosis", ()), *row.pop("archive_diagnosis", ()))
+    if codes:
+        kept["archive_diagnosis"] = tuple(dict.fromkeys(codes))
+    for name in CONTRADICTABLE:
+        if kept.get(name, row.get(name)) == row.get(name, kept.get(name)):
+            continue
+        if name in LINKING and links.are_one(name, kept[name], row[name]):
+            continue
+        one, other = (f"{v:g}" if isinstance(v, float) else v for v in (kept[name], row[name]))
+        notes = (*kept.get("contradiction", ()), Contradiction(name, one, other))
+        kept["contradiction"] = tuple(dict.fromkeys(notes))
+    others = row.pop("other_metadata", {}) | kept.get("other_metadata", {})
+    if others:
+        kept["other_metadata"] = others
+    for name, value in row.items():
+        kept.setdefault(name, value)
+
+
+class Links:
+    """Which ids name one lesion, or one patient.
+
+    Two spellings of one id do. So do ids of two archives that tables give to one image, such as
+    ``IL_0000001`` and ``HAM_0000118``; two ids of one archive contradict each other.
+    """
+
+    def __init__(self) -> None:
+        self.parents: dict[tuple[str, str], str] = {}
+
+    def are_one(self, name: str, one: str, other: str) -> bool:
+        """Whether two ids of one image name one thing; remembers it."""
+        if spelling(one) != spelling(other):
+            archives = [archive_of(each) for each in (one, other)]
+            if None in archives or archives[0] == archives[1]:
+                return False
+        first, second = (self._root(name, spelling(each)) for each in (one, other))
+        self.parents[name, max(first, second)] = min(first, second)
+        return True
+
+    def _root(self, name: str, short: str) -> str:
+        while self.parents.get((name, short), short) != short:
+            short = self.parents[name, short]
+        return short
+
+    def settle(self, joined: Joined) -> None:
+        """Give each thing one id, the first of its spellings, in place."""
+        for name in LINKING:
+            first: dict[str, str] = {}
+            spellings: dict[str, set[str]] = {}
+            for row in joined.facts.values():
+                if name in row:
+                    root = self._root(name, spelling(row[name]))
+                    spellings.setdefault(root, set()).add(row[name])
+                    row[name] = first.setdefault(root, row[name])
+            linked = [found for found in spellings.values() if len(found) > 1]
+            if linked:
+                joined.notes.append(
+                    f"{len(linked)} {name.removesuffix('_id')}s stand under several names, which "
+                    f"count as one: {few(sorted(linked[0]))}"
+                )

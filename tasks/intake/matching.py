@@ -1,0 +1,70 @@
+"""Find the delivered image that a row of a table means, however the row names the image."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import unquote, urlsplit
+
+from tasks.intake.cells import same_number
+from tasks.lesions import FILE_SUFFIX, image_id_from
+
+
+class Names:
+    """The ids of the delivered images.
+
+    Args:
+        images: The id of each file by its key. An id that holds a ``/`` is unique only with its
+            folder.
+    """
+
+    def __init__(self, images: Iterable[tuple[str, str]] = ()) -> None:
+        self.ids: set[str] = set()
+        self.paths: dict[str, set[str]] = {}  # the last parts of a path -> ids
+        self.folded: dict[str, set[str]] = {}
+        for key, image_id in images:
+            self.ids.add(image_id)
+            self.folded.setdefault(image_id.casefold(), set()).add(image_id)
+            if "/" in image_id:
+                parts = _without_suffix(_path_of(key)).split("/")
+                for start in range(len(parts)):
+                    self.paths.setdefault("/".join(parts[start:]), set()).add(image_id)
+
+    def find(self, cell: str) -> str:
+        """The id of the image that a cell names; of an image that was not delivered, the id that
+        the cell gives.
+
+        The cell may hold an id, a file's name, a path of any system or an address. Another case
+        counts where it leaves no doubt.
+        """
+        path = _path_of(cell)
+        parts = _without_suffix(path).split("/")
+        for start in range(len(parts)) if self.paths else ():
+            meant = self.paths.get("/".join(parts[start:]), set())
+            if len(meant) == 1:
+                return next(iter(meant))
+        image_id = image_id_from(path)
+        for each in (image_id, same_number(image_id)):
+            if each in self.ids:
+                return each
+            meant = self.folded.get(each.casefold(), set())
+            if len(meant) == 1:
+                return next(iter(meant))
+        return image_id
+
+    def share(self, cells: Iterable[str]) -> float:
+        """The share of cells that name a delivered image, 0 to 1."""
+        told = list(cells)
+        return sum(self.find(cell) in self.ids for cell in told) / max(len(told), 1)
+
+
+def _without_suffix(path: str) -> str:
+    """A path in small letters, without the suffix of an image."""
+    return FILE_SUFFIX.sub("", path).casefold()
+
+
+def _path_of(cell: str) -> str:
+    """A cell as a path with ``/`` between its parts."""
+    text = unicodedata.normalize("NFC", cell.strip())
+    if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
+        text = unquote(urlsplit(text).path)
+    return text.replace("\\", "/").strip("/")
