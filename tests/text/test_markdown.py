@@ -232,6 +232,7 @@ def test_no_record_changes_the_structure_of_the_page_of_approval(
             return poisoned(records[step_of[of]], text)
 
         monkeypatch.setattr(question_page, "record_of", poisoned_record)
+        monkeypatch.setattr(question_page, "signature_in_words", lambda bundle: "Unsigned.")
         asked = QUESTION.model.model_copy(update={"run": "/a store/runs/first"})
         person = Person(name=text, how="Airflow", authenticated=True)
         question = QUESTION.model_copy(update={"model": asked, "trained_by": (person,)})
