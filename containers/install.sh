@@ -12,8 +12,10 @@ fi
 VIRTUAL_ENV=/libraries UV_CACHE_DIR=/cache UV_LINK_MODE=copy \
     /uv/bin/uv pip install --quiet --require-hashes -r "$1"
 
-# The libraries' own tests and C++ headers are a fifth of their size, and no step imports them.
-find /libraries/lib -depth -type d \( -name tests -o -name include \) -exec rm -rf {} +
+# The libraries' own tests and C++ headers are a fifth of their size, and no step imports them; nor
+# the compiler's library that TensorFlow asks for.
+find /libraries/lib -depth -type d \( -name tests -o -name include -o -path '*/clang/native' \) \
+    -exec rm -rf {} +
 # Compiled here, once: a container that cannot write would compile at every start.
 /libraries/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /libraries/lib ||
     true # some libraries carry files for other versions of Python

@@ -180,7 +180,8 @@ def ledger_command(
 ) -> None:
     """Verify the ledger of promotions, and print who decided what, when and why."""
     from tasks.release.history import as_json as in_json
-    from tasks.release.history import history, moment, rows, signature_in_words
+    from tasks.release.history import history, moment, signature_in_words
+    from tasks.release.ledger_words import rows
 
     at = moment(on) if on else None
     keys = keys_of(public_key) if public_key else None

@@ -21,7 +21,7 @@ from tasks.registry.promotions import (
     State,
     promotions_in,
 )
-from tasks.release.history import rows
+from tasks.release.ledger_words import rows
 
 STATES: dict[State, str] = {
     "open": "Open: a person must answer.",

@@ -182,8 +182,10 @@ def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decode
 
 def _decoded_of_phone(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
     """Decode the first picture of an HEIC or HEIF, which the library turns upright."""
-    import pillow_heif  # only who delivers the files of phones needs the library
-
+    try:
+        import pillow_heif  # the image of ingest has it; others are smaller without it
+    except ImportError:
+        return Refused("undecodable", "an HEIC of a phone, which pillow-heif decodes: not here")
     found = pillow_heif.open_heif(data)
     width, height = found.size
     if too_large := _too_large(width, height, maximum_megapixels):

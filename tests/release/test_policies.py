@@ -15,7 +15,8 @@ from tasks.evaluation.policy import policy_bytes
 from tasks.records.record import sha256
 from tasks.registry.promotions import FOLDER, Closing, append, promotions_in
 from tasks.release.decide import decide
-from tasks.release.history import as_json, in_words
+from tasks.release.history import as_json
+from tasks.release.ledger_words import in_words
 from tasks.release.policy_page import approved_by, of_own_policy
 from tasks.release.propose import asked_about, propose
 from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN

@@ -58,7 +58,7 @@ def test_a_step_writes_to_what_its_row_says_and_reads_all(
     written = {os.path.relpath(each, store) for each in json.loads(said[-1])}
 
     own = {"report": {"runs/probe"}, "promote": {"ledger/promotions"}}
-    own["rollback"] = own["promote"]
+    own["rollback"] = own["propose"] = own["promote"]
     whole_runs = {each for each in places if each.startswith("runs")}
     own["ask"] = {"shared", "ledger", "ledger/chain", "ledger/promotions", *whole_runs}
     if "shared" in own.get(row.name, {"shared"}):  # there if another step made it

@@ -36,6 +36,7 @@ MORE = {
     "evaluate": {"ledger/chain"},
     "promote": {"ledger/promotions"},
     "rollback": {"ledger/promotions"},
+    "propose": {"ledger/promotions"},
     "ask": {p for p in PLACES if p.startswith(("runs/", "ledger", "shared/"))},
     "register": {"runs/first/evidence", "runs/first/evidence/ingest"},
 }
