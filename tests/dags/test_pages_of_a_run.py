@@ -149,7 +149,7 @@ def test_a_page_that_is_absent_says_what_to_do(
     assert told in answer.text
     listed = pages.get(address, f"runs/{QUOTED}/")
     assert listed.status_code == 200
-    assert listed.text.count("Not there yet.") == 5
+    assert listed.text.count("Not there yet.") == 6
     assert "<a " not in listed.text
 
 

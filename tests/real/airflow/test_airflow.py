@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from demo.airflow_api import ENGINEER, PHYSICIAN, PROMOTION, RETRAINING, ROLLBACK
-from tasks.config import Retraining
+from tasks.config import RELEASED_POLICIES, Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import open_run
 from tasks.engine.storage import open_store
@@ -143,11 +143,13 @@ def test_the_form_holds_every_field_with_its_bounds(demo: Demo) -> None:
     for name, field in fields.items():
         assert shown[name]["value"] == field["default"]
         assert shown[name]["description"].startswith(f"{field['description']} Allowed: ")
-        bounds = field.keys() - {"default", "description"}
+        bounds = field.keys() - {"default", "description", "examples"}
         assert {bound: shown[name]["schema"][bound] for bound in bounds} == {
             bound: field[bound] for bound in bounds
         }
     assert shown["recipes"]["schema"]["examples"] == list(get_args(Recipe))
+    # The released policies; the store of the demo holds none of its own.
+    assert shown["policy"]["schema"]["examples"] == list(RELEASED_POLICIES)
 
 
 @pytest.mark.parametrize(
