@@ -36,6 +36,8 @@ class Names:
         The cell may hold an id, a file's name, a path of any system or an address. Another case
         counts where it leaves no doubt.
         """
+        if (whole := image_id_from(cell)) in self.ids:  # a name may hold what a path holds too
+            return whole
         path = _path_of(cell)
         parts = _without_suffix(path).split("/")
         for start in range(len(parts)) if self.paths else ():

@@ -235,6 +235,7 @@ def test_people_decide_on_the_command_line_and_the_ledger_says_that_nobody_logge
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setenv(VARIABLE, ENGINEER.model_dump_json())
     answer = ["decide", "--run", first.uri, "--reason", "It finds more."]
     assert main([*answer, "--approve"]) == 64  # the engineer, who trained
     monkeypatch.delenv(VARIABLE)

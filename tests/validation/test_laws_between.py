@@ -286,13 +286,13 @@ def test_the_precision_of_the_search_is_told_with_its_interval_and_no_more(
 
 
 @pytest.mark.parametrize(
-    ("column", "said", "quarantined"),
-    [("sex", "lesion_id", 0), ("lesion_id", "L9", 1), ("patient_id", "sex", 1)],
+    ("column", "first", "said", "quarantined"),
+    [("sex", "female", "male", 0), ("lesion_id", "sex", "L9", 1), ("patient_id", "P1", "sex", 1)],
 )
 def test_only_a_doubt_about_lesion_or_patient_quarantines_whatever_its_words_are(
-    shelf: Store, column: str, said: str, quarantined: int
+    shelf: Store, column: str, first: str, said: str, quarantined: int
 ) -> None:
-    for table, value in (("a", "first"), ("b", said)):
+    for table, value in (("a", first), ("b", said)):
         shelf.create(
             f"raw/{table}.csv", f"image_id,{column},age\nISIC_0000100,{value},5\n".encode()
         )
@@ -300,7 +300,7 @@ def test_only_a_doubt_about_lesion_or_patient_quarantines_whatever_its_words_are
     found = {finding.law: finding for finding in validated.findings}["contradictory_metadata"]
 
     assert found.count == 1
-    assert f"{column} first or {said}" in found.remark
+    assert f"{column} {first} or {said}" in found.remark
     assert validated.quarantined == quarantined
 
 
