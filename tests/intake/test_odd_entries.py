@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer.rich_utils  # noqa: F401  # the child of `as_nobody` may not read the environment
 
 from tasks.__main__ import main
 from tasks.errors import BadInput
