@@ -151,8 +151,7 @@ def _refuse_others(keys: list[str], where: str) -> None:
             "Another file stands under this name already.",
             expected="new names, or the same bytes as before: deliveries are never overwritten",
             received=f"other content in {shown(where)} under {listed(keys)}",
-            do="deliver it from a folder with another name; to replace a wrong table, withdraw it "
-            "first: `python -m tasks withdraw`",
+            do="deliver it from a folder with another name",
         )
 
 
