@@ -118,6 +118,22 @@ class Decide(HITLOperator):
         return None
 
 
+def two_answers() -> tuple[Decide, Decide]:
+    """The tasks that wait for a person, and for a second one where one is not enough."""
+    return (
+        Decide(
+            task_id="decide",
+            doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a "
+            "Reject.",
+        ),
+        Decide(
+            task_id="decide_second",
+            second=True,
+            doc_md="Waits for a second person, where one is not enough.",
+        ),
+    )
+
+
 def links(question: Question | PolicyQuestion) -> str:
     """Links to the served pages of the run that a question is about, as a paragraph; empty for a
     policy, whose page holds all of it."""

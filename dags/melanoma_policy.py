@@ -2,7 +2,7 @@
 
 from airflow.sdk import DAG, Param
 
-from dags.decision import DAYS, QUESTION, Decide, store_uri
+from dags.decision import DAYS, QUESTION, store_uri, two_answers
 from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.places.choice import task_of
 from dags.store import policies_for_form
@@ -53,13 +53,5 @@ with DAG(
         doc_md="Checks the policy, and puts the question.",
         max_active_tis_per_dag=1,  # a container is found by its command and its store
     )
-    decide = Decide(
-        task_id="decide",
-        doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a Reject.",
-    )
-    second = Decide(
-        task_id="decide_second",
-        second=True,
-        doc_md="Waits for a second person, where one is not enough.",
-    )
+    decide, second = two_answers()
     proposed >> decide >> second

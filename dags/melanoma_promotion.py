@@ -4,7 +4,7 @@ from airflow.sdk import DAG, Context, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags.assets import CHALLENGER_REGISTERED
-from dags.decision import DAYS, QUESTION, Decide, store_uri, told
+from dags.decision import DAYS, QUESTION, store_uri, told, two_answers
 from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.places.choice import task_of
 from dags.store import logged_in
@@ -122,15 +122,7 @@ with DAG(
         doc_md="Verifies the evidence and puts the question, comparing anew with the champion if "
         "another model has become the champion since.",
     )
-    decide = Decide(
-        task_id="decide",
-        doc_md="Waits for a person under *Required Actions*. No answer within 7 days is a Reject.",
-    )
-    second = Decide(
-        task_id="decide_second",
-        second=True,
-        doc_md="Waits for a second person, where one is not enough.",
-    )
+    decide, second = two_answers()
     promote = task_of(
         "promote",
         *RUN,

@@ -1,9 +1,12 @@
 """What the cells of a delivered table mean: ids, ages, sexes, truth values, words for "unknown"."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pandas as pd
+
+from tasks.figures import listed
 
 # Words for "unknown" in tables of several languages.
 UNKNOWN = {
@@ -121,17 +124,14 @@ def is_share(text: str) -> bool:
         return False
 
 
-def mapped(column: pd.Series, read: object) -> tuple[pd.Series, list[str]]:
+def mapped(column: pd.Series, read: Callable[[str], Any]) -> tuple[pd.Series, list[str]]:
     """The cells as a function reads them, and a few that it cannot read."""
     words = known(column)
-    values = {word: read(word) for word in words.dropna().unique()}  # type: ignore[operator]
+    values = {word: read(word) for word in words.dropna().unique()}
     missed = [word for word, value in values.items() if value is None]
     return words.map(values, na_action="ignore"), missed
 
 
 def few(words: Iterable[str], count: int = 3) -> str:
     """Some words for a message."""
-    shown = [repr(word[:60]) for word in words]
-    return ", ".join(shown[:count]) + (
-        f" and {len(shown) - count} more" if len(shown) > count else ""
-    )
+    return listed([repr(word[:60]) for word in words], count)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import pandas as pd
 
@@ -65,13 +66,7 @@ def diagnoses_in(
     )
 
 
-_seen: dict[Code, bool] = {}
-
-
-def _understood(code: Code) -> bool:
-    if code not in _seen:
-        _seen[code] = is_understood(code)
-    return _seen[code]
+_understood = cache(is_understood)  # a table repeats few codes in many rows
 
 
 def _one_hot(frame: pd.DataFrame, columns: list[str]) -> Diagnosed:

@@ -36,14 +36,12 @@ class Sheet:
     Attributes:
         title: Name of the sheet in a workbook; empty for a text file.
         frame: Cells as text, stripped; an empty cell is missing. The header gives the columns.
-        titles: Number of rows above the header.
         bad: Line number, from 1, and number of cells of each row that does not fit the header.
         has_header: False if no row within the first is a header; then the columns are numbered.
     """
 
     title: str
     frame: pd.DataFrame
-    titles: int
     bad: tuple[tuple[int, int], ...]
     has_header: bool
 
@@ -78,15 +76,14 @@ def sheets_of(data: bytes, is_header: IsHeader) -> list[Sheet]:
 def _text(data: bytes) -> str:
     """The text of a file. Without a mark, UTF-16 shows by its zeros."""
     encoding = "utf-8-sig"
-    for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"PAR1", "")):
-        if data.startswith(mark):
-            encoding = name
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
     start = data[:2000]
     if encoding == "utf-8-sig" and start.count(0) > len(start) / 4:
         encoding = "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
     for each in (encoding, "cp1252") if encoding == "utf-8-sig" else (encoding,):
         try:
-            text = data.decode(each or "ascii")
+            text = data.decode(each)
         except UnicodeDecodeError:
             continue
         if "\x00" not in text:
@@ -150,9 +147,7 @@ def _sheet(title: str, rows: list[tuple[int, list[str]]], is_header: IsHeader) -
             bad.append((line, len(row)))
     frame = pd.DataFrame(fitting, columns=pd.RangeIndex(width), dtype="object")
     frame = frame.mask(frame == "")
-    return Sheet(
-        title, frame.set_axis(_distinct(names), axis=1), above or 0, tuple(bad), above is not None
-    )
+    return Sheet(title, frame.set_axis(_distinct(names), axis=1), tuple(bad), above is not None)
 
 
 def _without_empty_end(names: list[str]) -> list[str]:

@@ -9,8 +9,7 @@ import pytest
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.person import VARIABLE
 from tasks.engine.run import Run
-from tasks.registry.versions import MODEL, mlflow_client
-from tests.support.approvals import ENGINEER
+from tests.support.approvals import ENGINEER, copy_with_two
 from tests.support.deliveries import BEFORE_REGISTER, delivered, do, run_of
 
 
@@ -47,12 +46,7 @@ def two_challengers(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def store_of_two(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
-    """A copy, to be promoted in. MLflow's artifacts stay where they were."""
-    copy = DirectoryStore(Path(shutil.copytree(two_challengers, tmp_path / "store")))
-    with mlflow_client(copy) as client:
-        for version, name in (("1", "first"), ("2", "second")):
-            client.set_model_version_tag(MODEL, version, "run", f"{copy.uri}/runs/{name}")
-    return copy
+    return copy_with_two(two_challengers, tmp_path / "store")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tasks.release.evidence import Bundle
 from tasks.release.promote import promote
 from tasks.release.question import ask, known_policy
 from tasks.release.verify import verify
-from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN, promoted
+from tests.support.approvals import COLLEAGUE, NOBODY, PHYSICIAN, copy_with_two, promoted
 from tests.support.bundles import reseal
 from tests.support.deliveries import BEFORE_REGISTER, delivered, do, run_of
 from tests.support.policies import OURS, approved_policy, like, put
@@ -56,12 +56,7 @@ def judged(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 
 @pytest.fixture
 def store(judged: Path, tmp_path: Path) -> DirectoryStore:
-    """A copy, to be promoted in. MLflow's artifacts stay where they were."""
-    copy = DirectoryStore(Path(shutil.copytree(judged, tmp_path / "store")))
-    with mlflow_client(copy) as client:
-        for version, name in (("1", "first"), ("2", "second")):
-            client.set_model_version_tag(MODEL, version, "run", f"{copy.uri}/runs/{name}")
-    return copy
+    return copy_with_two(judged, tmp_path / "store")
 
 
 @pytest.fixture
@@ -165,7 +160,7 @@ def test_a_policy_of_other_bytes_under_the_same_file_judges_anew(store: Director
     verdict = do(run, *BEFORE_REGISTER)
     assert verdict.policy.version == 2
     assert verdict.provenance.reused_from is None
-    assert run.record("train").provenance.reused_from == "first"  # type: ignore[union-attr]
+    assert run.record("train").provenance.reused_from == "first"  # type: ignore[union-attr]  # it trained
     again = do(run_of(store, "fourth", **SMALL), *BEFORE_REGISTER)
     assert again.provenance.reused_from == "third"
     put(store, POLICY)
@@ -203,7 +198,7 @@ def test_a_released_policy_needs_no_approval(store: DirectoryStore) -> None:
         do(run, *BEFORE_REGISTER, "register")
     assert store.read(fixed_key(run)) == policy_bytes("smoke")
     with mlflow_client(store) as client:
-        tags = {"run": run.uri, "evidence_sha256": run.record("register").evidence.sha256}  # type: ignore[union-attr]
+        tags = {"run": run.uri, "evidence_sha256": run.record("register").evidence.sha256}  # type: ignore[union-attr]  # it did
         for name, value in tags.items():
             client.set_model_version_tag(MODEL, "1", name, value)
     assert "installation's own" not in ask(run, "q", NOBODY).page

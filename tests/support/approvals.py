@@ -1,10 +1,15 @@
 """People who decide about models."""
 
+import shutil
+from pathlib import Path
+
+from tasks.engine.directory import DirectoryStore
 from tasks.engine.person import Person
 from tasks.engine.run import Run
 from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
 from tasks.registry.promotions import Asked, Model, Question
+from tasks.registry.versions import MODEL, mlflow_client
 from tasks.release.decide import decide
 from tasks.release.promote import promote
 from tasks.release.question import ask
@@ -46,3 +51,13 @@ def approved(run: Run, name: str = "asked by a test") -> Question:
 def promoted(run: Run, name: str = "asked by a test") -> int:
     """The version of a run's model, which people approved and which is the champion now."""
     return promote(run, approved(run, name).id)
+
+
+def copy_with_two(store: Path, to: Path) -> DirectoryStore:
+    """A copy of a store with the models of the runs ``first`` and ``second``, to be promoted in.
+    MLflow's artifacts stay where they were."""
+    copy = DirectoryStore(Path(shutil.copytree(store, to)))
+    with mlflow_client(copy) as client:
+        for version, name in (("1", "first"), ("2", "second")):
+            client.set_model_version_tag(MODEL, version, "run", f"{copy.uri}/runs/{name}")
+    return copy

@@ -69,17 +69,21 @@ def _as_known(again: Figures, told: Figures) -> Figures:
     return again if told.called is not None else again.model_copy(update={"called": None})
 
 
+def _check_belongs(what: str, answered: bool, told: bool) -> None:
+    """Check that another model is compared with if, and only if, its answers are there."""
+    if answered != told:
+        raise flaw(
+            f"the predictions and the {what} do not belong together",
+            "one, for the other model answered" if answered else "none, for no other model did",
+            "none" if answered else "one",
+        )
+
+
 def the_comparison_follows_from_the_predictions(bundle: Bundle) -> str:
     evaluated = record_of(bundle, Evaluated)
     predictions = bundle.table("evaluate", evaluated.predictions)
     comparison = evaluated.champion.comparison if evaluated.champion else None
-    asked = COLUMN in predictions
-    if asked != (comparison is not None):
-        raise flaw(
-            "the predictions and the comparison with the champion do not belong together",
-            "a comparison, for the champion answered" if asked else "none, for none answered",
-            "no comparison" if asked else "a comparison",
-        )
+    _check_belongs("comparison with the champion", COLUMN in predictions, comparison is not None)
     if comparison is None:
         _same_said_of_the_champion(evaluated, {})
         return "no champion answered, and none is compared with"
@@ -104,13 +108,8 @@ def the_ranking_follows_from_the_predictions(bundle: Bundle) -> str:
     evaluated = record_of(bundle, Evaluated)
     predictions = bundle.table("evaluate", evaluated.predictions)
     ranking = evaluated.standing.ranking if evaluated.standing else None
-    asked = STANDING in predictions
-    if asked != (ranking is not None):
-        raise flaw(
-            "the predictions and the ranking beside the standing challenger do not belong together",
-            "a ranking, for the standing challenger answered" if asked else "none, for it did not",
-            "no ranking" if asked else "a ranking",
-        )
+    what = "ranking beside the standing challenger"
+    _check_belongs(what, STANDING in predictions, ranking is not None)
     if ranking is None:
         return "no other challenger waited, or none answered, and none is ranked beside"
     lesions = by_lesion(predictions, (*evaluated.classes, STANDING))
