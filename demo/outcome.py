@@ -95,7 +95,8 @@ def _model(
 
 def _version(registered: Registered | None, verdict: Verdict | None) -> str:
     if registered and registered.newly:
-        return f"{registered.name}, version {registered.version}, alias {registered.alias}"
+        version = f"{registered.name}, version {registered.version}"
+        return registered.passed_over or f"{version}, alias {registered.alias}"
     if registered:
         return f"none new: {registered.reason_to_stop}"
     if verdict and verdict.decision != "pass":

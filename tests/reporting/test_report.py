@@ -77,6 +77,17 @@ def test_a_model_that_is_registered_already_is_not_announced_as_new(tmp_path: Pa
     assert "Not registered again: this model is already melanoma_classifier, version 7" in text
 
 
+def test_a_model_that_a_better_challenger_kept_from_people_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    records = make_records(run)
+    why = "Version 7 is registered, and nobody is asked about it"
+    records["register"] = records["register"].model_copy(update={"alias": None, "passed_over": why})
+    text = text_of(page_of(run, records))
+    assert why in text
+    assert "A person now decides" not in text
+    assert "None" not in text
+
+
 def test_a_run_whose_test_part_holds_no_melanoma_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     records = make_records(run)
