@@ -74,7 +74,9 @@ def _check_belongs(what: str, answered: bool, told: bool) -> None:
     if answered != told:
         raise flaw(
             f"the predictions and the {what} do not belong together",
-            "one, for the other model answered" if answered else "none, for no other model did",
+            "a comparison, for the other model answered"
+            if answered
+            else "no comparison, for no other model answered",
             "none" if answered else "one",
         )
 
