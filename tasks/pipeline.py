@@ -61,6 +61,8 @@ class Step:
             result depends on, such as the champion in the registry.
         begins: Modules of ``tasks/`` whose function `begin` keeps in the run's folder what must not
             change while the run lasts. They are called before the work of the first step.
+        starts: Module of ``tasks/`` whose function `start` begins a process that the whole step
+            will ask, while the step still imports; or empty.
         machine: Kind of machine that the step should run on.
         image: Set of libraries that the step imports, and so its container image.
         memory_mb: Most memory that the step may take, in MiB.
@@ -89,6 +91,7 @@ class Step:
     libraries: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     begins: tuple[str, ...] = ()
+    starts: str = ""
     machine: Machine = "small"
     image: Libraries = "data"
     memory_mb: int = 2048
@@ -143,6 +146,7 @@ PIPELINE: tuple[Step, ...] = (
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
         outside=("splitting.looks", "evaluation.policy"),
+        starts="validation.library_process",
         hours=12,
         division=Division("parts", ValidatedPart),
     ),

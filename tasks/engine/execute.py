@@ -72,6 +72,8 @@ def _leave_word(step: Step, run: Run, error: PipelineError) -> None:
 
 
 def _do(step: Step, run: Run, inputs: dict[str, Record], started: float) -> Record:
+    if step.starts and not step.part:
+        import_module(f"tasks.{step.starts}").start()
     for module in step.begins:
         import_module(f"tasks.{module}").begin(run)
     if not step.needs:

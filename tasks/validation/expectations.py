@@ -1,32 +1,73 @@
-"""Check types, ranges and sets of the manifest by Great Expectations, and keep its pages."""
+"""Check types, ranges and sets by Great Expectations, and make its pages.
 
-import logging
-import os
+This module is the whole of a process of its own, see `tasks.validation.library_process`.
+"""
+
+import json
+import signal
+import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tasks.engine.run import Run
-from tasks.intake.manifest import NESTED
+from tasks.engine.quiet import quiet_loggers, report_nothing
+from tasks.intake.manifest import NESTED, parquet_of, to_parquet
 from tasks.lesions import DIAGNOSES
-from tasks.records.record import Artifact
-from tasks.records.validated import Finding
 from tasks.validation.data_docs import index_of, self_contained
-
-log = logging.getLogger(__name__)
 
 SMALLEST_PX = 32  # a smaller image does not show the structures of a lesion
 LARGEST_PX = 32_768  # more than any dermatoscope delivers: the header of such a file is broken
 
 
+def serve(connection: Connection) -> None:
+    """Answer one validation after the other, until the other end closes.
+
+    Each takes two questions. The first is a table, as Parquet, and is answered by how the table
+    meets the suite. The second is the findings of the laws, as JSON, and is answered by the pages.
+    An exception is answered by its traceback, as ``{"failed": text}``.
+    """
+    while True:
+        try:
+            table = connection.recv_bytes()
+        except EOFError:
+            return
+        try:
+            with _context() as (context, site):
+                results = _expect(context, "manifest", _frame(table), _suite())
+                connection.send_bytes(_json(_held(results) | {"unexpected": _unexpected(results)}))
+                findings = json.loads(connection.recv_bytes())
+                laws = _show_laws(context, findings)
+                held = {"manifest": _held(results), "laws": _held(laws)}
+                connection.send_bytes(_json(_pages(site, held)))
+        except EOFError:
+            return
+        except Exception:
+            connection.send_bytes(_json({"failed": traceback.format_exc()}))
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def question_of(manifest: pd.DataFrame) -> bytes:
+    """The first question: the decoded rows of the manifest, without what no expectation reads."""
+    told = manifest[manifest["shard"].notna()].drop(columns=["thumbnail", *NESTED])
+    return to_parquet(told)
+
+
+def _frame(table: bytes) -> pd.DataFrame:
+    return parquet_of(table).astype(object).where(lambda cells: cells.notna(), None)
+
+
 @contextmanager
-def great_expectations_context() -> Iterator[tuple[Any, Path]]:
+def _context() -> Iterator[tuple[Any, Path]]:
     """A context of the library in a temporary folder, and the folder of the context's pages."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read once, when the library is imported
     import great_expectations as gx
 
     with tempfile.TemporaryDirectory() as folder:
@@ -60,25 +101,14 @@ def _expect(context: Any, name: str, frame: pd.DataFrame, suite: list[Any]) -> l
     return [result for each in outcome.run_results.values() for result in each.results]
 
 
-def manifest_results(context: Any, manifest: pd.DataFrame) -> list[Any]:
-    told = manifest[manifest["shard"].notna()].drop(columns=["thumbnail", *NESTED])
-    frame = told.astype(object).where(lambda table: table.notna(), None)
-    results = _expect(context, "manifest", frame, _suite())
-    met = sum(bool(result.success) for result in results)
-    log.info("Great Expectations: %d of %d expectations met.", met, len(results))
-    return results
-
-
-def show_laws(context: Any, findings: tuple[Finding, ...]) -> list[Any]:
+def _show_laws(context: Any, findings: list[dict[str, Any]]) -> list[Any]:
     """Add a page with the laws: one row of counts, each expected to be 0."""
     import great_expectations.expectations as expect
 
-    counts = pd.DataFrame([{finding.law: finding.count for finding in findings}])
+    counts = pd.DataFrame([{each["law"]: each["count"] for each in findings}])
     suite = [
-        expect.ExpectColumnMaxToBeBetween(
-            column=finding.law, max_value=0, notes=f"{finding.description} {finding.remark}"
-        )
-        for finding in findings
+        expect.ExpectColumnMaxToBeBetween(column=each["law"], max_value=0, notes=each["notes"])
+        for each in findings
     ]
     return _expect(context, "laws", counts, suite)
 
@@ -110,7 +140,7 @@ def _suite() -> list[Any]:
     ]
 
 
-def unexpected_rows(results: list[Any]) -> dict[str, str]:
+def _unexpected(results: list[Any]) -> dict[str, str]:
     """Value and broken expectation, as text, of each row that breaks a critical one, by key."""
     reasons: dict[str, list[str]] = {}
     for result in results:
@@ -124,18 +154,30 @@ def unexpected_rows(results: list[Any]) -> dict[str, str]:
     return {key: "; ".join(said) for key, said in reasons.items()}
 
 
-def keep_docs(run: Run, site: Path, suites: dict[str, list[Any]]) -> tuple[Artifact, ...]:
-    """Keep the library's pages, each self-contained; the index comes first."""
+def _held(results: list[Any]) -> dict[str, int]:
+    return {"met": sum(bool(result.success) for result in results), "of": len(results)}
+
+
+def _pages(site: Path, held: dict[str, dict[str, int]]) -> dict[str, str]:
+    """The library's pages by path, each self-contained; the index comes first."""
     pages = sorted(page for page in site.rglob("*.html") if page.name != "index.html")
     places = [page.relative_to(site).as_posix() for page in pages]
-    held = {
-        name: (sum(bool(result.success) for result in results), len(results))
-        for name, results in suites.items()
-    }
+    index = index_of({name: (each["met"], each["of"]) for name, each in held.items()}, places)
     texts = [self_contained(page.read_text()) for page in pages]
-    return tuple(
-        run.keep(f"data_docs/{place}", text.encode())
-        for place, text in zip(
-            ["index.html", *places], [index_of(held, places), *texts], strict=True
-        )
-    )
+    return dict(zip(["index.html", *places], [index, *texts], strict=True))
+
+
+def main(descriptor: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks ends this one
+    report_nothing()
+    quiet_loggers()
+    # jsonschema, which the library imports, would build grammars of addresses for a second. The
+    # library has it check no address.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    import great_expectations  # noqa: F401  # before the first question comes
+
+    serve(Connection(descriptor))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -6,7 +6,6 @@ pages are kept as artifacts.
 """
 
 import logging
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,14 +26,8 @@ from tasks.records.ingested import Ingested
 from tasks.records.validated import Finding, Validated, ValidatedPart
 from tasks.splitting.groups import groups_of
 from tasks.splitting.looks import settled_of
+from tasks.validation.beside import Expectations, expectations_of
 from tasks.validation.changes import changes_since, previous_of
-from tasks.validation.expectations import (
-    great_expectations_context,
-    keep_docs,
-    manifest_results,
-    show_laws,
-    unexpected_rows,
-)
 from tasks.validation.laws.law import Delivered
 from tasks.validation.quarantine import apply_laws
 from tasks.validation.standing import standing
@@ -82,6 +75,17 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
             could pass the gate.
     """
     manifest = read_parquet(run, ingested.manifest)
+    with expectations_of(manifest) as expectations:
+        return _validated(run, ingested, manifest, parts, expectations)
+
+
+def _validated(
+    run: Run,
+    ingested: Ingested,
+    manifest: pd.DataFrame,
+    parts: tuple[ValidatedPart, ...],
+    expectations: Expectations,
+) -> Validated:
     pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
     manifest = _with_near_duplicates(manifest, pairs)
     before = previous_of(run)
@@ -89,7 +93,7 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
     delivered = Delivered(
         frame=manifest,
         pairs=pairs,
-        unexpected={},
+        unexpected=expectations.unexpected,
         unmatched=(ingested.rows_without_image, ingested.rows_without_image_examples),
         classes=tuple(_present(manifest)),
         minimum_groups=run.config.minimum_groups,
@@ -97,13 +101,9 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
         standing=standing(manifest, settled),
         reading=ingested.reading,
     )
-    with great_expectations_context() as (context, pages):
-        results = manifest_results(context, manifest)
-        findings, remaining, quarantined, relabelled = apply_laws(
-            replace(delivered, unexpected=unexpected_rows(results)), run.config
-        )
-        laws = show_laws(context, findings)
-        docs = keep_docs(run, pages, {"manifest": results, "laws": laws})
+    findings, remaining, quarantined, relabelled = apply_laws(delivered, run.config)
+    docs = expectations.keep_docs(run, findings)
+    told = expectations.told
     _say(manifest, remaining, relabelled, findings)
     _check_no_law_fails(run.config, findings)
     _check_enough_is_left(run, ingested, remaining, findings)
@@ -115,8 +115,8 @@ def validate(run: Run, ingested: Ingested, parts: tuple[ValidatedPart, ...]) -> 
         quarantine=run.keep("quarantine.csv", to_csv(quarantined)),
         findings=findings,
         data_docs=docs,
-        expectations_met=sum(bool(result.success) for result in results),
-        expectations=len(results),
+        expectations_met=told["met"],
+        expectations=told["of"],
         quarantined=len(quarantined),
         classes={name: int(images[name]) for name in _present(remaining)},
         groups={

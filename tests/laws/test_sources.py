@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 COUNTED = {
     "ingest": "figures, intake 16, lesions, parts, terms",
     "validate": "engine 4, evaluation 4, figures, intake 6, lesions, parts, splitting 2, "
-    "statistics 3, terms, validation 15",
+    "statistics 3, terms, validation 17",
     "split": "engine 4, figures, intake 2, lesions, splitting 4",
     "check_balance": "balancing 1, figures, lesions",
     "oversample": "balancing 2, intake 2, lesions",

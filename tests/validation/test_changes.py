@@ -210,7 +210,7 @@ def shifts(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     delivered = Delivered(
         frame=pd.concat([old, new], ignore_index=True),
         pairs=pd.DataFrame(columns=["first", "second"]),
-        unexpected={},
+        unexpected=dict,
         unmatched=(0, ()),
         classes=(),
         minimum_groups=2,

@@ -15,7 +15,7 @@ def refused(law: Law) -> Callable[[Delivered], Breach]:
 
 
 def schema(delivered: Delivered) -> Breach:
-    reasons = delivered.frame["key"].map(delivered.unexpected)
+    reasons = delivered.frame["key"].map(delivered.unexpected())
     return breach_of(delivered.frame, reasons.notna(), reasons)
 
 

@@ -26,7 +26,8 @@ class Delivered:
     Attributes:
         frame: Rows of the manifest that are not quarantined.
         pairs: Near duplicates, as keys ``first`` and ``second``.
-        unexpected: How a file breaks the Great Expectations suite, by key.
+        unexpected: Gives how a file breaks the Great Expectations suite, by key. Waits until the
+            suite is done, see `tasks.validation.beside`.
         unmatched: Number of image ids in the tables without an image, and a few of these ids.
         classes: Labels that were delivered, even if no image of them is left.
         minimum_groups: Fewest lesions of a learnable class.
@@ -37,7 +38,7 @@ class Delivered:
 
     frame: pd.DataFrame
     pairs: pd.DataFrame
-    unexpected: dict[str, str]
+    unexpected: Callable[[], dict[str, str]]
     unmatched: tuple[int, tuple[str, ...]]
     classes: tuple[str, ...]
     minimum_groups: int
