@@ -164,6 +164,11 @@ class Code:
         return f"{self.archive}={self.text}"
 
 
+COPIED = re.compile(r"\s*\(\d+\)$| - copy$", re.IGNORECASE)
+MADE_SMALLER = re.compile(r"_downsampled$", re.IGNORECASE)
+OF_ISIC = re.compile(r"isic_\d{7}", re.IGNORECASE)
+
+
 def image_id_from(name: str) -> str:
     """The archive's id of an image from its file name.
 
@@ -175,9 +180,8 @@ def image_id_from(name: str) -> str:
     ('m00.a', 'm00.a')
     """
     stem = FILE_SUFFIX.sub("", unicodedata.normalize("NFC", name).rsplit("/", 1)[-1])
-    stem = re.sub(r"\s*\(\d+\)$| - copy$", "", stem.strip(), flags=re.IGNORECASE)
-    stem = re.sub(r"_downsampled$", "", stem, flags=re.IGNORECASE)
-    return stem.upper() if re.fullmatch(r"isic_\d{7}", stem, re.IGNORECASE) else stem
+    stem = MADE_SMALLER.sub("", COPIED.sub("", stem.strip()))
+    return stem.upper() if OF_ISIC.fullmatch(stem) else stem
 
 
 def source_from(image_id: str) -> Source:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,10 @@ SEXES = {
 SEX_OF = {word: sex for sex, words in SEXES.items() for word in words}
 TRUE = {"1", "1.0", "1,0", "true", "t", "yes", "y", "x", "ja", "oui", "sí", "si", "sim", "wahr"}
 FALSE = {"0", "0.0", "0,0", "false", "f", "no", "n", "nein", "non", "não", "nao", "falsch", ""}
+# The same ids stand in many rows, and are compared again and again.
+REMEMBERED = 2**17
+WHOLE = re.compile(r"(\d+)[.,]0+")
+BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_\-.]+(?=\d)")
 OLDEST = 120  # years; the oldest person ever was 122
 
 
@@ -57,10 +62,11 @@ def same_number(text: str) -> str:
     ('1', 'L-7', '1.5')
     """
     text = text.strip()
-    whole = re.fullmatch(r"(\d+)[.,]0+", text)
+    whole = WHOLE.fullmatch(text) if text.endswith("0") else None
     return whole[1] if whole else text
 
 
+@lru_cache(REMEMBERED)
 def spelling(text: str) -> str:
     """An id without case, and without what stands between letters and number: two ids of one
     spelling name one thing.
@@ -70,7 +76,7 @@ def spelling(text: str) -> str:
     >>> spelling("1-1") == spelling("11")
     False
     """
-    return re.sub(r"(?<=[^\W\d_])[\s_\-.]+(?=\d)", "", same_number(text).casefold())
+    return BETWEEN.sub("", same_number(text).casefold())
 
 
 def archive_of(text: str) -> str | None:

@@ -114,11 +114,17 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
     taken = dict.fromkeys(map(str, frame.columns), "")
     taken |= {of: what for what, of in columns.items()}
     taken |= dict.fromkeys(diagnosed.columns, "diagnosis")
-    rows = [
-        {str(name): value for name, value in row.items() if not _is_missing(value)}
-        for row in table.to_dict("records")
+    return Read(_rows(table), taken, tuple(problems), dict(diagnosed.unknown))
+
+
+def _rows(table: pd.DataFrame) -> list[Row]:
+    """Each row, without its empty cells."""
+    names = list(map(str, table.columns))
+    cells = zip(*(table[name].astype(object).tolist() for name in names), strict=True)
+    return [
+        {name: cell for name, cell in zip(names, row, strict=True) if not _is_missing(cell)}
+        for row in cells
     ]
-    return Read(rows, taken, tuple(problems), dict(diagnosed.unknown))
 
 
 def _is_missing(value: Any) -> bool:
