@@ -147,6 +147,7 @@ PIPELINE: tuple[Step, ...] = (
         libraries=("great-expectations",),
         outside=("splitting.looks", "evaluation.policy"),
         starts="validation.library_process",
+        memory_mb=3072,  # Great Expectations takes 640 MiB beside the laws, for 100,000 files
         hours=12,
         division=Division("parts", ValidatedPart),
     ),
