@@ -21,6 +21,10 @@ from tasks.intake.manifest import NESTED, parquet_of, to_parquet
 from tasks.lesions import DIAGNOSES
 from tasks.validation.data_docs import index_of, self_contained
 
+# Libraries of databases, clouds and the grammar of addresses. Great Expectations imports them where
+# they are installed. They would take a third of the time, and none is asked here.
+NOT_ASKED = ("boto3", "botocore", "rfc3987_syntax", "sqlalchemy")
+
 SMALLEST_PX = 32  # a smaller image does not show the structures of a lesion
 LARGEST_PX = 32_768  # more than any dermatoscope delivers: the header of such a file is broken
 
@@ -171,9 +175,8 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks ends this one
     report_nothing()
     quiet_loggers()
-    # jsonschema, which the library imports, would build grammars of addresses for a second. The
-    # library has it check no address.
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    for each in NOT_ASKED:
+        sys.modules[each] = None  # type: ignore[assignment]
     import great_expectations  # noqa: F401  # before the first question comes
 
     serve(Connection(descriptor))
