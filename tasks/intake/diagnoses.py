@@ -13,6 +13,8 @@ from tasks.terms import is_understood
 
 Told = Sequence[tuple[Code, ...]]
 
+MANY = 200  # words; a column of more is one of remarks
+ALIKE = 0.8  # share of a column's words that are diagnoses, from which the column holds them
 PREDICTED = 0.2  # share of cells strictly between 0 and 1 from which a table is one of predictions
 
 
@@ -43,12 +45,20 @@ def diagnoses_in(
         meant: The code that a person's guide puts for a code.
     """
     codes = codes_in(str(name) for name in frame.columns)
-    names = {plain(str(name)): str(name) for name in reversed(frame.columns)}
+    names = _names_of(frame)
     parts = [_one_hot(frame, codes)] if codes else []
     parts += _by_level(frame, names)
     parts += [_by_word(frame, names[n], DIAGNOSES[n]) for n in DIAGNOSES if n in names]
     parts += [_by_word(frame, names[n], "labels") for n in COARSE if n in names]
     parts += [_by_truth(frame, names[n], *TRUTHS[n]) for n in TRUTHS if n in names]
+    problems = [problem for each in parts for problem in each.problems]
+    used = {*codes, *(name for each in parts for name in each.columns)}
+    silent = not used and not problems
+    problems += [
+        f"the column {name!r} holds diagnoses and is not used: name it diagnosis"
+        for name in map(str, frame.columns)
+        if silent and _holds_diagnoses(frame[name])
+    ]
     told = [
         tuple(dict.fromkeys(meant(code) for each in parts for code in each.told[n]))
         for n in range(len(frame))
@@ -61,9 +71,27 @@ def diagnoses_in(
     return Diagnosed(
         told,
         tuple(name for each in parts for name in each.columns),
-        tuple(problem for each in parts for problem in each.problems),
+        tuple(problems),
         tuple(sorted(counts.items())),
     )
+
+
+def _names_of(frame: pd.DataFrame) -> dict[str, str]:
+    """The columns by their plain names, with or without what stands between the words."""
+    own = {plain(str(name)): str(name) for name in reversed(frame.columns)}
+    wanted = (*DIAGNOSES, *COARSE, *TRUTHS, *LEVELS)
+    glued = {name: own[name.replace("_", "")] for name in wanted if name.replace("_", "") in own}
+    return own | glued | {name: own[name] for name in wanted if name in own}
+
+
+def _holds_diagnoses(column: pd.Series) -> bool:
+    """Whether the words of a column, at least two, are terms or codes of diagnoses."""
+    words = known(column).dropna().unique()
+    if not 2 <= len(words) <= MANY:
+        return False
+    plainly = [word for word in words if truth(word) is None and not is_share(word)]
+    understood = sum(_understood(Code("labels", (word,))) for word in plainly)
+    return understood >= max(2, ALIKE * len(words))
 
 
 _understood = cache(is_understood)  # a table repeats few codes in many rows

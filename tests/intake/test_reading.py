@@ -242,6 +242,19 @@ def test_a_word_that_nobody_knows_is_silence_and_is_counted(word: str) -> None:
     assert read.codes == {code.text: 1}
 
 
+def test_a_column_of_diagnoses_under_an_unknown_name_is_told() -> None:
+    def problems(name: str, words: list[str]) -> tuple[str, ...]:
+        rows = [[image, word] for image, word in zip(LESIONS, words, strict=False)]
+        (read,) = read_tables(csv(["image_id", name], rows), IMAGES)
+        return read.problems
+
+    assert "'Befund' holds diagnoses" in problems("Befund", ["melanoma", "NV", "bcc"])[0]
+    assert problems("iddxfull", ["melanoma", "nevus"]) == ()  # ISIC's own, written together
+    for words in (["red", "blue"], ["yes", "no"], ["0.2", "0.7"]):
+        with pytest.raises(NoTable, match="no column says anything"):
+            problems("Befund", words)
+
+
 # Folders -----------------------------------------------------------------------------------------
 
 
