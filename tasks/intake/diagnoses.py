@@ -133,6 +133,7 @@ def _is_truth(words: pd.Series) -> bool:
 
 def _by_truth(frame: pd.DataFrame, column: str, yes: str, no: str | None) -> Diagnosed:
     """A truth value, or the words themselves."""
+    archive = "Fitzpatrick17k" if plain(column).endswith("_partition_label") else "labels"
     words = known(frame[column])
     made: dict[str, tuple[Code, ...]] = {}
     for word in words.dropna().unique():
@@ -141,5 +142,5 @@ def _by_truth(frame: pd.DataFrame, column: str, yes: str, no: str | None) -> Dia
             why = f"a column of probabilities is no diagnosis: {column!r}"
             return Diagnosed([()] * len(frame), (), (why,))
         text = word if value is None else yes if value else no
-        made[word] = (Code("labels", (text,)),) if text else ()
+        made[word] = (Code(archive, (text,)),) if text else ()
     return Diagnosed([made.get(word, ()) for word in words], (column,))
