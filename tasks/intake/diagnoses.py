@@ -13,6 +13,7 @@ from tasks.terms import is_understood
 
 Told = Sequence[tuple[Code, ...]]
 
+LONGEST = 200  # signs of a code that a record keeps
 PREDICTED = 0.2  # share of cells strictly between 0 and 1 from which a table is one of predictions
 
 
@@ -57,7 +58,8 @@ def diagnoses_in(
     for row in told:
         for code in row:
             if not _understood(code):
-                counts[code.text] = counts.get(code.text, 0) + 1
+                text = code.text[:LONGEST]
+                counts[text] = counts.get(text, 0) + 1
     return Diagnosed(
         told,
         tuple(name for each in parts for name in each.columns),

@@ -12,7 +12,7 @@ from tasks.validation.laws.law import Breach, Delivered, LawRow
 NONE = pd.Series(dtype="str")
 ENOUGH = 0.9  # share of a table's rows whose image is there
 # Ids of an archive; the table of an archive names more images than one delivery holds.
-ARCHIVES = re.compile(r"ISIC_\d{7}")
+ARCHIVES = re.compile(r"(ISIC|IL|HAM|BCN)_\d{7}")
 
 
 def table_not_understood(delivered: Delivered) -> Breach:
