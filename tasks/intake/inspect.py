@@ -273,7 +273,8 @@ def _drafted_sources(unknown: Mapping[str, str]) -> dict[str, str]:
     begins = Counter(found[0] for name in unknown if (found := re.match(r"[^\W\d]+", name)))
     if begins.total() < len(unknown) or not 1 < len(begins) <= MOST_SOURCES:
         return {name: name for name in sorted(set(unknown.values()))}
-    return {f"{begin}*": begin for begin in sorted(begins, key=lambda each: (-len(each), each))}
+    longest_first = sorted(begins, key=lambda each: (-len(each), each))
+    return {f"{begin}*": begin.strip("_") or begin for begin in longest_first}
 
 
 def as_json(told: Inspection) -> str:
