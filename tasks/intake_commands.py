@@ -1,4 +1,4 @@
-"""The commands about deliveries: inspect, deliver."""
+"""The commands about deliveries: inspect, deliver, withdraw."""
 
 import logging
 from pathlib import Path
@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tasks.engine.person import person_here
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
+from tasks.figures import plural
 from tasks.options import AsJson, StoreUri
 from tasks.text.lines import visible
 
@@ -41,8 +43,7 @@ def inspect_command(
     from tasks.intake import inspect
     from tasks.intake.guide import NAME
 
-    files = inspect.files_of(images, metadata)
-    told = inspect.inspected(files, inspect.guides_of(files, reading))
+    told = inspect.inspected_folders(images, metadata, reading)
     if as_json:
         print(inspect.as_json(told))
     else:
@@ -88,35 +89,74 @@ def _show(told: "Inspection") -> None:
             held.setdefault(of or "kept unchanged", []).append(name)
         taken = "; ".join(f"{of}: {', '.join(names)}" for of, names in held.items())
         console.print(escape(visible(f"  {taken}")))
-    labels = ", ".join(f"{name or 'without'} {n}" for name, n in told.labels.most_common())
-    console.print(f"\n{len(told.images)} images. Labels: {labels}.")
-    console.print(
-        f"{told.lesions[0]} lesions of {told.lesions[1]} images, {told.patients[0]} patients of "
-        f"{told.patients[1]} images."
-    )
-    for sentence in told.told:
+    console.print()
+    for sentence in told.in_short:
         console.print(escape(visible(sentence)))
-    if told.ignored:
-        console.print(
-            f"{len(told.ignored)} files are neither image nor table, such as "
-            f"{escape(visible(told.ignored[0]))}."
-        )
 
 
 def deliver_command(
     store: StoreUri,
-    images: Images,
+    images: Annotated[Path | None, typer.Option(help="Folder with class folders.")] = None,
     metadata: Metadata = None,
     reading: ReadingFile = None,
     accept_unread: AcceptUnread = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Files of other content take the place of those of their name, which are "
+            "withdrawn.",
+        ),
+    ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Files that were withdrawn come back.")
+    ] = False,
 ) -> None:
-    """Copy images and tables, unchanged, into raw/ of a store."""
+    """Copy images and tables, unchanged, into raw/ of a store. Nothing is overwritten."""
     from tasks.intake.deliver import deliver
 
-    deliver(open_store(store), images, metadata, reading=reading, accept_unread=accept_unread)
+    deliver(
+        open_store(store),
+        images,
+        metadata,
+        reading=reading,
+        accept_unread=accept_unread,
+        replace=replace,
+        restore=restore,
+    )
+
+
+def withdraw_command(
+    store: StoreUri,
+    reason: Annotated[str, typer.Option(help="Why, such as a consent that was withdrawn.")],
+    delivery: Annotated[
+        str | None, typer.Option(help="All files of a delivery: its folder under raw/.")
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(help="A file, by its key under raw/. Several: again."),
+    ] = None,
+) -> None:
+    """Withdraw delivered files: runs that begin later leave them out. Their bytes stay."""
+    from tasks.engine.withdrawals import withdraw
+
+    opened = open_store(store)
+    fresh, before = withdraw(
+        opened, person_here(), reason, delivery=delivery, files=list(file or ())
+    )
+    log = logging.getLogger("tasks")
+    if before:
+        log.info("%s withdrawn already, such as %s.", plural(len(before), "file"), before[0])
+    if fresh:
+        log.info(
+            "%s withdrawn, such as %s. Runs that begin later leave them out.",
+            plural(len(fresh), "file"),
+            fresh[0],
+        )
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("inspect", rich_help_panel=BESIDE)(inspect_command)
     app.command("deliver", rich_help_panel=BESIDE)(deliver_command)
+    app.command("withdraw", rich_help_panel=BESIDE)(withdraw_command)

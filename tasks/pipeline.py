@@ -134,7 +134,7 @@ PIPELINE: tuple[Step, ...] = (
         libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
         hours=24,
         begins=("evaluation.fix_policy",),
-        keeps=("raw.json", "config.json", STARTED, "policy/"),
+        keeps=("raw.json", "withdrawn.json", "config.json", STARTED, "policy/"),
         division=Division("parts", IngestedPart),
     ),
     Step(

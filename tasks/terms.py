@@ -25,7 +25,8 @@ BRANCHES: tuple[tuple[str, Diagnosis], ...] = (
 )
 
 # Terms of the archive's earlier list, and of other sets, that the hierarchy spells otherwise.
-# Sources: LegacyDxEnum of isic-metadata; the tables of PAD-UFES-20, Derm7pt, BCN20000, MILK10k.
+# Sources: LegacyDxEnum of isic-metadata; the tables of PAD-UFES-20, Derm7pt, DDI, Fitzpatrick17k,
+# BCN20000, MILK10k.
 OTHER_TERMS: dict[str, tuple[Meaning, ...]] = {
     "melanoma nos": ("melanoma",),
     "melanoma invasive": ("melanoma",),
@@ -35,6 +36,22 @@ OTHER_TERMS: dict[str, tuple[Meaning, ...]] = {
     "acral lentiginous melanoma": ("melanoma",),
     "superficial spreading melanoma": ("melanoma",),
     "nodular melanoma": ("melanoma",),
+    "malignant melanoma": ("melanoma",),
+    "melanoma acral lentiginous": ("melanoma",),
+    "nodular melanoma nm": ("melanoma",),
+    "superficial spreading melanoma ssm": ("melanoma",),
+    "melanoma less than 0 76 mm": ("melanoma",),
+    "melanoma 0 76 to 1 5 mm": ("melanoma",),
+    "melanoma more than 1 5 mm": ("melanoma",),
+    "basal cell carcinoma morpheiform": ("basal cell carcinoma",),
+    "solid cystic basal cell carcinoma": ("basal cell carcinoma",),
+    "squamous cell carcinoma keratoacanthoma": ("squamous cell carcinoma",),
+    "halo nevus": ("nevus",),
+    "nevocytic nevus": ("nevus",),
+    "pigmented spindle cell nevus of reed": ("nevus",),
+    "atypical spindle cell nevus of reed": ("nevus",),
+    "verruca vulgaris": (),
+    "prurigo nodularis": (),
     "angioma": ("vascular lesion",),
     "angiokeratoma": ("vascular lesion",),
     "vascular": ("vascular lesion", OTHER),
@@ -74,6 +91,26 @@ OTHER_TERMS: dict[str, tuple[Meaning, ...]] = {
     "other": (),
     "none of the above": (),
 }
+
+
+# The partitions of Fitzpatrick17k, which are another hierarchy: a keratosis is malignant there.
+FITZPATRICK: dict[str, tuple[Meaning, ...]] = {
+    "malignant": ("actinic keratosis", "basal cell carcinoma", "melanoma",
+                  "squamous cell carcinoma", OTHER),
+    "benign": ("dermatofibroma", "nevus", "pigmented benign keratosis", "seborrheic keratosis",
+               "vascular lesion", OTHER),
+    "non neoplastic": (),
+    "malignant epidermal": ("actinic keratosis", "basal cell carcinoma",
+                            "squamous cell carcinoma", OTHER),
+    "malignant melanoma": ("melanoma",),
+    "malignant dermal": (),
+    "malignant cutaneous lymphoma": (),
+    "benign epidermal": ("pigmented benign keratosis", "seborrheic keratosis", OTHER),
+    "benign dermal": ("dermatofibroma", "vascular lesion", OTHER),
+    "benign melanocyte": ("nevus", OTHER),
+    "inflammatory": (),
+    "genodermatoses": (),
+}  # fmt: skip
 
 
 def bare(text: str) -> str:
@@ -159,6 +196,8 @@ def meanings(code: Code) -> tuple[Meaning, ...] | None:
     >>> meanings(Code("ISIC Archive", terms))
     ('nevus',)
     """
+    if code.archive == "Fitzpatrick17k" and bare(code.text) in FITZPATRICK:
+        return FITZPATRICK[bare(code.text)]
     codes = ARCHIVE_CODES.get(code.archive, {})
     if code.text in codes:
         return codes[code.text] or None

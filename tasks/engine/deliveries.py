@@ -1,4 +1,5 @@
-"""The ledger of deliveries: who delivered which files, and who set the defaults of the store.
+"""The ledger of deliveries: who delivered, withdrew or replaced which files, and who set the
+defaults of the store.
 
 The entries are ``ledger/deliveries/000001.json`` and on, each created once, each holding the
 SHA-256 of the entry before it. They answer for a training that a schedule or an event started.
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 from pydantic import Field, ValidationError
 
-from tasks.engine.ledger import entry_files, entry_key, next_entry, parse_chain
+from tasks.engine.ledger import Entry, entry_files, entry_key, next_entry, parse_chain
 from tasks.engine.person import Person
 from tasks.engine.signing import keys_here
 from tasks.engine.store import Store
@@ -29,6 +30,17 @@ class Delivery(Frozen):
     keys: tuple[str, ...] = Field(description="Keys in the store, those of earlier ones left out.")
 
 
+class Withdrawal(Frozen):
+    """Files that a person took back: later runs leave them out."""
+
+    by: Person = Field(description="Who withdrew.")
+    keys: tuple[str, ...] = Field(description="Keys in the store; their bytes stay there.")
+    reason: str = Field(description="Why, in the person's words.")
+    replaced_by: dict[str, str] = Field(
+        {}, description="The key that stands in its place, by the key of a file that was replaced."
+    )
+
+
 class Defaults(Frozen):
     """Defaults that a person gave the store."""
 
@@ -36,8 +48,12 @@ class Defaults(Frozen):
     sha256: str = Field(description="SHA-256 of the file ``config.json``.")
 
 
-Fact = Delivery | Defaults
-KINDS: dict[str, type[Fact]] = {"delivery": Delivery, "defaults": Defaults}
+Fact = Delivery | Withdrawal | Defaults
+KINDS: dict[str, type[Fact]] = {
+    "delivery": Delivery,
+    "withdrawal": Withdrawal,
+    "defaults": Defaults,
+}
 
 
 def facts_in(store: Store) -> list[Fact]:
@@ -46,10 +62,15 @@ def facts_in(store: Store) -> list[Fact]:
     Raises:
         Corrupt: An entry is missing, changed or not understood.
     """
+    return [fact for _, fact in entries_in(store)]
+
+
+def entries_in(store: Store) -> list[tuple[Entry, Fact]]:
+    """The entries of the ledger of deliveries, in order, and what each says. Raises `Corrupt`."""
     found = []
     for entry in parse_chain(entry_files(store, FOLDER), FOLDER).entries:
         try:
-            found.append(KINDS[entry.kind].model_validate(entry.content))
+            found.append((entry, KINDS[entry.kind].model_validate(entry.content)))
         except (KeyError, ValidationError) as error:
             raise Corrupt(
                 f"Entry {entry.number} of the ledger of deliveries cannot be read.",
@@ -62,14 +83,20 @@ def facts_in(store: Store) -> list[Fact]:
 
 
 def note_delivery(store: Store, by: Person, keys: list[str]) -> None:
-    """Note who delivered files; files that an earlier entry names stay with that entry.
+    """Note who delivered files; files that an earlier entry names stay with that entry, unless they
+    were withdrawn since: then they are delivered anew.
 
     A store that does not let this person write the ledger keeps the delivery. The lack is told:
     two people must then approve what a schedule trains on these files.
     """
 
     def said(now: list[Fact]) -> Fact | None:
-        named = {key for each in now if isinstance(each, Delivery) for key in each.keys}
+        named: set[str] = set()
+        for each in now:
+            if isinstance(each, Delivery):
+                named |= set(each.keys)
+            elif isinstance(each, Withdrawal):
+                named -= set(each.keys)
         fresh = tuple(key for key in sorted(keys) if key not in named)
         return Delivery(by=by, keys=fresh) if fresh else None
 
@@ -79,6 +106,11 @@ def note_delivery(store: Store, by: Person, keys: list[str]) -> None:
         raise
     except PipelineError as error:
         log.warning("Who delivered is not noted, and will count as unknown: %s", error)
+
+
+def note_withdrawal(store: Store, withdrawal: Withdrawal) -> None:
+    """Note who withdraws files, and why. Raises `BadInput` or `Momentary` if it cannot be noted."""
+    _append(store, lambda now: withdrawal)
 
 
 def note_defaults(store: Store, by: Person, data: bytes) -> None:

@@ -17,6 +17,8 @@ from tasks.errors import AlreadyExists, BadInput, Momentary
 PARTIAL = ".partial"
 PARTIAL_FILE = re.compile(r"\.partial-[0-9a-f]{16}")
 
+FOREIGN = "raw/"  # where others put files, by whatever name
+
 # Faults of a file system that a retry cannot mend.
 LASTING = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),  # EPERM also: no hard links here (FAT)
@@ -60,6 +62,9 @@ class DirectoryStore:
         try:
             key.encode()
         except UnicodeEncodeError:
+            if key.startswith(FOREIGN):  # told as a key that names no file: no run reads it
+                key = os.fsencode(key).decode("utf-8", "backslashreplace")
+                return Entry(key, status.st_size, f"{status.st_mtime_ns:x}-{status.st_ino:x}")
             raise BadInput(
                 "A file's name is not text.",
                 expected=f"names in UTF-8 under {self.uri}",

@@ -38,6 +38,9 @@ def fingerprint_of(step: Step, run: Run, inputs: dict[str, Record], outside: dic
             for entry in run.delivered()
             if not isinstance(step.part, Part) or step.part.holds(entry.key)
         ]
+        # The record of the whole step says what is left out; its parts do not.
+        if step.part is None and (gone := run.withdrawn()):
+            parts["withdrawn"] = [(each.key, each.entry) for each in gone]
     return sha256(json.dumps(parts, sort_keys=True).encode())
 
 

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -19,6 +20,9 @@ from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.lesions import is_image
 from tasks.pipeline import step_named
 from tasks.records.record import Artifact, Record, sha256
+
+if TYPE_CHECKING:
+    from tasks.engine.withdrawals import Withdrawn
 
 log = logging.getLogger("tasks")
 
@@ -109,18 +113,56 @@ class Run:
         """The files under ``raw/`` when this run first looked and found an image.
 
         The run writes the list down at that moment, so all parts of a step work on the same files,
-        however late each begins. Files that are delivered later are for the next run.
+        however late each begins. Files that are delivered later are for the next run. Withdrawn
+        files are left out, and written down beside.
         """
-        key = f"runs/{self.name}/raw.json"
         with suppress(NotFound):
-            return [Entry(**entry) for entry in json.loads(self.store.read(key))]
-        found = list(self.store.list("raw/"))
-        if any(is_image(entry.key) for entry in found):
-            try:
-                self.store.create(key, json.dumps([asdict(entry) for entry in found]).encode())
-            except AlreadyExists:
-                return self.delivered()
-        return found
+            return [Entry(**entry) for entry in json.loads(self.store.read(self._raw))]
+        found, gone = list(self.store.list("raw/")), self.withdrawn()
+        left = _without(found, gone)
+        if not any(is_image(entry.key) for entry in left):
+            return left
+        if gone:
+            said = json.dumps([each.model_dump(mode="json") for each in gone]).encode()
+            with suppress(AlreadyExists):  # then what another part saw counts
+                self.store.create(self._gone, said)
+            left = _without(found, self.withdrawn())
+        try:
+            self.store.create(self._raw, json.dumps([asdict(entry) for entry in left]).encode())
+        except AlreadyExists:
+            return self.delivered()
+        return left
+
+    def withdrawn(self) -> list["Withdrawn"]:
+        """The files that were withdrawn when this run first looked, and so are left out.
+
+        Raises:
+            Corrupt: The ledger of deliveries is damaged, or not signed where it must be.
+        """
+        # The ledger's module knows runs; a run asks the ledger only here.
+        from tasks.engine.withdrawals import Withdrawn, withdrawals_in
+
+        with suppress(NotFound):
+            told = json.loads(self.store.read(self._gone))
+            listed = self._listed() or set()
+            return [Withdrawn(**each) for each in told if each["key"] not in listed]
+        if self._listed() is not None:
+            return []
+        return list(withdrawals_in(self.store).now.values())
+
+    def _listed(self) -> set[str] | None:
+        """The keys that the run wrote down; None if it has not done so yet."""
+        with suppress(NotFound):
+            return {str(each["key"]) for each in json.loads(self.store.read(self._raw))}
+        return None
+
+    @property
+    def _raw(self) -> str:
+        return f"runs/{self.name}/raw.json"
+
+    @property
+    def _gone(self) -> str:
+        return f"runs/{self.name}/withdrawn.json"
 
     def progress(self, done: int, total: int, text: str) -> None:
         """Report the progress of this step, to this process and into the store."""
@@ -131,6 +173,11 @@ class Run:
     def record(self, step: str) -> Record | None:
         """The committed record of a step of this run, or None."""
         return read_record(self.store, self.name, step)
+
+
+def _without(entries: list[Entry], withdrawn: list["Withdrawn"]) -> list[Entry]:
+    gone = {each.key for each in withdrawn}
+    return [entry for entry in entries if entry.key not in gone]
 
 
 def open_run(uri: str, config: Retraining, *, step: str = "") -> Run:

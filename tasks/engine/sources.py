@@ -43,6 +43,8 @@ COUNTED_BY_FORMAT = (
     "engine.storage",
     "engine.store",
     "engine.vouchers",
+    # What is withdrawn is in the fingerprint itself.
+    "engine.withdrawals",
     # The champion's version and bytes are in the fingerprint itself, as `Step.outside`. What is
     # written to MLflow is read back by no step.
     "registry",

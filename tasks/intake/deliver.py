@@ -4,52 +4,105 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasks.engine.deliveries import note_delivery
+from tasks.engine.deliveries import note_delivery, note_withdrawal
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.person import person_here
-from tasks.engine.store import PARALLEL_REQUESTS, Store, read_many
+from tasks.engine.store import PARALLEL_REQUESTS, Store
+from tasks.engine.withdrawals import RAW, Withdrawals, replacement, withdrawals_in
 from tasks.errors import AlreadyExists, BadInput
-from tasks.figures import listed
-from tasks.intake.folder import PlainFile, files_in, shown
+from tasks.figures import listed, plural
+from tasks.intake.folder import PlainFile, found_in, shown
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.inspect import guides_of, inspected
+from tasks.intake.placing import Placed, placed, refuse_others, tell
 from tasks.lesions import IMAGE_SUFFIXES, is_image
 
 log = logging.getLogger(__name__)
 
+METADATA = "metadata"  # where the tables of all deliveries lie
+
 
 def deliver(
     store: Store,
-    images: Path,
+    images: Path | None,
     metadata: Path | None = None,
     *,
     reading: Path | None = None,
     accept_unread: bool = False,
+    replace: bool = False,
+    restore: bool = False,
 ) -> int:
     """Copy ``images`` to ``raw/<its name>/`` and the tables of ``metadata`` to ``raw/metadata/``.
 
     All files are checked before the first is copied. Files that the store already holds, byte for
     byte, are skipped, so a killed delivery can be repeated. Hidden files are left out and logged.
-    The ledger of deliveries notes who delivered.
+    The ledger of deliveries notes who delivered, and what was replaced.
 
     Args:
         store: The store.
-        images: The folder of images.
+        images: The folder of images; None for tables alone.
         metadata: A folder of tables.
         reading: A ``reading.yaml`` that lies elsewhere, see `tasks.intake.guide`.
         accept_unread: Whether to deliver tables that are not understood. They would not be used.
+        replace: Whether a file of other content takes the place of the one of its name, which is
+            withdrawn. Its bytes stay in the store.
+        restore: Whether files that were withdrawn come back.
 
     Returns:
         Number of files that are new in the store.
 
     Raises:
         BadInput: A folder does not exist, holds no image, or holds something that
-            `tasks.intake.folder.files_in` refuses (links, unreadable files, ...); or the folder
+            `tasks.intake.folder.found_in` refuses (links, unreadable files, ...); or the folder
             and the store lie within one another; or the store holds another content under the
             same name (nothing is overwritten); or a table is not understood.
         Momentary: A file changed while it was copied.
     """
-    found = files_in(images, "images")
+    withdrawals = withdrawals_in(store)
+    files = _images(store, images) if images else {}
+    if metadata:
+        _check_apart(store, metadata)
+        tables = _tables(store, metadata, withdrawals, replace)
+        refuse_others(sorted(files.keys() & tables.keys()), "both folders")
+        files |= tables
+    if reading:
+        files[f"{RAW}{_name_of(images) if images else METADATA}/{GUIDE}"] = _one_file(reading)
+    if not files:
+        raise BadInput(
+            "There is nothing to deliver.",
+            expected="a folder of images, or one of tables",
+            received="no file",
+            do="give --images, --metadata or both",
+        )
+    made = placed(store, files, withdrawals, replace=replace, restore=restore)
+    paths = {key: file.path for key, file in made.files.items()}
+    gone = withdrawals.now.keys() | made.replaced.keys()
+    there = (e.key for e in store.list(RAW) if is_image(e.key) and e.key not in gone)
+    told = inspected(paths, guides_of(paths), there)
+    if not accept_unread:
+        told.check()
+    for sentence in told.in_short:
+        log.info("%s", sentence)
+    return _taken(store, made)
+
+
+def _taken(store: Store, made: Placed) -> int:
+    """Copy what is new, and note all; the number of new files."""
+    if made.replaced:  # first, so that no run ever takes both
+        who = person_here()
+        note_withdrawal(store, replacement(who, made.replaced))
+    tell(made)
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
+        fresh = [(key, file) for key, file in made.files.items() if key not in made.known]
+        new = sum(threads.map(lambda item: _copy(store, *item), fresh))
+    note_delivery(store, person_here(), list(made.files))
+    log.info("%d files delivered to %s, %d of them new.", len(made.files), store.uri, new)
+    return new
+
+
+def _images(store: Store, images: Path) -> dict[str, PlainFile]:
+    """The files of the folder of images by key."""
+    found = _found(images, "images")
     _check_apart(store, images)
     if not any(is_image(file.within) for file in found):
         raise BadInput(
@@ -58,37 +111,48 @@ def deliver(
             received=f"{len(found)} other files",
             do="give the folder that holds the class folders",
         )
-    files = {f"raw/{_name_of(images)}/{file.within}": file for file in found}
-    if metadata:
-        _check_apart(store, metadata)
-        tables = _tables(store, metadata)
-        _refuse_others(sorted(files.keys() & tables.keys()), "both folders")
-        files |= tables
-    if reading:
-        files[f"raw/{_name_of(images)}/{GUIDE}"] = _one_file(reading)
-    known = _known(store, files)
-    if not accept_unread:
-        paths = {key: file.path for key, file in files.items()}
-        there = (e.key for e in store.list("raw/") if is_image(e.key))
-        inspected(paths, guides_of(paths), there).check()
-    with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
-        fresh = [(key, file) for key, file in files.items() if key not in known]
-        new = sum(threads.map(lambda item: _copy(store, *item), fresh))
-    note_delivery(store, person_here(), list(files))
-    log.info("%d files delivered to %s, %d of them new.", len(files), store.uri, new)
-    return new
+    return {f"{RAW}{_name_of(images)}/{file.within}": file for file in found}
 
 
-def _tables(store: Store, metadata: Path) -> dict[str, PlainFile]:
+def _found(folder: Path, what: str) -> list[PlainFile]:
+    """The files of a folder; a file whose name no store could keep gets another spelling."""
+    found = found_in(folder, what)
+    if found.odd:
+        log.warning(
+            "%s: names that no store can keep. They are copied under another spelling, and kept "
+            "apart from all others: %s. Rename them, for example with convmv.",
+            plural(len(found.odd), "file"), listed(found.odd, 3),
+        )  # fmt: skip
+    return found.files
+
+
+def _tables(
+    store: Store, metadata: Path, withdrawals: Withdrawals, replace: bool
+) -> dict[str, PlainFile]:
     """The tables by key. A table whose name another table of the store has already gets the name of
-    its folder too, so that two clinics may both deliver a ``metadata.csv``."""
-    found, there = {}, {entry.key: entry for entry in store.list("raw/metadata/")}
-    for file in files_in(metadata, "metadata"):
-        key = f"raw/metadata/{file.within}"
-        if key in there and file.read() != store.read(key):
-            key = f"raw/metadata/{_name_of(metadata)}/{file.within}"
+    its folder too, so that two clinics may both deliver a ``metadata.csv``; one that replaces
+    another keeps the name."""
+    found, folder = dict[str, PlainFile](), f"{RAW}{METADATA}/"
+    there = {entry.key for entry in store.list(folder)}
+    for file in _found(metadata, "metadata"):
+        key, own = folder + file.within, f"{folder}{_name_of(metadata)}/{file.within}"
+        versions = [each for each in withdrawals.versions(key) if each not in withdrawals.now]
+        if own in there:
+            key = own
+        elif not replace and not _is_one_of(store, file, versions):
+            log.warning(
+                "%s is another table: this one is delivered beside it, as %s. If it corrects that "
+                "one, withdraw this delivery, and give --replace.", key, own,
+            )  # fmt: skip
+            key = own
         found[key] = file
     return found
+
+
+def _is_one_of(store: Store, file: PlainFile, keys: list[str]) -> bool:
+    """Whether the store holds these bytes under one of the keys, or none of the keys."""
+    there = [key for key in keys if any(each.key == key for each in store.list(key))]
+    return not there or any(store.read(key) == file.read() for key in there)
 
 
 def _one_file(path: Path) -> PlainFile:
@@ -130,31 +194,6 @@ def _check_apart(store: Store, folder: Path) -> None:
         )
 
 
-def _known(store: Store, files: dict[str, PlainFile]) -> set[str]:
-    """The keys that the store already holds. Raises `BadInput` if any has other content."""
-    folders = sorted({"/".join(key.split("/")[:2]) + "/" for key in files})
-    there = {
-        entry.key: entry for folder in folders for entry in store.list(folder) if entry.key in files
-    }
-    alike = [key for key in there if there[key].size_bytes == files[key].status.st_size]
-    others = there.keys() - alike
-    for key, data in zip(alike, read_many(store, alike), strict=True):
-        if files[key].read() != data:
-            others.add(key)
-    _refuse_others(sorted(others), store.uri)
-    return set(there)
-
-
-def _refuse_others(keys: list[str], where: str) -> None:
-    if keys:
-        raise BadInput(
-            "Another file stands under this name already.",
-            expected="new names, or the same bytes as before: deliveries are never overwritten",
-            received=f"other content in {shown(where)} under {listed(keys)}",
-            do="deliver it from a folder with another name",
-        )
-
-
 def _copy(store: Store, key: str, file: PlainFile) -> bool:
     data = file.read()
     try:
@@ -162,5 +201,5 @@ def _copy(store: Store, key: str, file: PlainFile) -> bool:
     except AlreadyExists:  # another delivery wrote the key after the check
         if store.read(key) == data:
             return False
-        _refuse_others([key], store.uri)
+        refuse_others([key], store.uri)
     return True

@@ -15,6 +15,7 @@ Told = Sequence[tuple[Code, ...]]
 
 MANY = 200  # words; a column of more is one of remarks
 ALIKE = 0.8  # share of a column's words that are diagnoses, from which the column holds them
+LONGEST = 200  # signs of a code that a record keeps
 PREDICTED = 0.2  # share of cells strictly between 0 and 1 from which a table is one of predictions
 
 
@@ -67,7 +68,8 @@ def diagnoses_in(
     for row in told:
         for code in row:
             if not _understood(code):
-                counts[code.text] = counts.get(code.text, 0) + 1
+                text = code.text[:LONGEST]
+                counts[text] = counts.get(text, 0) + 1
     return Diagnosed(
         told,
         tuple(name for each in parts for name in each.columns),
@@ -161,6 +163,7 @@ def _is_truth(words: pd.Series) -> bool:
 
 def _by_truth(frame: pd.DataFrame, column: str, yes: str, no: str | None) -> Diagnosed:
     """A truth value, or the words themselves."""
+    archive = "Fitzpatrick17k" if plain(column).endswith("_partition_label") else "labels"
     words = known(frame[column])
     made: dict[str, tuple[Code, ...]] = {}
     for word in words.dropna().unique():
@@ -169,5 +172,5 @@ def _by_truth(frame: pd.DataFrame, column: str, yes: str, no: str | None) -> Dia
             why = f"a column of probabilities is no diagnosis: {column!r}"
             return Diagnosed([()] * len(frame), (), (why,))
         text = word if value is None else yes if value else no
-        made[word] = (Code("labels", (text,)),) if text else ()
+        made[word] = (Code(archive, (text,)),) if text else ()
     return Diagnosed([made.get(word, ()) for word in words], (column,))

@@ -5,10 +5,11 @@ be missing without notice. Links are never followed: their files would be delive
 from another folder than the person gave.
 """
 
+import hashlib
 import logging
 import os
+import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,13 @@ SPECIAL = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+LONGEST, LONGEST_PART = 900, 200  # characters of a path below a delivery; S3 takes 1,024 bytes
+ODD_NAME = "its name is none that a store can keep: rename the file, for example with convmv"
+TOO_LONG = "\\long~"
+# What `shown` makes of a byte that is not UTF-8; what is too long; and what a library puts there.
+ODD = re.compile(r"\\x[89a-f][0-9a-f]|\\long~|\ufffd")
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,42 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def files_in(folder: Path, what: str) -> list[PlainFile]:
-    """The files of a folder, at any depth, in the order of their paths.
+@dataclass
+class Found:
+    """What lies in a folder.
 
-    Hidden files and folders (their name begins with a dot) are left out and counted in the log. The
-    folder itself may be hidden or a link, because a person named it.
+    Attributes:
+        files: The plain files, in the order of their paths.
+        hidden: Hidden files and folders (their name begins with a dot), which are left out.
+        empty: Folders without a file.
+        odd: Files whose names no store could keep; `PlainFile.within` holds another spelling.
+        offenders: What cannot be taken.
+    """
+
+    files: list[PlainFile] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    offenders: list[str] = field(default_factory=list)
+
+
+def files_in(folder: Path, what: str) -> list[PlainFile]:
+    """The files of a folder, at any depth, in the order of their paths; see `found_in`.
+
+    Raises:
+        BadInput: As `found_in`; or a name is not UTF-8, or too long for a store.
+    """
+    found = found_in(folder, what)
+    if found.odd:
+        raise _refused(folder.resolve(), what, found.odd)
+    return found.files
+
+
+def found_in(folder: Path, what: str) -> Found:
+    """What lies in a folder, at any depth.
+
+    Hidden files and folders are left out and counted in the log. The folder itself may be hidden or
+    a link, because a person named it.
 
     Args:
         folder: The folder.
@@ -82,11 +121,9 @@ def files_in(folder: Path, what: str) -> list[PlainFile]:
 
     Raises:
         BadInput: The folder does not exist; or it holds something that cannot be read, a link, a
-            pipe, a socket or a device, or a name that is not UTF-8.
+            pipe, a socket or a device.
     """
-    offenders: list[str] = []
-    hidden: list[str] = []
-    empty: list[str] = []
+    found = Found()
     try:
         os.listdir(folder)
     except OSError as error:
@@ -97,12 +134,15 @@ def files_in(folder: Path, what: str) -> list[PlainFile]:
             do="correct the path, or the folder's owner or mode",
         ) from error
     root = folder.resolve()
-    files = list(_walk(root, offenders, hidden, empty))
-    if offenders:
-        raise _refused(root, what, sorted(offenders))
-    _tell(folder, "hidden files and folders are left out", hidden)
-    _tell(folder, "folders are empty", empty)
-    return sorted(files, key=lambda file: file.within)
+    _walk(root, found)
+    if found.offenders:
+        raise _refused(root, what, sorted(found.offenders))
+    for names in (found.hidden, found.empty, found.odd):
+        names.sort()
+    _tell(folder, "hidden files and folders are left out", found.hidden)
+    _tell(folder, "folders are empty", found.empty)
+    found.files.sort(key=lambda file: file.within)
+    return found
 
 
 def _tell(folder: Path, what: str, names: list[str]) -> None:
@@ -111,10 +151,8 @@ def _tell(folder: Path, what: str, names: list[str]) -> None:
         log.warning("In %s %d %s: %s.", shown(str(folder)), len(names), what, told)
 
 
-def _walk(
-    root: Path, offenders: list[str], hidden: list[str], empty: list[str]
-) -> Iterator[PlainFile]:
-    """The plain files below a folder, at any depth. Everything else is added to the lists."""
+def _walk(root: Path, found: Found) -> None:
+    """Add all that lies below a folder, at any depth."""
     folders = [root]
     while folders:
         folder = folders.pop()
@@ -122,38 +160,64 @@ def _walk(
             with os.scandir(folder) as scan:
                 entries = list(scan)
         except OSError as error:
-            offenders.append(f"{_within(root, folder)}/ ({error.strerror})")
+            found.offenders.append(f"{_within(root, folder)}/ ({error.strerror})")
             continue
         if not entries and folder != root:
-            empty.append(f"{_within(root, folder)}/")
+            found.empty.append(f"{_within(root, folder)}/")
         for entry in entries:
-            name = _within(root, Path(entry.path))
             if entry.name.startswith("."):
-                hidden.append(name)
-            elif not _is_text(entry.name):
-                offenders.append(f"{name} (its name is not UTF-8)")
+                found.hidden.append(_within(root, Path(entry.path)))
             else:
-                file = _looked_at(Path(entry.path), name, folders, offenders)
-                if file:
-                    yield file
+                _look_at(root, Path(entry.path), folders, found)
 
 
-def _looked_at(
-    path: Path, within: str, folders: list[Path], offenders: list[str]
-) -> PlainFile | None:
-    """The plain file at a path. A folder joins the folders, anything else the offenders."""
+def _look_at(root: Path, path: Path, folders: list[Path], found: Found) -> None:
+    """Add the plain file at a path. A folder joins the folders, anything else the offenders."""
+    within = _within(root, path)
     try:
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode):
             folders.append(path)
         elif not stat.S_ISREG(status.st_mode):
-            offenders.append(f"{within} ({_kind(path, status)})")
+            found.offenders.append(f"{within} ({_kind(path, status)})")
         else:
             os.close(os.open(path, PLAINLY))  # modes do not tell everything: try to open the file
-            return PlainFile(path, within, status)
+            if why := _odd(path.relative_to(root)):
+                found.odd.append(f"{within} ({why})")
+                within = _spelled(within)
+            found.files.append(PlainFile(path, within, status))
     except OSError as error:
-        offenders.append(f"{within} ({error.strerror})")
-    return None
+        found.offenders.append(f"{within} ({error.strerror})")
+
+
+def _odd(within: Path) -> str:
+    """Why no store could keep a name; empty if stores can."""
+    if not _is_text(str(within)):
+        return "its name is not UTF-8"
+    return "its path is too long" if len(str(within).encode()) > LONGEST else ""
+
+
+def _spelled(within: str) -> str:
+    """Another spelling of a path, which a store can keep and which `is_odd` knows."""
+    parts = [part if len(part) <= LONGEST_PART else _short(part) for part in within.split("/")]
+    short = "/".join(parts)
+    return short if is_odd(short) and len(short) <= LONGEST else f"{TOO_LONG}/{_short(within)}"
+
+
+def _short(name: str) -> str:
+    """A shorter name, which no other has."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[:60].replace('/', '_')}{TOO_LONG}{digest}{Path(name).suffix[:12]}"
+
+
+def is_odd(key: str) -> bool:
+    r"""Whether a key stands for a name that no store can keep: bytes that are not UTF-8 are written
+    as ``\xe4``, and what was too long is shortened.
+
+    >>> is_odd(r"raw/clinic/n\xe4vus.png"), is_odd("raw/clinic/nävus.png")
+    (True, False)
+    """
+    return bool(ODD.search(key))
 
 
 def _kind(path: Path, status: os.stat_result) -> str:

@@ -11,10 +11,22 @@ from difflib import get_close_matches
 from functools import cache
 
 from tasks.intake.guide import Guide
-from tasks.lesions import DIAGNOSES, SYNONYMS, Code, Diagnosis, diagnosis_from
-from tasks.terms import archive_says, bare, exact_class, term_means
+from tasks.lesions import (
+    DIAGNOSES,
+    OTHER,
+    SYNONYMS,
+    Code,
+    Diagnosis,
+    Meaning,
+    diagnosis_from,
+)
+from tasks.terms import archive_says, bare, exact_class, in_order, meanings, term_means
 
 NEGATIONS = {"not", "no", "non", "kein", "keine", "sans", "sin", "sem", "ohne"}
+# Between the classes of a folder of several, and what stands for all other classes.
+BETWEEN = {"and", "or", "und", "oder", "et", "ou", "y", "o", "e", "plus", "vs"}
+OTHERS = {"other", "others", "rest", "andere", "autre", "autres", "otros", "outros"}
+OTHERS |= {"misc", "miscellaneous", "none of the above", "unknown"}
 CLOSE = 0.84  # of difflib's ratio; "melanomaa" has 0.94, "mel" 0.55 against "melanoma"
 # Names of the nine in other languages. They are suggested, and not believed: a clinic may mean
 # something narrower by them.
@@ -77,6 +89,41 @@ def is_negated(name: str) -> bool:
 
 def _class_named(text: str) -> Diagnosis | None:
     return diagnosis_from(text) or exact_class(term_means(text))
+
+
+def _negated_class(name: str) -> Diagnosis | None:
+    """The class that a negated name denies: melanoma for ``NotMelanoma``."""
+    split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    words = [word for word in re.split(r"[\W_\d]+", split.casefold()) if word]
+    if NEGATIONS & set(words):
+        return _class_named(" ".join(word for word in words if word not in NEGATIONS))
+    glued = re.match(r"(not|non|no)(?=[a-z])", "".join(words))
+    return _class_named("".join(words)[glued.end() :]) if glued else None
+
+
+@cache
+def folder_means(folder: str) -> tuple[Meaning, ...] | None:
+    """The classes that the images of a folder may have, for a folder that is coarser or finer than
+    a class, or says what its images are not. None if the folder says nothing, or is its own label.
+
+    >>> folder_means("NotMelanoma")[:2], "melanoma" in folder_means("benign")
+    (('actinic keratosis', 'basal cell carcinoma'), False)
+    >>> folder_means("MEL_other"), folder_means("images"), folder_means("melanoma")
+    (('melanoma', 'another diagnosis'), None, None)
+    """
+    if is_negated(folder):
+        denied = _negated_class(folder)
+        return tuple(each for each in (*DIAGNOSES, OTHER) if each != denied) if denied else None
+    if label_of(folder) or bare(folder) in OTHERS:  # a folder of the rest says little
+        return None
+    found = meanings(Code("folder", (folder,)))
+    if found is None:
+        words = [each for each in bare(folder).split() if each not in BETWEEN]
+        told = [(OTHER,) if word in OTHERS else term_means(word) for word in words]
+        if len(words) < 2 or None in told:
+            return None
+        found = in_order({each for means in told for each in means or ()})
+    return found
 
 
 def label_of(folder: str) -> Diagnosis | None:

@@ -1,4 +1,5 @@
-"""``reading.yaml``: what a person says about columns, codes and folders that cannot be guessed.
+"""``reading.yaml``: what a person says about columns, codes, folders and sources that cannot be
+guessed.
 
 The file lies beside the delivered images or tables. An example::
 
@@ -6,16 +7,18 @@ The file lies beside the delivered images or tables. An example::
       export.csv: {Bildnummer: image_id, Fall: lesion_id, Notiz: ignore}
     codes: {M1: melanoma, N0: nevus, X: none}
     folders: {auffaellig: melanoma, NotMelanoma: none}
+    sources: {clinic_a: Clinic A, "IMG_*": camera 2}
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from tasks.errors import BadInput
-from tasks.lesions import Code, Diagnosis
+from tasks.lesions import Code, Diagnosis, source_from
 from tasks.records.record import Frozen
 
 NAME = "reading.yaml"
@@ -23,6 +26,16 @@ MOST_BYTES = 1_000_000
 Meaning = Literal[
     "image_id", "lesion_id", "patient_id", "age_years", "sex", "site", "diagnosis", "ignore"
 ]
+
+
+def _not_drawn(name: str) -> str:
+    """Drawn lesions are known by their ids, and nothing else may be called so."""
+    if name.casefold().startswith("synthetic"):
+        raise ValueError("no source may be called SYNTHETIC")
+    return name
+
+
+SourceName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_not_drawn)]
 
 
 class Guide(Frozen):
@@ -37,6 +50,21 @@ class Guide(Frozen):
     folders: dict[str, Diagnosis | Literal["none"]] = Field(
         {}, description="The class of a folder, by its name, in any case; none for no class."
     )
+
+    sources: dict[str, SourceName] = Field(
+        {},
+        description="The source of images, such as a clinic or a camera, by the name of a folder "
+        "above them or by their id, in any case; * stands for anything. The first that fits "
+        "counts.",
+    )
+
+    def source(self, key: str, image_id: str) -> str | None:
+        """The source of an image; None where nothing is said about it."""
+        names = [name.casefold() for name in (*key.split("/")[1:-1], image_id)]
+        for pattern, source in self.sources.items():
+            if any(fnmatchcase(name, pattern.casefold()) for name in names):
+                return source
+        return None
 
     def columns_of(self, key: str) -> dict[str, str]:
         """What the columns of a table hold, by the key of its file."""
@@ -59,7 +87,16 @@ class Guide(Frozen):
             columns=self.columns | other.columns,
             codes=self.codes | other.codes,
             folders=self.folders | other.folders,
+            sources=self.sources | other.sources,
         )
+
+
+def source_by(key: str, image_id: str, guide: Guide) -> str:
+    """The source of an image: what the guide says, else the archive that its id names. A drawn
+    image stays drawn."""
+    archive = source_from(image_id)
+    said = guide.source(key, image_id)
+    return archive if said is None or archive == "SYNTHETIC" else said
 
 
 def parse_guide(data: bytes, where: str) -> Guide:
@@ -75,7 +112,8 @@ def parse_guide(data: bytes, where: str) -> Guide:
     except (yaml.YAMLError, ValidationError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{where} cannot be read.",
-            expected="a YAML file with columns, codes and folders, as `inspect --write` drafts it",
+            expected="a YAML file with columns, codes, folders and sources, as `inspect --write` "
+            "drafts it",
             received=" ".join(str(error).split())[:400],
             do="correct the file",
         ) from error

@@ -10,7 +10,9 @@ import pandas as pd
 
 from tasks.engine.run import Run
 from tasks.engine.store import Entry, read_many
+from tasks.engine.withdrawals import Withdrawn
 from tasks.errors import BadInput
+from tasks.figures import listed, plural
 from tasks.intake.contents import (
     FILE_TYPES,
     begun,
@@ -20,12 +22,14 @@ from tasks.intake.contents import (
     remember_pack,
     shards_of,
 )
+from tasks.intake.folder import ODD_NAME, is_odd
 from tasks.intake.folders import label_by, suggestion_for
 from tasks.intake.guide import NAME as GUIDE
-from tasks.intake.guide import Guide, guide_of
+from tasks.intake.guide import Guide, guide_of, source_by
 from tasks.intake.joining import Joined, join_tables
 from tasks.intake.manifest import COLUMNS, IMAGES_PER_SHARD, read_parquet, table, to_parquet
 from tasks.intake.matching import Names
+from tasks.intake.readings import by_entry, tell
 from tasks.intake.scopes import scoped
 from tasks.intake.sheets import TABLE_SUFFIXES
 from tasks.lesions import (
@@ -33,7 +37,6 @@ from tasks.lesions import (
     Diagnosis,
     image_id_from,
     is_image,
-    source_from,
 )
 from tasks.parts import Part, bucket_of
 from tasks.records.ingested import FolderRead, Ingested, IngestedPart, Reading
@@ -73,8 +76,9 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
 
 
 def _is_safe(entry: Entry) -> bool:
-    """Whether a key stays in its folder on a disk; an S3 key may contain anything."""
-    return ".." not in entry.key.split("/")
+    """Whether a key stays in its folder on a disk, and is the very name of the file; an S3 key may
+    contain anything."""
+    return ".." not in entry.key.split("/") and not is_odd(entry.key)
 
 
 def _packs(entries: list[Entry]) -> Iterator[list[Entry]]:
@@ -94,19 +98,22 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         BadInput: There is no image under ``raw/``.
     """
     images, tables, ignored = _delivered(run)
+    odd = {entry.key: ODD_NAME for entry in tables if not _is_safe(entry)}
+    tables = [entry for entry in tables if entry.key not in odd]
     files = pd.concat([read_parquet(run, part.rows) for part in parts], ignore_index=True)
     remember(run, files[files["fetched"]], {entry.key: entry.etag for entry in images})
     fetched = sum(part.fetched for part in parts)
     contents = read_many(run.store, [entry.key for entry in tables])
-    guides = [entry.key for entry in run.delivered() if entry.key.endswith(f"/{GUIDE}")]
+    guides = [entry.key for entry in run.delivered() if _is_guide(entry) and _is_safe(entry)]
     guide = guide_of(zip(guides, read_many(run.store, guides), strict=True))
     files = pd.concat([files, _unsafe(images)], ignore_index=True)
-    named, note = scoped(_told_by_names(files))
+    named, note = scoped(_told_by_names(files, guide))
     joined = join_tables(
         ((entry.key, data) for entry, data in zip(tables, contents, strict=True)),
         Names(zip(named["key"], named["image_id"], strict=True)),
         guide,
     )
+    joined.unread |= odd
     facts, unread = joined.facts, tuple(joined.unread)
     manifest = table(_told_by_tables(named, facts, run.config.coarse_codes, guide))
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
@@ -116,8 +123,8 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
         len(manifest), decoded, len(manifest) - decoded, fetched, len(images) - fetched,
     )  # fmt: skip
-    reading = _reading(manifest, joined, note)
-    _tell(reading, ignored)
+    reading = _reading(manifest, joined, note, run.withdrawn())
+    tell(reading, ignored)
     return Ingested(
         manifest=artifact,
         shards=shards_of(manifest),
@@ -134,7 +141,9 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     )
 
 
-def _reading(manifest: pd.DataFrame, joined: Joined, note: str) -> Reading:
+def _reading(
+    manifest: pd.DataFrame, joined: Joined, note: str, withdrawn: list[Withdrawn]
+) -> Reading:
     silent = manifest[manifest["label"].isna()]
     folders = [
         FolderRead(name=str(name), files=int(count), suggestion=suggestion_for(str(name)))
@@ -146,22 +155,13 @@ def _reading(manifest: pd.DataFrame, joined: Joined, note: str) -> Reading:
         folders=tuple(folders[:MOST_FOLDERS]),
         more_folders=max(0, len(folders) - MOST_FOLDERS),
         notes=tuple(each for each in (note, *joined.notes) if each),
+        withdrawn=tuple(by_entry(withdrawn)),
+        sources={str(name): int(n) for name, n in manifest["source"].value_counts().items()},
     )
 
 
-def _tell(reading: Reading, ignored: tuple[str, ...]) -> None:
-    for each in reading.tables:
-        log.info(
-            "Table %s: %d rows, %d of them of delivered images.", each.key, each.rows, each.matched
-        )
-        for problem in each.problems:
-            log.warning("Table %s: %s.", each.key, problem)
-    for key, reason in reading.unread.items():
-        log.warning("Table %s is not used: %s.", key, reason)
-    for name in reading.notes:
-        log.info("%s.", name)
-    for key in ignored:
-        log.warning("Ignored %s: neither an image nor a table.", key)
+def _is_guide(entry: Entry) -> bool:
+    return entry.key.endswith(f"/{GUIDE}")
 
 
 def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
@@ -171,17 +171,27 @@ def _delivered(run: Run) -> tuple[list[Entry], list[Entry], tuple[str, ...]]:
     images = [entry for entry in shown if is_image(entry.key)]
     tables = [entry for entry in shown if entry.key.casefold().endswith(TABLE_SUFFIXES)]
     taken = {entry.key for entry in images + tables}
-    taken |= {entry.key for entry in shown if entry.key.endswith(f"/{GUIDE}")}
+    taken |= {entry.key for entry in shown if _is_guide(entry)}
     ignored = tuple(entry.key for entry in entries if entry.key not in taken)
     if not images:
         raise BadInput(
             "There is nothing to learn from.",
             expected=f"images under raw/ in {run.store.uri}, in folders named after their "
             "diagnosis, such as raw/first/Train/melanoma/ISIC_0000002.jpg",
-            received=f"{len(tables)} tables, {len(ignored)} other files and no image",
+            received=f"{len(tables)} tables, {len(ignored)} other files and no image"
+            + _all_withdrawn(run),
             do="deliver images: python -m tasks deliver --store STORE --images DIR",
         )
     return images, tables, ignored
+
+
+def _all_withdrawn(run: Run) -> str:
+    told = [
+        f"{plural(each.files, 'file')} by entry {each.entry} of the ledger of deliveries "
+        f"({each.by}: {each.reason})"
+        for each in by_entry(run.withdrawn())
+    ]
+    return f"; withdrawn are {listed(told, 3)}" if told else ""
 
 
 def _is_litter(key: str) -> bool:
@@ -196,14 +206,23 @@ def _is_litter(key: str) -> bool:
 
 
 def _unsafe(images: list[Entry]) -> pd.DataFrame:
-    """The files whose names leave their folder; they are not fetched."""
+    """The files whose names leave their folder, or are none that a store can keep; they are not
+    fetched."""
     found = [each for each in images if not _is_safe(each)]
-    told = {"sha256": "", "law": "unsafe_name", "reason": "the name holds '..'"}
-    rows = [{"key": each.key, "size_bytes": each.size_bytes} | told for each in found]
+    told = {"sha256": "", "law": "unsafe_name"}
+    rows = [
+        {
+            "key": each.key,
+            "size_bytes": each.size_bytes,
+            "reason": ODD_NAME if is_odd(each.key) else "the name holds '..'",
+        }
+        | told
+        for each in found
+    ]
     return pd.DataFrame(rows, columns=list(FILE_TYPES)).astype(FILE_TYPES)
 
 
-def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
+def _told_by_names(files: pd.DataFrame, guide: Guide) -> pd.DataFrame:
     """The files with the columns that follow from their keys alone."""
     paths = [str(key).split("/") for key in files["key"]]
     ids = [image_id_from(key) for key in files["key"]]
@@ -217,7 +236,7 @@ def _told_by_names(files: pd.DataFrame) -> pd.DataFrame:
             ],
             dtype="str",
         ),
-        source=[source_from(image_id) for image_id in ids],
+        source=[source_by(str(key), of, guide) for key, of in zip(files["key"], ids, strict=True)],
     )
 
 

@@ -5,6 +5,7 @@ under one name, is told by the first run.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +15,15 @@ import yaml
 
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
-from tasks.intake.folder import files_in
-from tasks.intake.folders import is_negated, label_by, suggestion_for
-from tasks.intake.guide import NAME, Guide, guide_of
+from tasks.intake.folder import ODD_NAME, Found, found_in, is_odd
+from tasks.intake.folders import folder_means, is_negated, label_by, suggestion_for
+from tasks.intake.guide import NAME, Guide, guide_of, source_by
 from tasks.intake.joining import Joined, join_tables
 from tasks.intake.matching import Names
 from tasks.intake.sheets import TABLE_SUFFIXES
 from tasks.lesions import Diagnosis, image_id_from, is_image
+
+MOST_SOURCES = 10  # that a draft proposes
 
 
 @dataclass
@@ -36,6 +39,11 @@ class Inspection:
         lesions: Number of distinct lesions, and of the images that have one.
         patients: Likewise.
         ignored: Files that are neither image nor table.
+        hidden: Hidden files and folders, which are left out.
+        odd: Images whose names no store could keep: quarantined as ``unsafe_name``.
+        sources: Images by source.
+        without_source: Name of the delivery of each image id whose source is not known.
+        beside: Ids of images that the store holds already.
     """
 
     labels: Counter[Diagnosis | None] = field(default_factory=Counter)
@@ -46,6 +54,11 @@ class Inspection:
     lesions: tuple[int, int] = (0, 0)
     patients: tuple[int, int] = (0, 0)
     ignored: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    sources: Counter[str] = field(default_factory=Counter)
+    without_source: dict[str, str] = field(default_factory=dict)
+    beside: set[str] = field(default_factory=set)
 
     @property
     def unread(self) -> list[str]:
@@ -54,13 +67,13 @@ class Inspection:
         for each in self.joined.tables:
             found += [f"{each.key}: {problem}" for problem in each.problems]
             if each.rows and not each.matched:
-                rows, images = listed(list(each.unmatched), 3), listed(sorted(self.images)[:3], 3)
+                rows, images = listed(list(each.unmatched), 3), _some(self.images or self.beside)
                 found.append(
                     f"{each.key}: no row names a delivered image; rows name {rows}, images are "
                     f"called {images}"
                 )
             if each.codes:
-                codes = ", ".join(f"{code!r} ({rows} rows)" for code, rows in each.codes.items())
+                codes = ", ".join(_asked(code, rows) for code, rows in each.codes.items())
                 found.append(f"{each.key}: diagnoses that are not understood: {codes[:300]}")
         return found
 
@@ -90,14 +103,43 @@ class Inspection:
             )
         nameless = len(self.images - self.named)
         if self.joined.tables and nameless:
-            some = listed(sorted(self.images - self.named)[:3], 3)
+            some = _some(self.images - self.named)
             said.append(f"{nameless} of {count} images stand in no table, such as {some}.")
         if self.labels[None]:
             said.append(
                 f"{plural(self.labels[None], 'image')} without a label: quarantined as "
                 "unknown_label."
             )
+        if self.odd:
+            said.append(
+                f"{plural(len(self.odd), 'image')} with a name that no store can keep, such as "
+                f"{self.odd[0]}: quarantined as unsafe_name."
+            )
+        if self.hidden:
+            some = listed(self.hidden, 3)
+            said.append(f"{len(self.hidden)} hidden files and folders are left out: {some}.")
         return said
+
+    @property
+    def in_short(self) -> list[str]:
+        """The whole in a few sentences, for who delivers."""
+        labels = ", ".join(f"{name or 'without'} {n}" for name, n in self.labels.most_common())
+        said = [f"{len(self.images)} images. Labels: {labels}."] if self.images else []
+        said += [
+            f"{each.key}: {each.rows} rows, {each.matched} of them of images that are there."
+            for each in self.joined.tables
+        ]
+        if self.images:
+            said.append(
+                f"{self.lesions[0]} lesions of {self.lesions[1]} images, {self.patients[0]} "
+                f"patients of {self.patients[1]} images; sources: "
+                + ", ".join(f"{name} {n}" for name, n in self.sources.most_common(5))
+                + "."
+            )
+        if self.ignored:
+            count, some = plural(len(self.ignored), "file"), listed(self.ignored, 3)
+            said.append(f"Neither image nor table: {count}, such as {some}.")
+        return [*said, *self.told]
 
 
 def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = ()) -> Inspection:
@@ -112,12 +154,17 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
     images = [key for key in files if is_image(key)]
     tables = [key for key in files if key.casefold().endswith(TABLE_SUFFIXES)]
     known = {*images, *tables}
+    told.odd = [key for key in images if is_odd(key)]
+    images = [key for key in images if not is_odd(key)]
     told.ignored = [key for key in files if key not in known and not key.endswith(f"/{NAME}")]
     ids = {key: image_id_from(key) for key in images}
     told.images = set(ids.values())
-    names = Names((*ids.items(), *((key, image_id_from(key)) for key in beside)))
-    contents = ((key, files[key].read_bytes()) for key in tables)
+    there = [(key, image_id_from(key)) for key in beside]
+    told.beside = {image_id for _, image_id in there}
+    names = Names((*ids.items(), *there))
+    contents = ((key, files[key].read_bytes()) for key in tables if not is_odd(key))
     told.joined = join_tables(contents, names, guide)
+    told.joined.unread |= {key: ODD_NAME for key in tables if is_odd(key)}
     facts = told.joined.facts
     told.named = told.images & facts.keys()
     counts: Counter[str] = Counter()
@@ -126,6 +173,10 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
         counts[folder] += 1
         codes = facts.get(image_id, {}).get("archive_diagnosis", ())
         told.labels[label_by(folder, codes, coarse_codes={}, guide=guide)] += 1
+        source = source_by(key, image_id, guide)
+        told.sources[source] += 1
+        if source == "unknown":
+            told.without_source[image_id] = key.split("/")[1]
     told.folders = {name: (count, _meaning(name, guide)) for name, count in counts.most_common()}
     told.lesions = _distinct(told, "lesion_id")
     told.patients = _distinct(told, "patient_id")
@@ -137,22 +188,41 @@ def _distinct(told: Inspection, name: str) -> tuple[int, int]:
     return len(set(found)), len(found)
 
 
+def _some(names: Iterable[str]) -> str:
+    return listed(sorted(names)[:3], 3)
+
+
+def _asked(code: str, rows: int) -> str:
+    """A code that is not understood, and what it may mean."""
+    meant = suggestion_for(code)
+    return f"{code!r} ({rows} rows{f'; {meant}?' if meant else ''})"
+
+
 def _meaning(folder: str, guide: Guide) -> str:
     label = label_by(folder, (), coarse_codes={}, guide=guide)
     if label:
         return label
     if is_negated(folder):
         return "what its images are not: no label"
+    coarse = folder_means(folder) or ()
+    if len(coarse) > 1:
+        return f"no class; one of: {', '.join(coarse)}"
     meant = suggestion_for(folder)
     return f"no class; {meant}?" if meant else "no class"
 
 
-def files_of(images: Path, metadata: Path | None) -> dict[str, Path]:
-    """The files of a delivery by the keys that they would have in a new store."""
+def inspected_folders(
+    images: Path, metadata: Path | None, reading: Path | None = None
+) -> Inspection:
+    """What two folders mean, as they would be delivered to a new store. Raises `BadInput`."""
     name = images.resolve().name
-    found = {f"raw/{name}/{each.within}": each.path for each in files_in(images, "images")}
-    tables = files_in(metadata, "metadata") if metadata else []
-    return found | {f"raw/metadata/{each.within}": each.path for each in tables}
+    found = found_in(images, "images")
+    tables = found_in(metadata, "metadata") if metadata else Found()
+    files = {f"raw/{name}/{each.within}": each.path for each in found.files}
+    files |= {f"raw/metadata/{each.within}": each.path for each in tables.files}
+    told = inspected(files, guides_of(files, reading))
+    told.hidden = [*found.hidden, *tables.hidden]
+    return told
 
 
 def guides_of(files: Mapping[str, Path], reading: Path | None = None) -> Guide:
@@ -178,19 +248,33 @@ def draft(told: Inspection) -> str:
         for name, (_, meaning) in told.folders.items()
         if meaning.startswith(("no class", "what"))
     }
-    codes = {code: "none" for each in told.joined.tables for code in each.codes}
+    codes = {
+        code: suggestion_for(code) or "none" for each in told.joined.tables for code in each.codes
+    }
     columns = {
         each.key.rpartition("/")[2]: {name: of or "ignore" for name, of in each.columns.items()}
         for each in told.joined.tables
         if each.problems
     }
-    said = {"columns": columns, "codes": codes, "folders": folders}
+    sources = _drafted_sources(told.without_source)
+    said = {"columns": columns, "codes": codes, "folders": folders, "sources": sources}
     head = (
         "# What a person says about this delivery. Correct each line, and lay the file beside\n"
         "# the images or tables. A class is one of the nine, or none. A column is image_id,\n"
-        "# lesion_id, patient_id, age_years, sex, site, diagnosis or ignore.\n"
+        "# lesion_id, patient_id, age_years, sex, site, diagnosis or ignore. A source is a clinic\n"
+        "# or a camera, by folder or by image id; * stands for anything.\n"
     )
     return head + yaml.safe_dump({k: v for k, v in said.items() if v}, sort_keys=False)
+
+
+def _drafted_sources(unknown: Mapping[str, str]) -> dict[str, str]:
+    """A source for the letters that ids begin with, if a few beginnings cover all images; else for
+    each delivery."""
+    begins = Counter(found[0] for name in unknown if (found := re.match(r"[^\W\d]+", name)))
+    if begins.total() < len(unknown) or not 1 < len(begins) <= MOST_SOURCES:
+        return {name: name for name in sorted(set(unknown.values()))}
+    longest_first = sorted(begins, key=lambda each: (-len(each), each))
+    return {f"{begin}*": begin.strip("_") or begin for begin in longest_first}
 
 
 def as_json(told: Inspection) -> str:
@@ -206,6 +290,8 @@ def as_json(told: Inspection) -> str:
             "patients": told.patients[0],
             "told": told.told,
             "ignored": told.ignored,
+            "hidden": told.hidden,
+            "sources": dict(told.sources.most_common()),
         },
         indent=1,
         ensure_ascii=False,

@@ -62,7 +62,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _joined(tables: Iterable[tuple[str, bytes]], names: Names, guide: Guide) -> Joined:
-    joined, links = Joined(), Links()
+    joined, links, later = Joined(), Links(), list[tuple[str, Read]]()
     for key, data in tables:
         try:
             reads = read_tables(data, names, guide, key)
@@ -70,7 +70,12 @@ def _joined(tables: Iterable[tuple[str, bytes]], names: Names, guide: Guide) -> 
             joined.unread[key] = str(error)
             continue
         for read in reads:
-            joined.tables.append(_added(joined, links, key, read, names))
+            if read.by == "image_id":
+                joined.tables.append(_added(joined, links, key, read, names))
+            else:
+                later.append((key, read))
+    # What is about lesions or patients needs to know their images first.
+    joined.tables += [_spread(joined, links, key, read, names) for key, read in later]
     links.settle(joined)
     for row in joined.facts.values():
         if "other_metadata" in row:
@@ -90,6 +95,29 @@ def _added(joined: Joined, links: "Links", key: str, read: Read, names: Names) -
         else:
             unmatched[image_id] = None
         _add(joined.facts.setdefault(image_id, {}), row, links)
+    return _table_read(key, read, matched, unmatched)
+
+
+def _spread(joined: Joined, links: "Links", key: str, read: Read, names: Names) -> TableRead:
+    """Add what a table says about lesions, or patients, to all their images."""
+    images: dict[str, list[Row]] = {}
+    for image_id, facts in joined.facts.items():
+        if read.by in facts and image_id in names.ids:
+            images.setdefault(links.root(read.by, facts[read.by]), []).append(facts)
+    matched, unmatched = 0, dict[str, None]()
+    for row in read.rows:
+        own = images.get(links.root(read.by, row[read.by]), [])
+        matched += bool(own)
+        if not own:
+            unmatched[row[read.by]] = None
+        for facts in own:
+            _add(facts, dict(row), links)
+    about = f"a row of {key} is about a {read.by.removesuffix('_id')}, and counts for its images"
+    joined.notes.append(about)
+    return _table_read(key, read, matched, unmatched)
+
+
+def _table_read(key: str, read: Read, matched: int, unmatched: dict[str, None]) -> TableRead:
     return TableRead(
         key=key,
         rows=len(read.rows),
@@ -163,6 +191,10 @@ class Links:
         first, second = (self._root(name, spelling(each)) for each in (one, other))
         self.parents[name, max(first, second)] = min(first, second)
         return True
+
+    def root(self, name: str, text: str) -> str:
+        """What all ids of one thing have in common."""
+        return self._root(name, spelling(text))
 
     def _root(self, name: str, short: str) -> str:
         while self.parents.get((name, short), short) != short:

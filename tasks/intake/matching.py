@@ -45,7 +45,7 @@ class Names:
             if len(meant) == 1:
                 return next(iter(meant))
         image_id = image_id_from(path)
-        for each in (image_id, same_number(image_id)):
+        for each in (image_id, same_number(image_id), image_id.rstrip(". ")):
             if each in self.ids:
                 return each
             meant = self.folded.get(each.casefold(), set())

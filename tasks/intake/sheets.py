@@ -19,6 +19,7 @@ WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 TABLE_SUFFIXES = (*TEXT_SUFFIXES, *WORKBOOK_SUFFIXES)
 SEPARATORS = ",;\t|"
 HEADER_WITHIN = 10  # rows; titles of exports above the header are fewer
+UNSEEN = dict.fromkeys(map(ord, "\u200b\u200e\u200f\u2060\ufeff"))  # of no width
 LFS = b"version https://git-lfs.github.com/spec/"
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
@@ -37,6 +38,8 @@ class Sheet:
         title: Name of the sheet in a workbook; empty for a text file.
         frame: Cells as text, stripped; an empty cell is missing. The header gives the columns.
         bad: Line number, from 1, and number of cells of each row that does not fit the header.
+        open_quote: Line of the first such row in which a quote is not closed; 0 without one.
+        repeated: Columns whose name stands before them already, and that hold something else.
         has_header: False if no row within the first is a header; then the columns are numbered.
     """
 
@@ -44,6 +47,8 @@ class Sheet:
     frame: pd.DataFrame
     bad: tuple[tuple[int, int], ...]
     has_header: bool
+    open_quote: int = 0
+    repeated: tuple[str, ...] = ()
 
 
 def sheets_of(data: bytes, is_header: IsHeader) -> list[Sheet]:
@@ -67,7 +72,10 @@ def sheets_of(data: bytes, is_header: IsHeader) -> list[Sheet]:
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
         )
-        rows = [(reader.line_num, row) for row in reader]
+        rows, line = [], 1
+        for row in reader:
+            rows.append((line, row))
+            line = reader.line_num + 1
     except csv.Error as error:
         raise NoTable(f"no table: {error}") from error
     return [_sheet("", rows[1:] if first else rows, is_header)]
@@ -126,18 +134,22 @@ def _cell(cell: object) -> str:
 
 
 def _sheet(title: str, rows: list[tuple[int, list[str]]], is_header: IsHeader) -> Sheet:
-    told = [(line, [cell.strip() for cell in row]) for line, row in rows]
+    told = [(line, [_bare(cell) for cell in row]) for line, row in rows]
     told = [(line, row) for line, row in told if any(row)]
     if not told:
         raise NoTable("an empty table")
     above = next((n for n, (_, row) in enumerate(told[:HEADER_WITHIN]) if is_header(row)), None)
+    while above is not None and above + 1 < len(told) and is_header(told[above + 1][1]):
+        above += 1  # a header of two levels, of which both tell
     if above is None:
         names = [str(number) for number in range(1, len(told[0][1]) + 1)]
         body = told
     else:
         names, body = _without_empty_end(told[above][1]), told[above + 1 :]
+        if above:
+            names = _with_level_above(names, told[above - 1][1])
     width = len(names)
-    fitting, bad = [], []
+    fitting, bad, open_quote = [], [], 0
     for line, row in body:
         if len(row) == width:
             fitting.append(row)
@@ -145,9 +157,55 @@ def _sheet(title: str, rows: list[tuple[int, list[str]]], is_header: IsHeader) -
             fitting.append(row[:width])
         else:
             bad.append((line, len(row)))
+            if any("\n" in cell for cell in row):
+                open_quote = open_quote or line
     frame = pd.DataFrame(fitting, columns=pd.RangeIndex(width), dtype="object")
     frame = frame.mask(frame == "")
-    return Sheet(title, frame.set_axis(_distinct(names), axis=1), tuple(bad), above is not None)
+    named = _distinct(names)
+    return Sheet(
+        title,
+        frame.set_axis(named, axis=1),
+        tuple(bad),
+        above is not None,
+        open_quote,
+        _repeated(frame, names),
+    )
+
+
+def _with_level_above(names: list[str], upper: list[str]) -> list[str]:
+    """The names of a header of two levels: a name that stands twice gets what stands above it."""
+    filled, last = [], ""
+    for cell in [*upper, *[""] * len(names)][: len(names)]:
+        last = cell or last
+        filled.append(last)
+    if len(set(filter(None, filled))) < 2:  # one title above the table
+        return names
+    return [
+        f"{above} {name}" if names.count(name) > 1 and above else name
+        for above, name in zip(filled, names, strict=True)
+    ]
+
+
+def _repeated(frame: pd.DataFrame, names: list[str]) -> tuple[str, ...]:
+    """The names that stand several times over columns of different cells."""
+    first: dict[str, int] = {}
+    found = []
+    for number, name in enumerate(names):
+        before = first.setdefault(name, number)
+        if name and before != number and not frame[before].equals(frame[number]):
+            found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def _bare(cell: str) -> str:
+    """A cell without blanks, without signs that nobody sees, and without the formula by which
+    Excel keeps a text from becoming a number.
+
+    >>> _bare(' ="0012" '), _bare("\\u200bm01")
+    ('0012', 'm01')
+    """
+    text = cell.translate(UNSEEN).strip()
+    return text[2:-1] if text.startswith('="') and text.endswith('"') and len(text) > 2 else text
 
 
 def _without_empty_end(names: list[str]) -> list[str]:
@@ -160,5 +218,9 @@ def _distinct(names: list[str]) -> list[str]:
     """Names of columns; one that stands twice, or is empty, gets its number."""
     found: list[str] = []
     for number, name in enumerate(names, start=1):
-        found.append(f"{name} ({number})" if not name or name in found else name)
+        if not name:
+            name = f"(column {number})"
+        elif name in found:
+            name = f"{name} (again, column {number})"
+        found.append(name)
     return found

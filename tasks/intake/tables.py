@@ -10,17 +10,20 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.figures import plural
 from tasks.intake.cells import few, ids, known, mapped, sex, years
 from tasks.intake.columns import held_by, is_header, may_name
 from tasks.intake.diagnoses import diagnoses_in
 from tasks.intake.guide import Guide
 from tasks.intake.matching import Names
 from tasks.intake.sheets import NoTable, Sheet, sheets_of
+from tasks.lesions import FILE_SUFFIX
 from tasks.terms import term_means
 
 Row = dict[str, Any]
 
 SAMPLE = 200  # rows by which the column of image ids is chosen where the names do not tell
+ABOUT = ("image_id", "lesion_id", "patient_id")  # what a row may be about, the first preferred
 MATCHED = 0.5  # share of a sample that must name delivered images for a column to be chosen so
 
 
@@ -33,18 +36,22 @@ class Read:
         columns: What each column was taken for; empty for a column that is kept unchanged.
         problems: What was not understood or not used, in words.
         codes: Diagnoses that are not understood, with the number of their rows.
+        by: What a row is about: image_id, or lesion_id or patient_id in a table that names no
+            images, such as MILK10k's diagnoses.
     """
 
     rows: list[Row]
     columns: dict[str, str]
     problems: tuple[str, ...]
     codes: dict[str, int]
+    by: str = "image_id"
 
 
 def read_table(data: bytes, names: Names | None = None) -> list[Row] | None:
     """Rows of a metadata table, under the manifest's column names; None for any other file."""
     try:
-        rows = [row for read in read_tables(data, names) for row in read.rows]
+        reads = [read for read in read_tables(data, names) if read.by == "image_id"]
+        rows = [row for read in reads for row in read.rows]
     except NoTable:
         return None
     find = (names or Names()).find
@@ -87,14 +94,20 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
         frame, columns = _without_header(sheet, names)
     if "image_id" not in columns or len(frame):
         columns = _image_column(frame, columns, names)
-    if "image_id" not in columns:
+    by = next((each for each in ABOUT if each in columns), None)
+    if by is None:
         raise NoTable(
             f"no column of image ids among {few(map(str, frame.columns), 8)}: name it image_id"
         )
     diagnosed = diagnoses_in(frame.drop(columns=list(columns.values())), guide.code)
+    if by == "patient_id" and diagnosed.columns:
+        raise NoTable(
+            f"no column of images or lesions beside {columns[by]!r}: which lesion of a patient has "
+            "the diagnosis is not known"
+        )
     if len(columns) < 2 and not diagnosed.columns and not diagnosed.problems:
         raise NoTable(
-            f"the column {columns['image_id']!r} names images, and no column says anything about "
+            f"the column {columns[by]!r} names images, and no column says anything about "
             f"them: {few(map(str, frame.columns), 8)}"
         )
     table = frame[list(columns.values())].set_axis(list(columns), axis=1)
@@ -102,19 +115,22 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
         [row or None for row in diagnosed.told], index=frame.index, dtype="object"
     )
     used = [*columns.values(), *diagnosed.columns]
-    rest = frame.drop(columns=used)
+    also = _more_images(frame, used, names) if by == "image_id" else []
+    rest = frame.drop(columns=[*used, *also])
     table["other_metadata"] = _others(rest)
-    table = table.dropna(subset=["image_id"])
-    problems = [*_of_rows(sheet), *diagnosed.problems, *_tidy(table)]
+    more = [table.assign(image_id=frame[name]) for name in also]
+    table = pd.concat([table, *more], ignore_index=True).dropna(subset=[by])
+    problems = [*_of_sheet(sheet, used), *diagnosed.problems, *_tidy(table)]
     problems += [
         f"the column {name!r} may name lesions or patients and is not used: name it lesion_id or "
         "patient_id"
-        for name in may_name(map(str, frame.columns), used)
+        for name in may_name(map(str, frame.columns), [*used, *also])
+        if frame[name].notna().any()
     ]
     taken = dict.fromkeys(map(str, frame.columns), "")
-    taken |= {of: what for what, of in columns.items()}
+    taken |= {of: what for what, of in columns.items()} | dict.fromkeys(also, "image_id")
     taken |= dict.fromkeys(diagnosed.columns, "diagnosis")
-    return Read(_rows(table), taken, tuple(problems), dict(diagnosed.unknown))
+    return Read(_rows(table), taken, tuple(problems), dict(diagnosed.unknown), by)
 
 
 def _rows(table: pd.DataFrame) -> list[Row]:
@@ -125,6 +141,18 @@ def _rows(table: pd.DataFrame) -> list[Row]:
         {name: cell for name, cell in zip(names, row, strict=True) if not _is_missing(cell)}
         for row in cells
     ]
+
+
+def _more_images(frame: pd.DataFrame, used: list[str], names: Names) -> list[str]:
+    """Further columns whose cells are the files of delivered images: a row may be about several,
+    such as Derm7pt's clinical and dermoscopic photograph."""
+    found = []
+    for name in frame.columns.difference(used, sort=False):
+        sample = frame[name].dropna().head(SAMPLE)
+        files = sample[sample.map(lambda cell: bool(FILE_SUFFIX.search(cell)))]
+        if len(files) >= MATCHED * len(sample) > 0 and names.share(files) >= MATCHED:
+            found.append(str(name))
+    return found
 
 
 def _is_missing(value: Any) -> bool:
@@ -158,6 +186,8 @@ def _image_column(frame: pd.DataFrame, columns: dict[str, str], names: Names) ->
         return columns
     now = columns.get("image_id")
     sample = frame.head(SAMPLE)
+    if now is not None and names.share(sample[now].dropna()) == 1:
+        return columns
     others = set(columns.values()) - {now}
     shares = {
         str(name): names.share(sample[name].dropna())
@@ -172,15 +202,25 @@ def _image_column(frame: pd.DataFrame, columns: dict[str, str], names: Names) ->
     return {"image_id": best} | {what: of for what, of in columns.items() if what != "image_id"}
 
 
-def _of_rows(sheet: Sheet) -> list[str]:
-    if not sheet.bad:
-        return []
-    line, cells = sheet.bad[0]
-    width = sheet.frame.shape[1]
-    return [
-        f"{len(sheet.bad)} rows have not the {width} cells of the header and are not used, such as "
-        f"line {line} with {cells}"
+def _of_sheet(sheet: Sheet, used: list[str]) -> list[str]:
+    """What of a sheet is not used, in words."""
+    problems = [
+        f"several columns are called {name!r} and differ: the first is used"
+        for name in sheet.repeated
+        if name in used
     ]
+    if sheet.has_header and sheet.frame.empty and not sheet.bad:
+        problems.append("no row stands below the header")
+    if sheet.open_quote:
+        problems.append(f"a quote in line {sheet.open_quote} is not closed, and hides what follows")
+    if sheet.bad:
+        line, cells = sheet.bad[0]
+        width = sheet.frame.shape[1]
+        problems.append(
+            f"not used: {plural(len(sheet.bad), 'row')} of more or fewer than the header's {width} "
+            f"cells, such as line {line} with {cells}"
+        )
+    return problems
 
 
 def _tidy(table: pd.DataFrame) -> list[str]:

@@ -15,6 +15,7 @@ from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.intake.folder import PlainFile, files_in
 from tasks.intake.images import Decoded, decode
+from tasks.intake.matching import Names
 from tasks.intake.tables import read_table
 from tasks.lesions import (
     DIAGNOSES,
@@ -40,12 +41,14 @@ def labelled(
     folder: Path, labels: Path, coarse: dict[str, Diagnosis], subject: Subject
 ) -> tuple[pd.DataFrame, Array, list[LeftOut]]:
     """Rows with a label, their pixels, and the images that were left out."""
-    told, left = _told(labels), []
+    files = _images_in(folder)
+    ids = {file.within: image_id_from(file.within) for file in files}
+    told, left = _told(labels, Names(ids.items())), list[LeftOut]()
     unclear: dict[str, list[str]] = {}
     rows: list[dict[str, Any]] = []
-    for file in _images_in(folder):
+    for file in files:
         path = file.path
-        row = told.get(image_id_from(path.name))
+        row = told.get(ids[file.within])
         if row is None:
             left.append(LeftOut(image_id=path.name, reason=f"no row in {labels.name}"))
             continue
@@ -72,11 +75,12 @@ def labelled(
     return frame, np.stack([pixels for _, pixels in decoded]), left
 
 
-def _told(labels: Path) -> dict[str, dict[str, Any]]:
+def _told(labels: Path, names: Names) -> dict[str, dict[str, Any]]:
+    """The row of each image, matched as `tasks.intake.ingest` matches them."""
     try:
         if labels.exists() and not labels.is_file():  # reading a pipe might never end
             raise OSError(errno.EINVAL, "not a file")
-        rows = read_table(labels.read_bytes())
+        rows = read_table(labels.read_bytes(), names)
     except OSError as error:
         raise BadInput(
             "The labels cannot be read.",

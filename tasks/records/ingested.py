@@ -31,6 +31,17 @@ class FolderRead(Frozen):
     suggestion: str | None = Field(description="The class that the name may mean, or None.")
 
 
+class WithdrawnFiles(Frozen):
+    """Delivered files that a person withdrew before the run began."""
+
+    entry: int = Field(ge=1, description="Number of the entry of the ledger of deliveries.")
+    by: str = Field(description="Who withdrew them, in words.")
+    at: str = Field(description="When, UTC, ISO 8601.")
+    reason: str = Field(description="Why.")
+    files: int = Field(ge=1, description="Number of files.")
+    examples: tuple[str, ...] = Field(description="A few of their keys.")
+
+
 class Reading(Frozen):
     """What was understood of the delivered tables and folders, and what was not."""
 
@@ -43,6 +54,10 @@ class Reading(Frozen):
     )
     more_folders: int = Field(description="Number of such folders beyond these.")
     notes: tuple[str, ...] = Field(description="Ids that were linked or kept apart, in words.")
+    withdrawn: tuple[WithdrawnFiles, ...] = Field(
+        (), description="Files that are left out because they were withdrawn, by entry."
+    )
+    sources: dict[str, int] = Field({}, description="Number of images of each source.")
 
 
 class IngestedPart(Record):

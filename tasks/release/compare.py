@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tasks.engine.execute import execute
 from tasks.engine.run import Run
-from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt
+from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound
 from tasks.evaluation.policy import bytes_that_judged, fixed_key
 from tasks.pipeline import PIPELINE
 from tasks.records.evaluated import Evaluated
@@ -59,8 +59,9 @@ def _anew(run: Run, registered: Registered, version: int) -> Run:
     name = f"{run.name[:180]}-against-{version}"
     policy = {"policy": judged.provenance.config.policy}
     anew = Run(run.store, name, made.provenance.config.model_copy(update=policy))
-    with suppress(AlreadyExists):  # what was delivered since is for another run
-        run.store.create(f"runs/{name}/raw.json", run.store.read(f"runs/{run.name}/raw.json"))
+    for file in ("withdrawn.json", "raw.json"):  # what came or went since is for another run
+        with suppress(AlreadyExists, NotFound):
+            run.store.create(f"runs/{name}/{file}", run.store.read(f"runs/{run.name}/{file}"))
     with suppress(AlreadyExists):  # the same bytes judge again, whatever became of their file
         run.store.create(fixed_key(anew), bytes_that_judged(run, judged.policy))
     for step in PIPELINE:

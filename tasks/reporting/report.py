@@ -21,6 +21,7 @@ from tasks.engine.run import Run
 from tasks.errors import BadInput, NotFound, PipelineError
 from tasks.evaluation.serious import serious_of
 from tasks.figures import at_least, at_most, confident, down, duration, percent, plural, up
+from tasks.intake.readings import columns_in_words
 from tasks.lesions import DIAGNOSES, MELANOMA, SYNONYMS, Diagnosis
 from tasks.pipeline import PIPELINE, Step
 from tasks.recipes import recipe_now
@@ -144,6 +145,7 @@ def _environment() -> Environment:
         "value": value_in_words,
         "duration": duration,
         "plural": plural,
+        "columns": columns_in_words,
         "lower_bound": lambda figure, sure: lower_bound(figure.successes, figure.n, sure),
         "upper_bound": lambda figure, sure: upper_bound(figure.successes, figure.n, sure),
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),

@@ -11,8 +11,9 @@ import pytest
 import typer.rich_utils  # noqa: F401  # the child of `as_nobody` may not read the environment
 
 from tasks.__main__ import main
+from tasks.engine.storage import open_store
 from tasks.errors import BadInput
-from tests.support.deliveries import delivering, folder_of, picture
+from tests.support.deliveries import delivering, do, folder_of, picture, run_of, table_of
 from tests.support.missing import need_root
 
 Spoil = Callable[[Path], object]
@@ -34,6 +35,15 @@ def bind(path: Path) -> None:
 def device(path: Path) -> None:
     need_root("make a device")
     os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))
+
+
+def in_cp1252(folder: Path, name: bytes) -> Path:
+    return Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+
+
+def fresh(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 SPOILS: dict[str, tuple[str, Spoil]] = {
@@ -61,13 +71,16 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "a pipe": ("nevus/7.png (a pipe)", lambda at: os.mkfifo(at / "nevus/7.png")),
     "a socket": ("nevus/7.png (a socket)", lambda at: bind(at / "nevus/7.png")),
     "a device": ("nevus/7.png (a device)", lambda at: device(at / "nevus/7.png")),
+}
+# What score refuses, and deliver keeps apart.
+ODD: dict[str, tuple[str, Spoil]] = {
     "a file in cp1252": (
         r"nevus/n\xe4vus.png (its name is not UTF-8)",
-        lambda at: Path(os.fsdecode(os.fsencode(at / "nevus") + b"/n\xe4vus.png")).touch(),
+        lambda at: in_cp1252(at / "nevus", b"n\xe4vus.png").write_bytes(picture(9)),
     ),
     "a folder in cp1252": (
-        r"n\xe4vus (its name is not UTF-8)",
-        lambda at: Path(os.fsdecode(os.fsencode(at) + b"/n\xe4vus")).mkdir(),
+        r"n\xe4vus/9.png (its name is not UTF-8)",
+        lambda at: (fresh(in_cp1252(at, b"n\xe4vus")) / "9.png").write_bytes(picture(9)),
     ),
 }
 
@@ -96,11 +109,57 @@ def test_what_is_no_plain_file_is_named_and_nothing_is_delivered(
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("spoil", SPOILS)
+@pytest.mark.parametrize("spoil", ODD)
+def test_a_name_that_no_store_can_keep_is_quarantined_and_the_rest_is_delivered(
+    spoil: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named, do_it = ODD[spoil]
+    do_it(images)
+    assert main(["inspect", "--images", str(images)]) == 0
+    assert "1 image with a name that no store can keep" in capsys.readouterr().out
+    assert main(delivering(tmp_path / "store", images)) == 0
+    assert named in capsys.readouterr().err
+    run = run_of(open_store(str(tmp_path / "store")))
+    manifest = table_of(run, do(run, "ingest").manifest)
+    odd = manifest[manifest["law"] == "unsafe_name"]
+    assert list(odd["key"]) == [f"raw/clinic/{named.partition(' (')[0]}"]
+    assert (manifest["law"].isna().sum(), len(manifest)) == (4, 5)
+    assert main(delivering(tmp_path / "store", images)) == 0  # again, as after a kill
+    assert len(folder_of(tmp_path / "store/raw")) == 5
+
+
+def test_a_path_that_is_too_long_for_a_store_is_quarantined_too(
+    images: Path, tmp_path: Path
+) -> None:
+    deep = images / "/".join(["a" * 200] * 5) / "nevus"
+    deep.mkdir(parents=True)
+    (deep / "9.png").write_bytes(picture(9))
+    assert main(delivering(tmp_path / "store", images)) == 0
+    run = run_of(open_store(str(tmp_path / "store")))
+    manifest = table_of(run, do(run, "ingest").manifest)
+    assert (manifest["law"] == "unsafe_name").sum() == 1
+    assert manifest["key"].str.len().max() < 1024
+
+
+def test_a_name_that_was_put_under_raw_in_cp1252_blocks_no_run(
+    images: Path, tmp_path: Path
+) -> None:
+    assert main(delivering(tmp_path / "store", images)) == 0
+    raw = tmp_path / "store/raw"
+    in_cp1252(raw / "clinic/nevus", b"n\xe4vus.png").write_bytes(picture(9))
+    (fresh(in_cp1252(raw, b"\xe4")) / "labels.csv").write_text("image_id,diagnosis\n0,nevus\n")
+    run = run_of(open_store(str(tmp_path / "store")))
+    record = do(run, "ingest")
+    assert list(record.reading.unread) == [r"raw/\xe4/labels.csv"]
+    manifest = table_of(run, record.manifest)
+    assert (manifest["law"] == "unsafe_name").sum() == 1
+
+
+@pytest.mark.parametrize("spoil", [*SPOILS, *ODD])
 def test_score_names_what_is_no_plain_file_and_scores_nothing(
     spoil: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named, do_it = SPOILS[spoil]
+    named, do_it = (SPOILS | ODD)[spoil]
     do_it(images)
     assert main(scoring(tmp_path, images)) == BadInput.exit_code
     said = capsys.readouterr()

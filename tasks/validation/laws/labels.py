@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tasks.figures import listed, plural
-from tasks.intake.folders import is_negated, suggestion_for
+from tasks.intake.folders import folder_means, is_negated, suggestion_for
 from tasks.intake.guide import NAME as GUIDE
 from tasks.terms import archive_says
 from tasks.validation.laws.law import (
@@ -98,22 +98,37 @@ CONTRADICTORY_LABEL = LawRow(
 
 
 def label_disagrees_with_archive(delivered: Delivered) -> Breach:
-    """Files whose label is not among the classes that the archives' codes leave possible."""
+    """Files whose label is not among the classes that the archives' codes leave possible, or that a
+    folder coarser than a class leaves possible, such as a melanoma in ``benign``."""
     frame = delivered.frame[delivered.frame["label"].notna()]
     said = frame["archive_diagnosis"].dropna().map(archive_says).dropna()
     wrong = said[[frame.at[index, "label"] not in what for index, what in said.items()]]
     told = frame.loc[wrong.index, "archive_diagnosis"]
     labels = frame.loc[wrong.index, "label"]
     reasons = "labelled " + labels + ", but the archive says " + in_words(told)
-    return Breach(
-        reasons.astype("str"), counted=[str(key) for key in frame.loc[wrong.index, "key"]]
-    )
+    reasons = pd.concat([reasons.astype("str"), _outside_their_folder(frame.drop(wrong.index))])
+    return Breach(reasons, counted=[str(key) for key in frame.loc[reasons.index, "key"]])
+
+
+def _outside_their_folder(frame: pd.DataFrame) -> pd.Series:
+    """Why a table's label is not among the classes that its file's folder may hold."""
+    means = frame["folder"].map(folder_means)
+    pairs = zip(frame["label"], means, strict=True)
+    outside = [isinstance(of, tuple) and label not in of for label, of in pairs]
+    wrong = frame[outside]
+    return (
+        "a table says "
+        + wrong["label"].astype("str")
+        + ", which the folder "
+        + wrong["folder"].map(repr).astype("str")
+        + " rules out"
+    ).astype("str")
 
 
 LABEL_DISAGREES_WITH_ARCHIVE = LawRow(
     "label_disagrees_with_archive",
-    "No label is ruled out by the archive's own diagnosis, read through its coarser codes. "
-    "Counts files.",
+    "No label is ruled out by the archive's own diagnosis, read through its coarser codes, or by a "
+    "folder that is coarser than a class. Counts files.",
     severity="error",
     consequence="quarantined",
     check=label_disagrees_with_archive,

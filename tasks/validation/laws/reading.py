@@ -5,12 +5,14 @@ import re
 import pandas as pd
 
 from tasks.figures import listed, percent
+from tasks.intake.folders import suggestion_for
+from tasks.intake.guide import NAME as GUIDE
 from tasks.validation.laws.law import Breach, Delivered, LawRow
 
 NONE = pd.Series(dtype="str")
 ENOUGH = 0.9  # share of a table's rows whose image is there
 # Ids of an archive; the table of an archive names more images than one delivery holds.
-ARCHIVES = re.compile(r"ISIC_\d{7}")
+ARCHIVES = re.compile(r"(ISIC|IL|HAM|BCN)_\d{7}")
 
 
 def table_not_understood(delivered: Delivered) -> Breach:
@@ -72,8 +74,13 @@ def code_not_understood(delivered: Delivered) -> Breach:
         for code, rows in each.codes.items():
             counts[code] = counts.get(code, 0) + rows
     most = sorted(counts, key=lambda code: (-counts[code], code))
-    remark = ", ".join(f"{code!r} in {counts[code]} rows" for code in most[:5])
+    remark = ", ".join(f"{code!r} in {counts[code]} rows{_may_mean(code)}" for code in most[:5])
     return Breach(NONE, counted=sorted(counts), remark=remark)
+
+
+def _may_mean(code: str) -> str:
+    meant = suggestion_for(code)
+    return f" ({meant}? Then say so in {GUIDE})" if meant else ""
 
 
 CODE_NOT_UNDERSTOOD = LawRow(
