@@ -127,6 +127,8 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
         for name in may_name(map(str, frame.columns), [*used, *also])
         if frame[name].notna().any()
     ]
+    if not diagnosed.columns and not diagnosed.problems:
+        problems += _silent_diagnoses(rest)
     taken = dict.fromkeys(map(str, frame.columns), "")
     taken |= {of: what for what, of in columns.items()} | dict.fromkeys(also, "image_id")
     taken |= dict.fromkeys(diagnosed.columns, "diagnosis")
@@ -135,6 +137,20 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
         for row in table.to_dict("records")
     ]
     return Read(rows, taken, tuple(problems), dict(diagnosed.unknown), by)
+
+
+def _silent_diagnoses(frame: pd.DataFrame) -> list[str]:
+    """The columns of unknown names whose cells are diagnoses, in a table that names none, in
+    words."""
+    found = []
+    for name in frame.columns:
+        words = known(frame[name]).dropna().head(SAMPLE)
+        understood = words.map(lambda word: bool(term_means(word)))
+        if len(words) and understood.mean() >= MATCHED:
+            found.append(
+                f"the column {str(name)!r} holds diagnoses and is not used: name it diagnosis"
+            )
+    return found
 
 
 def _more_images(frame: pd.DataFrame, used: list[str], names: Names) -> list[str]:
