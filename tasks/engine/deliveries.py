@@ -147,9 +147,19 @@ def _vouched(store: Store) -> list[Fact]:
     return facts
 
 
+def _left_out(store: Store, run: str) -> int:
+    """Number of the newest entry that withdrew files from a run; 0 if none did."""
+    try:
+        told = json.loads(store.read(f"runs/{run}/withdrawn.json"))
+        return max((int(each["entry"]) for each in told), default=0)
+    except (NotFound, ValueError, KeyError, TypeError):
+        return 0
+
+
 def answerable_for(store: Store, run: str) -> tuple[Person, ...]:
-    """Who answers for a run that no person started: who delivered the newest of its files, and who
-    set the defaults that it began with. Empty if either is not known.
+    """Who answers for a run that no person started: who delivered the newest of its files, who was
+    the last to withdraw any from it, and who set the defaults that it began with. Empty if one of
+    them is not known.
 
     Raises:
         Corrupt: The ledger of deliveries is damaged.
@@ -164,6 +174,10 @@ def answerable_for(store: Store, run: str) -> tuple[Person, ...]:
     if delivered - {key for each in deliveries for key in each.keys}:
         return ()  # files came in by another way, and may be the newest
     people = [each.by for each in deliveries if delivered & set(each.keys)][-1:]
+    if left_out := _left_out(store, run):
+        if left_out > len(facts):
+            return ()  # nobody vouches for the entry
+        people.append(facts[left_out - 1].by)
     if defaults.strip() != b"{}":
         setting = [e for e in facts if isinstance(e, Defaults) and e.sha256 == sha256(defaults)]
         if not setting:

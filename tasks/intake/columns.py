@@ -27,14 +27,14 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "lesion_id": (
         *("lesion_id", "lesion", "lesion_no", "lesion_nr", "lesion_number", "lesion_name"),
-        *("id_lesion", "laesion", "laesion_id", "lasion", "lasion_id", "lesao", "lesao_id"),
-        *("lesione", "laesie", "case_num"),
+        *("id_lesion", "laesion", "laesion_id", "lasion", "lasion_id", "lasion_nr", "lasions_id"),
+        *("laesions_id", "lesao", "lesao_id", "lesione", "laesie", "case_num"),
     ),
     "patient_id": (
         *("patient_id", "patient", "patient_no", "patient_nr", "patient_number", "id_patient"),
         *("subject_id", "subject", "person_id", "participant_id", "pid", "mrn"),
-        *("patienten_id", "patientennummer", "paciente", "paciente_id", "id_paciente"),
-        *("paziente", "paziente_id", "patienten_nr", "patientnr"),
+        *("patienten_id", "patientennummer", "paciente", "paciente_id", "id_paciente", "pat_id"),
+        *("pat_nr", "pat_no", "patienten_nr", "patientnr", "paziente", "paziente_id"),
     ),
     "age_years": (
         *("age", "age_approx", "age_approximate", "age_years", "patient_age", "age_at_diagnosis"),
@@ -81,7 +81,8 @@ HARMLESS = re.compile(
     r"|confirm|color|colour|area|tone|skin|eligible|score|prob|stage|grade|uuid_hash|days).*"
 )
 NAMING = re.compile(
-    r".*(lesion|laesi|lasion|lesao|patient|pacient|pazient|subject|person|participant|(^|_)case|fall_?nr|mrn).*"
+    r".*(lesion|l(ae|a)si(on|e)|lesao|patient|pa[cz]ient|subject|person|participant|(^|_)case|mrn"
+    r"|(^|_)fall_?(nr|id|nummer)|(^|_)pat_).*"
 )
 
 

@@ -137,7 +137,7 @@ def _tables(
     for file in _found(metadata, "metadata"):
         key, own = folder + file.within, f"{folder}{_name_of(metadata)}/{file.within}"
         versions = [each for each in withdrawals.versions(key) if each not in withdrawals.now]
-        if own in there:
+        if own in there and any(e not in withdrawals.now for e in withdrawals.versions(own)):
             key = own
         elif not replace and not _is_one_of(store, file, versions):
             log.warning(

@@ -87,13 +87,13 @@ def _names_of(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _holds_diagnoses(column: pd.Series) -> bool:
-    """Whether the words of a column, at least two, are terms or codes of diagnoses."""
+    """Whether the words of a column are terms or codes of diagnoses."""
     words = known(column).dropna().unique()
-    if not 2 <= len(words) <= MANY:
+    if not 1 <= len(words) <= MANY:
         return False
     plainly = [word for word in words if truth(word) is None and not is_share(word)]
     understood = sum(_understood(Code("labels", (word,))) for word in plainly)
-    return understood >= max(2, ALIKE * len(words))
+    return understood >= max(1, ALIKE * len(words))
 
 
 _understood = cache(is_understood)  # a table repeats few codes in many rows

@@ -183,11 +183,16 @@ def _look_at(root: Path, path: Path, folders: list[Path], found: Found) -> None:
         else:
             os.close(os.open(path, PLAINLY))  # modes do not tell everything: try to open the file
             if why := _odd(path.relative_to(root)):
-                found.odd.append(f"{within} ({why})")
+                found.odd.append(f"{shortened(within)} ({why})")
                 within = _spelled(within)
             found.files.append(PlainFile(path, within, status))
     except OSError as error:
         found.offenders.append(f"{within} ({error.strerror})")
+
+
+def shortened(name: str, most: int = 80) -> str:
+    """A name for a message, with its end, which tells most."""
+    return name if len(name) <= most else f"...{name[-most:]}"
 
 
 def _odd(within: Path) -> str:

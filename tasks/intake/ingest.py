@@ -121,7 +121,8 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     unmatched = sorted(facts.keys() - set(manifest["image_id"]))
     log.info(
         "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
-        len(manifest), decoded, len(manifest) - decoded, fetched, len(images) - fetched,
+        len(manifest), decoded, len(manifest) - decoded, fetched,
+        sum(map(_is_safe, images)) - fetched,
     )  # fmt: skip
     reading = _reading(manifest, joined, note, run.withdrawn())
     tell(reading, ignored)

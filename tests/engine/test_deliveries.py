@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tasks.__main__ import main
+from tasks.config import Retraining
 from tasks.engine.defaults import KEY, begin, set_defaults
 from tasks.engine.deliveries import FOLDER, Defaults, Delivery, answerable_for, facts_in
 from tasks.engine.ledger import entry_key
 from tasks.engine.person import VARIABLE, Person
 from tasks.engine.run import Run
 from tasks.engine.store import Store
+from tasks.engine.withdrawals import withdraw
 from tasks.errors import BadInput, Corrupt, Momentary
 from tasks.intake.deliver import deliver
 from tests.support.deliveries import picture
@@ -78,6 +80,29 @@ def test_who_set_the_defaults_answers_too_and_unknown_defaults_are_nobodys(
     assert answerable_for(store, begun(store, "first")) == (ANNA, BERT)
     store.replace(KEY, b'{"epochs": 4}')
     assert answerable_for(store, begun(store, "second")) == ()
+
+
+def test_who_withdrew_files_from_a_run_answers_too(store: Store, delivers: Delivers) -> None:
+    delivers(ANNA, 1)
+    delivers(ANNA, 2)
+    first = begun(store, "first")
+    withdraw(store, BERT, "wrong patient", files=["raw/clinic/nevus/1.png"])
+    assert answerable_for(store, begun(store, "second")) == (ANNA, BERT)
+    assert answerable_for(store, first) == (ANNA,)  # it began before
+
+
+def test_a_withdrawn_file_is_left_out_in_every_store(store: Store, delivers: Delivers) -> None:
+    delivers(ANNA, 1)
+    delivers(ANNA, 2)
+    run = Run(store, "first", Retraining())
+    fresh, before = withdraw(store, BERT, "wrong patient", files=["clinic/nevus/1.png"])
+    assert (fresh, before) == (["raw/clinic/nevus/1.png"], [])
+    assert [each.key for each in run.delivered()] == ["raw/clinic/nevus/2.png"]
+    assert [(each.key, each.by) for each in run.withdrawn()] == [
+        ("raw/clinic/nevus/1.png", BERT.in_words)
+    ]
+    fresh, before = withdraw(store, ANNA, "again", delivery="clinic", files=[])
+    assert (fresh, before) == (["raw/clinic/nevus/2.png"], ["raw/clinic/nevus/1.png"])
 
 
 def test_a_person_without_a_name_is_nobody(store: Store, delivers: Delivers) -> None:

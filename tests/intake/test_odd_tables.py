@@ -98,6 +98,12 @@ TOLD: dict[str, tuple[str | bytes, str]] = {
         PLAIN.replace(",age", ",lesion_id"), "several columns are called 'lesion_id' and differ",
     ),
     "a very long cell": (PLAIN.replace("melanoma", "x" * 200_000, 1), "field larger"),
+    "diagnoses under a name that nobody knows": (
+        PLAIN.replace("diagnosis", "Befund"), "the column 'Befund' holds diagnoses",
+    ),
+    "lesions under a name that nobody knows": (
+        PLAIN.replace("lesion_id", "Läsionskennung"), "'Läsionskennung' may name lesions",
+    ),
     "a sum below": (f"{PLAIN}\nTotal,12,,\n", "12"),
     "a legend below": (f"{PLAIN}\n\nLegend\n", "1 row of more or fewer"),
 }  # fmt: skip

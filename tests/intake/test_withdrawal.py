@@ -185,6 +185,21 @@ def test_a_corrected_table_replaces_the_one_that_it_corrects(
     assert manifest_of(at, "third")[0]["lesion_id"].nunique() == 2
 
 
+def test_a_correction_that_was_delivered_beside_can_still_replace(
+    at: Path, tables: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tables / "t.csv").write_text(CORRECTED)
+    argv = ["deliver", "--store", str(at), "--metadata", str(tables)]
+    assert main(argv) == 0
+    assert "delivered beside it, as raw/metadata/tables/t.csv" in capsys.readouterr().err
+    assert main(withdrawing(at, "--file", "raw/metadata/tables/t.csv")) == 0
+    assert main([*argv, "--replace"]) == 0
+    assert (at / "raw/metadata@2/t.csv").read_text() == CORRECTED
+    manifest, record = manifest_of(at, "first")
+    assert manifest["lesion_id"].nunique() == 3
+    assert sum(each.files for each in record.reading.withdrawn) == 2
+
+
 def test_tables_alone_can_be_delivered(at: Path, tables: Path) -> None:
     (tables / "t.csv").write_text(CORRECTED)
     argv = ["deliver", "--store", str(at), "--metadata", str(tables)]
