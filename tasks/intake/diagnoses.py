@@ -14,6 +14,7 @@ from tasks.terms import is_understood
 Told = Sequence[tuple[Code, ...]]
 
 MANY = 200  # words; a column of more is one of remarks
+FEW = 5  # columns of diagnoses that a table may hold
 ALIKE = 0.8  # share of a column's words that are diagnoses, from which the column holds them
 LONGEST = 200  # signs of a code that a record keeps
 PREDICTED = 0.2  # share of cells strictly between 0 and 1 from which a table is one of predictions
@@ -54,12 +55,8 @@ def diagnoses_in(
     parts += [_by_truth(frame, names[n], *TRUTHS[n]) for n in TRUTHS if n in names]
     problems = [problem for each in parts for problem in each.problems]
     used = {*codes, *(name for each in parts for name in each.columns)}
-    silent = not used and not problems
-    problems += [
-        f"the column {name!r} holds diagnoses and is not used: name it diagnosis"
-        for name in map(str, frame.columns)
-        if silent and _holds_diagnoses(frame[name])
-    ]
+    if not used and not problems:
+        problems += _silent(frame)
     told = [
         tuple(dict.fromkeys(meant(code) for each in parts for code in each.told[n]))
         for n in range(len(frame))
@@ -84,6 +81,17 @@ def _names_of(frame: pd.DataFrame) -> dict[str, str]:
     wanted = (*DIAGNOSES, *COARSE, *TRUTHS, *LEVELS)
     glued = {name: own[name.replace("_", "")] for name in wanted if name.replace("_", "") in own}
     return own | glued | {name: own[name] for name in wanted if name in own}
+
+
+def _silent(frame: pd.DataFrame) -> list[str]:
+    """The columns of other names that hold diagnoses, in words. In a table turned on its side all
+    columns seem to."""
+    found = [str(name) for name in frame.columns if _holds_diagnoses(frame[name])]
+    return [
+        f"the column {name!r} holds diagnoses and is not used: name it diagnosis"
+        for name in found
+        if len(found) <= FEW
+    ]
 
 
 def _holds_diagnoses(column: pd.Series) -> bool:
