@@ -27,6 +27,7 @@ SEXES = {
 SEX_OF = {word: sex for sex, words in SEXES.items() for word in words}
 TRUE = {"1", "1.0", "1,0", "true", "t", "yes", "y", "x", "ja", "oui", "sí", "si", "sim", "wahr"}
 FALSE = {"0", "0.0", "0,0", "false", "f", "no", "n", "nein", "non", "não", "nao", "falsch", ""}
+BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_\-.]+(?=\d)")  # letters and number of an id
 OLDEST = 120  # years; the oldest person ever was 122
 
 
@@ -57,6 +58,8 @@ def same_number(text: str) -> str:
     ('1', 'L-7', '1.5')
     """
     text = text.strip()
+    if "." not in text and "," not in text:
+        return text
     whole = re.fullmatch(r"(\d+)[.,]0+", text)
     return whole[1] if whole else text
 
@@ -70,7 +73,7 @@ def spelling(text: str) -> str:
     >>> spelling("1-1") == spelling("11")
     False
     """
-    return re.sub(r"(?<=[^\W\d_])[\s_\-.]+(?=\d)", "", same_number(text).casefold())
+    return BETWEEN.sub("", same_number(text).casefold())
 
 
 def archive_of(text: str) -> str | None:
