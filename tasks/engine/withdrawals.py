@@ -19,6 +19,7 @@ from tasks.figures import listed
 from tasks.records.record import Frozen
 
 RAW = "raw/"
+LONGEST_REASON = 1_000
 
 
 class Withdrawn(Frozen):
@@ -149,11 +150,12 @@ def replacement(by: Person, replaced: dict[str, str]) -> Withdrawal:
 
 
 def _check_named(by: Person, reason: str) -> None:
-    if not by.name or not reason.strip():
+    if not by.name or not 0 < len(reason.strip()) <= LONGEST_REASON:
         raise BadInput(
             "A withdrawal needs a person and a reason.",
-            expected="a user with a name, and --reason TEXT",
-            received=f"{by.in_words}, reason {reason!r}",
+            expected="a user with a name, and --reason TEXT of at most "
+            f"{LONGEST_REASON} characters",
+            received=f"{by.in_words}, reason {reason[:60]!r}, {len(reason)} characters",
             do="give the reason, as a user who has a name",
         )
 

@@ -133,13 +133,13 @@ def _tables(
     its folder too, so that two clinics may both deliver a ``metadata.csv``; one that replaces
     another keeps the name."""
     found, folder = dict[str, PlainFile](), f"{RAW}{METADATA}/"
-    there = {entry.key for entry in store.list(folder)}
+    there = {entry.key for entry in store.list(folder.rstrip("/"))}  # and its later versions
     for file in _found(metadata, "metadata"):
         key, own = folder + file.within, f"{folder}{_name_of(metadata)}/{file.within}"
-        versions = [each for each in withdrawals.versions(key) if each not in withdrawals.now]
+        versions = [e for e in withdrawals.versions(key) if e in there - withdrawals.now.keys()]
         if own in there and any(e not in withdrawals.now for e in withdrawals.versions(own)):
             key = own
-        elif not replace and not _is_one_of(store, file, versions):
+        elif versions and not replace and file.read() not in map(store.read, versions):
             log.warning(
                 "%s is another table: this one is delivered beside it, as %s. If it corrects that "
                 "one, withdraw this delivery, and give --replace.", key, own,
@@ -147,12 +147,6 @@ def _tables(
             key = own
         found[key] = file
     return found
-
-
-def _is_one_of(store: Store, file: PlainFile, keys: list[str]) -> bool:
-    """Whether the store holds these bytes under one of the keys, or none of the keys."""
-    there = [key for key in keys if any(each.key == key for each in store.list(key))]
-    return not there or any(store.read(key) == file.read() for key in there)
 
 
 def _one_file(path: Path) -> PlainFile:

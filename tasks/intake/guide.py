@@ -10,6 +10,7 @@ The file lies beside the delivered images or tables. An example::
     sources: {clinic_a: Clinic A, "IMG_*": camera 2}
 """
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
@@ -54,17 +55,28 @@ class Guide(Frozen):
     sources: dict[str, SourceName] = Field(
         {},
         description="The source of images, such as a clinic or a camera, by the name of a folder "
-        "above them or by their id, in any case; * stands for anything. The first that fits "
-        "counts.",
+        "above them or by their id, in any case; * stands for anything, and / joins two such "
+        "names. The first that fits counts.",
     )
 
     def source(self, key: str, image_id: str) -> str | None:
         """The source of an image; None where nothing is said about it."""
-        names = [name.casefold() for name in (*key.split("/")[1:-1], image_id)]
+        folders = key.split("/")[1:-1]
+        # A delivery that was corrected lies beside the first, as clinic@2.
+        names = [*folders, re.sub(r"@\d+$", "", folders[0]) if folders else "", image_id]
+        names = [name.casefold() for name in names]
         for pattern, source in self.sources.items():
-            if any(fnmatchcase(name, pattern.casefold()) for name in names):
+            parts = pattern.casefold().split("/")
+            if all(any(fnmatchcase(name, part) for name in names) for part in parts):
                 return source
         return None
+
+    def within(self, delivery: str) -> "Guide":
+        """This guide, its sources of one delivery alone: names of cameras differ by clinic."""
+        literal = re.sub(r"([*?[])", r"[\1]", delivery)
+        return self.model_copy(
+            update={"sources": {f"{literal}/{name}": of for name, of in self.sources.items()}}
+        )
 
     def columns_of(self, key: str) -> dict[str, str]:
         """What the columns of a table hold, by the key of its file."""
@@ -120,8 +132,12 @@ def parse_guide(data: bytes, where: str) -> Guide:
 
 
 def guide_of(files: Iterable[tuple[str, bytes]]) -> Guide:
-    """What all guides of a store say together. Raises `BadInput`."""
+    """What all guides of a store say together. What one among images says about sources holds for
+    its delivery. Raises `BadInput`."""
     found = Guide()
     for key, data in files:
-        found = found.joined(parse_guide(data, key))
+        guide, place = parse_guide(data, key), key.split("/")
+        if place[0] == "raw" and len(place) > 2 and not re.fullmatch(r"metadata(@\d+)?", place[1]):
+            guide = guide.within(re.sub(r"@\d+$", "", place[1]))
+        found = found.joined(guide)
     return found

@@ -124,7 +124,9 @@ class Inspection:
     def in_short(self) -> list[str]:
         """The whole in a few sentences, for who delivers."""
         labels = ", ".join(f"{name or 'without'} {n}" for name, n in self.labels.most_common())
-        said = [f"{len(self.images)} images. Labels: {labels}."] if self.images else []
+        files = self.labels.total()
+        within = f" in {files} files" if files != len(self.images) else ""
+        said = [f"{len(self.images)} images{within}. Labels: {labels}."] if self.images else []
         said += [
             f"{each.key}: {each.rows} rows, {each.matched} of them of images that are there."
             for each in self.joined.tables
@@ -268,13 +270,16 @@ def draft(told: Inspection) -> str:
 
 
 def _drafted_sources(unknown: Mapping[str, str]) -> dict[str, str]:
-    """A source for the letters that ids begin with, if a few beginnings cover all images; else for
-    each delivery."""
+    """A source for the letters that ids of a delivery begin with, if a few beginnings cover all its
+    images; else for each delivery."""
     begins = Counter(found[0] for name in unknown if (found := re.match(r"[^\W\d]+", name)))
-    if begins.total() < len(unknown) or not 1 < len(begins) <= MOST_SOURCES:
-        return {name: name for name in sorted(set(unknown.values()))}
+    deliveries = sorted(set(unknown.values()))
+    few = 1 < len(begins) <= MOST_SOURCES and begins.total() == len(unknown)
+    if len(deliveries) != 1 or not few:
+        return {name: name for name in deliveries}
     longest_first = sorted(begins, key=lambda each: (-len(each), each))
-    return {f"{begin}*": begin.strip("_") or begin for begin in longest_first}
+    name = deliveries[0]
+    return {f"{name}/{begin}*": begin.strip("_") or begin for begin in longest_first}
 
 
 def as_json(told: Inspection) -> str:

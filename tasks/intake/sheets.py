@@ -204,8 +204,10 @@ def _bare(cell: str) -> str:
     >>> _bare(' ="0012" '), _bare("\\u200bm01")
     ('0012', 'm01')
     """
-    text = cell.translate(UNSEEN).strip()
-    return text[2:-1] if text.startswith('="') and text.endswith('"') and len(text) > 2 else text
+    text = cell.strip()
+    if not text.isascii():
+        text = text.translate(UNSEEN).strip()
+    return text[2:-1] if text[:2] == '="' and text[-1] == '"' and len(text) > 2 else text
 
 
 def _without_empty_end(names: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.__main__ import main
 from tasks.engine.store import Store
 from tasks.intake.folders import folder_means, label_of
-from tasks.intake.guide import Guide, parse_guide, source_by
+from tasks.intake.guide import Guide, guide_of, parse_guide, source_by
 from tasks.lesions import DIAGNOSES, OTHER
 from tests.support.deliveries import do, picture, put_lesions, run_of, table_of
 from tests.support.validated import add_table, count, quarantined, remark, validated
@@ -26,6 +26,9 @@ from tests.support.validated import add_table, count, quarantined, remark, valid
         ({"nevus": "A"}, "raw/clinic/nevus/1.png", "A"),
         ({"IMG_*": "camera 2"}, "raw/clinic/nevus/img_0001.jpg", "camera 2"),
         ({"IMG_*": "one", "clinic": "two"}, "raw/clinic/nevus/IMG_1.jpg", "one"),
+        ({"clinic/IMG_*": "A"}, "raw/clinic/nevus/IMG_1.jpg", "A"),
+        ({"other/IMG_*": "A"}, "raw/clinic/nevus/IMG_1.jpg", "unknown"),
+        ({"clinic": "A"}, "raw/clinic@2/nevus/1.png", "A"),
         ({"clin": "A"}, "raw/clinic/nevus/1.png", "unknown"),
         ({}, "raw/clinic/nevus/ISIC_0024306.jpg", "HAM10000"),
         ({"ISIC_*": "the archive"}, "raw/clinic/nevus/ISIC_0024306.jpg", "the archive"),
@@ -37,6 +40,16 @@ def test_a_source_is_named_by_folder_or_id(sources: dict[str, str], key: str, so
     assert source_by(key, image_id, Guide(sources=sources)) == source
 
 
+def test_what_a_delivery_says_of_its_sources_holds_for_no_other() -> None:
+    said = b"sources: {'IMG_*': camera}"
+    own = guide_of([("raw/clinic [a]/reading.yaml", said)])
+    assert source_by("raw/clinic [a]/nevus/IMG_1.jpg", "IMG_1", own) == "camera"
+    assert source_by("raw/clinic a/nevus/IMG_1.jpg", "IMG_1", own) == "unknown"
+    for key in ("raw/metadata/reading.yaml", "raw/metadata@2/reading.yaml", "reading.yaml"):
+        of_all = guide_of([(key, said)])
+        assert source_by("raw/other/nevus/IMG_1.jpg", "IMG_1", of_all) == "camera"
+
+
 @pytest.mark.parametrize("name", ["SYNTHETIC", "synthetic 2", "", "x" * 61])
 def test_no_source_is_called_as_drawn_lesions_are(name: str) -> None:
     with pytest.raises(ValueError, match="sources"):
@@ -46,7 +59,7 @@ def test_no_source_is_called_as_drawn_lesions_are(name: str) -> None:
 def test_the_manifest_follows_the_named_sources(store: Store) -> None:
     put_lesions(store, "melanoma", range(2))
     store.create("raw/clinic/nevus/a.png", picture(50))
-    store.create("raw/first/reading.yaml", b"sources: {clinic: Clinic A}\n")
+    store.create("raw/clinic/reading.yaml", b"sources: {'*': Clinic A}\n")
     run = run_of(store)
     record = do(run, "ingest")
     manifest = table_of(run, record.manifest).set_index("image_id")
@@ -58,7 +71,7 @@ def test_the_manifest_follows_the_named_sources(store: Store) -> None:
 @pytest.mark.parametrize(
     ("names", "drafted"),
     [
-        (["IMG_1", "IMG_2", "DSC_1"], {"DSC_*": "DSC", "IMG_*": "IMG"}),
+        (["IMG_1", "IMG_2", "DSC_1"], {"set/DSC_*": "DSC", "set/IMG_*": "IMG"}),
         (["1", "2", "x"], {"set": "set"}),
         (["ISIC_0000001"], {}),
     ],
