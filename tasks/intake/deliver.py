@@ -12,7 +12,7 @@ from tasks.errors import AlreadyExists, BadInput
 from tasks.figures import listed
 from tasks.intake.folder import PlainFile, files_in, shown
 from tasks.intake.guide import NAME as GUIDE
-from tasks.intake.inspect import guides_of, inspected
+from tasks.intake.inspect import check_names, guides_of, inspected
 from tasks.lesions import IMAGE_SUFFIXES, is_image
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def deliver(
         BadInput: A folder does not exist, holds no image, or holds something that
             `tasks.intake.folder.files_in` refuses (links, unreadable files, ...); or the folder
             and the store lie within one another; or the store holds another content under the
-            same name (nothing is overwritten); or a table is not understood.
+            same name (nothing is overwritten); or a table is not understood; or a name tells who
+            the patient of a DICOM is.
         Momentary: A file changed while it was copied.
     """
     found = files_in(images, "images")
@@ -66,9 +67,10 @@ def deliver(
         files |= tables
     if reading:
         files[f"raw/{_name_of(images)}/{GUIDE}"] = _one_file(reading)
+    paths = {key: file.path for key, file in files.items()}
+    check_names(paths)
     known = _known(store, files)
     if not accept_unread:
-        paths = {key: file.path for key, file in files.items()}
         there = (e.key for e in store.list("raw/") if is_image(e.key))
         inspected(paths, guides_of(paths), there).check()
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tasks.errors import PipelineError
 from tasks.intake.dicom_colours import (
     GREY,
     YCBCR,
@@ -51,6 +52,7 @@ PHOTOGRAPHS = (
     "VL Image Storage",
 )
 UNDEFINED = 0xFFFFFFFF  # a length that the elements within say
+MOST_BYTES = 2**26  # of a deflated file of which only the tags are asked for
 MOST_FRAMES = 512  # as many as one shard holds; a film is no set of photographs
 JPEG = "1.2.840.10008.1.2.4."
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2",
@@ -132,6 +134,8 @@ def pictures_of_dicom(
             else:
                 found.append(each)
         return Pictures(tuple(found), replace(tags, profile=told))
+    except PipelineError:  # of the store, which holds the key of the names
+        raise
     except NotRead as error:
         return Pictures((Refused("undecodable", f"a DICOM: {error}"),), tags)
     except Exception as error:  # its words may repeat what the tags hold
@@ -142,9 +146,17 @@ def pictures_of_dicom(
 def names_its_patient(key: str, data: bytes) -> bool:
     """Whether the name of a file, or of a folder above it, says who the patient is."""
     try:
-        return is_dicom(data) and names_patient(key, parsed(data, most_bytes=2**26))
+        return is_dicom(data) and names_patient(key, parsed(data, MOST_BYTES, pixels=False))
     except NotRead:
         return False
+
+
+def tags_alone(data: bytes, pseudonyms: Pseudonyms) -> Tags:
+    """What the tags say, without a look at the pixels; nothing if they cannot be read."""
+    try:
+        return tags_of(parsed(data, MOST_BYTES, pixels=False), pseudonyms)
+    except NotRead:
+        return Tags()
 
 
 def _header(file: DicomFile, maximum_megapixels: int) -> Header | Refused:
@@ -154,6 +166,8 @@ def _header(file: DicomFile, maximum_megapixels: int) -> Header | Refused:
     uid = file.text("SOPClassUID")
     known = UID(uid).name if uid else "no class"
     pixels = file.data_set.get_item("PixelData")
+    if pixels is None and file.damage:
+        raise NotRead(file.damage)
     if pixels is None:
         return Refused("undecodable", f"a DICOM of the class {known}, and no whole picture in it")
     if uid and not known.startswith(PHOTOGRAPHS):

@@ -9,6 +9,7 @@ import re
 import warnings
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 ITEM = b"\xfe\xff\x00\xe0"
 MOST_ITEMS = 20_000  # of sequences and of encapsulated pixels; a photograph has a few dozen
 MOST_ELEMENTS = 20_000  # at the top; a photograph has about a hundred
+PIXELS = 0x7FE00001  # the first tag of those of pixels, which come last
+HEADER_BYTES = 2**22  # what stands before the pixels has some kilobytes, profile included
 LONGEST_TEXT = 1024  # characters of one value; the longest that is read here may have 64
 # How a data set without the preamble begins: an element of group 2 or 8, in both encodings.
 BARE = re.compile(rb"[\x02\x08]\x00.\x00(UI|UL|CS|DA|DT|TM|SH|LO|OB|ST|SQ)", re.DOTALL)
@@ -64,11 +67,13 @@ class DicomFile:
 
     Attributes:
         data_set: The elements of `WANTED`, unparsed until they are asked for.
-        syntax: UID of the transfer syntax; empty if the file does not say.
+        syntax: UID of the transfer syntax.
+        damage: What ends the header too soon, in words; empty if nothing does.
     """
 
     data_set: "Dataset"
     syntax: str
+    damage: str = ""
 
     def text(self, keyword: str) -> str:
         """The value of an element as text, without blanks around it; empty if there is none, or if
@@ -110,31 +115,29 @@ def _text(data_set: Any, keyword: str) -> str:
     return text.strip(" \0") if len(text) <= LONGEST_TEXT else ""
 
 
-def parsed(data: bytes, most_bytes: int) -> DicomFile:
-    """Read the header of a DICOM.
+def parsed(data: bytes, most_bytes: int, *, pixels: bool = True) -> DicomFile:
+    """Read the header of a DICOM, of a damaged one as far as it goes.
 
     Args:
         data: The file.
         most_bytes: A deflated file that would become larger is not read.
+        pixels: Whether to read the pixels too; if not, the file may end before them.
 
     Raises:
-        NotRead: The file is cut or damaged, or claims too much.
+        NotRead: The file claims too much, or nothing of it can be read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they repeat values
         try:
-            return _parsed(data, most_bytes)
+            return _parsed(data, most_bytes, pixels)
         except NotRead:
             raise
-        except RecursionError:
-            raise NotRead("its sequences are nested too deep") from None
         except Exception as error:
             raise NotRead(f"its header is damaged ({type(error).__name__})") from None
 
 
-def _parsed(data: bytes, most_bytes: int) -> DicomFile:
+def _parsed(data: bytes, most_bytes: int, pixels: bool) -> DicomFile:
     from pydicom import config
-    from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_dataset
 
     config.settings.reading_validation_mode = config.IGNORE
@@ -146,28 +149,61 @@ def _parsed(data: bytes, most_bytes: int) -> DicomFile:
     start = file.tell()
     if syntax == DEFLATED:
         data, start = _inflated(data[start:], most_bytes), 0
-    implicit = syntax == IMPLICIT_LITTLE if syntax else not BARE.match(data[start : start + 16])
+    # Some writers name one encoding and use the other.
+    implicit = not re.fullmatch(rb"[A-Z]{2}", data[start + 4 : start + 6])
     if data.count(ITEM) > MOST_ITEMS:
         raise NotRead(f"it holds more than {MOST_ITEMS} items")
+    body = io.BytesIO(data)
+    body.seek(start)
+    found, damage = _elements(body, implicit, syntax != EXPLICIT_BIG, pixels)
+    syntax = syntax or (IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE)
+    return DicomFile(found, syntax, damage)
+
+
+def _elements(
+    body: io.BytesIO, implicit: bool, little: bool, pixels: bool
+) -> tuple["Dataset", str]:
+    """The wanted elements up to the first that is damaged, and what damages it, in words."""
+    from pydicom.charset import convert_encodings, default_encoding
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.dataset import Dataset
+    from pydicom.filereader import data_element_generator
+
     seen = 0
 
-    def count(*_: Any) -> bool:
+    def enough(tag: int, *_: Any) -> bool:
         nonlocal seen
         seen += 1
         if seen > MOST_ELEMENTS:
             raise NotRead(f"it holds more than {MOST_ELEMENTS} elements")
-        return False
+        return not pixels and tag >= PIXELS
 
-    body = io.BytesIO(data)
-    body.seek(start)
-    data_set = read_dataset(
-        body,
-        implicit,
-        syntax != EXPLICIT_BIG,
-        stop_when=count,
-        specific_tags=[tag_for_keyword(name) or 0 for name in WANTED],
-    )
-    return DicomFile(data_set, syntax or (IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE))
+    wanted: list[Any] = [tag_for_keyword(name) or 0 for name in WANTED]
+    elements: dict[Any, Any] = {}
+    damage = ""
+    try:
+        for each in data_element_generator(body, implicit, little, enough, specific_tags=wanted):
+            elements[each.tag] = each
+    except RecursionError:
+        damage = "its sequences are nested too deep"
+    except (EOFError, OSError):
+        damage = "it is cut"
+    found = Dataset(elements)
+    try:
+        encoding = convert_encodings(found.get("SpecificCharacterSet"))
+    except Exception:  # what it raises repeats the value
+        encoding = [default_encoding]
+    found.set_original_encoding(implicit, little, encoding)
+    return found, damage
+
+
+def header_of(path: Path) -> bytes | None:
+    """What stands at the beginning of a file, if the file is a DICOM: enough for its tags."""
+    with path.open("rb") as file:
+        data = file.read(HEADER_BYTES if is_dicom(file.read(132)) and not file.seek(0) else 0)
+        if data and DEFLATED.encode() in data[:1024]:
+            data += file.read()
+    return data or None
 
 
 def _inflated(data: bytes, most_bytes: int) -> bytes:

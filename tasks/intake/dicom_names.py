@@ -51,7 +51,7 @@ def _numbers(file: DicomFile) -> list[str]:
         if number.casefold() in UNKNOWN or NOBODY.fullmatch(number) or PUBLIC.fullmatch(number):
             continue
         for form in _forms(number):
-            parts = re.findall(r"[^\W_]+", form)
+            parts = re.findall(r"[^\W\d_]+|\d+", form)
             if sum(map(len, parts)) >= 4:
                 found.append(_bounded(r"[\W_]*".join(map(re.escape, parts)), form))
     return found

@@ -55,9 +55,8 @@ class Tags:
 
     def told(self) -> dict[str, Any]:
         """What the tags say, by name, without what they leave out."""
-        return {
-            name: value for name, value in asdict(self).items() if value not in (None, "", False)
-        }
+        silent = asdict(Tags())  # an age of 0 years is told
+        return {name: value for name, value in asdict(self).items() if value != silent[name]}
 
 
 def tags_of(file: DicomFile, pseudonyms: Pseudonyms, profile: str = "") -> Tags:

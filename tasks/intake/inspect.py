@@ -14,12 +14,17 @@ import yaml
 
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
+from tasks.intake.contents import withheld
+from tasks.intake.dicom import names_its_patient, tags_alone
+from tasks.intake.dicom_file import header_of
 from tasks.intake.folder import files_in
 from tasks.intake.folders import is_negated, label_by, suggestion_for
 from tasks.intake.guide import NAME, Guide, guide_of
 from tasks.intake.joining import Joined, join_tables
 from tasks.intake.matching import Names
+from tasks.intake.pseudonyms import Pseudonyms, for_now
 from tasks.intake.sheets import TABLE_SUFFIXES
+from tasks.intake.tagged import Tagged, TaggedFile
 from tasks.lesions import Diagnosis, image_id_from, is_image
 
 
@@ -36,6 +41,8 @@ class Inspection:
         lesions: Number of distinct lesions, and of the images that have one.
         patients: Likewise.
         ignored: Files that are neither image nor table.
+        dicoms: Number of DICOMs.
+        naming: Number of DICOMs whose names tell who the patient is.
     """
 
     labels: Counter[Diagnosis | None] = field(default_factory=Counter)
@@ -46,6 +53,8 @@ class Inspection:
     lesions: tuple[int, int] = (0, 0)
     patients: tuple[int, int] = (0, 0)
     ignored: list[str] = field(default_factory=list)
+    dicoms: int = 0
+    naming: int = 0
 
     @property
     def unread(self) -> list[str]:
@@ -81,6 +90,11 @@ class Inspection:
         """What is missing and what that means, in sentences."""
         count = len(self.images)
         said = list(self.joined.notes)
+        if self.naming:
+            said.append(
+                f"The names of {plural(self.naming, 'DICOM')}, or of folders above, tell who the "
+                "patient is: rename them, or nothing is delivered."
+            )
         without = count - self.lesions[1]
         if count and without:
             which = f"{without} of {count} images have no lesion id"
@@ -109,15 +123,27 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
         beside: Keys of images that the store holds already; tables may be about these too.
     """
     told = Inspection()
+    pseudonyms = for_now()
+    named, headers = names_withheld(files, pseudonyms)
+    files = {named.get(key, key): path for key, path in files.items()}
+    told.naming = len(named)
     images = [key for key in files if is_image(key)]
     tables = [key for key in files if key.casefold().endswith(TABLE_SUFFIXES)]
     known = {*images, *tables}
     told.ignored = [key for key in files if key not in known and not key.endswith(f"/{NAME}")]
     ids = {key: image_id_from(key) for key in images}
     told.images = set(ids.values())
-    names = Names((*ids.items(), *((key, image_id_from(key)) for key in beside)))
+    names = Names(
+        (*ids.items(), *((key, image_id_from(key)) for key in beside)),
+        {image_id_from(key): image_id_from(of) for key, of in named.items()},
+    )
     contents = ((key, files[key].read_bytes()) for key in tables)
-    told.joined = join_tables(contents, names, guide)
+    tagged = [
+        TaggedFile(ids[key], tags_alone(data, pseudonyms).told())
+        for key, data in ((named.get(key, key), data) for key, data in headers.items())
+    ]
+    told.dicoms = len(tagged)
+    told.joined = join_tables(contents, names, guide, Tagged(tagged, pseudonyms))
     facts = told.joined.facts
     told.named = told.images & facts.keys()
     counts: Counter[str] = Counter()
@@ -130,6 +156,34 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
     told.lesions = _distinct(told, "lesion_id")
     told.patients = _distinct(told, "patient_id")
     return told
+
+
+def names_withheld(
+    files: Mapping[str, Path], pseudonyms: Pseudonyms
+) -> tuple[dict[str, str], dict[str, bytes]]:
+    """What stands for the keys that tell who a patient is, and the header of each DICOM, by key."""
+    headers = {key: header_of(files[key]) for key in files if is_image(key)}
+    found = {key: data for key, data in headers.items() if data}
+    return {k: withheld(k, pseudonyms) for k in found if names_its_patient(k, found[k])}, found
+
+
+def check_names(files: Mapping[str, Path]) -> None:
+    """Raise `BadInput` if the name of a DICOM, or of a folder above it, tells who the patient is.
+
+    The message repeats no name: it goes into logs.
+    """
+    named, headers = names_withheld(files, for_now())
+    if named:
+        places = [number for number, key in enumerate(sorted(headers), start=1) if key in named]
+        raise BadInput(
+            "Names of files or folders tell who a patient is. Nothing was copied.",
+            expected="names without a patient's name, number or date of birth: names of files "
+            "stand in records, logs and reports",
+            received=f"{len(named)} of {plural(len(headers), 'DICOM')} whose tags hold what stands "
+            f"in the name; in the order of their paths, number {listed(list(map(str, places)), 5)}",
+            do="rename files and folders, to running numbers for example; the tags may stay as "
+            "they are: patients are linked by a keyed hash of their number",
+        )
 
 
 def _distinct(told: Inspection, name: str) -> tuple[int, int]:
@@ -202,6 +256,8 @@ def as_json(told: Inspection) -> str:
             "folders": {name: {"files": n, "means": of} for name, (n, of) in told.folders.items()},
             "tables": [each.model_dump(mode="json") for each in told.joined.tables],
             "unread": told.unread,
+            "dicoms": told.dicoms,
+            "named_after_patients": told.naming,
             "lesions": told.lesions[0],
             "patients": told.patients[0],
             "told": told.told,

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.intake.cells import few, ids, known, mapped, sex, years
-from tasks.intake.columns import held_by, is_header, may_name
+from tasks.intake.columns import held_by, is_header, may_name, personal_in
 from tasks.intake.diagnoses import diagnoses_in
 from tasks.intake.guide import Guide
 from tasks.intake.matching import Names
@@ -102,18 +102,20 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
         [row or None for row in diagnosed.told], index=frame.index, dtype="object"
     )
     used = [*columns.values(), *diagnosed.columns]
-    rest = frame.drop(columns=used)
+    personal = [name for name in personal_in(map(str, frame.columns)) if name not in used]
+    rest = frame.drop(columns=[*used, *personal])
     table["other_metadata"] = _others(rest)
     table = table.dropna(subset=["image_id"])
+    told_of = [*used, *personal] if "patient_id" in columns else used
     problems = [*_of_rows(sheet), *diagnosed.problems, *_tidy(table)]
     problems += [
         f"the column {name!r} may name lesions or patients and is not used: name it lesion_id or "
         "patient_id"
-        for name in may_name(map(str, frame.columns), used)
+        for name in may_name(map(str, frame.columns), told_of)
     ]
     taken = dict.fromkeys(map(str, frame.columns), "")
     taken |= {of: what for what, of in columns.items()}
-    taken |= dict.fromkeys(diagnosed.columns, "diagnosis")
+    taken |= dict.fromkeys(diagnosed.columns, "diagnosis") | dict.fromkeys(personal, "ignore")
     rows = [
         {str(name): value for name, value in row.items() if not _is_missing(value)}
         for row in table.to_dict("records")

@@ -254,7 +254,8 @@ def run_length_bomb() -> bytes:
 def nested(depth: int) -> bytes:
     """Sequences of undefined length within one another."""
     begin = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
-    return native(RGB)[:600] + begin * depth
+    data = native(RGB)
+    return data[: data.index(b"\xe0\x7f\x10\x00OB")] + begin * depth
 
 
 def claimed(length: int) -> bytes:
