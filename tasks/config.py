@@ -21,31 +21,15 @@ RELEASED_POLICIES = ("melanoma", "synthetic", "smoke")  # the files of tasks/eva
 OWN_POLICY = r"policies/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.yaml"  # a file of the store
 
 Law = Literal[
-    "undecodable",
-    "too_large",
-    "unsafe_name",
-    "schema",
-    "contradicts_judged",
-    "unknown_label",
-    "contradictory_label",
-    "label_disagrees_with_archive",
-    "lesion_under_two_labels",
-    "lesion_of_two_patients",
-    "contradictory_metadata",
-    "duplicate_pixels",
-    "delivered_again",
-    "near_duplicate",
-    "delivered_split_leaks",
-    "source_confounded",
-    "class_not_learnable",
-    "table_not_understood",
-    "table_of_other_images",
-    "code_not_understood",
-    "metadata_row_without_image",
-    "image_without_metadata",
-    "lesion_not_named",
-    "distribution_shift",
-]
+    "undecodable", "too_large", "unsafe_name", "name_of_a_patient", "not_a_photograph",
+    "colour_mislabelled", "schema", "contradicts_judged", "unknown_label", "contradictory_label",
+    "label_disagrees_with_archive", "lesion_under_two_labels", "lesion_of_two_patients",
+    "contradictory_metadata", "duplicate_pixels", "delivered_again", "near_duplicate",
+    "delivered_split_leaks", "source_confounded", "class_not_learnable", "table_not_understood",
+    "table_of_other_images", "code_not_understood", "metadata_row_without_image",
+    "image_without_metadata", "lesion_not_named", "colour_profile_not_applied", "burnt_in_text",
+    "recognizable_person", "distribution_shift",
+]  # fmt: skip
 Resolvable = Literal["contradictory_label", "label_disagrees_with_archive"]
 
 

@@ -80,7 +80,7 @@ ARCHIVE_CODES: dict[str, dict[str, tuple[Diagnosis, ...]]] = {
 # The names of images. What a file is, its content says.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".tif", ".tiff"),
-    *(".webp", ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".dcm"),
+    *(".webp", ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".dcm", ".dicom"),
 )
 # Texts that usually have no suffix.
 TEXTS = ("readme", "license", "licence", "copying", "changelog", "notice", "authors", "makefile")
@@ -192,3 +192,17 @@ def source_from(image_id: str) -> Source:
     if not numbered:
         return "unknown"
     return "HAM10000" if int(numbered[1]) in HAM10000_IDS else "ISIC, not HAM10000"
+
+
+def source_of(image_id: str, device: str = "") -> str:
+    """The archive that an image comes from, and the camera that took it, as far as both are known.
+
+    >>> source_of("ISIC_0000001", "Canfield VEOS"), source_of("a7", "Canfield VEOS")
+    ('ISIC, not HAM10000: Canfield VEOS', 'Canfield VEOS')
+    >>> source_of("a7")
+    'unknown'
+    """
+    archive = source_from(image_id)
+    if not device:
+        return archive
+    return device if archive == "unknown" else f"{archive}: {device}"

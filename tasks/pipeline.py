@@ -73,8 +73,8 @@ class Step:
         spools: Whether the step writes images to a file when memory has no room for them.
         mlflow: Whether the step talks to MLflow.
         appends: Whether the step appends to the ledger.
-        notes: Folders outside the run that a command beside the steps writes to, with a ``/`` at
-            the end.
+        notes: Further folders outside the run that the step, or a command beside the steps, writes
+            to, with a ``/`` at the end.
         keeps: Files, and folders with a ``/`` at the end, that the step writes into the run's
             folder in addition to its own folder.
         reusable: Whether a new run may reuse an earlier result.
@@ -131,10 +131,11 @@ PIPELINE: tuple[Step, ...] = (
         needs=(),
         gives=Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
-        libraries=("cykooz.resizer", "pillow", "scipy", "simplejpeg"),
+        libraries=("cykooz.resizer", "pillow", "pydicom", "scipy", "simplejpeg"),
         hours=24,
         begins=("evaluation.fix_policy",),
         keeps=("raw.json", "withdrawn.json", "config.json", STARTED, "policy/"),
+        notes=("private/",),  # the key of the names that patients have here
         division=Division("parts", IngestedPart),
     ),
     Step(

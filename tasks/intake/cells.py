@@ -86,8 +86,13 @@ def archive_of(text: str) -> str | None:
     ('il', 'ham', 'msk4')
     >>> archive_of("L17"), archive_of("other")
     (None, None)
+    >>> archive_of("dicom-0123456789abcdef0123")
+    'dicom'
     """
-    found = re.fullmatch(r"([a-z]{2,}\d*)[_-]\d{3,}", text.strip().casefold())
+    plain = text.strip().casefold()
+    if re.fullmatch(r"dicom-[0-9a-f]{20}", plain):  # as `tasks.intake.pseudonyms` gives them
+        return "dicom"
+    found = re.fullmatch(r"([a-z]{2,}\d*)[_-]\d{3,}", plain)
     return found[1] if found else None
 
 

@@ -75,6 +75,16 @@ ONE_HOT = (
     *("pigmented_benign_keratosis", "sccka", "ben_oth", "mal_oth", "inf", "nmsc"),
 )
 COARSE = ("benign_malignant", "three_partition_label", "nine_partition_label", "malignancy")
+# Columns that name persons or places, as tables made of DICOMs have them. They are not kept.
+PERSONAL = {
+    *("patient_name", "patients_name", "first_name", "last_name", "surname", "given_name"),
+    *("family_name", "vorname", "nachname", "prenom", "apellido", "patient_birth_name"),
+    *("birth_date", "birthdate", "patient_birth_date", "date_of_birth", "dob", "geburtsdatum"),
+    *("other_patient_ids", "issuer_of_patient_id", "accession_number", "study_id"),
+    *("institution_name", "institution_address", "referring_physician_name", "operators_name"),
+    *("performing_physician_name", "patient_address", "address", "patient_telephone_numbers"),
+    *("phone", "telephone", "email", "patient_comments", "station_name", "device_serial_number"),
+}
 # Names that speak of a lesion or a person and are known to name neither.
 HARMLESS = re.compile(
     r".*(age|sex|gender|type|size|diameter|count|history|cancer|location|site|class|group|partition"
@@ -125,6 +135,11 @@ def codes_in(names: Iterable[str]) -> list[str]:
     """The columns of a table with one column per diagnosis, if there are at least two."""
     found = [name for name in names if plain(name) in ONE_HOT]
     return found if len(found) >= 2 else []
+
+
+def personal_in(names: Iterable[str]) -> list[str]:
+    """The columns that name persons or places."""
+    return [name for name in names if plain(name) in PERSONAL]
 
 
 def may_name(names: Iterable[str], taken: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ contents. Otherwise the place of a content would depend on the number of failed 
 """
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -27,16 +28,22 @@ from tasks.engine.run import Run
 from tasks.engine.sources import code_hash
 from tasks.engine.store import Entry, read_many
 from tasks.errors import BadInput
+from tasks.intake.dicom import Pictures, names_its_patient, pictures_of_dicom
+from tasks.intake.dicom_file import is_dicom
 from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode
 from tasks.intake.likeness import perceptual_hashes, to_hex
-from tasks.intake.manifest import COLUMNS, parquet_of, to_npy, to_parquet
+from tasks.intake.manifest import COLUMNS, file_of, parquet_of, to_npy, to_parquet
+from tasks.intake.pseudonyms import Pseudonyms, for_now, of_store
 from tasks.records.record import Artifact
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
-FOUND = ("width", "height", "mode", "format", "pixel_hash", "thumbnail", "red", "green", "blue")
+FOUND = (
+    *("frame", "width", "height", "mode", "format", "pixel_hash", "thumbnail"),
+    *("red", "green", "blue", "tags"),
+)
 PACKED = ("perceptual_hash", "shard", "shard_sha256", "index")
 # Columns of one file, and the columns that depend on its bytes alone.
 FILE_COLUMNS = ("key", "size_bytes", "sha256", *FOUND, *PACKED, "law", "reason")
@@ -50,6 +57,7 @@ GROUP_BYTES = 500_000
 # Groups for each thread that are held in memory, being decoded or waiting.
 AHEAD = 2
 
+WITHHELD = "raw/withheld/"  # stands for the name of a file whose own name says who the patient is
 ENDED = "ended"  # marks the packs of a run whose table under shared/decoded/ covers all of them
 
 
@@ -65,24 +73,26 @@ class Known:
     files: pd.DataFrame
 
     @cached_property
-    def _contents(self) -> dict[str, int]:
-        first = self.files.reset_index(drop=True).drop_duplicates("sha256")["sha256"]
-        return dict(zip(first, first.index, strict=True))
+    def _contents(self) -> dict[str, list[int]]:
+        once = self.files.reset_index(drop=True).drop_duplicates(["sha256", "frame"])["sha256"]
+        found: dict[str, list[int]] = {}
+        for position, digest in once.items():
+            found.setdefault(digest, []).append(int(str(position)))
+        return found
 
     def of(self, entries: list[Entry]) -> tuple[pd.DataFrame, list[Entry]]:
         """The rows of the files that are known, with `FILE_COLUMNS`, and the files that are not."""
-        asked = pd.DataFrame({"key": [e.key for e in entries], "etag": [e.etag for e in entries]})
-        files = asked.astype("str").merge(self.files, on=["key", "etag"])
-        told = set(files["key"])
+        asked = pd.DataFrame({"file": [e.key for e in entries], "etag": [e.etag for e in entries]})
+        files = asked.astype("str").merge(
+            self.files.assign(file=file_of(self.files)), on=["file", "etag"]
+        )
+        told = set(files["file"])
         return files[list(FILE_COLUMNS)], [entry for entry in entries if entry.key not in told]
 
-    def content(self, sha256: str) -> Row | None:
-        """The row of a file with these bytes, under whatever name; None if they are not known."""
-        position = self._contents.get(sha256)
-        if position is None:
-            return None
-        row = self.files.iloc[position]
-        return {name: row[name] for name in (*FOUND, *PACKED, "law", "reason")}
+    def content(self, sha256: str) -> list[Row]:
+        """The rows of a file with these bytes, under whatever name; none if they are not known."""
+        rows = (self.files.iloc[position] for position in self._contents.get(sha256, ()))
+        return [{name: row[name] for name in (*FOUND, *PACKED, "law", "reason")} for row in rows]
 
 
 def known(run: Run) -> Known:
@@ -128,6 +138,7 @@ def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
         files: Files that no earlier run has described, with `FILE_COLUMNS`.
         etags: The ETag of each key when it was fetched.
     """
+    files = files[~files["key"].str.startswith(WITHHELD)]  # these are looked at in each run
     if len(files):
         run.share(f"decoded/{_kind(run)}", _table(run, files, etags), ".parquet")
         # The table covers all packs now, so they need not be read again.
@@ -136,7 +147,7 @@ def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
 
 def _table(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> bytes:
     shards = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
-    told = files.assign(etag=files["key"].map(etags), shard_etag=files["shard"].map(shards))
+    told = files.assign(etag=file_of(files).map(etags), shard_etag=files["shard"].map(shards))
     return to_parquet(told.sort_values("key")[list(TYPES)].astype(TYPES))
 
 
@@ -144,39 +155,64 @@ def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
     """Fetch files, decode unknown contents, and pack their pixels into one shard.
 
     Returns:
-        One row per file, with `FILE_COLUMNS`.
+        One row per picture, with `FILE_COLUMNS`: one of each file, several of a file of several
+        frames.
     """
     rows: list[Row] = []
-    described = _packed(run, decode_many(_unknown(run, entries, known, rows), run.config))
-    told = [row | described.get(row["sha256"], {}) for row in rows]
+    named = of_store(run.store)
+    unknown = _unknown(run, entries, known, rows, named)
+    described = _packed(run, decode_many(unknown, run.config, named))
+    told = [
+        row | each | {"key": key_of_frame(row["key"], each)}
+        for row in rows
+        for each in row.pop("known", ()) or described.get(row["sha256"], [{}])
+    ]
     return pd.DataFrame(told, columns=list(FILE_COLUMNS)).astype(FILE_TYPES)
 
 
+def key_of_frame(key: str, row: Row) -> str:
+    """The key of a picture: that of its file, and for later frames their number too."""
+    frame = row.get("frame", pd.NA)
+    return key if pd.isna(frame) or frame == 1 else f"{key}#{int(frame)}"
+
+
 def _unknown(
-    run: Run, entries: list[Entry], known: Known, rows: list[Row]
+    run: Run, entries: list[Entry], known: Known, rows: list[Row], named: Pseudonyms
 ) -> Iterator[tuple[str, bytes]]:
     """SHA-256 and bytes of each unknown content, once. Appends a row for every file."""
     seen = set()
     contents = read_many(run.store, [entry.key for entry in entries])
     for entry, data in zip(entries, contents, strict=True):
         digest = hashlib.sha256(data).hexdigest()
-        rows.append({"key": entry.key, "size_bytes": len(data), "sha256": digest})
-        if before := known.content(digest):
-            rows[-1] |= before
+        row: Row = {"key": entry.key, "size_bytes": len(data), "sha256": digest}
+        rows.append(row)
+        if names_its_patient(entry.key, data):
+            row |= {"key": withheld(entry.key, named), "known": [{"law": "name_of_a_patient"}]}
+            row["known"][0]["reason"] = (
+                "the name of the file, or of a folder, tells who the patient is"
+            )
+        elif before := known.content(digest):
+            row["known"] = before
         elif digest not in seen:
             seen.add(digest)
             yield digest, data
 
 
+def withheld(key: str, named: Pseudonyms) -> str:
+    """What stands for a key that tells who the patient is."""
+    return WITHHELD + named.of("key", key)
+
+
 def decode_many(
-    contents: Iterable[tuple[str, bytes]], config: Retraining
-) -> dict[str, Decoded | Refused]:
-    """Decode named contents in threads. Yields each name with its result, in the same order."""
-    groups: list[Future[dict[str, Decoded | Refused]]] = []
+    contents: Iterable[tuple[str, bytes]], config: Retraining, named: Pseudonyms | None = None
+) -> dict[str, Pictures]:
+    """Decode named contents in threads; the result of each name, in the same order."""
+    groups: list[Future[dict[str, Pictures]]] = []
+    named = named or for_now()
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as threads:  # decoders and hashlib release the GIL
         for group in _groups(contents):
-            groups.append(threads.submit(_decode_group, group, config))
+            groups.append(threads.submit(_decode_group, group, config, named))
             if len(groups) > AHEAD * workers:
                 groups[-AHEAD * workers - 1].result()
     return {name: each for group in groups for name, each in group.result().items()}
@@ -196,32 +232,43 @@ def _groups(contents: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, b
 
 
 def _decode_group(
-    group: list[tuple[str, bytes]], config: Retraining
-) -> dict[str, Decoded | Refused]:
+    group: list[tuple[str, bytes]], config: Retraining, named: Pseudonyms
+) -> dict[str, Pictures]:
+    return {name: pictures_of(data, config, named) for name, data in group}
+
+
+def pictures_of(data: bytes, config: Retraining, named: Pseudonyms) -> Pictures:
+    """The pictures of a file of any kind."""
     limits = {"packed_px": config.packed_size, "maximum_megapixels": config.maximum_megapixels}
-    return {name: decode(data, **limits) for name, data in group}
+    if is_dicom(data):
+        return pictures_of_dicom(data, pseudonyms=named, **limits)
+    return Pictures((decode(data, **limits),))
 
 
-def _packed(run: Run, found: dict[str, Decoded | Refused]) -> dict[str, Row]:
-    """The row of each content: the result of decoding, and the place of its pixels."""
-    rows: dict[str, Row] = {}
-    decoded = {digest: each for digest, each in found.items() if isinstance(each, Decoded)}
-    for digest, each in found.items():
-        if isinstance(each, Refused):
-            rows[digest] = {"law": each.law, "reason": each.reason}
+def _packed(run: Run, found: dict[str, Pictures]) -> dict[str, list[Row]]:
+    """The rows of each content: the result of decoding, and the place of its pixels."""
+    rows: dict[str, list[Row]] = {digest: [] for digest in found}
+    decoded: list[tuple[Row, Decoded]] = []
+    for digest, pictures in found.items():
+        for number, each in enumerate(pictures.each, start=1):
+            row: Row = {"frame": number} if len(pictures.each) > 1 else {}
+            row |= {"tags": json.dumps(pictures.tags.told())} if pictures.tags else {}
+            rows[digest].append(row)
+            if isinstance(each, Refused):
+                row |= {"law": each.law, "reason": each.reason}
+            else:
+                decoded.append((row, each))
     if not decoded:
         return rows
-    shard = run.share("shards", to_npy([each.pixels for each in decoded.values()]), ".npy")
-    planes = np.frombuffer(b"".join(each.thumbnail for each in decoded.values()), np.uint8)
+    shard = run.share("shards", to_npy([each.pixels for _, each in decoded]), ".npy")
+    planes = np.frombuffer(b"".join(each.thumbnail for _, each in decoded), np.uint8)
     hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
-    for index, (digest, each) in enumerate(decoded.items()):
+    for index, (row, each) in enumerate(decoded):
         facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail")
         place = (hashes[index], shard.key, shard.sha256, index)
-        rows[digest] = (
-            {name: getattr(each, name) for name in facts}
-            | dict(zip(("red", "green", "blue"), each.colour, strict=True))
-            | dict(zip(PACKED, place, strict=True))
-        )
+        row |= {name: getattr(each, name) for name in facts}
+        row |= dict(zip(("red", "green", "blue"), each.colour, strict=True))
+        row |= dict(zip(PACKED, place, strict=True))
     return rows
 
 
@@ -259,4 +306,4 @@ def _kind(run: Run) -> str:
     """Name of the kind of pixels: code and size of packing decide what pixels are."""
     config = run.config
     limits = f"{config.packed_size}px-{config.maximum_megapixels}mp"
-    return f"{limits}-{code_hash('intake.images')[:16]}"
+    return f"{limits}-{code_hash('intake.dicom')[:16]}"

@@ -13,7 +13,7 @@ from tasks.errors import AlreadyExists, BadInput
 from tasks.figures import listed, plural
 from tasks.intake.folder import PlainFile, found_in, shown
 from tasks.intake.guide import NAME as GUIDE
-from tasks.intake.inspect import guides_of, inspected
+from tasks.intake.inspect import check_names, guides_of, inspected
 from tasks.intake.placing import Placed, placed, refuse_others, tell
 from tasks.lesions import IMAGE_SUFFIXES, is_image
 
@@ -55,7 +55,8 @@ def deliver(
         BadInput: A folder does not exist, holds no image, or holds something that
             `tasks.intake.folder.found_in` refuses (links, unreadable files, ...); or the folder
             and the store lie within one another; or the store holds another content under the
-            same name (nothing is overwritten); or a table is not understood.
+            same name (nothing is overwritten); or a table is not understood; or a name tells who
+            the patient of a DICOM is.
         Momentary: A file changed while it was copied.
     """
     withdrawals = withdrawals_in(store)
@@ -74,6 +75,7 @@ def deliver(
             received="no file",
             do="give --images, --metadata or both",
         )
+    check_names({key: file.path for key, file in files.items()})
     made = placed(store, files, withdrawals, replace=replace, restore=restore)
     paths = {key: file.path for key, file in made.files.items()}
     gone = withdrawals.now.keys() | made.replaced.keys()

@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from tasks.errors import BadInput
-from tasks.lesions import Code, Diagnosis, source_from
+from tasks.lesions import Code, Diagnosis, source_from, source_of
 from tasks.records.record import Frozen
 
 NAME = "reading.yaml"
@@ -103,12 +103,13 @@ class Guide(Frozen):
         )
 
 
-def source_by(key: str, image_id: str, guide: Guide) -> str:
-    """The source of an image: what the guide says, else the archive that its id names. A drawn
-    image stays drawn."""
-    archive = source_from(image_id)
+def source_by(key: str, image_id: str, guide: Guide, device: str = "") -> str:
+    """The source of an image: what the guide says, else the archive that its id names and the
+    camera that took it. A drawn image stays drawn."""
     said = guide.source(key, image_id)
-    return archive if said is None or archive == "SYNTHETIC" else said
+    if said is None or source_from(image_id) == "SYNTHETIC":
+        return source_of(image_id, device)
+    return said
 
 
 def parse_guide(data: bytes, where: str) -> Guide:

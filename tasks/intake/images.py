@@ -23,7 +23,6 @@ FORMATS: tuple[str, ...] = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG20
 HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # how the files of phones begin
 # What else a file may begin with, and what would decode it.
 OTHERS = (
-    (b"DICM", 128, "a DICOM: export it as PNG"),
     (b"version https://git-lfs", 0, "a pointer of Git LFS: fetch the image with `git lfs pull`"),
     (b"%PDF", 0, "a PDF: export its picture as PNG"),
     (b"<", 0, "a page or drawing in XML or HTML"),
@@ -51,6 +50,20 @@ ORIENTATION = 0x0112  # Exif 2.32, table 4: 1 is upright
 STRIP_BYTES = 2**21
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image of full size.
+
+    Attributes:
+        rgb: uint8 ``(height, width, 3)``, RGB, 0 to 255, upright.
+        mode, format: As in `Decoded`.
+    """
+
+    rgb: Pixels
+    mode: str
+    format: str
 
 
 @dataclass(frozen=True)
@@ -97,11 +110,8 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
     if not data:
         return Refused("undecodable", "the file is empty")
     try:
-        if HEIF.match(data):
-            return _decoded_of_phone(data, packed_px, maximum_megapixels)
-        return _decoded_plain_jpeg(data, packed_px, maximum_megapixels) or _decoded_any(
-            data, packed_px, maximum_megapixels
-        )
+        found = opened(data, maximum_megapixels)
+        return found if isinstance(found, Refused) else described(found, packed_px)
     except UnidentifiedImageError:
         what = next((words for mark, at, words in OTHERS if data[at:].startswith(mark)), "")
         told = f"the content is {what}" if what else "the content is not that of an image"
@@ -110,9 +120,18 @@ def decode(data: bytes, *, packed_px: int, maximum_megapixels: int) -> Decoded |
         return Refused("undecodable", f"{error or type(error).__name__}")
 
 
-def _decoded_plain_jpeg(
-    data: bytes, packed_px: int, maximum_megapixels: int
-) -> Decoded | Refused | None:
+def opened(data: bytes, maximum_megapixels: int) -> Opened | Refused:
+    """Decode one file to upright 8-bit RGB of full size.
+
+    Raises:
+        Exception: The file holds no image, or a damaged one; see `decode`.
+    """
+    if HEIF.match(data):
+        return _opened_of_phone(data, maximum_megapixels)
+    return _opened_plain_jpeg(data, maximum_megapixels) or _opened_any(data, maximum_megapixels)
+
+
+def _opened_plain_jpeg(data: bytes, maximum_megapixels: int) -> Opened | Refused | None:
     """Decode an upright, sound colour JPEG; None for any other file."""
     if not data.startswith(b"\xff\xd8\xff") or (_is_marked(data) and not _is_upright(data)):
         return None
@@ -120,16 +139,16 @@ def _decoded_plain_jpeg(
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
         if colour not in ("YCbCr", "RGB"):
             return None
-        if too_large := _too_large(width, height, maximum_megapixels):
+        if too_large := too_large_by(width, height, maximum_megapixels):
             return too_large
         # Pillow uses the same accurate settings.
         rgb = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
-    except ValueError:  # Pillow gives more readable reasons, or `_check_whole` does
+    except ValueError:  # Pillow gives more readable reasons, or `check_whole` does
         return None
-    return _described(rgb, "RGB", "JPEG", packed_px)
+    return Opened(rgb, "RGB", "JPEG")
 
 
-def _check_whole(data: bytes) -> None:
+def check_whole(data: bytes) -> None:
     """Check that a JPEG holds all its pixels. Pillow makes grey of what is missing.
 
     Raises:
@@ -163,24 +182,24 @@ def _is_upright(data: bytes) -> bool:
             return image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) == 1
 
 
-def _decoded_any(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
-    Image.MAX_IMAGE_PIXELS = None  # would raise before `_too_large` can say which limit it was
+def _opened_any(data: bytes, maximum_megapixels: int) -> Opened | Refused:
+    Image.MAX_IMAGE_PIXELS = None  # would raise before `too_large_by` can say which limit it was
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd EXIF blocks do not matter, only pixels do
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pictures = getattr(image, "n_frames", 1)
             if pictures > 1 and image.format != "MPO":  # phones add a small one to each JPEG
                 return Refused("undecodable", f"the file holds {pictures} pictures, not one")
-            if too_large := _too_large(image.width, image.height, maximum_megapixels):
+            if too_large := too_large_by(image.width, image.height, maximum_megapixels):
                 return too_large
             mode, kind = image.mode, image.format or "?"
             if kind in ("JPEG", "MPO"):
-                _check_whole(data)
+                check_whole(data)
             rgb = to_rgb(ImageOps.exif_transpose(image))
-    return _described(np.asarray(rgb), mode, kind, packed_px)
+    return Opened(np.asarray(rgb), mode, kind)
 
 
-def _decoded_of_phone(data: bytes, packed_px: int, maximum_megapixels: int) -> Decoded | Refused:
+def _opened_of_phone(data: bytes, maximum_megapixels: int) -> Opened | Refused:
     """Decode the first picture of an HEIC or HEIF, which the library turns upright."""
     try:
         import pillow_heif  # the image of ingest has it; others are smaller without it
@@ -188,13 +207,13 @@ def _decoded_of_phone(data: bytes, packed_px: int, maximum_megapixels: int) -> D
         return Refused("undecodable", "an HEIC of a phone, which pillow-heif decodes: not here")
     found = pillow_heif.open_heif(data)
     width, height = found.size
-    if too_large := _too_large(width, height, maximum_megapixels):
+    if too_large := too_large_by(width, height, maximum_megapixels):
         return too_large
     picture = ImageOps.exif_transpose(found.to_pillow())
-    return _described(np.asarray(to_rgb(picture)), found.mode, "HEIF", packed_px)
+    return Opened(np.asarray(to_rgb(picture)), found.mode, "HEIF")
 
 
-def _too_large(width: int, height: int, maximum_megapixels: int) -> Refused | None:
+def too_large_by(width: int, height: int, maximum_megapixels: int) -> Refused | None:
     megapixels = width * height / 1e6
     if megapixels <= maximum_megapixels:
         return None
@@ -205,18 +224,26 @@ def _too_large(width: int, height: int, maximum_megapixels: int) -> Refused | No
     )
 
 
-def _described(rgb: Pixels, mode: str, kind: str, packed_px: int) -> Decoded:
-    height, width, _ = rgb.shape
-    packed = squeezed(rgb, packed_px, PACKING)
+def described(found: Opened, packed_px: int, converted: Pixels | None = None) -> Decoded:
+    """Squeeze an image into a square, and hash its pixels.
+
+    Args:
+        found: The image.
+        packed_px: Side of the square, in pixels.
+        converted: The image by its colour profile, which is packed instead. The hash stays that of
+            the pixels as stored, by which copies of the image are found.
+    """
+    height, width, _ = found.rgb.shape
+    packed = squeezed(found.rgb if converted is None else converted, packed_px, PACKING)
     thumbnail, colour = thumbnail_of(packed)
     digest = hashlib.sha256(f"{(width, height)}".encode())
-    digest.update(rgb.data)
+    digest.update(np.ascontiguousarray(found.rgb).data)
     return Decoded(
         pixels=packed,
         width=width,
         height=height,
-        mode=mode,
-        format=kind,
+        mode=found.mode,
+        format=found.format,
         pixel_hash=digest.hexdigest(),
         thumbnail=thumbnail,
         colour=colour,

@@ -15,23 +15,35 @@ from tasks.errors import BadInput
 from tasks.figures import listed, plural
 from tasks.intake.contents import (
     FILE_TYPES,
+    WITHHELD,
     begun,
     describe,
     known,
     remember,
     remember_pack,
     shards_of,
+    withheld,
 )
 from tasks.intake.folder import ODD_NAME, is_odd
 from tasks.intake.folders import label_by, suggestion_for
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.guide import Guide, guide_of, source_by
 from tasks.intake.joining import Joined, join_tables
-from tasks.intake.manifest import COLUMNS, IMAGES_PER_SHARD, read_parquet, table, to_parquet
+from tasks.intake.manifest import (
+    COLUMNS,
+    IMAGES_PER_SHARD,
+    file_of,
+    read_parquet,
+    table,
+    tags_of,
+    to_parquet,
+)
 from tasks.intake.matching import Names
+from tasks.intake.pseudonyms import Pseudonyms, of_store
 from tasks.intake.readings import by_entry, tell
 from tasks.intake.scopes import scoped
 from tasks.intake.sheets import TABLE_SUFFIXES
+from tasks.intake.tagged import Tagged, TaggedFile
 from tasks.lesions import (
     SYNTHETIC_PREFIX,
     Diagnosis,
@@ -108,17 +120,21 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     guide = guide_of(zip(guides, read_many(run.store, guides), strict=True))
     files = pd.concat([files, _unsafe(images)], ignore_index=True)
     named, note = scoped(_told_by_names(files, guide))
+    pseudonyms = of_store(run.store)
     joined = join_tables(
         ((entry.key, data) for entry, data in zip(tables, contents, strict=True)),
-        Names(zip(named["key"], named["image_id"], strict=True)),
+        Names(
+            zip(file_of(named), named["image_id"], strict=True), _hidden(images, named, pseudonyms)
+        ),
         guide,
+        Tagged(_tagged(named), pseudonyms),
     )
     joined.unread |= odd
     facts, unread = joined.facts, tuple(joined.unread)
     manifest = table(_told_by_tables(named, facts, run.config.coarse_codes, guide))
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
     decoded = int(manifest["shard"].notna().sum())
-    unmatched = sorted(facts.keys() - set(manifest["image_id"]))
+    unmatched = sorted(facts.keys() - set(named["image_id"]))
     log.info(
         "%d files under raw/: %d decoded, %d refused; %d fetched now, %d known from earlier runs.",
         len(manifest), decoded, len(manifest) - decoded, fetched,
@@ -142,10 +158,29 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     )
 
 
+def _tagged(named: pd.DataFrame) -> Iterator[TaggedFile]:
+    """The DICOMs among the files, each once, with ids that do not yet count frames."""
+    frames = named["frame"].fillna(1).groupby(file_of(named)).transform("max")
+    for image_id, tags, number, count in zip(
+        named["image_id"], tags_of(named), named["frame"].fillna(1), frames, strict=True
+    ):
+        if tags and number == 1:
+            yield TaggedFile(str(image_id), tags, int(count))
+
+
+def _hidden(images: list[Entry], named: pd.DataFrame, pseudonyms: Pseudonyms) -> dict[str, str]:
+    """The ids of files whose names are withheld, and what stands for each."""
+    there = set(file_of(named))
+    lost = [entry.key for entry in images if entry.key not in there]
+    return {image_id_from(key): image_id_from(withheld(key, pseudonyms)) for key in lost}
+
+
 def _reading(
     manifest: pd.DataFrame, joined: Joined, note: str, withdrawn: list[Withdrawn]
 ) -> Reading:
-    silent = manifest[manifest["label"].isna()]
+    silent = manifest[manifest["label"].isna() & ~manifest["key"].str.startswith(WITHHELD)]
+    several = int(manifest["frame"].eq(1).sum())
+    frames = f"{several} files hold several frames, each an image of its own" if several else ""
     folders = [
         FolderRead(name=str(name), files=int(count), suggestion=suggestion_for(str(name)))
         for name, count in silent["folder"].value_counts().items()
@@ -155,7 +190,7 @@ def _reading(
         unread=joined.unread,
         folders=tuple(folders[:MOST_FOLDERS]),
         more_folders=max(0, len(folders) - MOST_FOLDERS),
-        notes=tuple(each for each in (note, *joined.notes) if each),
+        notes=tuple(each for each in (note, frames, *joined.notes) if each),
         withdrawn=tuple(by_entry(withdrawn)),
         sources={str(name): int(n) for name, n in manifest["source"].value_counts().items()},
     )
@@ -225,8 +260,10 @@ def _unsafe(images: list[Entry]) -> pd.DataFrame:
 
 def _told_by_names(files: pd.DataFrame, guide: Guide) -> pd.DataFrame:
     """The files with the columns that follow from their keys alone."""
-    paths = [str(key).split("/") for key in files["key"]]
-    ids = [image_id_from(key) for key in files["key"]]
+    keys = file_of(files)
+    paths = [str(key).split("/") for key in keys]
+    ids = [image_id_from(key) for key in keys]
+    devices = [tags.get("device", "") for tags in tags_of(files)]
     return files.assign(
         image_id=ids,
         folder=[names[-2] if len(names) > 1 else "" for names in paths],
@@ -237,7 +274,10 @@ def _told_by_names(files: pd.DataFrame, guide: Guide) -> pd.DataFrame:
             ],
             dtype="str",
         ),
-        source=[source_by(str(key), of, guide) for key, of in zip(files["key"], ids, strict=True)],
+        source=[
+            source_by(str(key), image_id, guide, device)
+            for key, image_id, device in zip(keys, ids, devices, strict=True)
+        ],
     )
 
 
@@ -247,11 +287,19 @@ def _told_by_tables(
     coarse_codes: dict[str, Diagnosis],
     guide: Guide,
 ) -> pd.DataFrame:
-    """The files with what the tables say about their images, and with labels."""
+    """The files with what the tables say about their images, and with labels. From here on, the id
+    of a later frame ends in its number: what a table says of a file, it says of each frame."""
     names = [name for name in COLUMNS if name not in files and name != "label"]
     rows = [facts.get(image_id, {}) for image_id in files["image_id"]]
     told = pd.DataFrame(rows, columns=names)
     label = cache(partial(label_by, coarse_codes=coarse_codes, guide=guide))
     said = zip(files["folder"], told["archive_diagnosis"].astype(object), strict=True)
     labels = [label(folder, codes if isinstance(codes, tuple) else ()) for folder, codes in said]
-    return pd.concat([files, told], axis=1).assign(label=pd.Series(labels, dtype="str"))
+    later = files["frame"].fillna(1)
+    ids = [
+        f"{image_id}#{frame}" if frame > 1 else image_id
+        for image_id, frame in zip(files["image_id"], later, strict=True)
+    ]
+    return pd.concat([files, told], axis=1).assign(
+        label=pd.Series(labels, dtype="str"), image_id=ids
+    )

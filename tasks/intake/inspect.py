@@ -15,12 +15,17 @@ import yaml
 
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
+from tasks.intake.contents import withheld
+from tasks.intake.dicom import names_its_patient, tags_alone
+from tasks.intake.dicom_file import header_of
 from tasks.intake.folder import ODD_NAME, Found, found_in, is_odd
 from tasks.intake.folders import folder_means, is_negated, label_by, suggestion_for
 from tasks.intake.guide import NAME, Guide, guide_of, source_by
 from tasks.intake.joining import Joined, join_tables
 from tasks.intake.matching import Names
+from tasks.intake.pseudonyms import Pseudonyms, for_now
 from tasks.intake.sheets import TABLE_SUFFIXES
+from tasks.intake.tagged import Tagged, TaggedFile
 from tasks.lesions import Diagnosis, image_id_from, is_image
 
 MOST_SOURCES = 10  # that a draft proposes
@@ -44,6 +49,8 @@ class Inspection:
         sources: Images by source.
         without_source: Name of the delivery of each image id whose source is not known.
         beside: Ids of images that the store holds already.
+        dicoms: Number of DICOMs.
+        naming: Number of DICOMs whose names tell who the patient is.
     """
 
     labels: Counter[Diagnosis | None] = field(default_factory=Counter)
@@ -59,6 +66,8 @@ class Inspection:
     sources: Counter[str] = field(default_factory=Counter)
     without_source: dict[str, str] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
+    dicoms: int = 0
+    naming: int = 0
 
     @property
     def unread(self) -> list[str]:
@@ -94,6 +103,11 @@ class Inspection:
         """What is missing and what that means, in sentences."""
         count = len(self.images)
         said = list(self.joined.notes)
+        if self.naming:
+            said.append(
+                f"The names of {plural(self.naming, 'DICOM')}, or of folders above, tell who the "
+                "patient is: rename them, or nothing is delivered."
+            )
         without = count - self.lesions[1]
         if count and without:
             which = f"{without} of {count} images have no lesion id"
@@ -153,6 +167,10 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
         beside: Keys of images that the store holds already; tables may be about these too.
     """
     told = Inspection()
+    pseudonyms = for_now()
+    named, headers = names_withheld(files, pseudonyms)
+    files = {named.get(key, key): path for key, path in files.items()}
+    told.naming = len(named)
     images = [key for key in files if is_image(key)]
     tables = [key for key in files if key.casefold().endswith(TABLE_SUFFIXES)]
     known = {*images, *tables}
@@ -163,9 +181,18 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
     told.images = set(ids.values())
     there = [(key, image_id_from(key)) for key in beside]
     told.beside = {image_id for _, image_id in there}
-    names = Names((*ids.items(), *there))
+    names = Names(
+        (*ids.items(), *there), {image_id_from(key): image_id_from(of) for key, of in named.items()}
+    )
     contents = ((key, files[key].read_bytes()) for key in tables if not is_odd(key))
-    told.joined = join_tables(contents, names, guide)
+    tags = {
+        ids[key]: tags_alone(data, pseudonyms).told()
+        for key, data in ((named.get(key, key), data) for key, data in headers.items())
+        if key in ids
+    }
+    told.dicoms = len(tags)
+    tagged = Tagged([TaggedFile(*each) for each in tags.items()], pseudonyms)
+    told.joined = join_tables(contents, names, guide, tagged)
     told.joined.unread |= {key: ODD_NAME for key in tables if is_odd(key)}
     facts = told.joined.facts
     told.named = told.images & facts.keys()
@@ -175,7 +202,7 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
         counts[folder] += 1
         codes = facts.get(image_id, {}).get("archive_diagnosis", ())
         told.labels[label_by(folder, codes, coarse_codes={}, guide=guide)] += 1
-        source = source_by(key, image_id, guide)
+        source = source_by(key, image_id, guide, tags.get(image_id, {}).get("device", ""))
         told.sources[source] += 1
         if source == "unknown":
             told.without_source[image_id] = key.split("/")[1]
@@ -183,6 +210,34 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
     told.lesions = _distinct(told, "lesion_id")
     told.patients = _distinct(told, "patient_id")
     return told
+
+
+def names_withheld(
+    files: Mapping[str, Path], pseudonyms: Pseudonyms
+) -> tuple[dict[str, str], dict[str, bytes]]:
+    """What stands for the keys that tell who a patient is, and the header of each DICOM, by key."""
+    headers = {key: header_of(files[key]) for key in files if is_image(key)}
+    found = {key: data for key, data in headers.items() if data}
+    return {k: withheld(k, pseudonyms) for k in found if names_its_patient(k, found[k])}, found
+
+
+def check_names(files: Mapping[str, Path]) -> None:
+    """Raise `BadInput` if the name of a DICOM, or of a folder above it, tells who the patient is.
+
+    The message repeats no name: it goes into logs.
+    """
+    named, headers = names_withheld(files, for_now())
+    if named:
+        places = [number for number, key in enumerate(sorted(headers), start=1) if key in named]
+        raise BadInput(
+            "Names of files or folders tell who a patient is. Nothing was copied.",
+            expected="names without a patient's name, number or date of birth: names of files "
+            "stand in records, logs and reports",
+            received=f"{len(named)} of {plural(len(headers), 'DICOM')} whose tags hold what stands "
+            f"in the name; in the order of their paths, number {listed(list(map(str, places)), 5)}",
+            do="rename files and folders, to running numbers for example; the tags may stay as "
+            "they are: patients are linked by a keyed hash of their number",
+        )
 
 
 def _distinct(told: Inspection, name: str) -> tuple[int, int]:
@@ -291,6 +346,8 @@ def as_json(told: Inspection) -> str:
             "folders": {name: {"files": n, "means": of} for name, (n, of) in told.folders.items()},
             "tables": [each.model_dump(mode="json") for each in told.joined.tables],
             "unread": told.unread,
+            "dicoms": told.dicoms,
+            "named_after_patients": told.naming,
             "lesions": told.lesions[0],
             "patients": told.patients[0],
             "told": told.told,

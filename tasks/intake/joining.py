@@ -1,4 +1,4 @@
-"""Join what all delivered tables say about each image."""
+"""Join what all delivered tables, and the tags of DICOMs, say about each image."""
 
 import gc
 import json
@@ -12,6 +12,7 @@ from tasks.intake.guide import Guide
 from tasks.intake.matching import Names
 from tasks.intake.sheets import NoTable
 from tasks.intake.tables import Read, Row, read_tables
+from tasks.intake.tagged import Tagged
 from tasks.records.ingested import TableRead
 
 LINKING = ("lesion_id", "patient_id")
@@ -35,17 +36,21 @@ class Joined:
 
 
 def join_tables(
-    tables: Iterable[tuple[str, bytes]], names: Names, guide: Guide | None = None
+    tables: Iterable[tuple[str, bytes]],
+    names: Names,
+    guide: Guide | None = None,
+    tagged: Tagged | None = None,
 ) -> Joined:
-    """Join what all tables say about images.
+    """Join what all tables, and the tags of DICOMs, say about images.
 
     Args:
         tables: Key and content of each file.
         names: The delivered images.
         guide: What a person says about columns and codes.
+        tagged: What the tags say. They come after the tables, whose words for a site are kept.
     """
     with _uncollected():
-        return _joined(tables, names, guide or Guide())
+        return _joined(tables, names, guide or Guide(), tagged)
 
 
 @contextmanager
@@ -61,7 +66,9 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _joined(tables: Iterable[tuple[str, bytes]], names: Names, guide: Guide) -> Joined:
+def _joined(
+    tables: Iterable[tuple[str, bytes]], names: Names, guide: Guide, tagged: Tagged | None
+) -> Joined:
     joined, links, later = Joined(), Links(), list[tuple[str, Read]]()
     for key, data in tables:
         try:
@@ -70,12 +77,18 @@ def _joined(tables: Iterable[tuple[str, bytes]], names: Names, guide: Guide) -> 
             joined.unread[key] = str(error)
             continue
         for read in reads:
+            if tagged:
+                tagged.hide_patients(read.rows)
             if read.by == "image_id":
                 joined.tables.append(_added(joined, links, key, read, names))
             else:
                 later.append((key, read))
+    for row in tagged.rows() if tagged else ():
+        _add(joined.facts.setdefault(row.pop("image_id"), {}), row, links)
     # What is about lesions or patients needs to know their images first.
     joined.tables += [_spread(joined, links, key, read, names) for key, read in later]
+    if tagged:
+        tagged.add_lesions(joined.facts)
     links.settle(joined)
     for row in joined.facts.values():
         if "other_metadata" in row:
@@ -176,7 +189,9 @@ class Links:
     """Which ids name one lesion, or one patient.
 
     Two spellings of one id do. So do ids of two archives that tables give to one image, such as
-    ``IL_0000001`` and ``HAM_0000118``; two ids of one archive contradict each other.
+    ``IL_0000001`` and ``HAM_0000118``; two ids of one archive contradict each other. The keyed hash
+    of a DICOM's patient links with any id that is none: a table whose ids are those in the tags has
+    keyed hashes too by now, so the others are of another naming.
     """
 
     def __init__(self) -> None:
@@ -185,8 +200,8 @@ class Links:
     def are_one(self, name: str, one: str, other: str) -> bool:
         """Whether two ids of one image name one thing; remembers it."""
         if spelling(one) != spelling(other):
-            archives = [archive_of(each) for each in (one, other)]
-            if None in archives or archives[0] == archives[1]:
+            archives = {archive_of(each) for each in (one, other)}
+            if len(archives) == 1 or (None in archives and archives != {None, "dicom"}):
                 return False
         first, second = (self._root(name, spelling(each)) for each in (one, other))
         self.parents[name, max(first, second)] = min(first, second)

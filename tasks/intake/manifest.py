@@ -1,6 +1,7 @@
-"""The manifest: one row per delivered file, as a pandas table, and the packed pixels behind it."""
+"""The manifest: a row for each delivered picture, as a pandas table; and the packed pixels."""
 
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -23,11 +24,12 @@ COLUMNS = {
     "key": "str",  # path in the store
     "size_bytes": "int64",
     "sha256": "str",  # SHA-256 of the file; empty if the file was not fetched
+    "frame": "Int64",  # number of the picture within a file of several frames, or missing
     "image_id": "str",
     "folder": "str",  # name of the folder of the file
     "part": "str",  # Train or Test, if the delivery says so
     "label": "str",  # one of the nine diagnoses, or missing
-    "source": "str",  # archive, by image id
+    "source": "str",  # archive, by image id; the camera, by the tags of a DICOM
     "width": "Int64",  # pixels, upright
     "height": "Int64",
     "mode": "str",  # Pillow's colour mode
@@ -37,6 +39,7 @@ COLUMNS = {
     "red": "Float64",  # mean of the thumbnail before it was grey, 0 to 255
     "green": "Float64",
     "blue": "Float64",
+    "tags": "str",  # what the tags of a DICOM say, as JSON; see `tasks.intake.dicom_tags.Tags`
     "perceptual_hash": "str",  # 64 bits, as 16 hexadecimal digits
     "law": "str",  # the law that decoding broke, or missing
     "reason": "str",  # the reason, for a person
@@ -58,6 +61,20 @@ def table(rows: list[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     """Make a manifest of rows, with exactly `COLUMNS`, in the order of the keys."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     return frame.sort_values("key", ignore_index=True)
+
+
+def file_of(frame: pd.DataFrame) -> pd.Series:
+    """The key of the file of each row; that of a later frame ends in ``#`` and its number."""
+    later = frame["frame"].gt(1).fillna(False).astype(bool)
+    if not later.any():
+        return frame["key"]
+    return frame["key"].mask(later, frame["key"].str.rpartition("#")[0])
+
+
+def tags_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the tags of each row say, empty for what is no DICOM, also in older manifests."""
+    said = frame["tags"] if "tags" in frame else [None] * len(frame)
+    return [json.loads(each) if isinstance(each, str) else {} for each in said]
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
 from tasks.intake.cells import same_number
@@ -15,9 +15,14 @@ class Names:
     Args:
         images: The id of each file by its key. An id that holds a ``/`` is unique only with its
             folder.
+        hidden: Ids by which tables may call images whose own names tell who the patient is, and
+            what stands for each.
     """
 
-    def __init__(self, images: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, images: Iterable[tuple[str, str]] = (), hidden: Mapping[str, str] | None = None
+    ) -> None:
+        self.hidden = hidden or {}
         self.ids: set[str] = set()
         self.paths: dict[str, set[str]] = {}  # the last parts of a path -> ids
         self.folded: dict[str, set[str]] = {}
@@ -51,7 +56,7 @@ class Names:
             meant = self.folded.get(each.casefold(), set())
             if len(meant) == 1:
                 return next(iter(meant))
-        return image_id
+        return self.hidden.get(image_id, image_id)
 
     def share(self, cells: Iterable[str]) -> float:
         """The share of cells that name a delivered image, 0 to 1."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tasks.figures import plural
 from tasks.intake.cells import few, ids, known, mapped, sex, years
-from tasks.intake.columns import held_by, is_header, may_name
+from tasks.intake.columns import held_by, is_header, may_name, personal_in
 from tasks.intake.diagnoses import diagnoses_in
 from tasks.intake.guide import Guide
 from tasks.intake.matching import Names
@@ -116,20 +116,23 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
     )
     used = [*columns.values(), *diagnosed.columns]
     also = _more_images(frame, used, names) if by == "image_id" else []
-    rest = frame.drop(columns=[*used, *also])
+    used += also
+    personal = [name for name in personal_in(map(str, frame.columns)) if name not in used]
+    rest = frame.drop(columns=[*used, *personal])
     table["other_metadata"] = _others(rest)
     more = [table.assign(image_id=frame[name]) for name in also]
     table = pd.concat([table, *more], ignore_index=True).dropna(subset=[by])
+    told_of = [*used, *personal] if "patient_id" in columns else used
     problems = [*_of_sheet(sheet, used), *diagnosed.problems, *_tidy(table)]
     problems += [
         f"the column {name!r} may name lesions or patients and is not used: name it lesion_id or "
         "patient_id"
-        for name in may_name(map(str, frame.columns), [*used, *also])
+        for name in may_name(map(str, frame.columns), told_of)
         if frame[name].notna().any()
     ]
     taken = dict.fromkeys(map(str, frame.columns), "")
     taken |= {of: what for what, of in columns.items()} | dict.fromkeys(also, "image_id")
-    taken |= dict.fromkeys(diagnosed.columns, "diagnosis")
+    taken |= dict.fromkeys(diagnosed.columns, "diagnosis") | dict.fromkeys(personal, "ignore")
     return Read(_rows(table), taken, tuple(problems), dict(diagnosed.unknown), by)
 
 

@@ -13,9 +13,11 @@ import pandas as pd
 
 from tasks.config import Retraining
 from tasks.errors import BadInput
+from tasks.intake.contents import pictures_of
 from tasks.intake.folder import PlainFile, files_in
-from tasks.intake.images import Decoded, decode
+from tasks.intake.images import Decoded
 from tasks.intake.matching import Names
+from tasks.intake.pseudonyms import for_now
 from tasks.intake.tables import read_table
 from tasks.lesions import (
     DIAGNOSES,
@@ -24,7 +26,7 @@ from tasks.lesions import (
     Diagnosis,
     image_id_from,
     is_image,
-    source_from,
+    source_of,
 )
 from tasks.monitoring.scored import LeftOut
 from tasks.monitoring.subject import Subject
@@ -154,21 +156,24 @@ def _decoded(
 ) -> Iterator[tuple[dict[str, Any], Array]]:
     """Rows with the columns from decoding, and their pixels. Undecodable images join `left`."""
 
+    config = Retraining(packed_size=packed_px, image_size=min(packed_px, Retraining().image_size))
+    nobody = for_now()  # only the table's patients are compared with those of the training
+
     def read(row: dict[str, Any]) -> Any:
-        return decode(
-            row["file"].read(),
-            packed_px=packed_px,
-            maximum_megapixels=Retraining().maximum_megapixels,
-        )
+        return pictures_of(row["file"].read(), config, nobody)
 
     with ThreadPoolExecutor() as threads:
         for row, result in zip(rows, threads.map(read, rows), strict=True):
             path = row.pop("file").path
-            if not isinstance(result, Decoded):
-                left.append(LeftOut(image_id=path.name, reason=result.reason))
+            first, *others = result.each
+            if others or not isinstance(first, Decoded):
+                several = f"the file holds {len(others) + 1} frames, and the table one row"
+                reason = several if others else first.reason
+                left.append(LeftOut(image_id=path.name, reason=reason))
                 continue
-            facts = {"pixel_hash": result.pixel_hash, "thumbnail": result.thumbnail}
-            yield row | facts | {"source": source_from(row["image_id"])}, result.pixels
+            facts = {"pixel_hash": first.pixel_hash, "thumbnail": first.thumbnail}
+            source = source_of(row["image_id"], result.tags.device if result.tags else "")
+            yield row | facts | {"source": source}, first.pixels
 
 
 def nothing_left(left: list[LeftOut]) -> BadInput:

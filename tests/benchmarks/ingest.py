@@ -64,7 +64,7 @@ def plain_loop(files: list[bytes]) -> list[object]:
 def features(files: list[bytes]) -> list[str]:
     """What ingest computes, without storage."""
     named = ((hashlib.sha256(data).hexdigest(), data) for data in files)
-    found = decode_many(named, Retraining()).values()
+    found = [each for made in decode_many(named, Retraining()).values() for each in made.each]
     thumbnails = [each.thumbnail for each in found if isinstance(each, Decoded)]
     assert len(thumbnails) == len(found)
     planes = np.frombuffer(b"".join(thumbnails), np.uint8)

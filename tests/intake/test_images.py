@@ -20,10 +20,12 @@ from tasks.intake.images import (
     PACKING,
     SHRINKING,
     Decoded,
+    Opened,
     Refused,
-    _decoded_any,
-    _decoded_plain_jpeg,
+    _opened_any,
+    _opened_plain_jpeg,
     decode,
+    described,
     squeezed,
 )
 from tasks.lesions import IMAGE_SUFFIXES
@@ -55,6 +57,11 @@ def refused(data: bytes, megapixels: int = 64) -> Refused:
     result = decode(data, packed_px=PACKED, maximum_megapixels=megapixels)
     assert isinstance(result, Refused)
     return result
+
+
+def as_opened(found: Opened | Refused | None) -> Decoded:
+    assert isinstance(found, Opened)
+    return described(found, PACKED)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
@@ -126,10 +133,7 @@ def test_both_decoders_of_a_jpeg_see_the_same_pixels(
 ) -> None:
     options = {"quality": 90, "subsampling": subsampling, "progressive": progressive}
     data = encoded(noise(*size), "JPEG", **options)
-    plain = _decoded_plain_jpeg(data, PACKED, 64)
-    assert isinstance(plain, Decoded)
-    any_kind = _decoded_any(data, PACKED, 64)
-    assert isinstance(any_kind, Decoded)
+    plain, any_kind = as_opened(_opened_plain_jpeg(data, 64)), as_opened(_opened_any(data, 64))
     assert (plain.pixels == any_kind.pixels).all()
     assert plain.pixel_hash == any_kind.pixel_hash
     assert (plain.thumbnail, plain.colour) == (any_kind.thumbnail, any_kind.colour)
@@ -147,7 +151,7 @@ def test_a_jpeg_that_is_not_plain_is_left_to_pillow() -> None:
         whole[: len(whole) // 2],
         encoded(noise(48, 48)),
     ):
-        assert _decoded_plain_jpeg(data, PACKED, 64) is None
+        assert _opened_plain_jpeg(data, 64) is None
 
 
 @pytest.mark.parametrize(
@@ -237,13 +241,10 @@ def test_a_camera_that_says_upright_leaves_a_jpeg_plain(
     if orientation:
         exif[0x0112] = orientation
     data = encoded(noise(60, 40), "JPEG", exif=exif)
-    result = _decoded_plain_jpeg(data, PACKED, 64)
+    result = _opened_plain_jpeg(data, 64)
     assert (result is not None) == plain
     if plain:
-        usual = _decoded_any(data, PACKED, 64)
-        assert isinstance(result, Decoded)
-        assert isinstance(usual, Decoded)
-        assert result.pixel_hash == usual.pixel_hash
+        assert as_opened(result).pixel_hash == as_opened(_opened_any(data, 64)).pixel_hash
 
 
 def test_the_thumbnail_is_that_of_the_whole_grey_image() -> None:

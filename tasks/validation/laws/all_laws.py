@@ -1,12 +1,24 @@
 """Every law of true data, in the order in which they take rows out."""
 
-from tasks.validation.laws import classes, duplicates, files, labels, metadata, reading, shift
+from tasks.validation.laws import (
+    classes,
+    dicom,
+    duplicates,
+    files,
+    labels,
+    metadata,
+    reading,
+    shift,
+)
 from tasks.validation.laws.law import LawRow
 
 LAWS: tuple[LawRow, ...] = (
     files.UNDECODABLE,
     files.TOO_LARGE,
     files.UNSAFE_NAME,
+    dicom.NAME_OF_A_PATIENT,
+    dicom.NOT_A_PHOTOGRAPH,
+    dicom.COLOUR_MISLABELLED,
     files.SCHEMA,
     labels.CONTRADICTS_JUDGED,
     labels.UNKNOWN_LABEL,
@@ -27,5 +39,8 @@ LAWS: tuple[LawRow, ...] = (
     metadata.METADATA_ROW_WITHOUT_IMAGE,
     metadata.IMAGE_WITHOUT_METADATA,
     reading.LESION_NOT_NAMED,
+    dicom.COLOUR_PROFILE_NOT_APPLIED,
+    dicom.BURNT_IN_TEXT,
+    dicom.RECOGNIZABLE_PERSON,
     shift.DISTRIBUTION_SHIFT,
 )
