@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.engine.store import Store
+from tasks.errors import BadInput
 from tasks.intake.folders import folder_means, label_of
 from tasks.intake.guide import Guide, guide_of, parse_guide, source_by
 from tasks.lesions import DIAGNOSES, OTHER
@@ -143,6 +144,12 @@ def test_a_table_that_says_what_its_folder_rules_out_is_a_contradiction(
     assert reason == f"a table says melanoma, which the folder {folder!r} rules out"
     accepted = table_of(run, record.accepted).set_index("image_id")
     assert accepted.at["ISIC_0000021", "label"] == "nevus"  # the folder agrees
+
+
+def test_a_delivery_without_a_label_ends_with_what_to_do(store: Store) -> None:
+    put_lesions(store, "melanomas", range(4))
+    with pytest.raises(BadInput, match="Too little is left"):
+        validated(store)
 
 
 def test_a_code_that_is_nearly_one_is_suggested_in_the_finding(store: Store) -> None:

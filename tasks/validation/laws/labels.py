@@ -115,7 +115,7 @@ def _outside_their_folder(frame: pd.DataFrame) -> pd.Series:
     means = frame["folder"].map(folder_means)
     pairs = zip(frame["label"], means, strict=True)
     outside = [isinstance(of, tuple) and label not in of for label, of in pairs]
-    wrong = frame[outside]
+    wrong = frame[pd.Series(outside, index=frame.index, dtype=bool)]
     return (
         "a table says "
         + wrong["label"].astype("str")
