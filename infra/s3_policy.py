@@ -8,7 +8,7 @@ PATTERN is the user's name, with ``{step}`` for the name of the step. The defaul
 ``arn:aws:iam:::user/melanoma-{step}``, in the form of Ceph's gateway; AWS wants the account between
 the last two colons.
 
-A step's user reads the store and writes only the keys that the row of the step allows. No step
+A step's user reads the store, all but ``private/``, and writes only the keys that the row of the step allows. No step
 writes ``raw/``: people who deliver images need another key.
 """
 
@@ -20,6 +20,7 @@ from tasks.engine.run import CHECKPOINTS
 from tasks.pipeline import BESIDE, PIPELINE, may_write
 
 EVIDENCE = "evidence/"
+PRIVATE = "private/"  # see `tasks.intake.pseudonyms`
 ROWS = (*PIPELINE, *BESIDE)
 PRINCIPAL = "arn:aws:iam:::user/melanoma-{step}"
 
@@ -40,6 +41,13 @@ def bucket_policy(bucket: str, prefix: str, principal: str = PRINCIPAL) -> dict[
     statements = [
         _statement("Allow", everybody, "s3:ListBucket", [top]),
         _statement("Allow", everybody, "s3:GetObject", [f"{store}*"]),
+        # Who has this key can try which number a patient's name stands for.
+        _statement(
+            "Deny",
+            [name for row, name in names.items() if PRIVATE not in row.notes],
+            "s3:GetObject",
+            [f"{store}{PRIVATE}*"],
+        ),
         # A bundle holds folders of the steps' names, and "*" below goes over slashes.
         _statement(
             "Deny",

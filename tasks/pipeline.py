@@ -302,7 +302,12 @@ BESIDE: tuple[Step, ...] = (
         spools=True,
         keeps=("evidence/",),
         hours=96,
-        notes=("runs/", "shared/", "ledger/"),  # to judge anew is to do every step again
+        notes=(
+            "runs/",
+            "shared/",
+            "ledger/",
+            "private/",
+        ),  # to judge anew is to do every step again
         mlflow=True,
     ),
 )

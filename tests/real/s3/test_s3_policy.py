@@ -27,17 +27,18 @@ CONFIG = Retraining(
 )  # fmt: skip
 PLACES = (
     *("raw", "external/ph2", "ledger", "ledger/chain", "ledger/promotions", "shared/shards"),
-    *("runs/first/evidence", "runs/first/evidence/ingest"),
+    *("runs/first/evidence", "runs/first/evidence/ingest", "private"),
     *(f"runs/first/{step.name}" for step in PIPELINE),
 )
 # What each may write, said once more: a row that may write more must be meant.
 MORE = {
+    "ingest": {"private"},
     "split": {"ledger/chain"},
     "evaluate": {"ledger/chain"},
     "promote": {"ledger/promotions"},
     "rollback": {"ledger/promotions"},
     "propose": {"ledger/promotions"},
-    "ask": {p for p in PLACES if p.startswith(("runs/", "ledger", "shared/"))},
+    "ask": {p for p in PLACES if p.startswith(("runs/", "ledger", "shared/", "private"))},
     "register": {"runs/first/evidence", "runs/first/evidence/ingest"},
 }
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -103,6 +104,10 @@ def test_the_key_of_a_step_is_refused_everywhere_else(
     assert answered == {403}
     mine = {f"runs/first/{row.name}"} if row in PIPELINE else set()
     assert written == mine | ({"shared/shards"} if mine else set()) | MORE.get(row.name, set())
+
+    if row.name not in ("ingest", "ask"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.get_object(Bucket=bucket, Key=f"{PREFIX}/private/tried-by-ingest")
 
     outside = ("other/key", f"{PREFIX}-not/key", f"{PREFIX}/runs/first/evidence/raw.json")
     for key in outside:
