@@ -1,7 +1,6 @@
 """The configuration of one retraining: one flat, frozen model.
 
-The Airflow trigger form, the command line's ``--config`` and the record of each step are all
-made from this one class, so a field added here appears in all three.
+The Airflow trigger form, ``--config`` and each record are made from this class: all show a field.
 """
 
 import json
@@ -24,6 +23,7 @@ Law = Literal[
     "undecodable",
     "too_large",
     "unsafe_name",
+    "erased",
     "schema",
     "contradicts_judged",
     "unknown_label",

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Retraining
+from tasks.engine.erasures import LAW, Erasures, erasures_in
 from tasks.engine.run import Run
 from tasks.engine.sources import code_hash
 from tasks.engine.store import Entry, read_many
@@ -147,21 +148,32 @@ def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
         One row per file, with `FILE_COLUMNS`.
     """
     rows: list[Row] = []
-    described = _packed(run, decode_many(_unknown(run, entries, known, rows), run.config))
+    gone = erasures_in(run.store)
+    found = decode_many(_unknown(run, entries, known, rows, gone), run.config)
+    described = _packed(run, {name: _let_in(each, gone) for name, each in found.items()})
     told = [row | described.get(row["sha256"], {}) for row in rows]
     return pd.DataFrame(told, columns=list(FILE_COLUMNS)).astype(FILE_TYPES)
 
 
+def _let_in(found: Decoded | Refused, gone: Erasures) -> Decoded | Refused:
+    """What was decoded, unless this picture was erased, in whatever file it comes."""
+    why = gone.why(pixels=found.pixel_hash) if isinstance(found, Decoded) else ""
+    return Refused(LAW, why) if why else found
+
+
 def _unknown(
-    run: Run, entries: list[Entry], known: Known, rows: list[Row]
+    run: Run, entries: list[Entry], known: Known, rows: list[Row], gone: Erasures
 ) -> Iterator[tuple[str, bytes]]:
-    """SHA-256 and bytes of each unknown content, once. Appends a row for every file."""
+    """SHA-256 and bytes of each unknown content, once. Appends a row for every file. What was
+    erased is not decoded."""
     seen = set()
     contents = read_many(run.store, [entry.key for entry in entries])
     for entry, data in zip(entries, contents, strict=True):
         digest = hashlib.sha256(data).hexdigest()
         rows.append({"key": entry.key, "size_bytes": len(data), "sha256": digest})
-        if before := known.content(digest):
+        if why := gone.why(file=digest):
+            rows[-1] |= {"law": LAW, "reason": why}
+        elif before := known.content(digest):
             rows[-1] |= before
         elif digest not in seen:
             seen.add(digest)

@@ -7,6 +7,7 @@ LAWS: tuple[LawRow, ...] = (
     files.UNDECODABLE,
     files.TOO_LARGE,
     files.UNSAFE_NAME,
+    files.ERASED,
     files.SCHEMA,
     labels.CONTRADICTS_JUDGED,
     labels.UNKNOWN_LABEL,
