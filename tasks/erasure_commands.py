@@ -54,6 +54,29 @@ def erase_command(
         print(visible(line))
 
 
+def prune_command(
+    store: StoreUri,
+    days: Annotated[
+        float, typer.Option(min=1, help="Keep every run that is younger than so many days.")
+    ] = 7,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it. Default: only say what.")] = False,
+) -> None:
+    """Say what nothing needs any more, and why each kept run is kept; with --yes, remove it.
+
+    Needed are the champion, earlier champions, open questions, the standing challenger, unfinished
+    runs, and the last runs. Ledgers, deliveries, records and evidence always stay.
+    """
+    from tasks.erasure.prune import in_words, planned, prune
+
+    opened = open_store(store)
+    plan = planned(opened, days)
+    if yes:
+        prune(opened, plan)
+    for line in in_words(plan, done=yes):
+        print(visible(line))
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("erase", rich_help_panel=BESIDE)(erase_command)
+    app.command("prune", rich_help_panel=BESIDE)(prune_command)

@@ -83,10 +83,10 @@ def write_gaps(store: Store, scope: Scope, work: list[Work], entry: Entry, fact:
 def sign_gaps(store: Store, scope: Scope) -> None:
     """Sign each signed bundle anew whose signature no longer holds since it has a gap."""
     for run in scope.runs:
+        folder = f"runs/{run}/{FOLDER}/"
+        there = {entry.key.removeprefix(folder) for entry in store.list(folder)}
         bundle = Bundle(f"{store.uri}/runs/{run}/{FOLDER}")
-        if not {SIGNATURE, GAPS} <= bundle.paths():
-            continue
-        if why_not(bundle)[0]:
+        if {SIGNATURE, GAPS} <= there and why_not(bundle)[0]:
             sign_bundle(bundle)
 
 
