@@ -29,6 +29,7 @@ from tasks.engine.quiet import OneLine, quiet_loggers, report_nothing, show_bug
 from tasks.engine.run import Progress, Run, open_run
 from tasks.engine.signing import keys_here, keys_of
 from tasks.engine.storage import open_store
+from tasks.erasure_commands import add_to as add_erasure_to
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.intake_commands import AcceptUnread
 from tasks.intake_commands import add_to as add_intake_to
@@ -182,6 +183,7 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
 add_to(app)
 add_signing_to(app, "Keys")
 add_intake_to(app)
+add_erasure_to(app)
 
 
 @app.command("synthesize", rich_help_panel="Beside the pipeline")
@@ -253,6 +255,8 @@ def verify_command(
         f"{verified.model_sha256}. Manifest SHA-256 {verified.manifest_sha256}."
     )
     print(f"The evidence is {verified.signature}.")
+    if verified.gaps:
+        print(f"Gaps: {visible(verified.gaps)}.")
 
 
 @app.command("score", rich_help_panel="Beside the pipeline")

@@ -1,7 +1,6 @@
 """The configuration of one retraining: one flat, frozen model.
 
-The Airflow trigger form, the command line's ``--config`` and the record of each step are all
-made from this one class, so a field added here appears in all three.
+The Airflow trigger form, ``--config`` and each record are made from this class: all show a field.
 """
 
 import json
@@ -21,7 +20,7 @@ RELEASED_POLICIES = ("melanoma", "synthetic", "smoke")  # the files of tasks/eva
 OWN_POLICY = r"policies/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.yaml"  # a file of the store
 
 Law = Literal[
-    "undecodable", "too_large", "unsafe_name", "name_of_a_patient", "not_a_photograph",
+    "undecodable", "too_large", "unsafe_name", "erased", "name_of_a_patient", "not_a_photograph",
     "colour_mislabelled", "schema", "contradicts_judged", "unknown_label", "contradictory_label",
     "label_disagrees_with_archive", "lesion_under_two_labels", "lesion_of_two_patients",
     "contradictory_metadata", "duplicate_pixels", "delivered_again", "near_duplicate",

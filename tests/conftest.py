@@ -189,6 +189,21 @@ def registered_run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
     return run
 
 
+@pytest.fixture(scope="session")
+def two_challengers(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two registered models, which an engineer trained, and no champion."""
+    from tasks.engine.person import VARIABLE
+    from tests.support.approvals import ENGINEER
+    from tests.support.deliveries import BEFORE_REGISTER, OF_TWO, delivered, do, run_of
+
+    store = delivered(drawn, tmp_path_factory.mktemp("two") / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, ENGINEER.model_dump_json())
+        for name, seed in (("first", 2), ("second", 20)):
+            do(run_of(store, name, seed=seed, **OF_TWO), *BEFORE_REGISTER, "register")
+    return Path(store.uri)
+
+
 @pytest.fixture
 def store_of_format_1(tmp_path: Path) -> Path:
     """A store as the first version of the program left it: one delivery, one registered run and

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from tasks.engine import sources
 from tasks.engine.environment import machine
+from tasks.engine.erasures import erasures_in
 from tasks.engine.quiet import imports_muted
 from tasks.engine.reuse import fingerprint_of, keep_for_reuse, outside_of, reusable
 from tasks.engine.run import CHECKPOINTS, Progress, Run, latest_key
@@ -41,10 +42,14 @@ def execute(step: Step, run: Run) -> Record:
     run = _narrowed(step, run)
     inputs = {need: _needed(run, need, step.name) for need in step.needs}
     committed = run.record(step.name)
+    stopped = erasures_in(run.store).stops(run.name)
     if committed:
-        _check_same_work(run, step, committed, inputs)
+        if not stopped:  # else its inputs are no longer what they were, as the ledger says
+            _check_same_work(run, step, committed, inputs)
         log.info("%s was committed before; nothing to do.", step.name)
     else:
+        if stopped:
+            raise _erased(step, run)
         try:
             committed = _do(step, run, inputs, started)
         except PipelineError as error:
@@ -146,7 +151,18 @@ def _seconds(parts: dict[str, Record]) -> float:
     return sum(part.provenance.seconds for part in parts.values() if part.provenance)
 
 
+def _erased(step: Step, run: Run) -> BadInput:
+    return BadInput(
+        f"Run {run.name} does not go on with {step.name}.",
+        expected="a run that holds no image which was erased",
+        received="an image that this run holds was erased from the store",
+        do="start a new run: it takes what is left. If this run was at work meanwhile, erase again",
+    )
+
+
 def _commit(step: Step, run: Run, record: Record, inputs: dict[str, Record]) -> Record:
+    if erasures_in(run.store).stops(run.name):  # while the step was at work
+        raise _erased(step, run)
     key = run.key("record.json", step.name)
     try:
         run.store.create(key, _signed(record, key))

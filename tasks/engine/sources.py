@@ -31,6 +31,7 @@ COUNTED_BY_FORMAT = (
     # computes: `engine.spreadsheet`, `engine.judged`, `engine.ledger` and `engine.loose` count.
     "engine.checkpoints",
     "engine.environment",
+    "engine.erasures",
     "engine.execute",
     "engine.folder_signature",
     "engine.quiet",

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Retraining
+from tasks.engine.erasures import LAW, Erasures, erasures_in
 from tasks.engine.run import Run
 from tasks.engine.sources import code_hash
 from tasks.engine.store import Entry, read_many
@@ -159,15 +160,25 @@ def describe(run: Run, entries: list[Entry], known: Known) -> pd.DataFrame:
         frames.
     """
     rows: list[Row] = []
-    named = of_store(run.store)
-    unknown = _unknown(run, entries, known, rows, named)
-    described = _packed(run, decode_many(unknown, run.config, named))
+    named, gone = of_store(run.store), erasures_in(run.store)
+    unknown = _unknown(run, entries, known, rows, named, gone)
+    found = decode_many(unknown, run.config, named)
+    described = _packed(run, {digest: _let_in(each, gone) for digest, each in found.items()})
     told = [
         row | each | {"key": key_of_frame(row["key"], each)}
         for row in rows
         for each in row.pop("known", ()) or described.get(row["sha256"], [{}])
     ]
     return pd.DataFrame(told, columns=list(FILE_COLUMNS)).astype(FILE_TYPES)
+
+
+def _let_in(pictures: Pictures, gone: Erasures) -> Pictures:
+    """The pictures of a file without those that were erased, in whatever file they come."""
+    why = [gone.why(pixels=p.pixel_hash) if isinstance(p, Decoded) else "" for p in pictures.each]
+    if not any(why):
+        return pictures
+    left = zip(pictures.each, why, strict=True)
+    return Pictures(tuple(Refused(LAW, reason) if reason else each for each, reason in left))
 
 
 def key_of_frame(key: str, row: Row) -> str:
@@ -177,9 +188,15 @@ def key_of_frame(key: str, row: Row) -> str:
 
 
 def _unknown(
-    run: Run, entries: list[Entry], known: Known, rows: list[Row], named: Pseudonyms
+    run: Run,
+    entries: list[Entry],
+    known: Known,
+    rows: list[Row],
+    named: Pseudonyms,
+    gone: Erasures,
 ) -> Iterator[tuple[str, bytes]]:
-    """SHA-256 and bytes of each unknown content, once. Appends a row for every file."""
+    """SHA-256 and bytes of each unknown content, once. Appends a row for every file. What was
+    erased is not decoded."""
     seen = set()
     contents = read_many(run.store, [entry.key for entry in entries])
     for entry, data in zip(entries, contents, strict=True):
@@ -191,6 +208,8 @@ def _unknown(
             row["known"][0]["reason"] = (
                 "the name of the file, or of a folder, tells who the patient is"
             )
+        elif why := gone.why(file=digest):
+            row["known"] = [{"law": LAW, "reason": why}]
         elif before := known.content(digest):
             row["known"] = before
         elif digest not in seen:

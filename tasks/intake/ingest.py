@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.config import Law
+from tasks.engine.erasures import LAW, erasures_in
 from tasks.engine.run import Run
 from tasks.engine.store import Entry, read_many
 from tasks.engine.withdrawals import Withdrawn
@@ -68,10 +70,14 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
     """
     images, _, _ = _delivered(run)
     memory = known(run)
-    seen, new = memory.of([each for each in images if part.holds(each.key) and _is_safe(each)])
+    mine = [each for each in images if part.holds(each.key) and _is_safe(each)]
+    gone = erasures_in(run.store)
+    erased = {each.key: gone.why(image_id=image_id_from(each.key)) for each in mine}
+    seen, new = memory.of([each for each in mine if not erased[each.key]])
     # An unfinished attempt leaves only whole packs, so the rest is packed in the same way.
     kept, missing = begun(run).of(new) if new else (seen[:0], new)
-    frames = [seen.assign(fetched=False), kept.assign(fetched=True)]
+    out = _not_fetched([each for each in mine if erased[each.key]], LAW, erased)
+    frames = [each.assign(fetched=False) for each in (seen, out)] + [kept.assign(fetched=True)]
     done = len(kept)
     if done:
         log.info("An unfinished attempt already decoded %d of %d images.", done, len(new))
@@ -245,15 +251,21 @@ def _unsafe(images: list[Entry]) -> pd.DataFrame:
     """The files whose names leave their folder, or are none that a store can keep; they are not
     fetched."""
     found = [each for each in images if not _is_safe(each)]
-    told = {"sha256": "", "law": "unsafe_name"}
+    reasons = {e.key: ODD_NAME if is_odd(e.key) else "the name holds '..'" for e in found}
+    return _not_fetched(found, "unsafe_name", reasons)
+
+
+def _not_fetched(entries: list[Entry], law: Law, reasons: dict[str, str]) -> pd.DataFrame:
+    """Rows of files whose content nobody looks at, with the law that each breaks."""
     rows = [
         {
             "key": each.key,
             "size_bytes": each.size_bytes,
-            "reason": ODD_NAME if is_odd(each.key) else "the name holds '..'",
+            "sha256": "",
+            "law": law,
+            "reason": reasons[each.key],
         }
-        | told
-        for each in found
+        for each in entries
     ]
     return pd.DataFrame(rows, columns=list(FILE_TYPES)).astype(FILE_TYPES)
 

@@ -9,6 +9,7 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 
+from tasks.engine.erasures import erasures_in
 from tasks.engine.execute import execute
 from tasks.engine.run import Run
 from tasks.errors import AlreadyExists, BadInput, Corrupt, Halt, NotFound
@@ -51,6 +52,13 @@ def compare(run: Run) -> Run:
 
 
 def _anew(run: Run, registered: Registered, version: int) -> Run:
+    if erasures_in(run.store).stops(run.name):
+        raise BadInput(
+            "The model cannot be judged anew.",
+            expected="the images on which it was trained and judged",
+            received=f"an image of run {run.name} was erased",
+            do="start a new retraining, which is compared with the present champion",
+        )
     made, judged = run.record("evaluate"), run.record("gate")
     assert made
     assert made.provenance

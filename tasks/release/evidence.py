@@ -40,6 +40,7 @@ from tasks.records.record import Artifact, Frozen, Record, artifacts_of, sha256
 from tasks.records.split import Split
 from tasks.records.verdict import Verdict
 from tasks.release.card import card_as_html, card_version, model_card
+from tasks.release.gaps import GAPS, Gaps, gaps_from
 from tasks.release.golden import golden_files
 
 log = logging.getLogger(__name__)
@@ -235,10 +236,32 @@ class Bundle:
                 do="fetch the bundle again from where it was made",
             ) from error
 
+    @cached_property
+    def gaps(self) -> Gaps | None:
+        """What was erased since the bundle was sealed; None if nothing was. Raises `Corrupt`."""
+        try:
+            return gaps_from(self.store.read(GAPS))
+        except NotFound:
+            return None
+
+    @cached_property
+    def erased(self) -> frozenset[str]:
+        """Ids of the accepted images that were erased: their rows hold no thumbnail any more."""
+        if self.gaps is None:
+            return frozenset()
+        split = self.record("split")
+        assert isinstance(split, Split)
+        parts = self.table("split", split.parts)
+        return frozenset(parts.loc[parts["thumbnail"].isna(), "image_id"].astype(str))
+
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises `NotFound`, or `Corrupt` if the manifest differs."""
+        """The content of a file. Raises `NotFound`, or `Corrupt` if manifest and gaps differ."""
         data = self.store.read(path)
         named = self.manifest.files.get(path)
+        if named and self.gaps and path in self.gaps.files:
+            hole = self.gaps.files[path]
+            if (hole.was, hole.now) == (named.sha256, sha256(data)):
+                return data
         if named is None or (named.sha256, named.size_bytes) != (sha256(data), len(data)):
             raise Corrupt(
                 "A file of the evidence is not the one that was sealed.",

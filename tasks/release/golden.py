@@ -126,7 +126,8 @@ def golden_from(read: Callable[[str], bytes]) -> tuple[Golden, tuple[str, ...]]:
     try:
         answers = Answers.model_validate_json(read(ANSWERS))
         pixels: Any = np.load(io.BytesIO(read(PIXELS)), allow_pickle=False)
-        probabilities = np.array([each.probabilities for each in answers.images], float)
+        told = [each.probabilities for each in answers.images]
+        probabilities = np.array(told, float) if told else np.zeros((0, len(answers.classes)))
     except (ValidationError, ValueError, EOFError) as error:
         raise _flawed("as the evidence writes them", " ".join(str(error).split())[:200]) from error
     shape = (len(answers.images), len(answers.classes))

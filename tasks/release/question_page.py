@@ -82,6 +82,7 @@ def page(question: Question, own_policy: tuple[str, ...] = ()) -> str:
             f"{code(question.model.evidence_sha256 or '')}. It was verified for this page, and is "
             f"verified again before anything is promoted. {signature_in_words(bundle)} To verify "
             f"the evidence yourself: {code(shlex.join([*VERIFY, bundle.uri]))}",
+            *([f"\n**Gaps.** {plain(bundle.gaps.in_words)}."] if bundle.gaps else []),
         ]
     )
 

@@ -10,7 +10,7 @@ from tasks.records.registered import Registered
 from tasks.records.split import Split
 from tasks.registry.served import Golden, check_served
 from tasks.release.evidence import FIRST, FOLDER, SECOND, Bundle
-from tasks.release.golden import golden_among, golden_from
+from tasks.release.golden import LEAST, golden_among, golden_from
 
 
 def check_served_as_judged(client: Any, run: Run, registered: Registered) -> str:
@@ -50,7 +50,7 @@ def golden_of(bundle: Bundle, run: Run) -> tuple[Golden | None, str]:
     holds, whose hashes the bundle names. Without the pixels there are none.
     """
     if bundle.manifest.format not in (FIRST, SECOND):
-        return golden_from(bundle.read)[0], ""
+        return _own(bundle)
     split, evaluated = bundle.record("split"), bundle.record("evaluate")
     assert isinstance(split, Split)
     assert isinstance(evaluated, Evaluated)
@@ -62,3 +62,14 @@ def golden_of(bundle: Bundle, run: Run) -> tuple[Golden | None, str]:
     except NotFound:
         return None, f"; {old}, and the pixels of the run are gone: the model was asked nothing"
     return golden, f"; {old}: these are made of the run's pixels"
+
+
+def _own(bundle: Bundle) -> tuple[Golden | None, str]:
+    """The golden images of a bundle, and a remark if some were erased."""
+    golden, _ = golden_from(bundle.read)
+    left = len(golden.image_ids)
+    if not bundle.erased or left >= LEAST:
+        return golden, ""
+    if not left:
+        return None, "; all golden images were erased: the model was asked nothing"
+    return golden, f"; some were erased, and {left} are fewer than the {LEAST} of a new bundle"

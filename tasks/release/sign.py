@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.config import Retraining
+from tasks.engine.erasures import Signed, unvouched
+from tasks.engine.erasures import append as append_erasure
 from tasks.engine.ledger import FOLDER as CHAIN
 from tasks.engine.ledger import SIGNING, Chain, append, chain_of
 from tasks.engine.person import Person
@@ -89,7 +91,8 @@ def sign(store: Store, by: Person, reason: str) -> Vouched:
         entries = (*_open(chain, keys, CHAIN), *_open(now.chain, keys, PROMOTIONS))
         records = list(_open_records(store, keys))
         bundles = [each for each in _bundles(store, keys) if _is_open(each, client, store)]
-        done = Vouched(len(entries), len(records), len(bundles))
+        erasures = unvouched(store)
+        done = Vouched(len(entries) + erasures, len(records), len(bundles))
         for bundle in bundles:
             sign_bundle(bundle)
         for key, data in records:
@@ -107,6 +110,8 @@ def sign(store: Store, by: Person, reason: str) -> Vouched:
         heads,
         NONE,
     )
+    if erasures:
+        append_erasure(store, lambda now: Signed(by=by, reason=reason), NONE)
     append_promotion(
         store,
         "",

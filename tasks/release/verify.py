@@ -1,12 +1,12 @@
 """verify: check the evidence of a run using only the bundle.
 
-The checks run in this order and stop at the first flaw. No file was changed, added or removed. With
-a key, an accepted key signed the bundle. The records follow from each other. No group stands on two
-sides of the split. Copies are of training images. The figures, the comparisons with the champion
-and with the standing challenger, and cross-validation follow from the predictions. The golden
-images are test images, with the answers of the predictions. The verdict follows from the figures
-and the policy. For a bundle in a directory, the checks need no network; they never need Airflow or
-MLflow.
+The checks run in this order and stop at the first flaw. No file was changed, added or removed, but
+by an erasure that the bundle tells. With a key, an accepted key signed the bundle. The records
+follow from each other. No more is missing than was erased. No group stands on two sides of the
+split. Copies are of training images. The figures, the comparisons with the champion and with the
+standing challenger, and cross-validation follow from the predictions. The golden images are test
+images, with the answers of the predictions. The verdict follows from the figures and the policy.
+For a bundle in a directory, the checks need no network; they never need Airflow or MLflow.
 
 The checks cannot find out:
 
@@ -42,6 +42,7 @@ CHECKS: tuple[Callable[..., str], ...] = (
     the_signature_holds,
     records.the_records_follow_from_each_other,
     records.the_records_vouch_for_the_files,
+    records.only_what_was_erased_is_missing,
     records.the_ledger_is_one_chain,
     data.every_file_delivered_is_accounted_for,
     data.no_group_straddles,
@@ -63,6 +64,7 @@ class Verified(Frozen):
 
     Attributes:
         held: What each check found, in words, in the order of the checks.
+        gaps: What was erased since the bundle was sealed, in words; empty if nothing was.
         signature: Who signed the bundle, or that nobody did or nobody checked, in words.
     """
 
@@ -73,6 +75,7 @@ class Verified(Frozen):
     model_sha256: str
     held: tuple[str, ...]
     signature: str
+    gaps: str = ""
 
 
 def verify(uri: str, expected: str | None = None, keys: Keys | None = None) -> Verified:
@@ -113,4 +116,5 @@ def verify(uri: str, expected: str | None = None, keys: Keys | None = None) -> V
         model_sha256=evaluated.model.sha256,
         held=tuple(held),
         signature=signature,
+        gaps=bundle.gaps.in_words if bundle.gaps else "",
     )

@@ -258,8 +258,11 @@ def _evidence(run: Run) -> dict[str, str] | None:
         data = run.store.read(f"runs/{run.name}/{FOLDER}/{MANIFEST}")
     except NotFound:
         return None
+    gaps = ""
     try:
-        signature = signature_in_words(Bundle(f"{run.uri}/{FOLDER}"))
+        bundle = Bundle(f"{run.uri}/{FOLDER}")
+        signature = signature_in_words(bundle)
+        gaps = bundle.gaps.in_words if bundle.gaps else ""
     except BadInput as error:  # the page is made all the same
         signature = f"{error.problem} Received: {error.received}"
     return {
@@ -267,6 +270,7 @@ def _evidence(run: Run) -> dict[str, str] | None:
         "folder": FOLDER,
         "sha256": sha256(data),
         "signature": signature,
+        "gaps": gaps,
     }
 
 

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 
 import pandas as pd
+from pyarrow import parquet
 
 from tasks.engine.run import Run, latest_run, read_record
 from tasks.engine.spreadsheet import read_csv, to_csv
@@ -90,9 +91,11 @@ def _previous(run: Run, name: str, basis: Basis) -> Previous | None:
         return None
     if not isinstance(record, Validated) or not record.provenance:
         return None
-    columns = [name for name in COLUMNS if name != "thumbnail"]
     try:
-        accepted = pd.read_parquet(io.BytesIO(run.fetch(record.accepted)), columns=columns)
+        file = io.BytesIO(run.fetch(record.accepted))
+        there = set(parquet.read_schema(file).names)  # earlier versions kept fewer columns
+        columns = [name for name in COLUMNS if name in there and name != "thumbnail"]
+        accepted = pd.read_parquet(file, columns=columns).reindex(columns=list(COLUMNS))
         quarantined = read_quarantine(run, record.quarantine)
     except (BadInput, ValueError):  # gone, or of another version of the program
         return None

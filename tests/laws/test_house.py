@@ -20,6 +20,7 @@ from tests.support.paths import ROOT
 COMMANDS = [
     *("__main__", "intake.deliver", "intake.inspect", "intake.synthesize"),
     *("intake_commands", "model_commands", "release.promote", "release.rollback"),
+    *("erasure_commands", "erasure.erase", "erasure.pages"),
     *("release.compare", "release.decide", "release.propose", "reporting.report"),
     "monitoring.score",
 ]
@@ -53,9 +54,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("validation",),
     ("release",),
     ("monitoring", "reporting"),
+    ("erasure",),
     (
-        *("__init__", "__main__", "intake_commands", "model_commands", "options"),
-        *("signing_commands", "terminal"),
+        *("__init__", "__main__", "erasure_commands", "intake_commands", "model_commands"),
+        *("options", "signing_commands", "terminal"),
     ),
 )
 SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}

@@ -2,15 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tasks.engine.directory import DirectoryStore
-from tasks.engine.person import VARIABLE
 from tasks.engine.run import Run
-from tests.support.approvals import ENGINEER, copy_with_two
-from tests.support.deliveries import BEFORE_REGISTER, delivered, do, run_of
+from tests.support.approvals import copy_with_two
+from tests.support.deliveries import OF_TWO, run_of
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +26,6 @@ def copied(sealed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sealed, tmp_path / "bundle"))
 
 
-SMALL: dict[str, Any] = {
-    "epochs": 1, "minimum_groups": 4, "recipes": ("baseline",), "policy": "smoke",
-}  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def two_challengers(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two registered models, which an engineer trained, and no champion."""
-    store = delivered(drawn, tmp_path_factory.mktemp("two") / "store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, ENGINEER.model_dump_json())
-        for name, seed in (("first", 2), ("second", 20)):
-            do(run_of(store, name, seed=seed, **SMALL), *BEFORE_REGISTER, "register")
-    return Path(store.uri)
-
-
 @pytest.fixture
 def store_of_two(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
     return copy_with_two(two_challengers, tmp_path / "store")
@@ -51,9 +33,9 @@ def store_of_two(two_challengers: Path, tmp_path: Path) -> DirectoryStore:
 
 @pytest.fixture
 def first(store_of_two: DirectoryStore) -> Run:
-    return run_of(store_of_two, "first", seed=2, **SMALL)
+    return run_of(store_of_two, "first", seed=2, **OF_TWO)
 
 
 @pytest.fixture
 def second(store_of_two: DirectoryStore) -> Run:
-    return run_of(store_of_two, "second", **SMALL)
+    return run_of(store_of_two, "second", **OF_TWO)

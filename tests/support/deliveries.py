@@ -22,6 +22,12 @@ from tasks.records.record import Artifact, Record
 SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
 
 
+# Of the runs of a store with two registered models.
+OF_TWO: dict[str, Any] = {
+    "epochs": 1, "minimum_groups": 4, "recipes": ("baseline",), "policy": "smoke",
+}  # fmt: skip
+
+
 BEFORE_REGISTER = (
     *("ingest", "validate", "split", "check_balance", "oversample"),
     *("train", "evaluate", "gate"),

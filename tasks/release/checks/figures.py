@@ -40,7 +40,7 @@ def the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
     )
     config = config_of(evaluated)
     again = figures(predictions, evaluated.classes, evaluated.threshold, config.prevalence)
-    difference = first_difference(evaluated.figures, _as_known(again, evaluated.figures))
+    difference = _difference(bundle, evaluated.figures, again)
     if difference:
         raise flaw("a figure does not follow from the predictions", *difference)
     lesions = by_lesion(predictions, evaluated.classes)
@@ -62,6 +62,41 @@ def _check_images(
     )
     if ours != theirs:
         raise flaw(what, f"{len(theirs)} images", f"{len(ours)}")
+
+
+def _difference(bundle: Bundle, told: Figures, again: Figures) -> tuple[str, str] | None:
+    """The first figure that differs, as `first_difference`. Where images were erased, subgroups may
+    differ, as what was known of these images, such as an age, is gone; but no more than that."""
+    known = _as_known(again, told)
+    if not bundle.erased:
+        return first_difference(told, known)
+    found = first_difference(told, known.model_copy(update={"subgroups": told.subgroups}))
+    if found is None:
+        _check_subgroups(told, again, 2 * len(bundle.erased))
+    return found
+
+
+def _check_subgroups(told: Figures, again: Figures, most: int) -> None:
+    """Check that at most this many lesions left or joined the subgroups of a trait. An erased image
+    may leave one, and its lesion join another.
+
+    Raises:
+        Corrupt: There are more.
+    """
+    for trait in {each.trait for each in told.subgroups}:
+        then, now = (
+            {each.value: each for each in found.subgroups if each.trait == trait}
+            for found in (told, again)
+        )
+        other = [name for name in then.keys() | now.keys() if then.get(name) != now.get(name)]
+        sizes = [{n: each.lesions for n, each in found.items()} for found in (then, now)]
+        moved = sum(abs(sizes[0].get(name, 0) - sizes[1].get(name, 0)) for name in other)
+        if (trait == "source" and other) or max(len(other), moved) > most:
+            raise flaw(
+                f"the subgroups by {trait} differ by more than was erased",
+                f"at most {most} lesions",
+                f"{moved} lesions, in {len(other)} subgroups",
+            )
 
 
 def _as_known(again: Figures, told: Figures) -> Figures:
@@ -163,10 +198,8 @@ def the_cross_estimate_follows_from_its_predictions(bundle: Bundle) -> str:
         raise flaw("a group stands in several folds", "none does", str(torn[torn > 1].index[0]))
     bars = tuple((n + 1, bar) for n, bar in enumerate(cross.thresholds))
     found = tuple(sorted(set(zip(predictions["fold"], predictions["threshold"], strict=True))))
-    difference = first_difference(bars, found) or first_difference(
-        cross.figures,
-        _as_known(figures(predictions, evaluated.classes, None, config.prevalence), cross.figures),
-    )
+    again = figures(predictions, evaluated.classes, None, config.prevalence)
+    difference = first_difference(bars, found) or _difference(bundle, cross.figures, again)
     if difference:
         raise flaw("cross-validation does not follow from its predictions", *difference)
     return f"cross-validation follows from {len(predictions)} predictions, each image judged once"

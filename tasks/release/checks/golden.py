@@ -10,7 +10,7 @@ from tasks.records.split import Split
 from tasks.registry.served import Golden
 from tasks.release.checks.flaw import check_same, flaw, record_of
 from tasks.release.evidence import FIRST, SECOND, Bundle
-from tasks.release.golden import ANSWERS, LEAST, PIXELS, golden_from
+from tasks.release.golden import ANSWERS, LEAST, PIXELS, chosen, golden_from
 
 # Mean difference of a thumbnail's grey values, 0 to 255. Thumbnails that an earlier version of the
 # program made differ by rounding: up to one grey value here and there.
@@ -26,7 +26,8 @@ def the_golden_images_are_of_the_test_part(bundle: Bundle) -> str:
     parts = bundle.table("split", record_of(bundle, Split).parts)
     test = parts[parts["side"] == "test"]
     golden, labels = golden_from(bundle.read)
-    fewest = min(LEAST, len(test))
+    stay, gone = _chosen(bundle, test)
+    fewest = min(LEAST, len(test)) - gone
     if len(golden.image_ids) < fewest:
         raise flaw(
             "it holds too few golden images", f"at least {fewest}", f"{len(golden.image_ids)}"
@@ -39,13 +40,24 @@ def the_golden_images_are_of_the_test_part(bundle: Bundle) -> str:
     )
     if len(set(golden.image_ids)) != len(golden.image_ids):
         raise flaw("a golden image is there twice", "each once", f"{len(golden.image_ids)} images")
-    check_same("golden images are of every class of the test part", set(labels), set(test["label"]))
+    for image_id in sorted(set(golden.image_ids) & bundle.erased):
+        raise flaw("a golden image is of those that were erased", "no pixels of it", image_id)
+    check_same("golden images are of every class of the test part", set(labels), stay)
     _check_answers(golden, evaluated, bundle.table("evaluate", evaluated.predictions))
     _check_pixels(golden, test, record_of(bundle, Ingested).packed_px)
     return (
         f"{len(golden.image_ids)} golden images, of all {len(set(labels))} classes of the test "
-        "part, have the answers of the predictions"
+        "part, have the answers of the predictions" + (f"; {gone} more were erased" if gone else "")
     )
+
+
+def _chosen(bundle: Bundle, test: pd.DataFrame) -> tuple[set[str], int]:
+    """The classes of the golden images that a bundle must have, and how many were erased."""
+    if not bundle.erased:
+        return set(test["label"]), 0
+    rows = test.reset_index(drop=True).iloc[chosen(test)]
+    gone = rows["image_id"].isin(list(bundle.erased))
+    return set(rows.loc[~gone, "label"]), int(gone.sum())
 
 
 def _check_answers(golden: Golden, evaluated: Evaluated, predictions: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ from tasks.release.evidence import (
     Bundle,
     places,
 )
+from tasks.release.gaps import GAPS
 
 
 def the_manifest_is_sealed(bundle: Bundle, expected: str | None = None) -> str:
@@ -33,14 +34,36 @@ def the_manifest_is_sealed(bundle: Bundle, expected: str | None = None) -> str:
 
 def every_file_is_there_unchanged(bundle: Bundle) -> str:
     named = set(bundle.manifest.files)
-    there = bundle.paths() - {MANIFEST, SIGNATURE}
+    there = bundle.paths() - {MANIFEST, SIGNATURE, GAPS}
     for path in sorted(named - there):
         raise flaw(f"{path} is missing", f"{len(named)} files", f"{len(there)} files")
     for path in sorted(there - named):
         raise flaw(f"{path} was added", f"{len(named)} files", f"{len(there)} files")
     for path in sorted(named):
         bundle.read(path)
-    return f"{len(named)} files are there, none was changed or added"
+    if bundle.gaps is None:
+        return f"{len(named)} files are there, none was changed or added"
+    return f"{len(named)} files are there, none was changed or added but by an erasure"
+
+
+def only_what_was_erased_is_missing(bundle: Bundle) -> str:
+    """Check the gaps: of sealed files, and of no more images than were erased."""
+    gaps = bundle.gaps
+    if gaps is None:
+        return "nothing was erased since it was sealed"
+    for path, hole in sorted(gaps.files.items()):
+        file = bundle.manifest.files.get(path)
+        if file is None or file.sha256 != hole.was:
+            raise flaw(
+                f"the gap in {path} is not of this bundle",
+                file.sha256 if file else "a file of the bundle",
+                hole.was,
+            )
+    if len(bundle.erased) > gaps.images:
+        raise flaw(
+            "more images are gone than were erased", f"{gaps.images}", f"{len(bundle.erased)}"
+        )
+    return gaps.in_words
 
 
 def the_records_follow_from_each_other(bundle: Bundle) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -76,7 +77,17 @@ def _cases(
         )
         return (case,)
     predictions = bundle.table("evaluate", evaluated.predictions)
-    return cases_of(policy, config, evaluated, predictions, parts, bundle.ledger())
+    cases = cases_of(policy, config, evaluated, predictions, parts, bundle.ledger())
+    return tuple(_with_subgroups_of_then(bundle, case, evaluated) for case in cases)
+
+
+def _with_subgroups_of_then(bundle: Bundle, case: Case, told: Evaluated) -> Case:
+    """A case with the subgroups of the record where images were erased; the figures' check has
+    found that no more of them differs than that."""
+    if not bundle.erased:
+        return case
+    figures = case.evaluated.figures.model_copy(update={"subgroups": told.figures.subgroups})
+    return replace(case, evaluated=case.evaluated.model_copy(update={"figures": figures}))
 
 
 def the_card_tells_the_verdict(bundle: Bundle) -> str:

@@ -16,6 +16,7 @@ LAWS: tuple[LawRow, ...] = (
     files.UNDECODABLE,
     files.TOO_LARGE,
     files.UNSAFE_NAME,
+    files.ERASED,
     dicom.NAME_OF_A_PATIENT,
     dicom.NOT_A_PHOTOGRAPH,
     dicom.COLOUR_MISLABELLED,

@@ -49,6 +49,16 @@ UNSAFE_NAME = LawRow(
 )
 
 
+ERASED = LawRow(
+    "erased",
+    "No image that was erased from this store is delivered again. Counts files.",
+    severity="error",
+    consequence="not decoded, and quarantined; `python -m tasks erase` removes the file again",
+    check=refused("erased"),
+    quarantines=True,
+)
+
+
 SCHEMA = LawRow(
     "schema",
     "Every row of the manifest meets the Great Expectations suite. Counts files.",

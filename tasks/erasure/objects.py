@@ -1,0 +1,119 @@
+"""The objects of a store that an erasure changes, each with its bytes then and now.
+
+What a record or a bundle vouches for comes first, as the ledger must name these bytes before they
+are changed. Delivered files, indexes of decoded files and pages follow, for which nothing vouches.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from tasks.engine.store import Store
+from tasks.erasure.scope import DELIVERED, Scope
+from tasks.erasure.without import (
+    csv_without,
+    delivered_without,
+    golden_without,
+    index_without,
+    list_without,
+    picture_without,
+    shard_without,
+    table_without,
+)
+from tasks.intake.matching import Names
+from tasks.intake.sheets import TABLE_SUFFIXES
+from tasks.records.record import sha256
+from tasks.release.golden import ANSWERS, PIXELS
+
+SHARDS, INDEXES = "shared/shards/", ("shared/decoded/", "shared/packs/")
+SALIENCY = re.compile(r"runs/.*/([0-9a-f]{16})\.png")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What becomes of one object.
+
+    Attributes:
+        key: Key in the store.
+        was: Its bytes.
+        now: Its bytes without what is erased; None for an object that goes.
+        place: Key under which `now` is written, if its name is its hash.
+    """
+
+    key: str
+    was: bytes
+    now: bytes | None
+    place: str = ""
+
+
+def sealed(store: Store, scope: Scope) -> Iterator[Work]:
+    """The objects that a record or a bundle vouches for, and that change."""
+    keys = [entry.key for prefix in ("runs/", "shared/") for entry in store.list(prefix)]
+    drawn = {sha256(each.encode())[:16] for each in scope.images}
+    for key in keys:
+        change: Callable[[bytes], bytes] | None = None
+        if key in scope.places:
+            change = partial(shard_without, rows=scope.places[key])
+        elif key.startswith(INDEXES):
+            continue
+        elif key.endswith(".parquet"):
+            change = partial(table_without, scope=scope)
+        elif key.endswith(".csv") and key.startswith("runs/"):
+            change = partial(csv_without, scope=scope)
+        elif (found := SALIENCY.fullmatch(key)) and found[1] in drawn:
+            change = picture_without
+        elif key.endswith(f"/{PIXELS}"):
+            yield from _golden(store, key.removesuffix(PIXELS), scope)
+        if change:
+            was = store.read(key)
+            now = change(was)
+            if now != was:
+                yield Work(key, was, now)
+
+
+def _golden(store: Store, folder: str, scope: Scope) -> Iterator[Work]:
+    pixels, answers = store.read(folder + PIXELS), store.read(folder + ANSWERS)
+    now = golden_without(pixels, answers, scope)
+    for path, was, after in zip((PIXELS, ANSWERS), (pixels, answers), now, strict=True):
+        if was != after:
+            yield Work(folder + path, was, after)
+
+
+def delivered(store: Store, scope: Scope, names: Names) -> Iterator[Work]:
+    """The delivered files that go, and the delivered tables that lose rows."""
+    for entry in (each for prefix in DELIVERED for each in store.list(prefix)):
+        if entry.key in scope.keys:
+            yield Work(entry.key, store.read(entry.key), None)
+        elif entry.key.casefold().endswith(TABLE_SUFFIXES):
+            was = store.read(entry.key)
+            now = delivered_without(entry.key, was, scope, names)
+            if now != was:
+                yield Work(entry.key, was, now)
+
+
+def beside(store: Store, scope: Scope) -> Iterator[Work]:
+    """Indexes of decoded files, which are named by their hash, and lists of what was delivered."""
+    etags = {entry.key: entry.etag for entry in store.list(SHARDS)}
+    for entry in [each for prefix in INDEXES for each in store.list(prefix)]:
+        if entry.key.endswith(".parquet"):
+            was = store.read(entry.key)
+            now = index_without(was, scope, etags)
+            if now != was:
+                folder = entry.key.rpartition("/")[0]
+                yield Work(entry.key, was, now, f"{folder}/{sha256(now)}.parquet")
+    for entry in list(store.list("runs/")):
+        if entry.key.endswith("/raw.json") and entry.key.count("/") == 2:
+            was = store.read(entry.key)
+            now = list_without(was, scope)
+            if now != was:
+                yield Work(entry.key, was, now)
+
+
+def pointers(store: Store, scope: Scope) -> Iterator[str]:
+    """Keys of the notes by which a later run would reuse the work of a run that held an image."""
+    named = re.compile(r'"run": "([^"]*)"')
+    for entry in list(store.list("shared/reuse/")):
+        found = named.search(store.read(entry.key).decode(errors="replace"))
+        if found and found[1] in scope.runs:
+            yield entry.key

@@ -1,0 +1,201 @@
+"""Bytes without what is erased: tables, shards, golden images, lists, delivered tables.
+
+A row of a sealed table stays, with the image's id, its side, its label and its scores: the figures
+and the split of a sealed bundle follow from them, and the append-only ledger names the id anyway.
+Its pictures, and what was told of image and patient, go.
+"""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from tasks.engine.spreadsheet import csv_of, to_csv
+from tasks.erasure.scope import Scope
+from tasks.errors import BadInput
+from tasks.intake.columns import held_by, is_header
+from tasks.intake.images import FORMATS
+from tasks.intake.manifest import parquet_of, to_npy, to_parquet
+from tasks.intake.matching import Names
+from tasks.intake.sheets import WORKBOOKS, NoTable, sheets_of
+from tasks.records.record import sha256
+from tasks.release.golden import Answers
+
+# Columns that go, of a row that stays.
+FACTS = (
+    *("size_bytes", "sha256", "width", "height", "mode", "format", "thumbnail"),
+    *("red", "green", "blue", "perceptual_hash", "reason", "shard", "shard_sha256", "index"),
+    *("lesion_id", "patient_id", "age_years", "sex", "site", "archive_diagnosis"),
+    *("contradiction", "other_metadata", "skin_tone", "sharpness"),
+)
+PAIR = {"first", "second"}
+GREY = 128
+
+
+def table_without(data: bytes, scope: Scope) -> bytes:
+    """A table (Parquet) without the facts about erased images; the same bytes if it has none."""
+    frame = parquet_of(data)
+    own = scope.holds(frame)
+    if set(frame) >= PAIR:
+        return to_parquet(frame[~own].reset_index(drop=True)) if own.any() else data
+    if "source_key" in frame:  # copies: what is in their rows is not about the image
+        return data
+    cleared = _cleared(frame, own)
+    return data if cleared is None else to_parquet(cleared)
+
+
+def csv_without(data: bytes, scope: Scope) -> bytes:
+    """As `table_without`, of a table that `to_csv` wrote."""
+    frame = csv_of(data)
+    cleared = _cleared(frame, scope.holds(frame))
+    return data if cleared is None else to_csv(cleared)
+
+
+def index_without(data: bytes, scope: Scope, etags: dict[str, str]) -> bytes:
+    """An index of decoded files without the rows of erased images; the same bytes if it has none.
+
+    Args:
+        data: The index.
+        scope: What is erased.
+        etags: The present ETag of each shard, by its key: what was blackened is read no second time
+            by each run to come.
+    """
+    frame = parquet_of(data)
+    own = scope.holds(frame)
+    stays = frame[~own].reset_index(drop=True)
+    blackened = stays["shard"].isin(list(scope.places))
+    now = stays["shard"].map(etags)
+    stale = blackened & (now != stays["shard_etag"])
+    if not own.any() and not stale.any():
+        return data
+    stays.loc[stale, "shard_etag"] = now[stale]
+    return to_parquet(stays)
+
+
+def _cleared(frame: pd.DataFrame, own: pd.Series) -> pd.DataFrame | None:
+    """The table with empty cells in `FACTS` of some rows; None if they are empty already."""
+    changed, told = False, frame.copy()
+    for name in (each for each in FACTS if each in frame):
+        numbers = frame[name].dtype == "int64"  # of a column that has no empty cells
+        text = name == "sha256"
+        held = frame.loc[own, name]
+        full = (held != 0) if numbers else (held.notna() & ~held.isin([""]))
+        if full.any():
+            changed = True
+            told.loc[own, name] = 0 if numbers else "" if text else None
+    return told if changed else None
+
+
+def shard_without(data: bytes, rows: tuple[int, ...]) -> bytes:
+    """A shard whose given images are black; the same bytes if they are black already."""
+    pixels = np.load(io.BytesIO(data), allow_pickle=False)
+    if not pixels[list(rows)].any():
+        return data
+    told = pixels.copy()
+    told[list(rows)] = 0
+    return to_npy(told)
+
+
+def golden_without(pixels: bytes, answers: bytes, scope: Scope) -> tuple[bytes, bytes]:
+    """The files of a bundle's golden images, without those that are erased. A kill may have left
+    the one without them, and the other with them."""
+    told = Answers.model_validate_json(answers)
+    stays = [n for n, each in enumerate(told.images) if each.image_id not in scope.images]
+    if len(stays) == len(told.images):
+        return pixels, answers
+    kept = told.model_copy(update={"images": tuple(told.images[n] for n in stays)})
+    packed = np.load(io.BytesIO(pixels), allow_pickle=False)
+    if len(packed) == len(told.images):
+        buffer = io.BytesIO()
+        np.save(buffer, packed[stays], allow_pickle=False)
+        pixels = buffer.getvalue()
+    return pixels, kept.model_dump_json(indent=1).encode()
+
+
+def picture_without(data: bytes) -> bytes:
+    """A grey picture of the same size, as PNG."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        size = image.size
+    buffer = io.BytesIO()
+    Image.new("L", size, GREY).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def list_without(data: bytes, scope: Scope) -> bytes:
+    """The files that a run found delivered, without those that are erased."""
+    entries = json.loads(data)
+    stay = [each for each in entries if each["key"] not in scope.keys]
+    return data if len(stay) == len(entries) else json.dumps(stay).encode()
+
+
+def delivered_without(key: str, data: bytes, scope: Scope, names: Names) -> bytes:
+    """A delivered table without the rows that name an erased image, or the erased patient.
+
+    A workbook of one sheet becomes a table of text; what a file is, its content says.
+
+    Args:
+        key: Key of the table, for the message.
+        data: The table.
+        scope: What is erased.
+        names: The images of the store, before anything was erased.
+
+    Raises:
+        BadInput: A workbook of several sheets has such a row.
+    """
+    try:
+        sheets = sheets_of(data, is_header)
+    except NoTable:
+        return data  # nothing was read of it
+    named = [_named(sheet.frame, scope, names) for sheet in sheets]
+    if not any(each.any() for each in named):
+        return data
+    if len(sheets) > 1:
+        raise BadInput(
+            "A workbook of several sheets holds rows of what is to be erased.",
+            expected="tables of one sheet, or none that name it",
+            received=f"{key}, {len(sheets)} sheets",
+            do="deliver the sheets as CSV, remove the workbook from the store, and erase again",
+        )
+    if data.startswith(WORKBOOKS) or sheets[0].bad:
+        return _as_text(sheets[0].frame[~named[0]])
+    return _as_text(sheets[0].frame[~named[0]], sheets[0].has_header)
+
+
+def _named(frame: pd.DataFrame, scope: Scope, names: Names) -> pd.Series:
+    """Which rows name an erased image, by the column of images, or the erased patient."""
+    columns = held_by(map(str, frame.columns))
+    found = pd.Series(False, index=frame.index)
+    image = columns.get("image_id") or _image_column(frame, names)
+    if image:
+        found |= _cells(frame[image]).map(lambda cell: names.find(cell) in scope.images)
+    if scope.asked == "patient" and "patient_id" in columns:
+        found |= _cells(frame[columns["patient_id"]]) == scope.name
+    return found
+
+
+def _image_column(frame: pd.DataFrame, names: Names) -> str | None:
+    """The column that names most delivered images; None if none names any."""
+    shares = {str(name): names.share(_cells(frame[name])) for name in frame}
+    best = max(shares, key=lambda name: shares[name], default=None)
+    return best if best is not None and shares[best] else None
+
+
+def _cells(column: pd.Series) -> pd.Series:
+    return column.astype("object").where(column.notna(), "").astype(str)
+
+
+def _as_text(frame: pd.DataFrame, header: bool = True) -> bytes:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header:
+        writer.writerow(frame.columns)
+    writer.writerows(frame.astype("object").where(frame.notna(), "").to_numpy().tolist())
+    return buffer.getvalue().encode()
+
+
+def digest_of(data: bytes | None) -> str:
+    """SHA-256 of an object's bytes; empty for an object that goes."""
+    return "" if data is None else sha256(data)
