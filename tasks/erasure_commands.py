@@ -21,7 +21,8 @@ def erase_command(
         str | None, typer.Option(help="Id of an image, as it stands in the manifest.")
     ] = None,
     patient: Annotated[
-        str | None, typer.Option(help="Id of a patient, as it stands in the manifest.")
+        str | None,
+        typer.Option(help="Id of a patient, as it stands in the manifest or in a DICOM."),
     ] = None,
     stop_runs: Annotated[
         bool, typer.Option("--stop-runs", help="Let unfinished runs that hold it end here.")

@@ -29,7 +29,7 @@ from tasks.erasure import objects
 from tasks.erasure.bundles import check_can_seal, sign_gaps, write_gaps
 from tasks.erasure.learned import is_finished, learned_from
 from tasks.erasure.pages import renew_pages
-from tasks.erasure.scope import DELIVERED, Scope, columns_of, read_columns, scope_of
+from tasks.erasure.scope import DELIVERED, Scope, columns_of, names_here, read_columns, scope_of
 from tasks.erasure.without import digest_of
 from tasks.errors import BadInput, NotFound
 from tasks.intake.matching import Names
@@ -65,7 +65,8 @@ def erase(
     Args:
         store: The store.
         asked: What is named.
-        name: Its id, as it stands in the manifest.
+        name: Its id, as it stands in the manifest; of a patient, also the number in the tags of
+            DICOMs.
         by: Who erases.
         reason: Why, in the person's words.
         stop_runs: Let runs that hold an image and are not finished end here.
@@ -84,6 +85,7 @@ def erase(
             received=f"reason {reason!r}, by {by.in_words}",
             do="say why, for example: consent withdrawn",
         )
+    name, number = names_here(store, asked, name)
     now = erasures_in(store)
     digest = sha256(name.encode())
     plan, began = _plan_of(store, asked, digest), now.open_of(asked, digest)
@@ -98,6 +100,7 @@ def erase(
     work = [*objects.sealed(store, scope), *objects.delivered(store, scope, names)]
     if not work and not began and now.done(asked, digest):
         return _outcome(now, asked, digest, objects=0)
+    scope = scope.model_copy(update={"number": number})
     store.replace(_plan_key(asked, digest), scope.model_dump_json().encode())
     first = _begin(store, scope, work, by, reason)
     also = _change(store, scope, work, erasures_in(store))

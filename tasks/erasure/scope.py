@@ -6,6 +6,7 @@ pixels is the same picture. A near duplicate is another picture, and stays.
 """
 
 import io
+import json
 from collections.abc import Iterable
 from typing import Literal
 
@@ -13,9 +14,10 @@ import pandas as pd
 import pyarrow.parquet as parquet
 from pydantic import Field
 
-from tasks.engine.erasures import Asked
+from tasks.engine.erasures import OPEN, Asked
 from tasks.engine.store import Entry, Store, read_many
 from tasks.errors import BadInput
+from tasks.intake.pseudonyms import KEY, PREFIX, of_store
 from tasks.lesions import image_id_from
 from tasks.records.record import Frozen, sha256
 from tasks.text.lines import visible
@@ -30,7 +32,8 @@ class Scope(Frozen):
 
     Attributes:
         asked: What was named.
-        name: The id that was named.
+        name: The id that was named, as the manifest has it.
+        number: The keyed hash of a patient's number in DICOMs; empty without one.
         images: Id of each image.
         keys: Key of each file, under ``raw/`` and ``external/``, also of files that are gone.
         files: SHA-256 of the bytes of each file.
@@ -41,6 +44,7 @@ class Scope(Frozen):
 
     asked: Asked
     name: str
+    number: str = ""
     images: frozenset[str] = Field(default=frozenset())
     keys: frozenset[str] = Field(default=frozenset())
     files: frozenset[str] = Field(default=frozenset())
@@ -85,6 +89,32 @@ class Scope(Frozen):
             if column in frame:
                 found |= frame[column].isin(list(among))
         return found
+
+
+def names_here(store: Store, asked: Asked, name: str) -> tuple[str, str]:
+    """The id as the manifest has it, and `Scope.number`.
+
+    A patient whom DICOMs name has a keyed hash for a number there, see `tasks.intake.pseudonyms`.
+    Who erases may give the number itself: it is hashed before anything is written.
+    """
+    if asked != "patient" or name.startswith(PREFIX) or not any(store.list(KEY)):
+        return name, ""
+    number = of_store(store).of("patient", name, "")
+    for entry in store.list(OPEN):  # an erasure that was killed may have left no other trace
+        plan = Scope.model_validate_json(store.read(entry.key))
+        if plan.number == number:
+            return plan.name, number
+    keys = [each.key for each in store.list("") if _is_table(each.key)]
+    for data in read_many(store, keys):
+        frame = read_columns(data, ("patient_id", "tags"))
+        if "patient_id" in frame and (frame["patient_id"] == name).any():
+            return name, ""
+        if "tags" in frame:
+            said = frame["tags"].dropna().map(json.loads)
+            found = [each["patient"] for each in said if each.get("number") == number]
+            if found:
+                return str(found[0]), number
+    return number, number
 
 
 def scope_of(store: Store, asked: Asked, name: str) -> Scope:
@@ -140,11 +170,13 @@ def _seen(
     empty = pd.DataFrame({name: pd.Series(dtype="object") for name in READ})
     found = [("", empty)]
     for key, data in zip(keys, read_many(store, keys), strict=True):
-        frame = read_columns(data, READ)
+        frame = read_columns(data, (*READ, "frame"))
         if "key" not in frame:
             continue
         if "image_id" not in frame:
             frame["image_id"] = [image_id_from(str(each)) for each in frame["key"]]
+            if "frame" in frame:  # the key ends in the number of the frame, and the bytes link it
+                frame.loc[frame["frame"].notna(), "image_id"] = None
         run = key.split("/")[1] if key.startswith("runs/") else ""
         found.append((run, frame.reindex(columns=list(READ)).astype("object")))
     return found, _listed(store)

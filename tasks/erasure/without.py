@@ -29,7 +29,7 @@ FACTS = (
     *("size_bytes", "sha256", "width", "height", "mode", "format", "thumbnail"),
     *("red", "green", "blue", "perceptual_hash", "reason", "shard", "shard_sha256", "index"),
     *("lesion_id", "patient_id", "age_years", "sex", "site", "archive_diagnosis"),
-    *("contradiction", "other_metadata", "skin_tone", "sharpness"),
+    *("contradiction", "other_metadata", "skin_tone", "sharpness", "tags"),
 )
 PAIR = {"first", "second"}
 GREY = 128
