@@ -8,8 +8,8 @@ PATTERN is the user's name, with ``{step}`` for the name of the step. The defaul
 ``arn:aws:iam:::user/melanoma-{step}``, in the form of Ceph's gateway; AWS wants the account between
 the last two colons.
 
-A step's user reads the store, all but ``private/``, and writes only the keys that the row of the step allows. No step
-writes ``raw/``: people who deliver images need another key.
+A step's user reads the store, and writes only the keys that the row of the step allows. Only who
+may write ``private/`` reads it. No step writes ``raw/``: people who deliver need another key.
 """
 
 import argparse
