@@ -90,7 +90,8 @@ def _previous(run: Run, name: str, basis: Basis) -> Previous | None:
         return None
     if not isinstance(record, Validated) or not record.provenance:
         return None
-    columns = [name for name in COLUMNS if name != "thumbnail"]
+    # Older manifests have no frames and tags, which nothing here compares.
+    columns = [name for name in COLUMNS if name not in ("thumbnail", "frame", "tags")]
     try:
         accepted = pd.read_parquet(io.BytesIO(run.fetch(record.accepted)), columns=columns)
         quarantined = read_quarantine(run, record.quarantine)
