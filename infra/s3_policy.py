@@ -9,7 +9,7 @@ PATTERN is the user's name, with ``{step}`` for the name of the step. The defaul
 the last two colons.
 
 A step's user reads the store, and writes only the keys that the row of the step allows. Only who
-may write ``private/`` reads it. No step writes ``raw/``: who delivers images needs another key.
+may write ``private/`` reads it. No step writes ``raw/``: people who deliver need another key.
 """
 
 import argparse
