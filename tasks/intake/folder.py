@@ -250,9 +250,8 @@ def shown(name: str) -> str:
 def _refused(root: Path, what: str, offenders: list[str]) -> BadInput:
     return BadInput(
         f"The folder of {what} holds something that cannot be taken. Nothing was taken.",
-        expected=f"folders and plain files below {shown(str(root))}, readable by this user, with "
-        "names in UTF-8; links are not followed, wherever they lead",
+        expected=f"folders and plain files below {shown(str(root))}, readable by this user; "
+        "links are not followed, wherever they lead",
         received=listed(offenders),
-        do="give a copy without links (cp -rL), correct owners and modes, rename files (convmv), "
-        "or remove what is named",
+        do="give a copy without links (cp -rL), correct owners and modes, or remove what is named",
     )

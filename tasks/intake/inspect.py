@@ -76,10 +76,10 @@ class Inspection:
         for each in self.joined.tables:
             found += [f"{each.key}: {problem}" for problem in each.problems]
             if each.rows and not each.matched:
-                rows, images = listed(list(each.unmatched), 3), _some(self.images or self.beside)
+                rows, images = ", ".join(each.unmatched[:3]), _some(self.images or self.beside)
                 found.append(
-                    f"{each.key}: no row names a delivered image; rows name {rows}, images are "
-                    f"called {images}"
+                    f"{each.key}: none of {each.rows} rows names a delivered image; they name "
+                    f"{rows}, and images are called {images}"
                 )
             if each.codes:
                 codes = ", ".join(_asked(code, rows) for code, rows in each.codes.items())
