@@ -16,6 +16,9 @@ VIRTUAL_ENV=/libraries UV_CACHE_DIR=/cache UV_LINK_MODE=copy \
 # the compiler's library that TensorFlow asks for.
 find /libraries/lib -depth -type d \( -name tests -o -name include -o -path '*/clang/native' \) \
     -exec rm -rf {} +
+# botocore describes 440 services of AWS; a store asks S3, and credentials may come from the others.
+find /libraries/lib -path '*/botocore/data/*' -prune -type d \
+    ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -rf {} +
 # Compiled here, once: a container that cannot write would compile at every start.
 /libraries/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /libraries/lib ||
     true # some libraries carry files for other versions of Python
