@@ -82,6 +82,11 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".tif", ".tiff"),
     *(".webp", ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".dcm", ".dicom"),
 )
+# Pictures that are not decoded here: they are quarantined, with what would help.
+NOT_DECODED = (".mpo", ".ppm", ".pgm", ".pnm", ".jxl", ".psd", ".svg")
+# A suffix with something behind it, as downloads and editors leave it: .jpg?size=large, .JPG_large.
+DRESSED = re.compile(r"\.(jpe?g|png|tiff?|bmp|webp|dcm)([^a-z0-9./][^/]*|\d)$", re.IGNORECASE)
+TABLES = "raw/metadata/"  # where a file without a suffix is no picture
 # Texts that usually have no suffix.
 TEXTS = ("readme", "license", "licence", "copying", "changelog", "notice", "authors", "makefile")
 # Pictures about an image, which are none themselves: segmentations, thumbnails.
@@ -93,7 +98,8 @@ ABOUT_AN_IMAGE = re.compile(
 # The suffix of a file's name, be it one that is read here or not. What follows another dot is part
 # of an id.
 FILE_SUFFIX = re.compile(
-    r"\.(jpe?g?|jfif|pjpe?g|png|bmp|dib|tiff?|webp|gif|hei[cf]|avif|jp2|j2k|jpx|dcm|dicom|raw|dng)$",
+    r"\.(jpe?g?|jfif|pjpe?g|png|bmp|dib|tiff?|webp|gif|hei[cf]|avif|jp2|j2k|jpx|dcm|dicom|raw|dng"
+    r"|mpo|p[pgn]m|jxl|psd|svg)$",
     re.IGNORECASE,
 )
 
@@ -121,6 +127,8 @@ def is_image(key: str) -> bool:
 
     >>> is_image("a/IMG_1.JPG"), is_image("a/0001"), is_image("a/1.2.840.10008.1")
     (True, True, True)
+    >>> is_image("a/1.jpg?size=large"), is_image("a/1.JPG_large"), is_image("a/1.ppm")
+    (True, True, True)
     >>> is_image("a/x_segmentation.png"), is_image("a/notes.txt"), is_image("a/README")
     (False, False, False)
     """
@@ -129,7 +137,10 @@ def is_image(key: str) -> bool:
         return False
     suffix = name.rpartition(".")[2]
     bare = "." not in name or suffix.isdecimal()
-    return name.endswith(IMAGE_SUFFIXES) or (bare and name not in TEXTS)
+    if bare and key.startswith(TABLES):
+        return False
+    known = name.endswith((*IMAGE_SUFFIXES, *NOT_DECODED)) or DRESSED.search(name) is not None
+    return known or (bare and name not in TEXTS)
 
 
 def diagnosis_from(text: str) -> Diagnosis | None:
@@ -140,7 +151,7 @@ def diagnosis_from(text: str) -> Diagnosis | None:
     >>> diagnosis_from("bkl") is None
     True
     """
-    return _SPELLINGS.get(_plain(text))
+    return None if text.lstrip()[:1] in ("-", "\u2013") else _SPELLINGS.get(_plain(text))
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,8 @@ def image_id_from(name: str) -> str:
     >>> image_id_from("m00.a.jpg"), image_id_from("m00.a")
     ('m00.a', 'm00.a')
     """
-    stem = FILE_SUFFIX.sub("", unicodedata.normalize("NFC", name).rsplit("/", 1)[-1])
+    own = unicodedata.normalize("NFC", name).rsplit("/", 1)[-1]
+    stem = FILE_SUFFIX.sub("", DRESSED.sub("", own))
     stem = MADE_SMALLER.sub("", COPIED.sub("", stem.strip()))
     return stem.upper() if OF_ISIC.fullmatch(stem) else stem
 

@@ -113,6 +113,29 @@ FITZPATRICK: dict[str, tuple[Meaning, ...]] = {
 }  # fmt: skip
 
 
+# The WHO's ICD-10 (2019), chapters II and XII: a code by its first signs, the longest that fits.
+ICD_10: dict[str, tuple[Meaning, ...]] = {
+    "c43": ("melanoma",),
+    "d03": ("melanoma",),
+    "c44": ("basal cell carcinoma", "squamous cell carcinoma", OTHER),
+    "d04": ("squamous cell carcinoma", OTHER),
+    "d18": ("vascular lesion", OTHER),
+    "d22": ("nevus",),
+    "d23": ("dermatofibroma", OTHER),
+    "l57.0": ("actinic keratosis",),
+    "l81.4": (),
+    "l82": ("seborrheic keratosis",),
+}
+# How benign and malignant are called elsewhere.
+ABROAD = {
+    **dict.fromkeys(("maligne", "malin", "maligno", "maligna", "bösartig"), "malignant"),
+    **dict.fromkeys(("benigne", "bénin", "benin", "benigno", "benigna", "gutartig"), "benign"),
+}
+NEGATED = re.compile(r"(?:not|no|non|kein|keine) (.+)")
+# Signs by which people doubt or deny what they write.
+DOUBTED = re.compile(r"\?|^\s*[-\u2013\u2014!~\u00ac(\[]")
+
+
 def bare(text: str) -> str:
     """A term without case, numbering and signs.
 
@@ -137,15 +160,25 @@ def term_means(text: str) -> tuple[Meaning, ...] | None:
     (('melanoma',), ('melanoma',))
     >>> term_means("malignant")
     ('basal cell carcinoma', 'melanoma', 'squamous cell carcinoma', 'another diagnosis')
-    >>> term_means("Benign:Cysts"), term_means("pumpkin")
-    ((), None)
+    >>> term_means("Benign:Cysts"), term_means("pumpkin"), term_means("melanoma?")
+    ((), None, None)
+    >>> term_means("C43.5"), "melanoma" in term_means("not melanoma")
+    (('melanoma',), False)
     """
-    words = bare(text)
+    if DOUBTED.search(text):
+        return None
+    words = ABROAD.get(bare(text), bare(text))
     exact = diagnosis_from(words)
     if exact:
         return (exact,)
-    found = _hierarchy().get(words)
-    return OTHER_TERMS.get(words) if found is None else found
+    found = OTHER_TERMS.get(words, _hierarchy().get(words))
+    if found is None and re.fullmatch(r"[a-z]\d\d(\.\d+)?\S?", text.strip().casefold()):
+        code = text.strip().casefold()
+        found = next((of for start, of in ICD_10.items() if code.startswith(start)), None)
+    if found is None and (denied := NEGATED.fullmatch(words)):
+        meant = term_means(denied[1])
+        return None if meant is None else in_order({*DIAGNOSES, OTHER} - ({*meant} - {OTHER}))
+    return found
 
 
 @cache

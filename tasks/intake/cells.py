@@ -1,6 +1,7 @@
 """What the cells of a delivered table mean: ids, ages, sexes, truth values, words for "unknown"."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
@@ -31,6 +32,9 @@ FALSE = {"0", "0.0", "0,0", "false", "f", "no", "n", "nein", "non", "não", "nao
 # The same ids stand in many rows, and are compared again and again.
 REMEMBERED = 2**17
 WHOLE = re.compile(r"(\d+)[.,]0+")
+DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
+LEADING = re.compile(r"(?<![\d.,])0+(?=\d)")  # a spreadsheet drops them: 007 becomes 7
+SHORTENED = re.compile(r"\d[.,]?\d*E\+\d+", re.IGNORECASE)  # a number that a spreadsheet cut
 BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_\-.]+(?=\d)")
 OLDEST = 120  # years; the oldest person ever was 122
 
@@ -41,17 +45,23 @@ def known(column: pd.Series) -> pd.Series:
 
 
 def ids(column: pd.Series) -> tuple[pd.Series, str]:
-    """The ids of lesions or patients, and the placeholder that stands in the column, if any.
+    """The ids of lesions or patients, and why some cells are none, in words; empty if all are.
 
     ``0`` is an id where it stands as often as the others, and a word for "unknown" where it stands
     for a large part of the rows.
     """
     found = known(column).map(same_number, na_action="ignore")
+    cells = (isinstance(cell, str) and "+" in cell and SHORTENED.fullmatch(cell) for cell in found)
+    cut = pd.Series(map(bool, cells), index=found.index, dtype=bool)
+    if cut.any():
+        some = f"{int(cut.sum())} ids, such as {found[cut].iloc[0]!r}"
+        return found.mask(cut), f"{some}, were cut by a spreadsheet: they link none"
     counts = found.value_counts()
     for word in PLACEHOLDERS & set(counts.index):
         others = counts.drop(word)
         if counts[word] > 1 and (others.empty or counts[word] > MUCH * others.median()):
-            return found.mask(found == word), str(word)
+            why = f"{word!r} stands for so many images that it is taken for unknown and links none"
+            return found.mask(found == word), why
     return found, ""
 
 
@@ -75,8 +85,11 @@ def spelling(text: str) -> str:
     True
     >>> spelling("1-1") == spelling("11")
     False
+    >>> spelling("007") == spelling("7"), spelling("1.05") == spelling("1.5")
+    (True, False)
     """
-    return BETWEEN.sub("", same_number(text).casefold())
+    plain = unicodedata.normalize("NFKC", text).translate(DASHES).rstrip(". ")
+    return LEADING.sub("", BETWEEN.sub("", same_number(plain).casefold()))
 
 
 def archive_of(text: str) -> str | None:

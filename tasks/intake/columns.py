@@ -53,6 +53,12 @@ DIAGNOSES: dict[str, str] = {
     "diagnostic": "labels",
     "diagnose": "labels",
     "diagnostico": "labels",
+    "diagnosi": "labels",
+    "icd": "labels",
+    "icd10": "labels",
+    "icd_10": "labels",
+    "icd_code": "labels",
+    "icd10_code": "labels",
     "disease": "labels",
     "label": "labels",
     "class": "labels",
@@ -74,7 +80,14 @@ ONE_HOT = (
     *("squamous_cell_carcinoma", "dermatofibroma", "vascular_lesion"),
     *("pigmented_benign_keratosis", "sccka", "ben_oth", "mal_oth", "inf", "nmsc"),
 )
-COARSE = ("benign_malignant", "three_partition_label", "nine_partition_label", "malignancy")
+COARSE = (
+    "dignitat",
+    "dignity",
+    "benign_malignant",
+    "three_partition_label",
+    "nine_partition_label",
+    "malignancy",
+)
 # Columns that name persons or places, as tables made of DICOMs have them. They are not kept.
 PERSONAL = {
     *("patient_name", "patients_name", "first_name", "last_name", "surname", "given_name"),
@@ -91,7 +104,7 @@ HARMLESS = re.compile(
     r"|confirm|color|colour|area|tone|skin|eligible|score|prob|stage|grade|uuid_hash|days).*"
 )
 NAMING = re.compile(
-    r".*(lesion|l(ae|a)si(on|e)|lesao|patient|pa[cz]ient|subject|person|participant|(^|_)case|mrn"
+    r".*(lesion|l(ae|a)si(on|e)|lesao|patient|mole_?id|(^|_)mole$|naevus_|nevus_(id|n[or])|pa[cz]ient|subject|person|participant|(^|_)case|mrn"
     r"|(^|_)fall_?(nr|id|nummer)|(^|_)pat_).*"
 )
 

@@ -7,9 +7,9 @@ from functools import cache
 import pandas as pd
 
 from tasks.intake.cells import FALSE, few, is_share, known, truth
-from tasks.intake.columns import COARSE, DIAGNOSES, LEVELS, TRUTHS, codes_in, plain
+from tasks.intake.columns import COARSE, DIAGNOSES, LEVELS, ONE_HOT, TRUTHS, codes_in, plain
 from tasks.lesions import ARCHIVE_CODES, Code
-from tasks.terms import is_understood
+from tasks.terms import archive_says, exact_class, is_understood, meanings
 
 Told = Sequence[tuple[Code, ...]]
 
@@ -53,14 +53,18 @@ def diagnoses_in(
     parts += [_by_word(frame, names[n], DIAGNOSES[n]) for n in DIAGNOSES if n in names]
     parts += [_by_word(frame, names[n], "labels") for n in COARSE if n in names]
     parts += [_by_truth(frame, names[n], *TRUTHS[n]) for n in TRUTHS if n in names]
+    parts += [] if codes else _by_one_truth(frame)
     problems = [problem for each in parts for problem in each.problems]
     used = {*codes, *(name for each in parts for name in each.columns)}
-    if not used and not problems:
-        problems += _silent(frame)
     told = [
         tuple(dict.fromkeys(meant(code) for each in parts for code in each.told[n]))
         for n in range(len(frame))
     ]
+    rest = frame.drop(columns=[name for name in frame.columns if str(name) in used])
+    if used:
+        problems += _contradicting(rest, told)
+    elif not problems:
+        problems += _silent(rest)
     counts: dict[str, int] = {}
     for row in told:
         for code in row:
@@ -92,6 +96,40 @@ def _silent(frame: pd.DataFrame) -> list[str]:
         for name in found
         if len(found) <= FEW
     ]
+
+
+def _contradicting(frame: pd.DataFrame, told: Told) -> list[str]:
+    """The columns of other names that hold other diagnoses than the table's, in words."""
+    agree = cache(lambda codes, word: archive_says((*codes, Code("labels", (word,)))) != ())
+    problems = []
+    for name in frame.columns:
+        if not _holds_diagnoses(frame[name]):
+            continue
+        pairs = zip(told, known(frame[name]), strict=True)
+        count = sum(
+            archive_says(codes) != () and not agree(codes, word)
+            for codes, word in pairs
+            if codes and isinstance(word, str)
+        )
+        if count:
+            problems.append(
+                f"the column {str(name)!r} holds other diagnoses in {count} rows, and is not used: "
+                "say in reading.yaml which column is the diagnosis, and which to ignore"
+            )
+    return problems
+
+
+def _by_one_truth(frame: pd.DataFrame) -> list[Diagnosed]:
+    """A truth value for one diagnosis alone: 0 says that an image shows something else."""
+    found = []
+    for name in map(str, frame.columns):
+        words = known(frame[name]).dropna().unique()
+        if plain(name) not in ONE_HOT or not len(words) or None in map(truth, words):
+            continue
+        if exact_class(meanings(_code_of(name))):
+            (term,) = _code_of(name).terms
+            found.append(_by_truth(frame, name, term, f"not {term}"))
+    return found
 
 
 def _holds_diagnoses(column: pd.Series) -> bool:

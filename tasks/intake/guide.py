@@ -82,6 +82,11 @@ class Guide(Frozen):
         """What the columns of a table hold, by the key of its file."""
         return dict(self.columns.get(key.rpartition("/")[2], {}))
 
+    def idle(self, keys: Iterable[str]) -> list[str]:
+        """The tables and folders of which this guide speaks, and that no key has."""
+        there = {name.casefold() for key in keys for name in key.split("/")}
+        return [each for each in (*self.columns, *self.folders) if each.casefold() not in there]
+
     def folder(self, name: str) -> Diagnosis | Literal["none"] | None:
         """What a folder means; None where nothing is said about it."""
         return {each.casefold(): of for each, of in self.folders.items()}.get(name.casefold())

@@ -24,6 +24,11 @@ HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # how the files o
 # What else a file may begin with, and what would decode it.
 OTHERS = (
     (b"version https://git-lfs", 0, "a pointer of Git LFS: fetch the image with `git lfs pull`"),
+    (b"\xff\x0a", 0, "a JPEG XL: export it as PNG"),
+    (b"\x00\x00\x00\x0cJXL ", 0, "a JPEG XL: export it as PNG"),
+    (b"8BPS", 0, "a Photoshop document: export its picture as PNG"),
+    (b"P5", 0, "a portable graymap: export it as PNG"),
+    (b"P6", 0, "a portable pixmap: export it as PNG"),
     (b"%PDF", 0, "a PDF: export its picture as PNG"),
     (b"<", 0, "a page or drawing in XML or HTML"),
     (b"PK", 0, "an archive: unpack it"),

@@ -28,6 +28,7 @@ from tasks.intake.contents import (
 )
 from tasks.intake.folder import ODD_NAME, is_odd
 from tasks.intake.folders import label_by, suggestion_for
+from tasks.intake.forms import unread_forms
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.guide import Guide, guide_of, source_by
 from tasks.intake.joining import Joined, join_tables
@@ -135,7 +136,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         guide,
         Tagged(_tagged(named), pseudonyms),
     )
-    joined.unread |= odd
+    joined.unread |= odd | unread_forms(ignored)
     facts, unread = joined.facts, tuple(joined.unread)
     manifest = table(_told_by_tables(named, facts, run.config.coarse_codes, guide))
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
@@ -156,7 +157,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         decoded=decoded,
         fetched=fetched,
         tables={each.key: each.rows for each in reading.tables},
-        ignored=(*ignored, *unread),
+        ignored=tuple(dict.fromkeys((*ignored, *unread, *joined.texts))),
         rows_without_image=len(unmatched),
         rows_without_image_examples=tuple(unmatched[:10]),
         synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),

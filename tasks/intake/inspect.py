@@ -20,6 +20,7 @@ from tasks.intake.dicom import names_its_patient, tags_alone
 from tasks.intake.dicom_file import header_of
 from tasks.intake.folder import ODD_NAME, Found, found_in, is_odd
 from tasks.intake.folders import folder_means, is_negated, label_by, suggestion_for
+from tasks.intake.forms import unread_forms
 from tasks.intake.guide import NAME, Guide, guide_of, source_by
 from tasks.intake.joining import Joined, join_tables
 from tasks.intake.matching import Names
@@ -49,6 +50,7 @@ class Inspection:
         sources: Images by source.
         without_source: Name of the delivery of each image id whose source is not known.
         beside: Ids of images that the store holds already.
+        idle: Tables and folders of which the guide speaks, and that are not delivered.
         dicoms: Number of DICOMs.
         naming: Number of DICOMs whose names tell who the patient is.
     """
@@ -66,6 +68,7 @@ class Inspection:
     sources: Counter[str] = field(default_factory=Counter)
     without_source: dict[str, str] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
+    idle: list[str] = field(default_factory=list)
     dicoms: int = 0
     naming: int = 0
 
@@ -124,6 +127,8 @@ class Inspection:
                 f"{plural(self.labels[None], 'image')} without a label: quarantined as "
                 "unknown_label."
             )
+        if self.idle:
+            said.append(f"{NAME} speaks of what is not there: {listed(self.idle, 3)}.")
         if self.odd:
             said.append(
                 f"{plural(len(self.odd), 'image')} with a name that no store can keep, such as "
@@ -194,6 +199,9 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
     tagged = Tagged([TaggedFile(*each) for each in tags.items()], pseudonyms)
     told.joined = join_tables(contents, names, guide, tagged)
     told.joined.unread |= {key: ODD_NAME for key in tables if is_odd(key)}
+    told.joined.unread |= unread_forms(told.ignored)
+    told.ignored += told.joined.texts
+    told.idle = guide.idle(files)
     facts = told.joined.facts
     told.named = told.images & facts.keys()
     counts: Counter[str] = Counter()

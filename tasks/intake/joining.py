@@ -10,7 +10,7 @@ from tasks.intake.cells import archive_of, few, spelling
 from tasks.intake.contradictions import CONTRADICTABLE, Contradiction
 from tasks.intake.guide import Guide
 from tasks.intake.matching import Names
-from tasks.intake.sheets import NoTable
+from tasks.intake.sheets import MAYBE_TABLES, NoTable
 from tasks.intake.tables import Read, Row, read_tables
 from tasks.intake.tagged import Tagged
 from tasks.records.ingested import TableRead
@@ -27,12 +27,14 @@ class Joined:
         tables: Each table that was understood.
         unread: The files that hold no table that is understood, with the reason.
         notes: What was linked or kept apart, in words.
+        texts: Text files that hold no table, such as a README.
     """
 
     facts: dict[str, Row] = field(default_factory=dict)
     tables: list[TableRead] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
 def join_tables(
@@ -72,15 +74,19 @@ def _joined(
     joined, links, later = Joined(), Links(), list[tuple[str, Read]]()
     for key, data in tables:
         try:
-            reads = read_tables(data, names, guide, key)
+            near = names.near(key)
+            reads = read_tables(data, near, guide, key)
         except NoTable as error:
-            joined.unread[key] = str(error)
+            if key.casefold().endswith(MAYBE_TABLES):
+                joined.texts.append(key)
+            else:
+                joined.unread[key] = str(error)
             continue
         for read in reads:
             if tagged:
                 tagged.hide_patients(read.rows)
             if read.by == "image_id":
-                joined.tables.append(_added(joined, links, key, read, names))
+                joined.tables.append(_added(joined, links, key, read, near))
             else:
                 later.append((key, read))
     for row in tagged.rows() if tagged else ():

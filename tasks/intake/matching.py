@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from copy import copy
 from urllib.parse import unquote, urlsplit
 
 from tasks.intake.cells import same_number
@@ -23,6 +24,7 @@ class Names:
         self, images: Iterable[tuple[str, str]] = (), hidden: Mapping[str, str] | None = None
     ) -> None:
         self.hidden = hidden or {}
+        self.within = ""
         self.ids: set[str] = set()
         self.paths: dict[str, set[str]] = {}  # the last parts of a path -> ids
         self.folded: dict[str, set[str]] = {}
@@ -46,17 +48,26 @@ class Names:
         path = _path_of(cell)
         parts = _without_suffix(path).split("/")
         for start in range(len(parts)) if self.paths else ():
-            meant = self.paths.get("/".join(parts[start:]), set())
-            if len(meant) == 1:
-                return next(iter(meant))
+            if one := self._one(self.paths.get("/".join(parts[start:]), set())):
+                return one
         image_id = image_id_from(path)
         for each in (image_id, same_number(image_id), image_id.rstrip(". ")):
             if each in self.ids:
                 return each
-            meant = self.folded.get(each.casefold(), set())
-            if len(meant) == 1:
-                return next(iter(meant))
+            if one := self._one(self.folded.get(each.casefold(), set())):
+                return one
         return self.hidden.get(image_id, image_id)
+
+    def near(self, key: str) -> "Names":
+        """These images, as a table of a delivery names them: of several, those of the delivery."""
+        found = copy(self)
+        found.within = "/".join(key.split("/")[1:2]) + "/"
+        return found
+
+    def _one(self, meant: set[str]) -> str | None:
+        own = {each for each in meant if each.startswith(self.within)} if self.within else set()
+        meant = own if len(meant) > 1 and own else meant
+        return next(iter(meant)) if len(meant) == 1 else None
 
     def share(self, cells: Iterable[str]) -> float:
         """The share of cells that name a delivered image, 0 to 1."""

@@ -13,6 +13,7 @@ from tasks.engine.withdrawals import RAW, Withdrawals, Withdrawn
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
 from tasks.intake.folder import PlainFile, shown
+from tasks.records.record import sha256
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def placed(
     there = {entry.key: entry.size_bytes for entry in store.list(RAW)}
     versions = {key: [v for v in withdrawals.versions(key) if v in there] for key in files}
     same = _alike(store, files, versions, there)
+    elsewhere = _withdrawn_elsewhere(store, files, withdrawals, there)
     made, others = Placed(), []
     for key, file in files.items():
         active = [each for each in versions[key] if each not in withdrawals.now]
@@ -69,6 +71,8 @@ def placed(
             others.append(active[-1])
         elif alike and not active and not restore:
             made.withdrawn.append(withdrawals.now[alike[-1]])
+        elif key in elsewhere and not versions[key] and not restore:
+            made.withdrawn.append(elsewhere[key])
         else:
             new = alike[-1] if alike else _place(key, versions[key], withdrawals, there)
             made.files[new] = file
@@ -98,6 +102,31 @@ def _alike(
         for (key, version), data in zip(asked, contents, strict=True)
         if data == files[key].read()
     }
+
+
+def _withdrawn_elsewhere(
+    store: Store,
+    files: Mapping[str, PlainFile],
+    withdrawals: Withdrawals,
+    sizes: Mapping[str, int],
+) -> dict[str, Withdrawn]:
+    """The files whose very bytes were withdrawn under another name, and stand under no other."""
+    gone = {key for key in withdrawals.now if key in sizes}
+    wanted = {sizes[key] for key in gone}
+    near = {key: file for key, file in files.items() if file.status.st_size in wanted}
+    if not near:
+        return {}
+    lengths = {file.status.st_size for file in near.values()}
+    keys = [key for key, size in sizes.items() if size in lengths]
+    held: dict[str, list[str]] = {}
+    for key, data in zip(keys, read_many(store, keys), strict=True):
+        held.setdefault(sha256(data), []).append(key)
+    found = {}
+    for key, file in near.items():
+        alike = held.get(sha256(file.read()), [])
+        if alike and gone.issuperset(alike):
+            found[key] = withdrawals.now[alike[-1]]
+    return found
 
 
 def _place(

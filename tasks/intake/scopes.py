@@ -16,7 +16,7 @@ LOCAL = re.compile(
 def scoped(files: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The files, with ids that count within their folder where they would else contradict.
 
-    Images of one id, of several labels and of different pixels contradict each other. An id that is
+    Images of one id, in several folders and of different pixels are different images. An id that is
     a number, or what a camera writes, is then taken to be unique only within its folder.
 
     Args:
@@ -25,8 +25,8 @@ def scoped(files: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     Returns:
         The files, and what was done, in words; empty if nothing was.
     """
-    by_id = files.groupby("image_id")
-    torn = (by_id["folder"].transform("nunique") > 1) & (
+    by_id = files.assign(within=files["key"].str.rpartition("/")[0]).groupby("image_id")
+    torn = (by_id["within"].transform("nunique") > 1) & (
         by_id["pixel_hash"].transform("nunique") > 1
     )
     torn &= files["image_id"].map(lambda name: bool(LOCAL.fullmatch(name))).astype(bool)

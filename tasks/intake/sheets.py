@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".tab")
+MAYBE_TABLES = (".txt",)  # a table or any other text
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", *MAYBE_TABLES)
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 TABLE_SUFFIXES = (*TEXT_SUFFIXES, *WORKBOOK_SUFFIXES)
 SEPARATORS = ",;\t|"

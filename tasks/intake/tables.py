@@ -5,7 +5,7 @@ table of the archives that `tasks.intake.columns` lists, or a simple table of yo
 columns are kept unchanged. What is not understood is told, see `Read`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -74,15 +74,17 @@ def read_tables(
     """
     names, guide = names or Names(), guide or Guide()
     told = guide.columns_of(key)
-    found, reasons = [], []
+    found, reasons, unread = list[Read](), list[str](), list[str]()
     for sheet in sheets_of(data, lambda cells: bool(set(told) & set(cells)) or is_header(cells)):
         try:
             found.append(_read(sheet, names, guide, told))
         except NoTable as error:
             reasons.append(str(error))
+            if sheet.title:
+                unread.append(f"the sheet {sheet.title!r} is not used: {error}")
     if not found:
         raise NoTable("; ".join(dict.fromkeys(reasons)))
-    return found
+    return [replace(found[0], problems=(*found[0].problems, *unread)), *found[1:]]
 
 
 def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Read:
@@ -231,12 +233,8 @@ def _tidy(table: pd.DataFrame) -> list[str]:
     problems = []
     for name in ("lesion_id", "patient_id"):
         if name in table:
-            table[name], placeholder = ids(table[name])
-            if placeholder:
-                problems.append(
-                    f"{placeholder!r} stands for so many images as {name} that it is taken for "
-                    "unknown and links none"
-                )
+            table[name], why = ids(table[name])
+            problems += [f"{name}: {why}"] if why else []
     for name, read in (("age_years", years), ("sex", sex)):
         if name in table:
             table[name], missed = mapped(table[name], read)

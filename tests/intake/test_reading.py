@@ -135,10 +135,17 @@ def test_a_word_for_unknown_links_nothing(word: str) -> None:
 
 
 def test_a_nought_that_stands_as_often_as_other_ids_is_an_id() -> None:
-    found, placeholder = ids(pd.Series(["0", "0", "1", "1", "2", "2"]))
-    assert (found.tolist(), placeholder) == (["0", "0", "1", "1", "2", "2"], "")
-    found, placeholder = ids(pd.Series(["0"] * 12 + ["1", "2", "3"]))
-    assert (found.notna().sum(), placeholder) == (3, "0")
+    found, why = ids(pd.Series(["0", "0", "1", "1", "2", "2"]))
+    assert (found.tolist(), why) == (["0", "0", "1", "1", "2", "2"], "")
+    found, why = ids(pd.Series(["0"] * 12 + ["1", "2", "3"]))
+    assert found.notna().sum() == 3
+    assert "'0' stands for so many images" in why
+
+
+def test_ids_that_a_spreadsheet_cut_link_nothing_and_are_told() -> None:
+    found, why = ids(pd.Series(["1.23457E+12", "1,2E+9", "E12", "20200000000100"]))
+    assert found.notna().tolist() == [False, False, True, True]
+    assert "2 ids, such as '1.23457E+12', were cut by a spreadsheet" in why
 
 
 @given(st.sampled_from(["Q-001", "q001", "Q_001", "Q 001", "q-001"]))
