@@ -89,7 +89,10 @@ def test_dignity_and_the_words_of_other_languages_agree_with_their_branch() -> N
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("001", "1"), ("L-007", "L7"), ("Na\u0308m1", "N\xe4m1"), ("L\u20131", "L-1"), ("\uff17", "7")],
+    [
+        *(("001", "1"), ("L-007", "L7"), ("Na\u0308m1", "N\xe4m1"), ("L\u20131", "L-1")),
+        ("\uff17", "7"),
+    ],
 )
 def test_two_ways_of_writing_an_id_name_one_thing(one: str, other: str) -> None:
     assert spelling(one) == spelling(other)
