@@ -85,13 +85,17 @@ def test_a_key_that_a_disk_cannot_hold_is_refused(store: Store, key: str) -> Non
 
 @on_a_directory
 def test_a_file_name_that_is_not_text_is_refused_by_name(store: Store, tmp_path: Path) -> None:
+    """Delivered files come from anywhere: such a name there is listed, and names no file."""
     store.create("raw/good", b"")
-    Path(os.fsdecode(os.fsencode(tmp_path / "store/raw") + b"/nev\xe9.jpg")).touch()
+    store.create("shared/good", b"")
+    for folder in ("raw", "shared"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "store" / folder) + b"/nev\xe9.jpg")).touch()
 
     with pytest.raises(BadInput) as caught:
-        keys(store, "raw/")
+        keys(store, "shared/")
 
     assert_explains(caught.value, "UTF-8", "nev")
+    assert keys(store, "raw/") == ["raw/good", "raw/nev\\xe9.jpg"]
 
 
 @on_a_directory
