@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tasks.engine.deliveries import Withdrawal, note_withdrawal
 from tasks.engine.person import Person
@@ -161,17 +162,18 @@ def test_a_reading_that_speaks_of_what_is_not_there_is_told(folder: Path) -> Non
 # Several deliveries -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["IMG_{:04}", "case{}left"])
 def test_two_clinics_cameras_count_apart_and_a_table_speaks_of_its_own_clinic(
-    tmp_path: Path,
+    tmp_path: Path, form: str
 ) -> None:
     store = open_store(str(tmp_path / "store"))
     for clinic, first in (("clinicA", 0), ("clinicB", 50)):
         for number in range(6):
             label = "melanoma" if number % 2 else "nevus"
-            path = tmp_path / clinic / label / f"IMG_{number:04}.jpg"
+            path = tmp_path / clinic / label / f"{form.format(number)}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(jpeg(photograph(first + number)))
-    rows = [f"IMG_{number:04},B{number // 2}" for number in range(6)]
+    rows = [f"{form.format(number)},B{number // 2}" for number in range(6)]
     (tmp_path / "clinicB/labels.csv").write_text("\n".join(["image_id,lesion_id", *rows]) + "\n")
     deliver(store, tmp_path / "clinicA")
     deliver(store, tmp_path / "clinicB")
@@ -181,6 +183,19 @@ def test_two_clinics_cameras_count_apart_and_a_table_speaks_of_its_own_clinic(
     assert manifest["image_id"].nunique() == 12
     by_clinic = manifest.groupby(manifest["key"].str.split("/").str[1])["lesion_id"]
     assert by_clinic.nunique().to_dict() == {"clinicA": 0, "clinicB": 3}
+
+
+def test_a_smaller_copy_keeps_its_id(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    for clinic, width in (("full", 128), ("small", 64)):
+        folder = tmp_path / clinic / "nevus"
+        folder.mkdir(parents=True)
+        with Image.fromarray(photograph(1, 128, 96)) as picture:
+            picture.resize((width, width * 3 // 4)).save(folder / "case1left.jpg")
+        deliver(store, tmp_path / clinic)
+    run = run_of(store)
+    manifest = read_parquet(run, do(run, "ingest").manifest)
+    assert manifest["image_id"].tolist() == ["case1left"] * 2
 
 
 def test_withdrawn_bytes_stay_withdrawn_under_another_name(folder: Path) -> None:
