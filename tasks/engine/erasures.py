@@ -83,6 +83,11 @@ class Erased(Frozen):
     also: tuple[Change, ...] = Field(
         description="Objects that no record vouches for, which were changed too: pages, indexes."
     )
+    unseen: int | None = Field(
+        None,
+        description="Delivered files that were not looked into and may hold something, a number; "
+        "None where nobody counted them.",
+    )
 
 
 class Signed(Frozen):

@@ -27,15 +27,21 @@ from tasks.engine.person import Person
 from tasks.engine.store import Store
 from tasks.erasure import objects
 from tasks.erasure.bundles import check_can_seal, sign_gaps, write_gaps
+from tasks.erasure.delivered import Found, Known, delivered, guide_in
 from tasks.erasure.learned import is_finished, learned_from
+from tasks.erasure.mentions import Mentions
 from tasks.erasure.pages import renew_pages
 from tasks.erasure.scope import DELIVERED, Scope, columns_of, names_here, read_columns, scope_of
 from tasks.erasure.without import digest_of
 from tasks.errors import BadInput, NotFound
+from tasks.figures import listed, plural
 from tasks.intake.matching import Names
+from tasks.intake.pseudonyms import of_store
 from tasks.records.record import sha256
 
 log = logging.getLogger("tasks")
+
+EXAMPLES = 5  # of files that were not looked into
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Outcome:
         objects: Number of objects that were changed or removed; 0 where all was done before.
         learned: The runs that used an image, and their models.
         at: When it was complete, UTC, ISO 8601.
+        unseen: Delivered files that were not looked into and may hold something, see
+            `tasks.erasure.delivered`; None if nobody counted them.
     """
 
     entry: int
@@ -55,6 +63,7 @@ class Outcome:
     objects: int
     learned: tuple[Learned, ...]
     at: str
+    unseen: tuple[str, ...] | None = None
 
 
 def erase(
@@ -96,16 +105,16 @@ def erase(
         return _outcome(now, asked, digest, objects=0)
     check_can_seal(store, scope)
     _check_runs(store, scope, now, stop=stop_runs)
-    names = _names(store)
-    work = [*objects.sealed(store, scope), *objects.delivered(store, scope, names)]
+    found = _found(store, scope)
+    work = [*objects.sealed(store, scope), *found.work]
     if not work and not began and now.done(asked, digest):
-        return _outcome(now, asked, digest, objects=0)
+        return _outcome(now, asked, digest, objects=0, unseen=found.unseen)
     scope = scope.model_copy(update={"number": number})
     store.replace(_plan_key(asked, digest), scope.model_dump_json().encode())
     first = _begin(store, scope, work, by, reason)
     also = _change(store, scope, work, erasures_in(store))
     store.delete(_plan_key(asked, digest))
-    return _complete(store, asked, digest, first, also)
+    return _complete(store, asked, digest, first, also, found.unseen)
 
 
 def _plan_key(asked: Asked, digest: str) -> str:
@@ -133,8 +142,8 @@ def _scope(
     return found.joined(plan) if plan else found
 
 
-def _names(store: Store) -> Names:
-    """The images of the store, by which rows of delivered tables name them."""
+def _images_in(store: Store) -> dict[str, str]:
+    """The id of each image of the store by the key of its file, by which delivered rows name it."""
     found: dict[str, str] = {}
     for prefix in ("shared/manifests/", "runs/"):
         for entry in store.list(prefix):
@@ -143,7 +152,15 @@ def _names(store: Store) -> Names:
                 if {"key", "image_id"} <= set(columns_of(data)):
                     rows = read_columns(data, ("key", "image_id"))
                     found |= dict(zip(rows["key"], rows["image_id"], strict=True))
-    return Names(found.items())
+    return found
+
+
+def _found(store: Store, scope: Scope) -> Found:
+    """What becomes of what was delivered."""
+    images = _images_in(store)
+    named = of_store(store)
+    mentions = Mentions(scope, Names(images.items()), lambda cell: named.of("patient", cell, ""))
+    return delivered(store, Known(frozenset(images), guide_in(store)), mentions)
 
 
 def _check_runs(store: Store, scope: Scope, now: Erasures, *, stop: bool) -> None:
@@ -243,8 +260,17 @@ def _carry_out(store: Store, work: objects.Work) -> None:
         store.replace(work.key, work.now)
 
 
-def _complete(store: Store, asked: Asked, digest: str, first: int, also: list[Change]) -> Outcome:
-    fact = Erased(completes=first, also=tuple(also))
+def _complete(
+    store: Store,
+    asked: Asked,
+    digest: str,
+    first: int,
+    also: list[Change],
+    unseen: tuple[str, ...] | None = None,
+) -> Outcome:
+    """Write the last entry. Without `unseen`, nobody counted what was not looked into."""
+    count = None if unseen is None else len(unseen)
+    fact = Erased(completes=first, also=tuple(also), unseen=count)
     append(store, lambda now: fact if now.open_of(asked, digest) == first else None)
     now = erasures_in(store)
     own = [
@@ -253,17 +279,25 @@ def _complete(store: Store, asked: Asked, digest: str, first: int, also: list[Ch
         if number >= first and (began.asked, began.asked_sha256) == (asked, digest)
         for each in began.changes
     ]
-    return _outcome(now, asked, digest, objects=len({each.key_sha256 for each in (*own, *also)}))
+    changed = len({each.key_sha256 for each in (*own, *also)})
+    return _outcome(now, asked, digest, objects=changed, unseen=unseen)
 
 
-def _outcome(now: Erasures, asked: Asked, digest: str, *, objects: int) -> Outcome:
+def _outcome(
+    now: Erasures,
+    asked: Asked,
+    digest: str,
+    *,
+    objects: int,
+    unseen: tuple[str, ...] | None = None,
+) -> Outcome:
     """What the last erasure of an id came to."""
     done = now.done(asked, digest)
     assert done
     fact = next(fact for entry, fact in now.entries if entry.number == done.number)
     assert isinstance(fact, Erased)
     began = now.begun[fact.completes]
-    return Outcome(done.number, len(began.images), objects, began.learned, done.at)
+    return Outcome(done.number, len(began.images), objects, began.learned, done.at, unseen)
 
 
 def in_words(outcome: Outcome, asked: Asked) -> list[str]:
@@ -271,7 +305,8 @@ def in_words(outcome: Outcome, asked: Asked) -> list[str]:
     if not outcome.objects:
         return [
             f"This {asked} was erased before, on {outcome.at}: entry {outcome.entry} of the ledger "
-            "of erasures. Nothing of it was found since, and nothing was changed."
+            "of erasures. Nothing of it was found since, and nothing was changed.",
+            *_unseen_in_words(outcome),
         ]
     told = [
         f"Erased: {outcome.images} image(s), in {outcome.objects} objects. Entry {outcome.entry} "
@@ -291,12 +326,25 @@ def in_words(outcome: Outcome, asked: Asked) -> list[str]:
             "An image on which a model was judged counts as a miss for models to come, so that "
             "nobody gains by an erasure."
         )
+    told += _unseen_in_words(outcome)
     told.append(
         "Not reached: backups, earlier versions of objects that a bucket keeps, copies of evidence "
         "that were passed on, and texts in Airflow's database. Names of images stay in the "
         "append-only ledgers and in signed records: see docs/erasure.md."
     )
     return told
+
+
+def _unseen_in_words(outcome: Outcome) -> list[str]:
+    if outcome.unseen is None:
+        return ["Delivered files that were not looked into were not counted."]
+    if not outcome.unseen:
+        return []
+    count = plural(len(outcome.unseen), "delivered file")
+    return [
+        f"Look into these yourself: {count} may still hold something, as archives, other unknown "
+        f"files and JSON do: {listed(list(outcome.unseen), EXAMPLES)}."
+    ]
 
 
 def as_json(outcome: Outcome) -> str:

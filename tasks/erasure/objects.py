@@ -1,7 +1,8 @@
 """The objects of a store that an erasure changes, each with its bytes then and now.
 
 What a record or a bundle vouches for comes first, as the ledger must name these bytes before they
-are changed. Delivered files, indexes of decoded files and pages follow, for which nothing vouches.
+are changed. Indexes of decoded files and pages follow, for which nothing vouches. Of what was
+delivered, see `tasks.erasure.delivered`.
 """
 
 import re
@@ -10,10 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.engine.store import Store
-from tasks.erasure.scope import DELIVERED, Scope
+from tasks.erasure.scope import Scope
 from tasks.erasure.without import (
     csv_without,
-    delivered_without,
     golden_without,
     index_without,
     list_without,
@@ -21,8 +21,6 @@ from tasks.erasure.without import (
     shard_without,
     table_without,
 )
-from tasks.intake.matching import Names
-from tasks.intake.sheets import TABLE_SUFFIXES
 from tasks.records.record import sha256
 from tasks.release.golden import ANSWERS, PIXELS
 
@@ -78,18 +76,6 @@ def _golden(store: Store, folder: str, scope: Scope) -> Iterator[Work]:
     for path, was, after in zip((PIXELS, ANSWERS), (pixels, answers), now, strict=True):
         if was != after:
             yield Work(folder + path, was, after)
-
-
-def delivered(store: Store, scope: Scope, names: Names) -> Iterator[Work]:
-    """The delivered files that go, and the delivered tables that lose rows."""
-    for entry in (each for prefix in DELIVERED for each in store.list(prefix)):
-        if entry.key in scope.keys:
-            yield Work(entry.key, store.read(entry.key), None)
-        elif entry.key.casefold().endswith(TABLE_SUFFIXES):
-            was = store.read(entry.key)
-            now = delivered_without(entry.key, was, scope, names)
-            if now != was:
-                yield Work(entry.key, was, now)
 
 
 def beside(store: Store, scope: Scope) -> Iterator[Work]:

@@ -16,13 +16,15 @@ from pydantic import Field
 
 from tasks.engine.erasures import OPEN, Asked
 from tasks.engine.store import Entry, Store, read_many
+from tasks.erasure.tagged import dicoms_of
 from tasks.errors import BadInput
+from tasks.intake.cells import spelling
 from tasks.intake.pseudonyms import KEY, PREFIX, of_store
 from tasks.lesions import image_id_from
 from tasks.records.record import Frozen, sha256
 from tasks.text.lines import visible
 
-READ = ("key", "image_id", "patient_id", "size_bytes", "sha256", "pixel_hash")
+READ = ("key", "image_id", "patient_id", "size_bytes", "sha256", "pixel_hash", "tags")
 PLACE = ("shard", "index")
 DELIVERED = ("raw/", "external/")
 
@@ -34,6 +36,8 @@ class Scope(Frozen):
         asked: What was named.
         name: The id that was named, as the manifest has it.
         number: The keyed hash of a patient's number in DICOMs; empty without one.
+        numbers: The keyed hashes by which delivered tables may know the patient. A number that two
+            patients of two clinics have is none.
         images: Id of each image.
         keys: Key of each file, under ``raw/`` and ``external/``, also of files that are gone.
         files: SHA-256 of the bytes of each file.
@@ -45,6 +49,7 @@ class Scope(Frozen):
     asked: Asked
     name: str
     number: str = ""
+    numbers: frozenset[str] = Field(default=frozenset())
     images: frozenset[str] = Field(default=frozenset())
     keys: frozenset[str] = Field(default=frozenset())
     files: frozenset[str] = Field(default=frozenset())
@@ -64,6 +69,7 @@ class Scope(Frozen):
         }
         return self.model_copy(
             update={
+                "numbers": self.numbers | other.numbers,
                 "images": self.images | other.images,
                 "keys": self.keys | other.keys,
                 "files": self.files | other.files,
@@ -107,7 +113,7 @@ def names_here(store: Store, asked: Asked, name: str) -> tuple[str, str]:
     keys = [each.key for each in store.list("") if _is_table(each.key)]
     for data in read_many(store, keys):
         frame = read_columns(data, ("patient_id", "tags"))
-        if "patient_id" in frame and (frame["patient_id"] == name).any():
+        if "patient_id" in frame and any(_is_spelled(each, name) for each in frame["patient_id"]):
             return name, ""
         if "tags" in frame:
             said = frame["tags"].dropna().map(json.loads)
@@ -132,20 +138,31 @@ def scope_of(store: Store, asked: Asked, name: str) -> Scope:
     found, runs = _seen(store, keys)
     rows = pd.concat([frame for _, frame in found], ignore_index=True)
     delivered = [entry for prefix in DELIVERED for entry in store.list(prefix)]
-    column = "image_id" if asked == "image" else "patient_id"
-    wanted = rows[rows[column] == name]
-    images = set(wanted["image_id"])
+    if asked == "image":
+        wanted = rows[rows["image_id"] == name]
+    else:  # a manifest calls a patient by the first spelling that it has met
+        same = rows["patient_id"].map(lambda each: _is_spelled(each, name))
+        wanted = rows[same.astype(bool)]
+    images = frozenset(map(str, wanted["image_id"].dropna()))
     if asked == "image" and any(image_id_from(each.key) == name for each in delivered):
-        images.add(name)  # delivered, and not read yet
-    if not images:
+        images |= {name}  # delivered, and not read yet
+    scope = Scope(asked=asked, name=name, images=images)
+    if asked == "patient":
+        numbers, own = dicoms_of(store, name, rows, set(wanted["key"]), delivered)
+        scope = scope.model_copy(update={"numbers": frozenset(numbers), "keys": frozenset(own)})
+    if not scope.images and not scope.keys:
         raise _unknown(store, asked, name)
-    scope = _everywhere(Scope(asked=asked, name=name, images=frozenset(images)), rows)
+    scope = _everywhere(scope, rows)
     scope = _with_delivered(store, scope, rows, delivered)
     held = {run for run, frame in found if run and scope.holds(frame).any()}
     listed = {run for run, entries in runs.items() if entries & scope.keys}
     return scope.model_copy(
         update={"places": _places(store, keys, scope), "runs": tuple(sorted(held | listed))}
     )
+
+
+def _is_spelled(cell: object, name: str) -> bool:
+    return isinstance(cell, str) and spelling(cell) == spelling(name)
 
 
 def _is_table(key: str) -> bool:
@@ -264,6 +281,6 @@ def _unknown(store: Store, asked: Literal["image", "patient"], name: str) -> Bad
         expected=f"the id of {'an image' if asked == 'image' else 'a patient'}, as it stands in "
         "the manifest of a run, or as the name of a file under raw/ gives it",
         received=f"{visible(name)!r}, which no table and no file of {store.uri} holds",
-        do="look the id up in runs/RUN/quarantine.html or in the tables that were delivered; ids "
-        "count letter by letter",
+        do="look the id up in runs/RUN/quarantine.html or in the tables that were delivered; an "
+        "image's id counts letter by letter",
     )

@@ -1,11 +1,10 @@
-"""Bytes without what is erased: tables, shards, golden images, lists, delivered tables.
+"""Bytes without what is erased: tables, shards, golden images, lists.
 
 A row of a sealed table stays, with the image's id, its side, its label and its scores: the figures
 and the split of a sealed bundle follow from them, and the append-only ledger names the id anyway.
 Its pictures, and what was told of image and patient, go.
 """
 
-import csv
 import io
 import json
 
@@ -15,12 +14,8 @@ from PIL import Image
 
 from tasks.engine.spreadsheet import csv_of, to_csv
 from tasks.erasure.scope import Scope
-from tasks.errors import BadInput
-from tasks.intake.columns import held_by, is_header
 from tasks.intake.images import FORMATS
 from tasks.intake.manifest import parquet_of, to_npy, to_parquet
-from tasks.intake.matching import Names
-from tasks.intake.sheets import WORKBOOKS, NoTable, sheets_of
 from tasks.records.record import sha256
 from tasks.release.golden import Answers
 
@@ -129,71 +124,6 @@ def list_without(data: bytes, scope: Scope) -> bytes:
     entries = json.loads(data)
     stay = [each for each in entries if each["key"] not in scope.keys]
     return data if len(stay) == len(entries) else json.dumps(stay).encode()
-
-
-def delivered_without(key: str, data: bytes, scope: Scope, names: Names) -> bytes:
-    """A delivered table without the rows that name an erased image, or the erased patient.
-
-    A workbook of one sheet becomes a table of text; what a file is, its content says.
-
-    Args:
-        key: Key of the table, for the message.
-        data: The table.
-        scope: What is erased.
-        names: The images of the store, before anything was erased.
-
-    Raises:
-        BadInput: A workbook of several sheets has such a row.
-    """
-    try:
-        sheets = sheets_of(data, is_header)
-    except NoTable:
-        return data  # nothing was read of it
-    named = [_named(sheet.frame, scope, names) for sheet in sheets]
-    if not any(each.any() for each in named):
-        return data
-    if len(sheets) > 1:
-        raise BadInput(
-            "A workbook of several sheets holds rows of what is to be erased.",
-            expected="tables of one sheet, or none that name it",
-            received=f"{key}, {len(sheets)} sheets",
-            do="deliver the sheets as CSV, remove the workbook from the store, and erase again",
-        )
-    if data.startswith(WORKBOOKS) or sheets[0].bad:
-        return _as_text(sheets[0].frame[~named[0]])
-    return _as_text(sheets[0].frame[~named[0]], sheets[0].has_header)
-
-
-def _named(frame: pd.DataFrame, scope: Scope, names: Names) -> pd.Series:
-    """Which rows name an erased image, by the column of images, or the erased patient."""
-    columns = held_by(map(str, frame.columns))
-    found = pd.Series(False, index=frame.index)
-    image = columns.get("image_id") or _image_column(frame, names)
-    if image:
-        found |= _cells(frame[image]).map(lambda cell: names.find(cell) in scope.images)
-    if scope.asked == "patient" and "patient_id" in columns:
-        found |= _cells(frame[columns["patient_id"]]) == scope.name
-    return found
-
-
-def _image_column(frame: pd.DataFrame, names: Names) -> str | None:
-    """The column that names most delivered images; None if none names any."""
-    shares = {str(name): names.share(_cells(frame[name])) for name in frame}
-    best = max(shares, key=lambda name: shares[name], default=None)
-    return best if best is not None and shares[best] else None
-
-
-def _cells(column: pd.Series) -> pd.Series:
-    return column.astype("object").where(column.notna(), "").astype(str)
-
-
-def _as_text(frame: pd.DataFrame, header: bool = True) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    if header:
-        writer.writerow(frame.columns)
-    writer.writerows(frame.astype("object").where(frame.notna(), "").to_numpy().tolist())
-    return buffer.getvalue().encode()
 
 
 def digest_of(data: bytes | None) -> str:

@@ -68,7 +68,7 @@ def sheets_of(data: bytes, is_header: IsHeader) -> list[Sheet]:
         return [_sheet(title, rows, is_header) for title, rows in _workbook(data)]
     text = _text(data)
     first = re.match(r'"?sep=(.)"?\r?\n', text)
-    separator = first[1] if first else _separator(text)
+    separator = first[1] if first else separator_of(text)
     try:
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
@@ -100,7 +100,7 @@ def _text(data: bytes) -> str:
     raise NoTable("no text, and no workbook")
 
 
-def _separator(text: str) -> str:
+def separator_of(text: str) -> str:
     """The separator that stands most often in the first lines; a comma if none stands there."""
     start = "\n".join(text.splitlines()[:HEADER_WITHIN])
     return max(SEPARATORS, key=start.count)
@@ -135,7 +135,7 @@ def _cell(cell: object) -> str:
 
 
 def _sheet(title: str, rows: list[tuple[int, list[str]]], is_header: IsHeader) -> Sheet:
-    told = [(line, [_bare(cell) for cell in row]) for line, row in rows]
+    told = [(line, [bare(cell) for cell in row]) for line, row in rows]
     told = [(line, row) for line, row in told if any(row)]
     if not told:
         raise NoTable("an empty table")
@@ -198,11 +198,11 @@ def _repeated(frame: pd.DataFrame, names: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _bare(cell: str) -> str:
+def bare(cell: str) -> str:
     """A cell without blanks, without signs that nobody sees, and without the formula by which
     Excel keeps a text from becoming a number.
 
-    >>> _bare(' ="0012" '), _bare("\\u200bm01")
+    >>> bare(' ="0012" '), bare("\\u200bm01")
     ('0012', 'm01')
     """
     text = cell.strip()
