@@ -32,6 +32,8 @@ def hidden(read: Read, names: Names, tagged: Tagged) -> tuple[Read, list[str]]:
     if count := tagged.hide_patients(read.rows):
         notes.append(f"patients are called by name or number: keyed hashes stand for {count} ids")
     telling, near = tagged.telling, tagged.near(read.rows, names)
+    if telling.is_silent and not any(near):
+        return read, notes
     lesions = _hide_ids(read.rows, "lesion_id", near, tagged)
     if lesions:
         notes.append(

@@ -38,6 +38,11 @@ class Telling:
         self._hashed: dict[str, bool] = {}
         self._seen: dict[str, bool] = {}
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether no tag says who any patient is."""
+        return not self._marks
+
     def tells(self, text: str, near: Collection[str] = ()) -> bool:
         """Whether a text holds a number, name or date of birth of any patient; or what is near:
         what counts beside the image that the text is about."""
