@@ -101,11 +101,13 @@ def names_here(store: Store, asked: Asked, name: str) -> tuple[str, str]:
     """The id as the manifest has it, and `Scope.number`.
 
     A patient whom DICOMs name has a keyed hash for a number there, see `tasks.intake.pseudonyms`.
-    Who erases may give the number itself: it is hashed before anything is written.
+    Who erases may give the number itself, or the name by which a table calls the patient: it is
+    hashed before anything is written.
     """
     if asked != "patient" or name.startswith(PREFIX) or not any(store.list(KEY)):
         return name, ""
-    number = of_store(store).of("patient", name, "")
+    pseudonyms = of_store(store)
+    number, person = pseudonyms.of("patient", name, ""), pseudonyms.person(name)
     for entry in store.list(OPEN):  # an erasure that was killed may have left no other trace
         plan = Scope.model_validate_json(store.read(entry.key))
         if plan.number == number:
@@ -115,6 +117,8 @@ def names_here(store: Store, asked: Asked, name: str) -> tuple[str, str]:
         frame = read_columns(data, ("patient_id", "tags"))
         if "patient_id" in frame and any(_is_spelled(each, name) for each in frame["patient_id"]):
             return name, ""
+        if "patient_id" in frame and (frame["patient_id"] == person).any():
+            return person, ""
         if "tags" in frame:
             said = frame["tags"].dropna().map(json.loads)
             found = [each["patient"] for each in said if each.get("number") == number]

@@ -99,12 +99,14 @@ def archive_of(text: str) -> str | None:
     ('il', 'ham', 'msk4')
     >>> archive_of("L17"), archive_of("other")
     (None, None)
-    >>> archive_of("dicom-0123456789abcdef0123")
-    'dicom'
+    >>> archive_of("dicom-0123456789abcdef0123"), archive_of("person-01234567890123456789")
+    ('dicom', None)
     """
     plain = text.strip().casefold()
     if re.fullmatch(r"dicom-[0-9a-f]{20}", plain):  # as `tasks.intake.pseudonyms` gives them
         return "dicom"
+    if re.fullmatch(r"(person|lesion|image)-[0-9a-f]{20}", plain):
+        return None
     found = re.fullmatch(r"([a-z]{2,}\d*)[_-]\d{3,}", plain)
     return found[1] if found else None
 

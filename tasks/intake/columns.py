@@ -97,6 +97,22 @@ PERSONAL = {
     *("institution_name", "institution_address", "referring_physician_name", "operators_name"),
     *("performing_physician_name", "patient_address", "address", "patient_telephone_numbers"),
     *("phone", "telephone", "email", "patient_comments", "station_name", "device_serial_number"),
+    *("name", "full_name", "patientenname", "patient_names", "person_name", "name_of_patient"),
+    *("familienname", "geburtsname", "rufname", "firstname", "lastname", "forename", "initials"),
+    *("nom", "nom_patient", "nom_du_patient", "nom_de_famille", "nom_de_naissance", "prenoms"),
+    *("nombre", "nombre_paciente", "nombre_del_paciente", "nombres", "apellidos", "nome"),
+    *("nome_paciente", "nome_do_paciente", "nome_paziente", "nome_del_paziente", "sobrenome"),
+    *("apelido", "cognome", "naam", "achternaam", "voornaam", "patientnaam"),
+    *("born", "birthday", "birth", "geboren", "geboren_am", "geburtstag", "geb_datum", "gebdat"),
+    *("geb", "gebdatum", "date_de_naissance", "naissance", "ne_le", "nee_le", "ddn"),
+    *("fecha_de_nacimiento", "fecha_nacimiento", "nacimiento", "data_de_nascimento"),
+    *("data_nascimento", "nascimento", "data_di_nascita", "data_nascita", "nascita"),
+    *("geboortedatum", "accession", "accession_no", "accession_nr", "hospital_no", "hospital_nr"),
+    *("hospital_number", "hospital_id", "clinic_number", "kliniknummer", "fallnummer", "ssn"),
+    *("nhs_number", "insurance_number", "versicherungsnummer", "svnr"),
+    *("numero_de_dossier", "numero_dossier", "ipp", "numero_historia", "historia_clinica"),
+    *("prontuario", "cartella_clinica", "codice_fiscale", "street", "strasse", "adresse"),
+    *("telefon", "telephone_number", "phone_number", "mail", "e_mail"),
 }
 # Names that speak of a lesion or a person and are known to name neither.
 HARMLESS = re.compile(
@@ -152,7 +168,8 @@ def codes_in(names: Iterable[str]) -> list[str]:
 
 def personal_in(names: Iterable[str]) -> list[str]:
     """The columns that name persons or places."""
-    return [name for name in names if plain(name) in PERSONAL]
+    glued = {each.replace("_", "") for each in PERSONAL}
+    return [name for name in names if plain(name).replace("_", "") in glued]
 
 
 def may_name(names: Iterable[str], taken: Iterable[str]) -> list[str]:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,8 +34,11 @@ from tasks.intake.dicom import Pictures, names_its_patient, pictures_of_dicom
 from tasks.intake.dicom_file import is_dicom
 from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode
 from tasks.intake.likeness import perceptual_hashes, to_hex
-from tasks.intake.manifest import COLUMNS, file_of, parquet_of, to_npy, to_parquet
+from tasks.intake.manifest import COLUMNS, file_of, parquet_of, tags_of, to_npy, to_parquet
 from tasks.intake.pseudonyms import Pseudonyms, for_now, of_store
+from tasks.intake.sheets import TABLE_SUFFIXES
+from tasks.intake.telling import Telling
+from tasks.lesions import IMAGE_SUFFIXES, is_image
 from tasks.records.record import Artifact
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,10 @@ GROUP_BYTES = 500_000
 AHEAD = 2
 
 WITHHELD = "raw/withheld/"  # stands for the name of a file whose own name says who the patient is
+NAMING = {
+    "law": "name_of_a_patient",
+    "reason": "the name of the file, or of a folder, tells who the patient is",
+}
 ENDED = "ended"  # marks the packs of a run whose table under shared/decoded/ covers all of them
 
 
@@ -204,10 +212,7 @@ def _unknown(
         row: Row = {"key": entry.key, "size_bytes": len(data), "sha256": digest}
         rows.append(row)
         if names_its_patient(entry.key, data):
-            row |= {"key": withheld(entry.key, named), "known": [{"law": "name_of_a_patient"}]}
-            row["known"][0]["reason"] = (
-                "the name of the file, or of a folder, tells who the patient is"
-            )
+            row |= {"key": withheld(entry.key, named), "known": [dict(NAMING)]}
         elif why := gone.why(file=digest):
             row["known"] = [{"law": LAW, "reason": why}]
         elif before := known.content(digest):
@@ -218,8 +223,29 @@ def _unknown(
 
 
 def withheld(key: str, named: Pseudonyms) -> str:
-    """What stands for a key that tells who the patient is."""
-    return WITHHELD + named.of("key", key)
+    """What stands for a key that tells who the patient is. A file of a known kind stays one."""
+    suffix = re.search(r"\.\w+$", key.casefold())
+    known = suffix and suffix[0].endswith((*IMAGE_SUFFIXES, *TABLE_SUFFIXES))
+    kind = suffix[0] if suffix and known else "" if is_image(key) else ".other"
+    return WITHHELD + named.of("key", key) + kind
+
+
+def without_names(files: pd.DataFrame, named: Pseudonyms) -> tuple[pd.DataFrame, Telling]:
+    """The files, without the names of those that tell who the patient of any DICOM among them is,
+    and without what was decoded of these; and what tells it."""
+    telling = Telling(tags_of(files), named)
+    tells = file_of(files).map(telling.tells)
+    if not tells.any():
+        return files, telling
+    once = files[tells & (files["frame"].isna() | files["frame"].eq(1))]
+    rows = [
+        {name: row[name] for name in files if name not in (*FOUND, *PACKED)}
+        | {"key": withheld(row["key"], named)}
+        | ({} if row["law"] == LAW else NAMING)
+        for row in once.to_dict("records")
+    ]
+    told = pd.DataFrame(rows, columns=list(files)).astype(files.dtypes.to_dict())
+    return pd.concat([files[~tells], told], ignore_index=True), telling
 
 
 def decode_many(

@@ -6,17 +6,13 @@ only as keyed hashes (`tasks.intake.pseudonyms`). A date becomes an age.
 
 import re
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any
 
 from tasks.intake.cells import OLDEST, UNKNOWN, sex
 from tasks.intake.dicom_file import DicomFile
+from tasks.intake.dicom_names import NOBODY, clear_of, day_of
 from tasks.intake.pseudonyms import Pseudonyms
 
-# Texts that stand where a patient's number was removed. They name nobody, and link nothing.
-NOBODY = re.compile(
-    r"0+|(anonym|removed|de-?identified|no ?id|test ?patient|xxx)\w*", re.IGNORECASE
-)
 PLAIN_TEXT = re.compile(r"[^\W_][\w .,/()+-]{0,63}")
 DAYS_OF = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 TAKEN = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "StudyDate", "SeriesDate")
@@ -37,6 +33,11 @@ class Tags:
         device: Manufacturer and model of the camera.
         burnt_in, recognizable: Whether the tags say that text stands in the picture, or that a
             person can be recognized.
+        named: Keyed hashes of the patient's numbers and names, as `tasks.intake.dicom_names` glues
+            them.
+        marks: Keyed hashes of what else tells who the patient is: family names, date of birth,
+            accession number.
+        near: Likewise of numbers of four or five digits, which count beside this image alone.
         profile: Why a colour profile could not be applied, in words.
     """
 
@@ -51,6 +52,9 @@ class Tags:
     device: str = ""
     burnt_in: bool = False
     recognizable: bool = False
+    named: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
     profile: str = ""
 
     def told(self) -> dict[str, Any]:
@@ -64,6 +68,11 @@ def tags_of(file: DicomFile, pseudonyms: Pseudonyms, profile: str = "") -> Tags:
     number, issuer = file.text("PatientID"), file.text("IssuerOfPatientID")
     if number.casefold() in UNKNOWN or NOBODY.fullmatch(number):
         number = ""
+    clear = clear_of(file)
+    named, others, near = (
+        tuple(sorted(map(pseudonyms.mark, each)))
+        for each in (clear.named, clear.others, clear.near)
+    )
     return Tags(
         patient=pseudonyms.of("patient", number, issuer) if number else "",
         number=pseudonyms.of("patient", number, "") if number else "",
@@ -78,6 +87,9 @@ def tags_of(file: DicomFile, pseudonyms: Pseudonyms, profile: str = "") -> Tags:
         device=_device(file),
         burnt_in=file.text("BurnedInAnnotation").upper() == "YES",
         recognizable=file.text("RecognizableVisualFeatures").upper() == "YES",
+        named=named,
+        marks=others,
+        near=near,
         profile=profile,
     )
 
@@ -115,12 +127,3 @@ def _age(file: DicomFile) -> float | None:
         return None
     full = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
     return float(full) if 0 <= full <= OLDEST else None
-
-
-def day_of(text: str) -> date | None:
-    """The day of a date (``19700131``) or time (``19700131120000``) of DICOM."""
-    found = re.match(r"(\d{4})\.?(\d\d)\.?(\d\d)", text)
-    try:
-        return date(*map(int, found.groups())) if found else None
-    except ValueError:
-        return None

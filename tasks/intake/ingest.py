@@ -25,6 +25,7 @@ from tasks.intake.contents import (
     remember_pack,
     shards_of,
     withheld,
+    without_names,
 )
 from tasks.intake.folder import ODD_NAME, is_odd
 from tasks.intake.folders import label_by, suggestion_for
@@ -120,23 +121,30 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     odd = {entry.key: ODD_NAME for entry in tables if not _is_safe(entry)}
     tables = [entry for entry in tables if entry.key not in odd]
     files = pd.concat([read_parquet(run, part.rows) for part in parts], ignore_index=True)
+    pseudonyms = of_store(run.store)
+    files = pd.concat([files, _unsafe(images).assign(fetched=False)], ignore_index=True)
+    files, telling = without_names(files, pseudonyms)
     remember(run, files[files["fetched"]], {entry.key: entry.etag for entry in images})
     fetched = sum(part.fetched for part in parts)
     contents = read_many(run.store, [entry.key for entry in tables])
     guides = [entry.key for entry in run.delivered() if _is_guide(entry) and _is_safe(entry)]
     guide = guide_of(zip(guides, read_many(run.store, guides), strict=True))
-    files = pd.concat([files, _unsafe(images)], ignore_index=True)
     named, note = scoped(_told_by_names(files, guide))
-    pseudonyms = of_store(run.store)
+
+    def said(key: str) -> str:
+        return withheld(key, pseudonyms) if telling.tells(key) else key
+
+    unread_by_form = unread_forms(ignored)
+    ignored = tuple(map(said, ignored))
     joined = join_tables(
-        ((entry.key, data) for entry, data in zip(tables, contents, strict=True)),
+        ((said(entry.key), data) for entry, data in zip(tables, contents, strict=True)),
         Names(
             zip(file_of(named), named["image_id"], strict=True), _hidden(images, named, pseudonyms)
         ),
         guide,
         Tagged(_tagged(named), pseudonyms),
     )
-    joined.unread |= odd | unread_forms(ignored)
+    joined.unread |= {said(key): why for key, why in (odd | unread_by_form).items()}
     facts, unread = joined.facts, tuple(joined.unread)
     manifest = table(_told_by_tables(named, facts, run.config.coarse_codes, guide))
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")

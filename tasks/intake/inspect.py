@@ -27,6 +27,7 @@ from tasks.intake.matching import Names
 from tasks.intake.pseudonyms import Pseudonyms, for_now
 from tasks.intake.sheets import TABLE_SUFFIXES
 from tasks.intake.tagged import Tagged, TaggedFile
+from tasks.intake.telling import Telling
 from tasks.lesions import Diagnosis, image_id_from, is_image
 
 MOST_SOURCES = 10  # that a draft proposes
@@ -52,7 +53,7 @@ class Inspection:
         beside: Ids of images that the store holds already.
         idle: Tables and folders of which the guide speaks, and that are not delivered.
         dicoms: Number of DICOMs.
-        naming: Number of DICOMs whose names tell who the patient is.
+        naming: Number of files whose names tell who the patient of a DICOM is.
     """
 
     labels: Counter[Diagnosis | None] = field(default_factory=Counter)
@@ -108,8 +109,8 @@ class Inspection:
         said = list(self.joined.notes)
         if self.naming:
             said.append(
-                f"The names of {plural(self.naming, 'DICOM')}, or of folders above, tell who the "
-                "patient is: rename them, or nothing is delivered."
+                f"The names of {plural(self.naming, 'file')}, or of folders above, tell who the "
+                "patient of a DICOM is: rename them, or nothing is delivered."
             )
         without = count - self.lesions[1]
         if count and without:
@@ -223,26 +224,36 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
 def names_withheld(
     files: Mapping[str, Path], pseudonyms: Pseudonyms
 ) -> tuple[dict[str, str], dict[str, bytes]]:
-    """What stands for the keys that tell who a patient is, and the header of each DICOM, by key."""
+    """What stands for the keys that tell who a patient is: the patient of a DICOM itself, or of any
+    other; and the header of each DICOM, by key."""
     headers = {key: header_of(files[key]) for key in files if is_image(key)}
     found = {key: data for key, data in headers.items() if data}
-    return {k: withheld(k, pseudonyms) for k in found if names_its_patient(k, found[k])}, found
+    telling = Telling((tags_alone(data, pseudonyms).told() for data in found.values()), pseudonyms)
+    named = [
+        key
+        for key in files
+        if (key in found and names_its_patient(key, found[key])) or telling.tells(key)
+    ]
+    return {key: withheld(key, pseudonyms) for key in named}, found
 
 
 def check_names(files: Mapping[str, Path]) -> None:
-    """Raise `BadInput` if the name of a DICOM, or of a folder above it, tells who the patient is.
+    """Raise `BadInput` if the name of a file, or of a folder above it, tells who the patient of a
+    DICOM is.
 
     The message repeats no name: it goes into logs.
     """
     named, headers = names_withheld(files, for_now())
     if named:
-        places = [number for number, key in enumerate(sorted(headers), start=1) if key in named]
+        places = [number for number, key in enumerate(sorted(files), start=1) if key in named]
+        dicoms = len(named.keys() & headers.keys())
         raise BadInput(
             "Names of files or folders tell who a patient is. Nothing was copied.",
             expected="names without a patient's name, number or date of birth: names of files "
             "stand in records, logs and reports",
-            received=f"{len(named)} of {plural(len(headers), 'DICOM')} whose tags hold what stands "
-            f"in the name; in the order of their paths, number {listed(list(map(str, places)), 5)}",
+            received=f"{dicoms} of {plural(len(headers), 'DICOM')} and "
+            f"{plural(len(named) - dicoms, 'other file')} whose names hold what stands in the tags "
+            f"of a DICOM; in the order of all paths, number {listed(list(map(str, places)), 5)}",
             do="rename files and folders, to running numbers for example; the tags may stay as "
             "they are: patients are linked by a keyed hash of their number",
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tasks.intake.cells import archive_of, few, spelling
 from tasks.intake.contradictions import CONTRADICTABLE, Contradiction
 from tasks.intake.guide import Guide
+from tasks.intake.hiding import hidden
 from tasks.intake.matching import Names
 from tasks.intake.sheets import MAYBE_TABLES, NoTable
 from tasks.intake.tables import Read, Row, read_tables
@@ -84,7 +85,9 @@ def _joined(
             continue
         for read in reads:
             if tagged:
-                tagged.hide_patients(read.rows)
+                read, notes = hidden(read, names, tagged)
+                joined.notes += [f"{key}: {note}" for note in notes]
+            joined.notes += _personal(key, read)
             if read.by == "image_id":
                 joined.tables.append(_added(joined, links, key, read, near))
             else:
@@ -100,6 +103,11 @@ def _joined(
         if "other_metadata" in row:
             row["other_metadata"] = json.dumps(row["other_metadata"], ensure_ascii=False)
     return joined
+
+
+def _personal(key: str, read: Read) -> list[str]:
+    columns = [name for name, of in read.columns.items() if of == "ignore"]
+    return [f"{key}: not kept, as columns of persons or places: {few(columns, 8)}"] * bool(columns)
 
 
 def _added(joined: Joined, links: "Links", key: str, read: Read, names: Names) -> TableRead:

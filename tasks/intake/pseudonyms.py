@@ -8,6 +8,7 @@ store, and another in every other store. Without the key, nobody can try all num
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from tasks.intake.cells import spelling
 KEY = "private/patients.key"  # the key of a store, which nothing else in the store repeats
 KEY_BYTES = 32
 DIGITS = 20  # of 64 hexadecimal digits: by chance, no two of a billion patients share them
+MARK_DIGITS = 16
 PREFIX = "dicom-"
 
 
@@ -38,16 +40,26 @@ class Pseudonyms:
     def _key(self) -> bytes:
         return self._load()
 
-    def of(self, kind: str, *parts: str) -> str:
+    def of(self, kind: str, *parts: str, prefix: str = PREFIX) -> str:
         """The name of a thing: a prefix and hexadecimal digits.
 
         Args:
             kind: What the parts name. Equal parts of two kinds have two names.
             parts: The texts that name the thing. Spellings of one id have one name.
+            prefix: What stands before the digits.
         """
         said = "\0".join((kind, *(f"{len(part)}:{part}" for part in map(spelling, parts))))
         digest = hmac.new(self._key, said.encode(), hashlib.sha256).hexdigest()
-        return PREFIX + digest[:DIGITS]
+        return prefix + digest[:DIGITS]
+
+    def person(self, name: str) -> str:
+        """The name of a patient whom a table calls by name, in whatever order."""
+        words = [] if re.search(r"\d", name) else sorted(re.findall(r"\w+", name.casefold()))
+        return self.of("person", " ".join(words) or name, prefix="person-")
+
+    def mark(self, word: str) -> str:
+        """Hexadecimal digits by which a word of a tag is found again in another text."""
+        return hmac.digest(self._key, b"mark\0" + word.encode(), "sha256").hex()[:MARK_DIGITS]
 
 
 def of_store(store: Store) -> Pseudonyms:

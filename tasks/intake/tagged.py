@@ -1,10 +1,12 @@
 """What the tags of DICOMs say about images, as one more table beside those that were delivered."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.intake.matching import Names
 from tasks.intake.pseudonyms import Pseudonyms
+from tasks.intake.telling import Telling, are_persons
 
 Row = dict[str, Any]
 
@@ -38,7 +40,11 @@ class Tagged:
 
     def __init__(self, files: Iterable[TaggedFile], pseudonyms: Pseudonyms) -> None:
         self.files = list(files)
-        self._pseudonyms = pseudonyms
+        self.pseudonyms = pseudonyms
+        self.telling = Telling((each.tags for each in self.files), pseudonyms)
+        self._near = {
+            each.image_id: each.tags["near"] for each in self.files if "near" in each.tags
+        }
         self._patients = {
             each.tags["number"]: each.tags["patient"]
             for each in self.files
@@ -55,19 +61,41 @@ class Tagged:
             found.append(row | {"image_id": each.image_id})
         return found
 
-    def hide_patients(self, rows: list[Row]) -> None:
+    def hide_patients(self, rows: list[Row]) -> int:
         """Name the patients of a table as the DICOMs do, in place, if the table calls any of them
-        by the number in a tag. Then all its numbers may be such."""
-        if not self._patients:
-            return
+        by the number in a tag. Then all its numbers may be such. If it calls any by name, or by an
+        id that holds a number, or if its ids look like names of persons, keyed hashes of their own
+        stand for those who are not found in the tags.
+
+        Returns:
+            Number of ids for which such hashes stand.
+        """
         said = {row["patient_id"] for row in rows if "patient_id" in row}
-        hashed = {number: self._pseudonyms.of("patient", number, "") for number in said}
-        if not self._patients.keys() & hashed.values():
-            return
+        numbers: dict[str, str] = {}
+        if self._patients:
+            numbers = {each: self.pseudonyms.of("patient", each, "") for each in said}
+        if self._patients.keys() & numbers.values():
+            hashed = {
+                each: self._patients.get(number) or self.telling.patient(each) or number
+                for each, number in numbers.items()
+            }
+        elif are_persons(said) or any(map(self.telling.tells, said)):
+            hashed = {
+                each: self.telling.patient(each) or self.pseudonyms.person(each) for each in said
+            }
+        else:
+            return 0
         for row in rows:
             if "patient_id" in row:
-                name = hashed[row["patient_id"]]
-                row["patient_id"] = self._patients.get(name, name)
+                row["patient_id"] = hashed[row["patient_id"]]
+        return len(hashed)
+
+    def near(self, rows: list[Row], names: Names) -> list[Collection[str]]:
+        """What tells who the patient is beside the image of each row alone."""
+        if not self._near:
+            return [()] * len(rows)
+        found = (names.find(row["image_id"]) if "image_id" in row else "" for row in rows)
+        return [self._near.get(image_id, ()) for image_id in found]
 
     def add_lesions(self, facts: dict[str, Row]) -> None:
         """Say that the frames of a file show one lesion, in place, where no table names one."""

@@ -81,3 +81,26 @@ def test_an_unknown_number_erases_nothing(store: DirectoryStore) -> None:
     with pytest.raises(BadInput, match="Nothing of this patient"):
         erase(store, "patient", "QXP-1", WHO, "consent withdrawn", stop_runs=True)
     assert everything(store) == before
+
+
+def test_a_name_by_which_a_table_calls_a_patient_erases_the_patient(tmp_path: Path) -> None:
+    folder, tables = tmp_path / "clinic" / "nevus", tmp_path / "tables"
+    folder.mkdir(parents=True)
+    tables.mkdir()
+    for number, name in enumerate(("one", "two", "other")):
+        (folder / f"{name}.jpg").write_bytes(jpeg(photograph(number)))
+    rows = (
+        'image_id,patient,age\none,Kunigunde Meier,50\ntwo,"Meier, Kunigunde",51\nother,Ute Huber,5'
+    )
+    (tables / "table.csv").write_text(rows)
+    store = open_store(str(tmp_path / "store"))
+    assert isinstance(store, DirectoryStore)
+    deliver(store, tmp_path / "clinic", tables)
+    do(run_of(store), "ingest")
+    with pytest.raises(BadInput, match="Nothing of this patient"):
+        erase(store, "patient", "Kunigunde Huber", WHO, "consent withdrawn", stop_runs=True)
+    found = erase(store, "patient", "Kunigunde Meier", WHO, "consent withdrawn", stop_runs=True)
+    assert found.images == 2
+    left = everything(store)
+    assert not [key for key, data in left.items() if b"Kunigunde" in data]
+    assert [key for key, data in left.items() if b"Ute Huber" in data] == ["raw/metadata/table.csv"]

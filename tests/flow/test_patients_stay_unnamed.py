@@ -128,8 +128,12 @@ def metadata(tmp_path: Path) -> Path:
     """A table that calls patients by their numbers, some of them wrongly, and by name."""
     rows = ["image_id,patient_id,PatientName,lesion_id,age", "m0,QXP-471155,Zwetschkenböck,L0,66"]
     rows += ["m1,QXP-471155,Aurelia Quittenbaum,L1,66", "m9,qxp471156,Holunder,L9,40"]
+    remarks = ["image_id,lesion_id,hospital_no,note,geb_am,colour"]
+    remarks += ["m2,QXP-471155-1,QXP-471155,saw Aurelia Zwetschkenböck,7.11.1952,brown"]
+    remarks += ["m3,M3,471155,ACCXY-665544,07. Nov 1952,brown"]
     folder = tmp_path / "tables"
     folder.mkdir()
+    (folder / "remarks.csv").write_text("\n".join(remarks))
     (folder / "table.csv").write_text("\n".join(rows))
     return folder
 

@@ -1,6 +1,7 @@
 """DICOMs through deliver and ingest: patients, tables, frames, cameras, laws."""
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ def test_what_the_tags_say_is_told_without_dates_and_names() -> None:
     )  # fmt: skip
     assert told.keys() == {
         *("patient", "number", "study", "instance", "age_years", "sex", "site", "laterality"),
-        *("device", "burnt_in"),
+        *("device", "burnt_in", "named", "marks"),
     }
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in (*told["named"], *told["marks"]))
     assert (told["sex"], told["site"], told["device"]) == (
         "female",
         "upper arm",

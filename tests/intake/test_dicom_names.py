@@ -1,6 +1,7 @@
 """Names of files that tell who the patient of a DICOM is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -73,6 +74,36 @@ def test_a_name_that_tells_who_the_patient_is_is_refused_and_not_repeated(
 def test_other_names_are_delivered(path: str, more: dict[str, str], tmp_path: Path) -> None:
     put(tmp_path / "set", path, 1, **(NAMED | more))
     assert deliver(open_store(str(tmp_path / "store")), tmp_path / "set") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "tags"),
+    [
+        ("Hildebrandtx_02", {"PatientName": "Hildebrandtx Kriemhild"}),
+        ("Walkuerex_03", {"PatientName": "Walkuerex, Kriemhild"}),
+        ("Garciax_Anabelen_04", {"PatientName": "Fernandezx Garciax^Anabelen"}),
+        ("Luedenscheidtx_05", {"PatientName": "Muellerx-Luedenscheidtx^Eva"}),
+        ("471239_06", {"PatientID": "00471239"}),
+        ("00471239_06", {"PatientID": "471239"}),
+        ("ACC4711881_10", {"AccessionNumber": "ACC4711881"}),
+        ("x_12Mar1961", {"PatientBirthDate": "19610312"}),
+        ("x_12-Mär-61", {"PatientBirthDate": "19610312"}),
+        ("12 de marzo de 1961", {"PatientBirthDate": "19610312"}),
+    ],
+)
+def test_every_way_of_writing_is_found(path: str, tags: dict[str, Any]) -> None:
+    file = parsed(written(header(**tags), dicoms.EXPLICIT), 10**6)
+    assert names_patient(f"raw/set/nevus/{path}.dcm", file)
+    assert not names_patient("raw/set/nevus/Kriem_471238_ACC4711882_13Mar1961.dcm", file)
+
+
+def test_a_name_in_utf_8_is_found_where_no_character_set_is_said() -> None:
+    data = written(header(PatientName="JXXrgenschlYYfer^Ornulf"), dicoms.EXPLICIT)
+    data = data.replace(b"JXXrgenschlYYfer", "Jürgenschläfer".encode())
+    file = parsed(data, 10**6)
+    for path in ("nevus/Jürgenschläfer_01.dcm", "nevus/juergenschlaefer.dcm"):
+        assert names_patient(path, file)
+    assert not names_patient("nevus/Jürgen.dcm", file)
 
 
 TABLE = b"image_id,lesion_id,age\nQX-4711,L1,50\nother name,L2,40\n"
