@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer.rich_utils  # noqa: F401  # the child of `as_nobody` may not read the environment
+import typer._click._textwrap  # the child of `as_nobody` may not read the environment
+import typer.rich_utils  # noqa: F401
 
 from tasks.__main__ import main
 from tasks.engine.storage import open_store
