@@ -146,6 +146,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     )
     joined.unread |= {said(key): why for key, why in (odd | unread_by_form).items()}
     facts, unread = joined.facts, tuple(joined.unread)
+    ignored = (*ignored, *joined.texts)
     manifest = table(_told_by_tables(named, facts, run.config.coarse_codes, guide))
     artifact = run.share("manifests", to_parquet(manifest), ".parquet")
     decoded = int(manifest["shard"].notna().sum())
@@ -165,7 +166,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         decoded=decoded,
         fetched=fetched,
         tables={each.key: each.rows for each in reading.tables},
-        ignored=tuple(dict.fromkeys((*ignored, *unread, *joined.texts))),
+        ignored=tuple(dict.fromkeys((*ignored, *unread))),
         rows_without_image=len(unmatched),
         rows_without_image_examples=tuple(unmatched[:10]),
         synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),
