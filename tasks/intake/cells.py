@@ -88,7 +88,8 @@ def spelling(text: str) -> str:
     >>> spelling("007") == spelling("7"), spelling("1.05") == spelling("1.5")
     (True, False)
     """
-    plain = unicodedata.normalize("NFKC", text).translate(DASHES).rstrip(". ")
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text).translate(DASHES)
+    plain = plain.rstrip(". ")
     return LEADING.sub("", BETWEEN.sub("", same_number(plain).casefold()))
 
 
