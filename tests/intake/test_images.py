@@ -304,11 +304,8 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_file_of_another_format_is_refused_by_the_formats_that_are_accepted(kind: str) -> None:
     said = refused(FOREIGN[kind]).reason
-    known = {
-        "pdf": "a PDF: export its picture as PNG",
-        "ppm": "a portable pixmap: export it as PNG",
-    }
-    told = known.get(kind, "not that of an image")
+    known = {"pdf": "a PDF: export its picture", "ppm": "a portable pixmap: export it"}
+    told = f"{known[kind]} as PNG" if kind in known else "not that of an image"
     read = "JPEG, PNG, BMP, TIFF, WEBP, GIF, JPEG2000, AVIF, HEIF are read"
     assert said == f"the content is {told} ({read})"
 
