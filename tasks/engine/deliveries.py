@@ -9,9 +9,9 @@ import json
 import logging
 from collections.abc import Callable
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tasks.engine.ledger import Entry, entry_files, entry_key, next_entry, parse_chain
+from tasks.engine.ledger import Entry, entry_files, entry_key, fact_of, next_entry, parse_chain
 from tasks.engine.person import Person
 from tasks.engine.signing import keys_here
 from tasks.engine.store import Store
@@ -67,19 +67,8 @@ def facts_in(store: Store) -> list[Fact]:
 
 def entries_in(store: Store) -> list[tuple[Entry, Fact]]:
     """The entries of the ledger of deliveries, in order, and what each says. Raises `Corrupt`."""
-    found = []
-    for entry in parse_chain(entry_files(store, FOLDER), FOLDER).entries:
-        try:
-            found.append((entry, KINDS[entry.kind].model_validate(entry.content)))
-        except (KeyError, ValidationError) as error:
-            raise Corrupt(
-                f"Entry {entry.number} of the ledger of deliveries cannot be read.",
-                expected=f"one of {', '.join(KINDS)}",
-                received=f"{entry.kind[:40]!r}: {' '.join(str(error).split())[:200]}",
-                do="use the version of the program that wrote it, or restore the folder "
-                f"{FOLDER} from a backup",
-            ) from error
-    return found
+    entries = parse_chain(entry_files(store, FOLDER), FOLDER).entries
+    return [(entry, fact_of(entry, KINDS, FOLDER)) for entry in entries]
 
 
 def note_delivery(store: Store, by: Person, keys: list[str]) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from tasks.engine.ledger import (
     SIGNING,
@@ -24,13 +24,14 @@ from tasks.engine.ledger import (
     check_signed,
     entry_files,
     entry_key,
+    fact_of,
     next_entry,
     parse_chain,
 )
 from tasks.engine.person import Person
 from tasks.engine.signing import Keys, keys_here, not_signed
 from tasks.engine.store import Store
-from tasks.errors import AlreadyExists, Corrupt
+from tasks.errors import AlreadyExists
 from tasks.records.record import Frozen, sha256
 
 log = logging.getLogger("tasks")
@@ -202,20 +203,7 @@ def erasures_in(store: Store, keys: Keys | None = None) -> Erasures:
     """
     chain = parse_chain(entry_files(store, FOLDER), FOLDER)
     check_signed(chain, keys or keys_here(), store, FOLDER)
-    return Erasures(tuple((entry, _fact(entry)) for entry in chain.entries))
-
-
-def _fact(entry: Entry) -> Fact:
-    try:
-        return KINDS[entry.kind].model_validate(entry.content)
-    except (KeyError, ValidationError) as error:
-        raise Corrupt(
-            f"Entry {entry.number} of the ledger of erasures cannot be read.",
-            expected=f"one of {', '.join(KINDS)}",
-            received=f"{entry.kind[:40]!r}: {' '.join(str(error).split())[:200]}",
-            do="use the version of the program that wrote it, or restore the folder "
-            f"{FOLDER} from a backup",
-        ) from error
+    return Erasures(tuple((entry, fact_of(entry, KINDS, FOLDER)) for entry in chain.entries))
 
 
 def append(store: Store, said: Callable[[Erasures], Fact | None], keys: Keys | None = None) -> int:

@@ -18,10 +18,10 @@ first entry of the chain holds their hashes and their facts.
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -31,6 +31,8 @@ from tasks.engine.signing import KEY, Keys, keys_here, not_signed
 from tasks.engine.store import EVALUATIONS, SIDES, Store, read_many
 from tasks.errors import AlreadyExists, BadInput, Corrupt
 from tasks.records.record import Frozen, LedgerHead, sha256
+
+Said = TypeVar("Said", bound=Frozen)
 
 log = logging.getLogger(__name__)
 
@@ -287,6 +289,29 @@ def _entry(key: str, data: bytes) -> Entry:
     if entry.format != FORMAT:
         raise _broken(f"{key} of the format {FORMAT}", entry.format[:100])
     return entry
+
+
+def fact_of(entry: Entry, kinds: Mapping[str, type[Said]], folder: str) -> Said:
+    """What an entry of a chain says.
+
+    Args:
+        entry: The entry.
+        kinds: The type of what each kind of entry says.
+        folder: Folder of the chain, with a ``/`` at the end.
+
+    Raises:
+        Corrupt: The kind is not known, or the content is another.
+    """
+    try:
+        return kinds[entry.kind].model_validate(entry.content)
+    except (KeyError, ValidationError) as error:
+        raise Corrupt(
+            f"Entry {entry.number} of the ledger of {folder.split('/')[-2]} cannot be read.",
+            expected=f"one of {', '.join(kinds)}",
+            received=f"{entry.kind[:40]!r}: {' '.join(str(error).split())[:200]}",
+            do="use the version of the program that wrote it, or restore the folder "
+            f"{folder} from a backup",
+        ) from error
 
 
 def entry_files(store: Store, folder: str = FOLDER) -> dict[str, bytes]:

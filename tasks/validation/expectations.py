@@ -176,7 +176,7 @@ def main(descriptor: int) -> None:
     report_nothing()
     quiet_loggers()
     for each in NOT_ASKED:
-        sys.modules[each] = None  # type: ignore[assignment]
+        sys.modules[each] = None  # type: ignore[assignment]  # None: not to be imported
     import great_expectations  # noqa: F401  # before the first question comes
 
     serve(Connection(descriptor))

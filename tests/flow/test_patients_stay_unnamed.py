@@ -159,7 +159,7 @@ def test_nothing_that_is_written_names_a_patient(
     record = do(run, "ingest", "validate", "split", "check_balance")
     assert record
     page = report(run)
-    counts = {each.law: each.count for each in run.record("validate").findings}  # type: ignore[union-attr]
+    counts = {each.law: each.count for each in run.record("validate").findings}  # type: ignore[union-attr]  # it ran
     assert counts["undecodable"] >= 3
     assert counts["colour_mislabelled"] == counts["not_a_photograph"] == 1
     assert counts["contradictory_metadata"] >= 2

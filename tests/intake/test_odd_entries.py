@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer._click._textwrap  # the child of `as_nobody` may not read the environment
-import typer.rich_utils  # noqa: F401
+import typer.rich_utils  # noqa: F401  # for the same child
 
 from tasks.__main__ import main
 from tasks.engine.storage import open_store

@@ -5,37 +5,27 @@ from collections.abc import Callable
 import pandas as pd
 
 from tasks.intake.manifest import tags_of
-from tasks.validation.laws.files import refused
+from tasks.validation.laws.files import refusal
 from tasks.validation.laws.law import Breach, Delivered, LawRow
 
-NAME_OF_A_PATIENT = LawRow(
+NAME_OF_A_PATIENT = refusal(
     "name_of_a_patient",
     "No name of a DICOM, nor of a folder above it, holds the patient's name, number or date of "
     "birth. Counts files.",
-    severity="error",
-    consequence="quarantined under another name; rename the file in raw/, or deliver it anew",
-    check=refused("name_of_a_patient"),
-    quarantines=True,
+    "quarantined under another name; rename the file in raw/, or deliver it anew",
 )
 
-NOT_A_PHOTOGRAPH = LawRow(
+NOT_A_PHOTOGRAPH = refusal(
     "not_a_photograph",
     "Every DICOM with a picture is of a class of photographs in visible light. Counts files.",
-    severity="error",
-    consequence="quarantined",
-    check=refused("not_a_photograph"),
-    quarantines=True,
 )
 
-COLOUR_MISLABELLED = LawRow(
+COLOUR_MISLABELLED = refusal(
     "colour_mislabelled",
     "The pixels of a DICOM hold the colours that its tag Photometric Interpretation says. Counts "
     "pictures.",
-    severity="error",
-    consequence="quarantined: which of both is wrong cannot be known; correct the tag, or export "
+    "quarantined: which of both is wrong cannot be known; correct the tag, or export "
     "the picture as PNG",
-    check=refused("colour_mislabelled"),
-    quarantines=True,
 )
 
 

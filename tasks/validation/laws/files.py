@@ -1,17 +1,17 @@
 """Laws of single files: the file can be read, and its row of the manifest is complete."""
 
-from collections.abc import Callable
-
 from tasks.config import Law
 from tasks.validation.laws.law import Breach, Delivered, LawRow, breach_of
 
 
-def refused(law: Law) -> Callable[[Delivered], Breach]:
+def refusal(law: Law, description: str, consequence: str = "quarantined") -> LawRow:
+    """The law by which ingest refuses a file; the file is quarantined with ingest's reason."""
+
     def check(delivered: Delivered) -> Breach:
         frame = delivered.frame
         return breach_of(frame, frame["law"] == law, frame["reason"])
 
-    return check
+    return LawRow(law, description, "error", consequence, check, quarantines=True)
 
 
 def schema(delivered: Delivered) -> Breach:
@@ -19,43 +19,28 @@ def schema(delivered: Delivered) -> Breach:
     return breach_of(delivered.frame, reasons.notna(), reasons)
 
 
-UNDECODABLE = LawRow(
+UNDECODABLE = refusal(
     "undecodable",
     "Every file can be decoded to pixels. Counts files.",
-    severity="error",
-    consequence="quarantined",
-    check=refused("undecodable"),
-    quarantines=True,
 )
 
 
-TOO_LARGE = LawRow(
+TOO_LARGE = refusal(
     "too_large",
     "No file is larger than maximum_megapixels. Counts files.",
-    severity="error",
-    consequence="quarantined",
-    check=refused("too_large"),
-    quarantines=True,
 )
 
 
-UNSAFE_NAME = LawRow(
+UNSAFE_NAME = refusal(
     "unsafe_name",
     "No file's name leaves its folder. Counts files.",
-    severity="error",
-    consequence="quarantined",
-    check=refused("unsafe_name"),
-    quarantines=True,
 )
 
 
-ERASED = LawRow(
+ERASED = refusal(
     "erased",
     "No image that was erased from this store is delivered again. Counts files.",
-    severity="error",
-    consequence="not decoded, and quarantined; `python -m tasks erase` removes the file again",
-    check=refused("erased"),
-    quarantines=True,
+    "not decoded, and quarantined; `python -m tasks erase` removes the file again",
 )
 
 
