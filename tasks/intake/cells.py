@@ -41,7 +41,9 @@ OLDEST = 120  # years; the oldest person ever was 122
 
 def known(column: pd.Series) -> pd.Series:
     """The cells of a column; words for "unknown" become missing."""
-    return column.mask(column.str.strip().str.casefold().isin(UNKNOWN))
+    words = column.dropna().unique()
+    unknown = [word for word in words if word.strip().casefold() in UNKNOWN]
+    return column.mask(column.isin(unknown)) if unknown else column
 
 
 def ids(column: pd.Series) -> tuple[pd.Series, str]:
@@ -50,12 +52,13 @@ def ids(column: pd.Series) -> tuple[pd.Series, str]:
     ``0`` is an id where it stands as often as the others, and a word for "unknown" where it stands
     for a large part of the rows.
     """
-    found = known(column).map(same_number, na_action="ignore")
-    cells = (isinstance(cell, str) and "+" in cell and SHORTENED.fullmatch(cell) for cell in found)
-    cut = pd.Series(map(bool, cells), index=found.index, dtype=bool)
-    if cut.any():
-        some = f"{int(cut.sum())} ids, such as {found[cut].iloc[0]!r}"
-        return found.mask(cut), f"{some}, were cut by a spreadsheet: they link none"
+    found = known(column)
+    numbers = {word: same_number(word) for word in found.dropna().unique()}
+    found = found.map(numbers, na_action="ignore")
+    cut = [word for word in numbers.values() if "+" in word and SHORTENED.fullmatch(word)]
+    if cut:
+        some = f"{int(found.isin(cut).sum())} ids, such as {cut[0]!r}"
+        return found.mask(found.isin(cut)), f"{some}, were cut by a spreadsheet: they link none"
     counts = found.value_counts()
     for word in PLACEHOLDERS & set(counts.index):
         others = counts.drop(word)

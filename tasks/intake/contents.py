@@ -230,10 +230,17 @@ def withheld(key: str, named: Pseudonyms) -> str:
     return WITHHELD + named.of("key", key) + kind
 
 
-def without_names(files: pd.DataFrame, named: Pseudonyms) -> tuple[pd.DataFrame, Telling]:
-    """The files, without the names of those that tell who the patient of any DICOM among them is,
-    and without what was decoded of these; and what tells it."""
-    telling = Telling(tags_of(files), named)
+def told_by_tags(*files: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the tags of the DICOMs among files say."""
+    return [tags for each in files for tags in tags_of(each) if tags]
+
+
+def without_names(
+    files: pd.DataFrame, named: Pseudonyms, tags: list[dict[str, Any]]
+) -> tuple[pd.DataFrame, Telling]:
+    """The files, without the names of those that tell who the patient of a DICOM with these tags
+    is, and without what was decoded of these files; and what tells it."""
+    telling = Telling(tags, named)
     tells = file_of(files).map(telling.tells)
     if not tells.any():
         return files, telling

@@ -93,6 +93,8 @@ class Guide(Frozen):
 
     def code(self, code: Code) -> Code:
         """A code, or the class that it stands for."""
+        if not self.codes:
+            return code
         named = {each.casefold(): of for each, of in self.codes.items()}.get(code.text.casefold())
         if named is None:
             return code

@@ -24,6 +24,7 @@ from tasks.intake.contents import (
     remember,
     remember_pack,
     shards_of,
+    told_by_tags,
     withheld,
     without_names,
 )
@@ -83,13 +84,18 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
     done = len(kept)
     if done:
         log.info("An unfinished attempt already decoded %d of %d images.", done, len(new))
+    # A photograph beside DICOMs may be named after their patient.
+    pseudonyms, tags = of_store(run.store), told_by_tags(memory.files, seen, kept)
     for pack in _packs(missing):
         found = describe(run, pack, memory)
-        remember_pack(run, found, {entry.key: entry.etag for entry in pack})
+        tags += told_by_tags(found)
+        nameless, _ = without_names(found, pseudonyms, tags)
+        remember_pack(run, nameless, {entry.key: entry.etag for entry in pack})
         frames.append(found.assign(fetched=True))
         done += len(pack)
         run.progress(done, len(new), f"{done} of {len(new)} images decoded")
-    files = pd.concat(frames).sort_values("key", ignore_index=True)
+    files, _ = without_names(pd.concat(frames), pseudonyms, tags)
+    files = files.sort_values("key", ignore_index=True)
     return IngestedPart(
         rows=run.keep("rows.parquet", to_parquet(files)), shards=shards_of(files), fetched=len(new)
     )
@@ -123,7 +129,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     files = pd.concat([read_parquet(run, part.rows) for part in parts], ignore_index=True)
     pseudonyms = of_store(run.store)
     files = pd.concat([files, _unsafe(images).assign(fetched=False)], ignore_index=True)
-    files, telling = without_names(files, pseudonyms)
+    files, telling = without_names(files, pseudonyms, told_by_tags(files))
     remember(run, files[files["fetched"]], {entry.key: entry.etag for entry in images})
     fetched = sum(part.fetched for part in parts)
     contents = read_many(run.store, [entry.key for entry in tables])

@@ -1,5 +1,6 @@
 """Tables beside DICOMs, and without, of which no cell that tells who a patient is is kept."""
 
+import io
 import json
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tasks.engine.storage import open_store
+from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.intake.columns import personal_in
 from tasks.intake.deliver import deliver
@@ -237,6 +239,21 @@ def test_a_file_beside_that_tells_who_a_patient_is_is_refused_and_withheld(
         assert "m0q" not in manifest.index[manifest["law"].notna()]
         if path.endswith(".jpg"):
             assert (manifest["law"] == "name_of_a_patient").sum() == 1
+    assert written_in_clear(store, ("zwiebelhuber", "471234_", "471234/", "12.3.1961")) == []
+
+
+def written_in_clear(store: Store, words: tuple[str, ...]) -> list[str]:
+    """The objects that hold a word, but for those under ``raw/`` and the lists of these."""
+    found = []
+    for entry in store.list(""):
+        data = store.read(entry.key)
+        if data.startswith(b"PAR1"):
+            frame = pd.read_parquet(io.BytesIO(data)).select_dtypes(["str", "object"])
+            data = str(frame.to_numpy().tolist()).encode()
+        told = any(word.encode() in data.lower() for word in words)
+        if told and not entry.key.startswith("raw/") and not entry.key.endswith("/raw.json"):
+            found.append(entry.key)
+    return found
 
 
 @pytest.mark.parametrize("path", ["nevus/471239_overview.jpg", "nevus/Zwiebel.jpg", "hub/er.pdf"])
