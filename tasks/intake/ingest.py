@@ -50,6 +50,7 @@ from tasks.intake.scopes import scoped
 from tasks.intake.sheets import TABLE_SUFFIXES
 from tasks.intake.tagged import Tagged, TaggedFile
 from tasks.lesions import (
+    FILE_SUFFIX,
     SYNTHETIC_PREFIX,
     Diagnosis,
     image_id_from,
@@ -108,13 +109,24 @@ def _is_safe(entry: Entry) -> bool:
 
 
 def _packs(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """The files to pack together. They share a bucket, so packs do not depend on the parts."""
+    """The files to pack together. They share a bucket, so packs do not depend on the parts.
+
+    Packs with DICOMs come first: what their tags say is known when other names are looked at.
+    """
     buckets: dict[int, list[Entry]] = {}
     for entry in entries:
         buckets.setdefault(bucket_of(entry.key), []).append(entry)
-    for _, bucket in sorted(buckets.items()):
-        for start in range(0, len(bucket), IMAGES_PER_SHARD):
-            yield bucket[start : start + IMAGES_PER_SHARD]
+    packs = [
+        bucket[start : start + IMAGES_PER_SHARD]
+        for _, bucket in sorted(buckets.items())
+        for start in range(0, len(bucket), IMAGES_PER_SHARD)
+    ]
+    yield from sorted(packs, key=lambda pack: not any(_may_be_dicom(each.key) for each in pack))
+
+
+def _may_be_dicom(key: str) -> bool:
+    suffix = FILE_SUFFIX.search(key)
+    return not suffix or suffix[0].casefold() in (".dcm", ".dicom")
 
 
 def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
