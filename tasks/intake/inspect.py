@@ -115,9 +115,10 @@ class Inspection:
         without = count - self.lesions[1]
         if count and without:
             which = f"{without} of {count} images have no lesion id"
+            unless = "unless a table of the store names them, " if self.beside else ""
             said.append(
-                f"{'No table names lesions' if without == count else which}: photographs of one "
-                "lesion may stand on both sides of the split."
+                f"{'No table names lesions' if without == count else which}: {unless}photographs "
+                "of one lesion may stand on both sides of the split."
             )
         nameless = len(self.images - self.named)
         if self.joined.tables and nameless:

@@ -5,6 +5,7 @@ table of the archives that `tasks.intake.columns` lists, or a simple table of yo
 columns are kept unchanged. What is not understood is told, see `Read`.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,7 +118,7 @@ def _read(sheet: Sheet, names: Names, guide: Guide, told: dict[str, str]) -> Rea
         [row or None for row in diagnosed.told], index=frame.index, dtype="object"
     )
     used = [*columns.values(), *diagnosed.columns]
-    also = _more_images(frame, used, names) if by == "image_id" else []
+    also = _more_images(frame, used, columns[by], names) if by == "image_id" else []
     used += also
     personal = [name for name in personal_in(map(str, frame.columns)) if name not in used]
     rest = frame.drop(columns=[*used, *personal])
@@ -148,16 +149,23 @@ def _rows(table: pd.DataFrame) -> list[Row]:
     ]
 
 
-def _more_images(frame: pd.DataFrame, used: list[str], names: Names) -> list[str]:
-    """Further columns whose cells are the files of delivered images: a row may be about several,
-    such as Derm7pt's clinical and dermoscopic photograph."""
+def _more_images(frame: pd.DataFrame, used: list[str], first: str, names: Names) -> list[str]:
+    """Further columns that name delivered images: a row may be about several, such as Derm7pt's
+    clinical and dermoscopic photograph. Their cells are files, or the column is called as the first
+    one is but for a number."""
     found = []
     for name in frame.columns.difference(used, sort=False):
         sample = frame[name].dropna().head(SAMPLE)
+        numbered = bool(re.search(r"\d", name)) and _unnumbered(name) == _unnumbered(first)
         files = sample[sample.map(lambda cell: bool(FILE_SUFFIX.search(cell)))]
+        files = sample if numbered else files
         if len(files) >= MATCHED * len(sample) > 0 and names.share(files) >= MATCHED:
             found.append(str(name))
     return found
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"[\d_ ]+", "", name).casefold()
 
 
 def _is_missing(value: Any) -> bool:

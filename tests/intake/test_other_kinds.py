@@ -103,6 +103,14 @@ def test_two_ways_of_writing_an_id_name_one_thing(one: str, other: str) -> None:
 # Files --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("second", "lesions"), [("image_2", 12), ("refers_to", 6)])
+def test_a_second_column_of_images_counts_if_it_is_called_alike(second: str, lesions: int) -> None:
+    rows = [f"{one},{other},L{one}" for one, other in zip(IDS[::2], IDS[1::2], strict=True)]
+    table = "\n".join([f"image_1,{second},lesion_id", *rows])
+    facts = join_tables([("raw/metadata/t.csv", table.encode())], NAMES).facts
+    assert sum("lesion_id" in facts.get(name, {}) for name in IDS) == lesions
+
+
 def test_a_sheet_that_is_not_used_is_told() -> None:
     rows = [["image_id", "diagnosis"], *([name, "melanoma"] for name in IDS)]
     more = [["Foto", "Muttermal"], *([f"x{n}", str(n)] for n in range(4))]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.__main__ import main
+from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.intake.folders import folder_means, label_of
@@ -17,6 +18,12 @@ from tests.support.deliveries import do, picture, put_lesions, run_of, table_of
 from tests.support.validated import add_table, count, quarantined, remark, validated
 
 # Sources -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """What folders mean does not depend on where they lie: test_ingest tries every backend."""
+    return open_store(str(tmp_path / "store"))
 
 
 @pytest.mark.parametrize(
