@@ -3,6 +3,10 @@
 Predictions are a table with a row for each image: ``image_id``, ``lesion``, ``label``, ``source``,
 ``age_years``, ``sex``, ``site``, ``skin_tone``, ``sharpness``, and a probability (0 to 1) in a
 column for each class. Figures count lesions, see `tasks.records.figures.Figures`.
+
+A label that is none of the classes, such as `tasks.lesions.OTHER`, says that a lesion is not
+melanoma and no more: the lesion counts for sensitivity, specificity, areas, calibration and
+subgroups, and not for the figures of classes: accuracy, recalls, confusion.
 """
 
 import math
@@ -30,7 +34,7 @@ from tasks.statistics.calibration import brier, reliability
 from tasks.statistics.confidence import CONFIDENCE
 from tasks.statistics.proportions import mean_of_proportions, predictive_value, proportion
 from tasks.statistics.ranking import auc, partial_auc
-from tasks.statistics.resampling import resampled
+from tasks.statistics.resampling import BOOTSTRAP, resampled
 
 Array = np.ndarray[Any, Any]
 
@@ -70,11 +74,13 @@ def figures(
             areas under the ROC curve within an archive, calibration error. All others have 95 %.
     """
     lesions = by_lesion(predictions, classes)
-    truth, answers = lesions["label"], most_probable(lesions, classes)
+    truth = lesions["label"]
     called = lesions[MELANOMA] >= (lesions[THRESHOLD] if threshold is None else threshold)
     melanoma = truth == MELANOMA
     found, spared = _hits(called, melanoma), _hits(~called, ~melanoma)
-    per_class = {name: _of_class(lesions, answers, name, prevalence.get(name)) for name in classes}
+    classed = lesions[truth.isin(classes)]
+    answers = most_probable(classed, classes)
+    per_class = {name: _of_class(classed, answers, name, prevalence.get(name)) for name in classes}
     stated = prevalence.get(MELANOMA)
     return Figures(
         images=len(predictions),
@@ -87,14 +93,14 @@ def figures(
         ppv=None if stated is None else predictive_value(found, spared, stated),
         auc=_separated(lesions, melanoma, auc),
         partial_auc=_separated(lesions, melanoma, partial_auc),
-        accuracy=_hits(answers == truth, pd.Series(True, lesions.index)),
+        accuracy=_hits(answers == classed["label"], pd.Series(True, classed.index)),
         balanced_accuracy=mean_of_proportions(
             [each.recall for each in per_class.values()], confidence
         ),
         accuracy_of_images=_by_image(predictions, classes, balanced=False),
         balanced_accuracy_of_images=_by_image(predictions, classes, balanced=True),
         per_class=per_class,
-        confusion=_confusion(truth, answers, classes),
+        confusion=_confusion(classed["label"], answers, classes),
         calibration=_calibration(lesions, melanoma, confidence),
         within_source=_within_source(lesions, confidence),
         subgroups=_subgroups(lesions, called),
@@ -201,8 +207,11 @@ def _by_image(
     predictions: pd.DataFrame, classes: tuple[Diagnosis, ...], *, balanced: bool
 ) -> Estimate:
     """Accuracy over images. The interval resamples lesions, whose images are not independent."""
-    right = most_probable(predictions, classes) == predictions["label"]
-    counted = right.groupby([predictions["label"], predictions["lesion"]]).agg(["sum", "size"])
+    classed = predictions[predictions["label"].isin(classes)]
+    if classed.empty:
+        return Estimate(value=None, lower=None, upper=None, n=0, method=BOOTSTRAP)
+    right = most_probable(classed, classes) == classed["label"]
+    counted = right.groupby([classed["label"], classed["lesion"]]).agg(["sum", "size"])
     if balanced:
         strata = [part.to_numpy(float) for _, part in counted.groupby(level="label")]
     else:
@@ -221,6 +230,8 @@ def _by_image(
 def _confusion(
     truth: pd.Series, answers: pd.Series, classes: tuple[Diagnosis, ...]
 ) -> tuple[tuple[int, ...], ...]:
+    if truth.empty:  # which scikit-learn refuses
+        return tuple((0,) * len(classes) for _ in classes)
     counts = confusion_matrix(truth, answers, labels=list(classes))
     return tuple(tuple(int(count) for count in row) for row in counts)
 

@@ -145,7 +145,9 @@ class Figures(Frozen):
         description="The part of the area under the ROC curve where sensitivity is above 80 %: 0 "
         "to 0.2. A model that guesses has 0.02."
     )
-    accuracy: Proportion = Field(description="Lesions whose most probable class is the true one.")
+    accuracy: Proportion = Field(
+        description="Lesions of a known class whose most probable class is the true one."
+    )
     balanced_accuracy: Estimate = Field(
         description="Mean recall over the classes that occur, 0 to 1."
     )

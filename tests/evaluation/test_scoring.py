@@ -22,7 +22,7 @@ from tasks.evaluation.appearance import (
 )
 from tasks.evaluation.saliency import GRID, drawn, occlusion
 from tasks.evaluation.scoring import age_band, by_lesion, described, figures, operating_threshold
-from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
+from tasks.lesions import DIAGNOSES, MELANOMA, OTHER, Diagnosis
 from tests.support.judged import THRESHOLD, figures_of, predictions
 from tests.support.records import known
 
@@ -108,6 +108,30 @@ def test_a_model_that_knows_the_archive_only_is_seen_through_inside_one() -> Non
     (within,) = found.within_source  # HAM10000 holds no melanoma
     assert (within.source, within.melanomas, within.nevi) == ("ISIC, not HAM10000", 40, 40)
     assert within.auc.value == pytest.approx(0.5)
+
+
+def test_what_is_not_melanoma_and_of_no_class_counts_for_melanoma_alone() -> None:
+    table = predictions(28, 32, 70, 91)
+    table["label"] = table["label"].astype("object")
+    others = np.flatnonzero(table["label"] != MELANOMA)[:30]
+    open_ones = table.copy()
+    open_ones.loc[others, "label"] = OTHER
+    whole, found = scored(table), scored(open_ones)
+    for name in ("sensitivity", "specificity", "auc", "partial_auc", "calibration", "lesions"):
+        assert getattr(found, name) == getattr(whole, name)
+    assert found.per_class["nevus"].recall.n == 61
+    assert (found.accuracy.n, whole.accuracy.n) == (93, 123)
+    assert np.sum(found.confusion) == 93
+    assert found.accuracy == scored(open_ones[open_ones["label"] != OTHER]).accuracy
+
+
+def test_a_set_without_one_class_has_the_figures_of_melanoma_and_none_of_classes() -> None:
+    table = predictions(0, 0, 70, 91).assign(label=OTHER)
+    found = scored(table)
+    assert (found.specificity.successes, found.specificity.n) == (70, 91)
+    assert (found.accuracy.n, found.accuracy_of_images.value) == (0, None)
+    assert found.balanced_accuracy.value is None
+    assert np.sum(found.confusion) == 0
 
 
 def test_subgroups_add_up_and_small_ones_are_called_insufficient() -> None:
