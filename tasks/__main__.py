@@ -259,51 +259,6 @@ def verify_command(
         print(f"Gaps: {visible(verified.gaps)}.")
 
 
-@app.command("score", rich_help_panel="Beside the pipeline")
-def score_command(
-    model: Annotated[
-        str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION or a .keras file.")
-    ],
-    images: Annotated[Path, typer.Option(help="A folder with images, at any depth.")],
-    labels: Annotated[Path, typer.Option(help="CSV: image_id, diagnosis, lesion_id, age, ...")],
-    evidence: Annotated[
-        str | None, typer.Option(help="The model's bundle. A registered model names its own.")
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Melanoma probability. Default: the model's threshold."),
-    ] = None,
-    coarse: Annotated[
-        str, typer.Option(help="JSON: the class to take for each coarser code of the labels.")
-    ] = "{}",
-    store: Annotated[
-        str | None,
-        typer.Option(
-            help="The store whose ledger counts a look at images of the model's test part. Its "
-            "MLflow is used if MLFLOW_TRACKING_URI is not set."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
-) -> None:
-    """Score a model on any labelled folder, without the images that it learned from."""
-    from tasks.monitoring.score import score
-    from tasks.monitoring.scored import in_words
-
-    parsed = parse_config(f'{{"coarse_codes": {coarse}}}')
-    scored = score(
-        model,
-        images,
-        labels,
-        evidence=evidence,
-        threshold=threshold,
-        coarse=parsed.coarse_codes,
-        store=open_store(store) if store else None,
-    )
-    for each in scored.left_out[:10]:
-        logging.getLogger("tasks").warning("Left out: %s: %s.", each.image_id, each.reason)
-    print(scored.model_dump_json(indent=1) if as_json else in_words(scored))
-
-
 @app.command("config", rich_help_panel="Beside the pipeline")
 def config_command(
     store: Annotated[

@@ -1,6 +1,8 @@
 """The commands about models in use, and about the policies that judge them."""
 
+import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,12 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.config import Retraining
+from tasks.config import Retraining, parse_config
 from tasks.engine.person import person_here
 from tasks.engine.run import open_run
 from tasks.engine.signing import keys_of
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
+from tasks.intake_commands import BESIDE, AcceptUnread
 from tasks.options import PANEL, AsJson, PublicKey, Reason, RunUri, StoreUri
 from tasks.text.lines import visible
 
@@ -205,6 +208,66 @@ def ledger_command(
         print(f"The ledger is {signature_in_words(now, keys)}.")
 
 
+def score_command(
+    model: Annotated[
+        str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION or a .keras file.")
+    ],
+    images: Annotated[Path, typer.Option(help="A folder with images, at any depth.")],
+    labels: Annotated[
+        Path, typer.Option(help="A table: image_id, diagnosis, lesion_id, age, ... as delivered.")
+    ],
+    evidence: Annotated[
+        str | None, typer.Option(help="The model's bundle. A registered model names its own.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Melanoma probability. Default: the model's threshold."),
+    ] = None,
+    coarse: Annotated[
+        str, typer.Option(help="JSON: the class to take for each coarser code of the labels.")
+    ] = "{}",
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="The store whose ledger counts a look at images of the model's test part. Its "
+            "MLflow is used if MLFLOW_TRACKING_URI is not set."
+        ),
+    ] = None,
+    accept_unread: AcceptUnread = False,
+    accept_missing: Annotated[
+        bool, typer.Option("--accept-missing", help="Go on without melanomas that have no image.")
+    ] = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write the answer to each image into this new CSV.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
+) -> None:
+    """Score a model on any labelled folder, without the images that it learned from.
+
+    Says in words whether the model is worse there than on its own test part, and how the lesions
+    differ from those that it learned from.
+    """
+    from tasks.monitoring.score import score
+    from tasks.monitoring.scored import in_words
+
+    parsed = parse_config(f'{{"coarse_codes": {coarse}}}')
+    scored = score(
+        model,
+        images,
+        labels,
+        evidence=evidence,
+        threshold=threshold,
+        coarse=parsed.coarse_codes,
+        store=open_store(store) if store else None,
+        accept_unread=accept_unread,
+        accept_missing=accept_missing,
+        predictions=predictions,
+    )
+    for each in scored.left_out[:10]:
+        logging.getLogger("tasks").warning("Left out: %s: %s.", each.image_id, each.reason)
+    print(scored.model_dump_json(indent=1) if as_json else in_words(scored))
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for name, command in (
@@ -218,3 +281,4 @@ def add_to(app: typer.Typer) -> None:
         ("ledger", ledger_command),
     ):
         app.command(name, rich_help_panel=PANEL)(command)
+    app.command("score", rich_help_panel=BESIDE)(score_command)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 from tasks.evaluation.appearance import sharpness, skin_tones, thirds
 from tasks.lesions import MELANOMA, Diagnosis
@@ -115,14 +114,19 @@ def described(rows: pd.DataFrame, pixels: Array) -> pd.DataFrame:
         rows: Rows of the manifest or of a later table.
         pixels: Pixels of these rows, uint8 ``(n, side, side, 3)``, RGB, 0 to 255.
     """
+    return described_by(rows, skin_tones(pixels), sharpness(pixels))
+
+
+def described_by(rows: pd.DataFrame, tones: list[str | None], sharp: Array) -> pd.DataFrame:
+    """`described`, where skin tones and sharpness of the images are known."""
     known = [name for name in KEPT if name in rows]
     return (
         rows[known]
         .reset_index(drop=True)
         .assign(
             lesion=rows["lesion_id"].fillna(rows["image_id"]).to_numpy(),
-            skin_tone=pd.Series(skin_tones(pixels), dtype="str"),
-            sharpness=thirds(sharpness(pixels)),
+            skin_tone=pd.Series(tones, dtype="str"),
+            sharpness=thirds(sharp),
         )
     )
 
@@ -230,10 +234,10 @@ def _by_image(
 def _confusion(
     truth: pd.Series, answers: pd.Series, classes: tuple[Diagnosis, ...]
 ) -> tuple[tuple[int, ...], ...]:
-    if truth.empty:  # which scikit-learn refuses
-        return tuple((0,) * len(classes) for _ in classes)
-    counts = confusion_matrix(truth, answers, labels=list(classes))
-    return tuple(tuple(int(count) for count in row) for row in counts)
+    places = {name: number for number, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (truth.map(places).to_numpy(int), answers.map(places).to_numpy(int)), 1)
+    return tuple(tuple(map(int, row)) for row in counts)
 
 
 def _calibration(lesions: pd.DataFrame, melanoma: pd.Series, confidence: float) -> Calibration:

@@ -48,17 +48,6 @@ class Read:
     by: str = "image_id"
 
 
-def read_table(data: bytes, names: Names | None = None) -> list[Row] | None:
-    """Rows of a metadata table, under the manifest's column names; None for any other file."""
-    try:
-        reads = [read for read in read_tables(data, names) if read.by == "image_id"]
-        rows = [row for read in reads for row in read.rows]
-    except NoTable:
-        return None
-    find = (names or Names()).find
-    return [row | {"image_id": find(row["image_id"])} for row in rows]
-
-
 def read_tables(
     data: bytes, names: Names | None = None, guide: Guide | None = None, key: str = ""
 ) -> list[Read]:

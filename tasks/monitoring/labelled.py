@@ -1,110 +1,102 @@
-"""Read a labelled folder: images, each with the diagnosis that a table names."""
+"""Bring the images of a folder and the rows of a table together, with every row accounted for."""
 
-import errno
 import json
 import logging
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from tasks.config import Retraining
 from tasks.errors import BadInput
-from tasks.intake.contents import pictures_of
+from tasks.figures import listed, plural
+from tasks.intake.cells import archive_of
 from tasks.intake.folder import PlainFile, files_in
-from tasks.intake.images import Decoded
 from tasks.intake.matching import Names
-from tasks.intake.pseudonyms import for_now
-from tasks.intake.tables import read_table
-from tasks.lesions import (
-    DIAGNOSES,
-    IMAGE_SUFFIXES,
-    Code,
-    Diagnosis,
-    image_id_from,
-    is_image,
-    source_of,
-)
-from tasks.monitoring.scored import LeftOut
-from tasks.monitoring.subject import Subject
-from tasks.terms import archive_says, exact_class
+from tasks.intake.tables import Row
+from tasks.intake.truths import Kind, Truth, truths_of
+from tasks.lesions import DIAGNOSES, IMAGE_SUFFIXES, MELANOMA, Diagnosis, image_id_from, is_image
+from tasks.monitoring.labels import Labels, labels_in
+from tasks.monitoring.scored import LeftOut, Missing
 
 log = logging.getLogger(__name__)
 
-Array = np.ndarray[Any, Any]
+SOME = 5  # names in a message
 
-COLUMNS = ("image_id", "label", "lesion_id", "patient_id", "age_years", "sex", "site")
+
+@dataclass(frozen=True)
+class Labelled:
+    """A set: its images, and what the labels say about each.
+
+    Attributes:
+        rows: A row for each image that counts, under the manifest's column names, with ``file``,
+            ``label`` as `Truth.counted` gives it, and ``told``, the codes in words.
+        left: The images that do not count.
+        missing: The images that the labels name and that are not there.
+        labels: The table.
+        images: Number of images in the folder.
+    """
+
+    rows: list[Row]
+    left: list[LeftOut]
+    missing: tuple[Missing, ...]
+    labels: Labels
+    images: int
 
 
 def labelled(
-    folder: Path, labels: Path, coarse: dict[str, Diagnosis], subject: Subject
-) -> tuple[pd.DataFrame, Array, list[LeftOut]]:
-    """Rows with a label, their pixels, and the images that were left out."""
+    folder: Path,
+    labels: Path,
+    coarse: Mapping[str, Diagnosis] | None = None,
+    *,
+    accept_unread: bool = False,
+    accept_missing: bool = False,
+) -> Labelled:
+    """The images with a label that counts, and an account of all others. Nothing is decoded.
+
+    Args:
+        folder: The images, at any depth.
+        labels: The table.
+        coarse: The class to take for each code that is coarser than a class, or not understood.
+        accept_unread: Leave out what is not understood.
+        accept_missing: Go on without melanomas whose images are not there.
+
+    Raises:
+        BadInput: There is no image; or the table cannot be used, see `labels_in`; or rows
+            contradict each other; or a label may be melanoma or not; or a melanoma has no image.
+    """
     files = _images_in(folder)
-    ids = {file.within: image_id_from(file.within) for file in files}
-    told, left = _told(labels, Names(ids.items())), list[LeftOut]()
-    unclear: dict[str, list[str]] = {}
-    rows: list[dict[str, Any]] = []
+    ids = _ids_of(files)
+    told = labels_in(labels, Names(ids.items()), accept_unread=accept_unread)
+    truths = _truths(told.facts, coarse)
+    here = set(ids.values())
+    _check({name: truth for name, truth in truths.items() if name in here}, told, accept_unread)
+    missing = tuple(
+        Missing(image_id=name, label=truth.counted, kind=truth.kind)
+        for name, truth in truths.items()
+        if name not in here
+    )
+    _check_missing(missing, told, accept_missing)
+    rows, left = list[Row](), list[LeftOut]()
     for file in files:
-        path = file.path
-        row = told.get(ids[file.within])
-        if row is None:
-            left.append(LeftOut(image_id=path.name, reason=f"no row in {labels.name}"))
+        name = ids[file.within]
+        truth = truths.get(name)
+        why = f"no row in {told.name}" if truth is None else truth.why
+        if truth is None or truth.counted is None:
+            left.append(LeftOut(image_id=name, reason=why, file=file.within))
             continue
-        label, code = meaning(row.get("archive_diagnosis", ()), coarse)
-        if label is None and code:
-            unclear.setdefault(code, []).append(path.name)
-        elif label not in subject.classes:
-            left.append(
-                LeftOut(
-                    image_id=path.name,
-                    reason=f"the model does not know {label}" if label else "no usable diagnosis",
-                )
-            )
-        else:
-            rows.append(row | {"file": file, "label": label})
-    _check_codes(unclear)
-    decoded = list(_decoded(rows, subject.packed_px, left))
-    if not decoded:
+        words = "; ".join(map(str, told.facts[name]["archive_diagnosis"]))
+        row = told.facts[name] | {"label": truth.counted, "told": words, "why_no_class": why}
+        rows.append(row | {"image_id": name, "file": file})
+    found = Labelled(rows, left, missing, told, len(files))
+    if not rows:
         raise nothing_left(left)
-    frame = pd.DataFrame([row for row, _ in decoded])
-    for name in COLUMNS:
-        frame[name] = frame.get(name)
-    frame = frame.astype(dict.fromkeys(("image_id", "lesion_id", "patient_id"), "str"))
-    return frame, np.stack([pixels for _, pixels in decoded]), left
-
-
-def _told(labels: Path, names: Names) -> dict[str, dict[str, Any]]:
-    """The row of each image, matched as `tasks.intake.ingest` matches them."""
-    try:
-        if labels.exists() and not labels.is_file():  # reading a pipe might never end
-            raise OSError(errno.EINVAL, "not a file")
-        rows = read_table(labels.read_bytes(), names)
-    except OSError as error:
-        raise BadInput(
-            "The labels cannot be read.",
-            expected="a CSV file",
-            received=f"{error.strerror}: {str(labels)!a}",
-            do="correct --labels",
-        ) from error
-    if not rows or not any("archive_diagnosis" in row for row in rows):
-        raise BadInput(
-            "The table of labels is not recognized.",
-            expected="a table with a column image_id (or image, isic_id) and a diagnosis",
-            received=f"{labels.name}: {'no such columns' if not rows else 'no diagnosis'}",
-            do="name the columns image_id and diagnosis",
-        )
-    return {row["image_id"]: row for row in rows}
+    _tell(found)
+    return found
 
 
 def _images_in(folder: Path) -> list[PlainFile]:
     files = files_in(folder, "images")
     found = [file for file in files if is_image(file.within)]
-    if len(found) < len(files):
-        log.info("%d files are not images, by their names.", len(files) - len(found))
     if not found:
         raise BadInput(
             "There are no images.",
@@ -113,67 +105,107 @@ def _images_in(folder: Path) -> list[PlainFile]:
             do="correct --images",
         )
     if len(files) > len(found):
-        log.info("%d files in %s are not images.", len(files) - len(found), folder)
+        log.info("%d files in %s are not images, by their names.", len(files) - len(found), folder)
     return found
 
 
-def meaning(told: tuple[Code, ...], coarse: dict[str, Diagnosis]) -> tuple[Diagnosis | None, str]:
-    """The class of a table's diagnosis, and the code if the code is coarser than a class.
-
-    Args:
-        told: The diagnosis of each archive.
-        coarse: The class to take for each coarser code.
-
-    >>> meaning((Code("HAM10000", ("bkl",)),), {})
-    (None, 'bkl')
-    >>> meaning((Code("HAM10000", ("bkl",)),), {"bkl": "pigmented benign keratosis"})
-    ('pigmented benign keratosis', '')
-    """
-    said = archive_says(told) or ()
-    exact = exact_class(said)
-    if exact:
-        return exact, ""
-    meant = next((coarse[code.text] for code in told if code.text in coarse), None)
-    return meant, "" if meant or not said else told[0].text
+def _ids_of(files: list[PlainFile]) -> dict[str, str]:
+    """The id of each image, by path. A name that stands in several folders, and is none of an
+    archive, counts within its folder."""
+    ids = {file.within: image_id_from(file.within) for file in files}
+    places: dict[str, set[str]] = {}
+    for path, name in ids.items():
+        places.setdefault(name, set()).add(path.rpartition("/")[0])
+    local = {name for name, at in places.items() if len(at) > 1 and archive_of(name) is None}
+    return {
+        path: f"{path.rpartition('/')[0]}/{name}".lstrip("/") if name in local else name
+        for path, name in ids.items()
+    }
 
 
-def _check_codes(unclear: dict[str, list[str]]) -> None:
-    if not unclear:
-        return
-    raise BadInput(
-        "A label is coarser than the classes of the model.",
-        expected="labels that each mean one class",
-        received="; ".join(
-            f"{code} ({len(names)} images, such as {names[0]})" for code, names in unclear.items()
-        ),
-        do="name the class for each code, such as "
-        f"--coarse '{json.dumps(dict.fromkeys(unclear, DIAGNOSES[5]))}'",
+def _truths(facts: dict[str, Row], coarse: Mapping[str, Diagnosis] | None) -> dict[str, Truth]:
+    found = truths_of(
+        [row.get("archive_diagnosis", ()) for row in facts.values()],
+        [row.get("lesion_id") for row in facts.values()],
+        coarse,
     )
+    return dict(zip(facts, found, strict=True))
 
 
-def _decoded(
-    rows: list[dict[str, Any]], packed_px: int, left: list[LeftOut]
-) -> Iterator[tuple[dict[str, Any], Array]]:
-    """Rows with the columns from decoding, and their pixels. Undecodable images join `left`."""
+def _check(truths: dict[str, Truth], told: Labels, accept_unread: bool) -> None:
+    torn = _of_kind(truths, "contradiction")
+    if torn:
+        raise BadInput(
+            "Rows of the labels contradict each other.",
+            expected="one diagnosis of each image, and of all images of a lesion",
+            received=f"{told.name}: {_some(torn, lambda truth: truth.why)}",
+            do="correct the table: which row is true cannot be known here",
+        )
+    unknown = {} if accept_unread else _of_kind(truths, "not understood")
+    open_ones = unknown | _of_kind(truths, "undecided")
+    if open_ones:
+        codes = Counter(code for truth in open_ones.values() for code in truth.codes)
+        why = "not understood" if unknown else "coarser than melanoma or not"
+        raise BadInput(
+            f"A label is {why}.",
+            expected="labels that each say whether a lesion is melanoma, or which class it is",
+            received="; ".join(
+                f"{code} ({plural(count, 'image')}, such as {_first(open_ones, code)})"
+                for code, count in codes.items()
+            ),
+            do="name the class for each code, such as "
+            f"--coarse '{json.dumps(dict.fromkeys(codes, _suggested(open_ones)))}'"
+            + (", or leave these images out with --accept-unread" if unknown else ""),
+        )
 
-    config = Retraining(packed_size=packed_px, image_size=min(packed_px, Retraining().image_size))
-    nobody = for_now()  # only the table's patients are compared with those of the training
 
-    def read(row: dict[str, Any]) -> Any:
-        return pictures_of(row["file"].read(), config, nobody)
+def _of_kind(truths: dict[str, Truth], kind: Kind) -> dict[str, Truth]:
+    return {name: truth for name, truth in truths.items() if truth.kind == kind}
 
-    with ThreadPoolExecutor() as threads:
-        for row, result in zip(rows, threads.map(read, rows), strict=True):
-            path = row.pop("file").path
-            first, *others = result.each
-            if others or not isinstance(first, Decoded):
-                several = f"the file holds {len(others) + 1} frames, and the table one row"
-                reason = several if others else first.reason
-                left.append(LeftOut(image_id=path.name, reason=reason))
-                continue
-            facts = {"pixel_hash": first.pixel_hash, "thumbnail": first.thumbnail}
-            source = source_of(row["image_id"], result.tags.device if result.tags else "")
-            yield row | facts | {"source": source}, first.pixels
+
+def _first(truths: dict[str, Truth], code: str) -> str:
+    return next(name for name, truth in truths.items() if code in truth.codes)
+
+
+def _suggested(truths: dict[str, Truth]) -> Diagnosis:
+    """A class for the example of a command: melanoma alone would often be believed."""
+    undecided = any(truth.kind == "undecided" for truth in truths.values())
+    return MELANOMA if undecided else DIAGNOSES[4]
+
+
+def _some(truths: dict[str, Truth], said: Callable[[Truth], str]) -> str:
+    each = [f"{name}: {said(truth)}" for name, truth in truths.items()]
+    return f"{plural(len(each), 'image')}; {'; '.join(each[:SOME])}"
+
+
+def _check_missing(missing: tuple[Missing, ...], told: Labels, accept_missing: bool) -> None:
+    """Raise `BadInput` if a melanoma, or what may be one, has no image: sensitivity would not count
+    it, and nobody could tell whether the model finds it."""
+    gone = [each.image_id for each in missing if each.may_be_melanoma]
+    if gone and not accept_missing:
+        raise BadInput(
+            "Melanomas of the labels have no image.",
+            expected="an image for each row that names a melanoma, or may",
+            received=f"{len(gone)} of {told.rows} rows of {told.name} without: "
+            f"{listed(gone, SOME)}",
+            do="give their images, correct the table, or go on without them with --accept-missing",
+        )
+
+
+def _tell(found: Labelled) -> None:
+    for note in found.labels.notes:
+        log.info("%s.", note)
+    doubted = [
+        f"{row['image_id']}: {each}" for row in found.rows for each in row.get("contradiction", ())
+    ]
+    if doubted:
+        log.warning(
+            "Rows of the labels contradict each other; the first counts: %s.", listed(doubted, SOME)
+        )
+    log.info(
+        "%d images, %d rows of labels: %d images count, %d do not, %d rows have no image.",
+        found.images, found.labels.rows, len(found.rows), len(found.left), len(found.missing),
+    )  # fmt: skip
 
 
 def nothing_left(left: list[LeftOut]) -> BadInput:

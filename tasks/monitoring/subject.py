@@ -27,6 +27,7 @@ class Subject:
     Attributes:
         known: Rows that the model learned from; None if they are not known.
         test: Rows of the model's test part; None if they are not known.
+        own: What `evaluate` said of it; None if that is not known.
     """
 
     uri: str
@@ -37,7 +38,7 @@ class Subject:
     known: pd.DataFrame | None
     test: pd.DataFrame | None
     packed_px: int
-    inside: dict[str, str] | None
+    own: Evaluated | None
 
 
 def subject_of(
@@ -101,11 +102,6 @@ def _described(
             do="give the evidence of the run that made this model",
         )
     parts = bundle.table("split", split.parts)
-    own = evaluated.figures
-    inside = {
-        name: f"{each.successes} of {each.n}"
-        for name, each in (("sensitivity", own.sensitivity), ("specificity", own.specificity))
-    }
     return Subject(
         model,
         data,
@@ -115,5 +111,5 @@ def _described(
         parts[parts["side"] != "test"].reset_index(drop=True),
         parts[parts["side"] == "test"].reset_index(drop=True),
         ingested.packed_px,
-        inside,
+        evaluated,
     )

@@ -14,9 +14,10 @@ from tasks.intake.guide import Guide, parse_guide
 from tasks.intake.joining import join_tables
 from tasks.intake.matching import Names
 from tasks.intake.sheets import NoTable
-from tasks.intake.tables import read_table, read_tables
+from tasks.intake.tables import read_tables
 from tasks.lesions import DIAGNOSES, OTHER, Code
 from tasks.terms import archive_says, exact_class, is_understood, meanings
+from tests.support.tables import rows_of
 from tests.support.workbooks import workbook
 
 IMAGES = Names(
@@ -196,14 +197,14 @@ def test_lesions_numbered_within_the_patient_are_kept_apart_and_told() -> None:
 )
 def test_a_truth_for_each_diagnosis_is_read_in_any_spelling(header: str, yes: str, no: str) -> None:
     rows = [["m00a", yes, no, no, no], ["m01a", no, no, no, yes]]
-    read = read_table(csv(["image", *header.split(",")], rows), IMAGES)
+    read = rows_of(csv(["image", *header.split(",")], rows), IMAGES)
     assert read is not None
     assert archive_says(read[0]["archive_diagnosis"]) == ("melanoma",)
     assert archive_says(read[1]["archive_diagnosis"]) != ("melanoma",)
 
 
 def test_a_decimal_comma_is_a_truth_value_and_a_prediction_is_none() -> None:
-    read = read_table(b"image;MEL;NV\nm00a;1,0;0,0\n", IMAGES)
+    read = rows_of(b"image;MEL;NV\nm00a;1,0;0,0\n", IMAGES)
     assert read == [{"image_id": "m00a", "archive_diagnosis": (Code("ISIC 2019", ("MEL",)),)}]
     rows = [[name, "0.91", "0.09"] for name in LESIONS]
     (found,) = read_tables(csv(["image", "MEL", "NV"], rows), IMAGES)

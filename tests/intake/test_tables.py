@@ -7,8 +7,8 @@ import pytest
 from tasks.intake.contradictions import Contradiction
 from tasks.intake.joining import join_tables
 from tasks.intake.matching import Names
-from tasks.intake.tables import read_table
 from tasks.lesions import Code
+from tests.support.tables import rows_of
 
 HEADER = "image_id,diagnosis,lesion_id,patient_id,age,sex,site"
 ROW = "ISIC_0000001,melanoma,L1,P1,55,female,back"
@@ -53,7 +53,7 @@ SAID = {
     ],
 )
 def test_a_table_says_the_same_in_any_dress(data: bytes) -> None:
-    assert read_table(data) == [SAID]
+    assert rows_of(data) == [SAID]
 
 
 @pytest.mark.parametrize(
@@ -62,19 +62,19 @@ def test_a_table_says_the_same_in_any_dress(data: bytes) -> None:
     ids=["empty", "half utf-16", "other columns", "ids only", "quote", "binary"],
 )
 def test_what_is_no_table_of_images_is_not_taken_for_one(data: bytes) -> None:
-    assert read_table(data) is None
+    assert rows_of(data) is None
     joined = join_tables([("x.csv", data)], Names())
     assert (joined.facts, joined.tables, list(joined.unread)) == ({}, [], ["x.csv"])
 
 
 def test_what_says_that_it_does_not_know_links_no_images() -> None:
     text = f"{HEADER}\nA,unknown,unknown,-,unknown,Unknown,\nB,?,NA,?,85+,n/a,\n"
-    assert read_table(text.encode()) == [{"image_id": "A"}, {"image_id": "B", "age_years": 85.0}]
+    assert rows_of(text.encode()) == [{"image_id": "A"}, {"image_id": "B", "age_years": 85.0}]
 
 
 def test_a_ground_truth_that_answers_twice_is_kept_with_both_answers() -> None:
     mel, nv = Code("ISIC 2019", ("MEL",)), Code("ISIC 2019", ("NV",))
-    rows = read_table(b"image,MEL,NV,UNK\nA,1.0,1.0,0.0\nB,0,1,0\nC,0,0,0\n")
+    rows = rows_of(b"image,MEL,NV,UNK\nA,1.0,1.0,0.0\nB,0,1,0\nC,0,0,0\n")
     assert rows == [
         {"image_id": "A", "archive_diagnosis": (mel, nv)},
         {"image_id": "B", "archive_diagnosis": (nv,)},

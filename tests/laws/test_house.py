@@ -82,7 +82,7 @@ def test_an_import_upwards_or_across_would_be_found() -> None:
     assert above("intake.ingest", "from tasks.release.card import model_card") == ["release"]
     assert above("intake.ingest", "def f():\n    import tasks.registry.versions") == ["registry"]
     assert above("intake.ingest", "from tasks.engine import run") == []
-    assert above("intake.ingest", "from tasks.intake.tables import read_table") == []
+    assert above("intake.ingest", "from tasks.intake.tables import read_tables") == []
 
 
 def test_a_package_is_described_and_importing_it_runs_nothing() -> None:

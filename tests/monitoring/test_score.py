@@ -12,11 +12,12 @@ from PIL import Image
 from tasks.__main__ import main
 from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
+from tasks.engine.spreadsheet import csv_of
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.synthesize import synthesize
-from tasks.lesions import DIAGNOSES, MELANOMA, Code, Diagnosis
-from tasks.monitoring.labelled import meaning
+from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis
+from tasks.monitoring import pictures
 from tasks.monitoring.score import score
 from tasks.monitoring.scored import Scored, in_words
 from tasks.records.evaluated import Evaluated
@@ -204,6 +205,8 @@ def test_a_model_without_evidence_is_scored_and_the_doubt_said(
     found = scored(run, clinic, model=str(model), threshold=0.2)
 
     assert found.known_images_left_out is None
+    assert (found.drops, found.drift) == ((), None)
+    assert "Its own figures are not known" in in_words(found)
     assert "NOT known whether the model learned" in in_words(found)
     with_evidence = scored(run, clinic, model=str(model), evidence=f"{run.uri}/evidence")
     assert with_evidence.known_images_left_out == 0
@@ -220,38 +223,89 @@ def test_evidence_of_another_model_is_refused(run: Run, clinic: Path, tmp_path: 
         scored(run, clinic, model=str(tmp_path / "other.keras"), evidence=f"{run.uri}/evidence")
 
 
-def test_a_code_that_is_coarser_than_the_classes_is_refused_by_name_unless_mapped(
+def test_a_coarser_code_counts_for_melanoma_alone_unless_its_class_is_named(
     run: Run, copy: Path
 ) -> None:
     noise = np.random.default_rng(2).integers(0, 255, (48, 48, 3), np.uint8)
+    before = scored(run, copy)
     add(copy, "CLINIC_coarse", noise, diagnosis="bkl")
-    with pytest.raises(BadInput, match="coarser") as refused:
-        scored(run, copy)
-    assert "bkl (1 images" in refused.value.received
+    coarse = scored(run, copy)
     mapped = scored(run, copy, coarse={"bkl": "pigmented benign keratosis"})
-    plain = copy / "labels.csv"
-    plain.write_text("\n".join(plain.read_text().splitlines()[:-1]) + "\n")
 
     name: Diagnosis = "pigmented benign keratosis"
-    assert mapped.figures.per_class[name].recall.n == (
-        scored(run, copy).figures.per_class[name].recall.n + 1
-    )
+
+    def counts(found: Scored) -> tuple[int, int, int, int]:
+        made = found.figures
+        return found.of_no_class, made.specificity.n, made.accuracy.n, made.per_class[name].recall.n
+
+    none, others, classed, own = counts(before)
+    assert none == 0
+    assert counts(coarse) == (1, others + 1, classed, own)
+    assert counts(mapped) == (0, others + 1, classed + 1, own + 1)
+    assert "--coarse names" in in_words(coarse)
+    assert "--coarse names" not in in_words(mapped)
 
 
-@pytest.mark.parametrize(
-    ("told", "label"),
-    [
-        ([("labels", "Melanoma")], MELANOMA),
-        ([("HAM10000", "bkl")], None),
-        ([], None),
-        ([("HAM10000", "akiec"), ("ISIC 2019", "AK")], "actinic keratosis"),
-    ],
-)
-def test_a_diagnosis_is_read_as_ingest_reads_it(
-    told: list[tuple[str, str]], label: str | None
+def test_it_says_whether_the_model_is_worse_here_and_how_the_lesions_differ(
+    run: Run, clinic: Path, own_test_part: Path
 ) -> None:
-    codes = tuple(Code(archive, (code,)) for archive, code in told)
-    assert meaning(codes, {})[0] == label
+    found = scored(run, clinic)
+    assert [each.figure for each in found.drops] == ["sensitivity", "specificity", "auc"]
+    for each in found.drops:
+        assert each.words in in_words(found)
+        assert each.drop.value == pytest.approx((each.own or 0) - (each.here or 0))
+    assert found.drift is not None
+    assert "source" in {each.figure for each in found.drift}  # no id of a clinic is an archive's
+    moved = scored(run, clinic, threshold=0.9)
+    assert [each.figure for each in moved.drops] == ["auc"]
+    assert "at another threshold" in in_words(moved)
+    own = scored(run, own_test_part)
+    assert own.drops == ()  # a part is no other sample than itself
+    assert "6 of the images are of that part" in in_words(own)
+
+
+def test_each_image_and_row_stands_in_the_predictions_once(
+    run: Run, copy: Path, tmp_path: Path
+) -> None:
+    (copy / "images" / "CLINIC_unlabelled.jpg").write_bytes(b"")
+    noise = np.random.default_rng(3).integers(0, 255, (48, 48, 3), np.uint8)
+    add(copy, "CLINIC_coarse", noise, diagnosis="benign")
+    with (copy / "labels.csv").open("a") as file:
+        file.write("CLINIC_gone,nevus,\n")
+    to = tmp_path / "answers.csv"
+    found = scored(run, copy, predictions=to)
+    table = csv_of(to.read_bytes())
+
+    files = {path.name for path in (copy / "images").iterdir()}
+    assert sorted(table["file"].dropna()) == sorted(files)
+    answered = table[table["left_out"].isna()]
+    assert len(answered) == found.images
+    made = answered[list(found.figures.classes)].astype(float)
+    assert np.allclose(made.sum(axis=1), 1)
+    called = answered["decision"] == MELANOMA
+    assert (called == (made[MELANOMA] >= found.figures.threshold)).all()
+    melanoma = answered["label"] == MELANOMA  # one image of each lesion
+    assert int((called & melanoma).sum()) == found.figures.sensitivity.successes
+    assert int((~called & ~melanoma).sum()) == found.figures.specificity.successes
+    rest = table[table["left_out"].notna()].set_index("image_id")["left_out"].to_dict()
+    assert "no row" in rest["CLINIC_unlabelled"]
+    assert "no such image" in rest["CLINIC_gone"]
+    row = answered.set_index("image_id").loc["CLINIC_coarse"]
+    assert (row["label"], row["labels_say"]) == ("not melanoma", "labels=benign")
+    with pytest.raises(BadInput, match="there is such a file"):
+        scored(run, copy, predictions=to)
+
+
+def test_how_many_images_are_in_memory_at_once_changes_no_answer(
+    run: Run, clinic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = scored(run, clinic)
+    monkeypatch.setattr(pictures, "AT_ONCE", 7)
+    in_turn = scored(run, clinic)
+    assert in_turn.figures.sensitivity == whole.figures.sensitivity
+    assert in_turn.figures.confusion == whole.figures.confusion
+    assert in_turn.figures.subgroups == whole.figures.subgroups
+    assert in_turn.figures.auc.value == pytest.approx(whole.figures.auc.value, abs=1e-6)
 
 
 def test_what_cannot_be_scored_is_refused_or_named(run: Run, copy: Path, tmp_path: Path) -> None:
@@ -260,8 +314,8 @@ def test_what_cannot_be_scored_is_refused_or_named(run: Run, copy: Path, tmp_pat
         file.write("CLINIC_broken,nevus,\n")
     (copy / "images" / "CLINIC_unlabelled.jpg").write_bytes(b"")
     reasons = {each.image_id: each.reason for each in scored(run, copy).left_out}
-    assert "not that of an image" in reasons["CLINIC_broken.jpg"]
-    assert "no row" in reasons["CLINIC_unlabelled.jpg"]
+    assert "not that of an image" in reasons["CLINIC_broken"]
+    assert "no row" in reasons["CLINIC_unlabelled"]
 
     (tmp_path / "empty").mkdir()
     (tmp_path / "none.csv").write_text("a,b\n1,2\n")

@@ -1,5 +1,8 @@
 """The law of shift: compare new files with the data that the run before accepted."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
@@ -28,25 +31,69 @@ def distribution_shift(delivered: Delivered) -> Breach:
     previous = delivered.previous
     if previous is None:
         return Breach(pd.Series(dtype="str"), remark="there is no earlier run to compare with")
-    new = _one_per_lesion(delivered.frame[~delivered.frame["key"].isin(previous.ids.index)])
-    old = _one_per_lesion(previous.accepted)
+    new = one_per_lesion(delivered.frame[~delivered.frame["key"].isin(previous.ids.index)])
+    old = one_per_lesion(previous.accepted)
     against = f"of the new files against what run {previous.run} accepted"
     if len(new) < FEWEST_TO_COMPARE:
         return Breach(
             pd.Series(dtype="str"),
             remark=f"not compared: {len(new)} new lesions, fewer than {FEWEST_TO_COMPARE}",
         )
-    shares = {name: _shares_differ(old[name], new[name]) for name in SHIFT_OF_SHARES}
-    values = {name: _values_differ(old[name], new[name]) for name in SHIFT_OF_VALUES}
     counted = [
-        f"{name} (difference {effect:.2f}, p {'< 1e-99' if chance < 1e-99 else f'= {chance:.1g}'})"
-        for name, (effect, chance) in (shares | values).items()
-        if chance < SHIFT_CHANCE and effect >= SHIFT_EFFECT
+        f"{each.name} (difference {each.effect:.2f}, {each.odds})"
+        for each in differences(old, new)
+        if each.counts
     ]
     return Breach(pd.Series(dtype="str"), counted=counted, remark=f"{len(new)} lesions {against}")
 
 
-def _one_per_lesion(frame: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Difference:
+    """How one figure differs between two sets of lesions.
+
+    Attributes:
+        name: Its column.
+        effect: Difference of probabilities, 0 to 1.
+        chance: P-value, 0 to 1.
+    """
+
+    name: str
+    effect: float
+    chance: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is more than chance, and enough to matter."""
+        return self.chance < SHIFT_CHANCE and self.effect >= SHIFT_EFFECT
+
+    @property
+    def odds(self) -> str:
+        return f"p {'< 1e-99' if self.chance < 1e-99 else f'= {self.chance:.1g}'}"
+
+
+def differences(
+    old: pd.DataFrame,
+    new: pd.DataFrame,
+    shares: Iterable[str] = SHIFT_OF_SHARES,
+    values: Iterable[str] = SHIFT_OF_VALUES,
+) -> list[Difference]:
+    """How each figure differs that stands in both tables, see `distribution_shift`.
+
+    Args:
+        old, new: One row for each lesion, see `one_per_lesion`.
+        shares: Columns of names.
+        values: Columns of numbers.
+    """
+    return [
+        Difference(name, *differ(old[name], new[name]))
+        for names, differ in ((shares, _shares_differ), (values, _values_differ))
+        for name in names
+        if name in old and name in new
+    ]
+
+
+def one_per_lesion(frame: pd.DataFrame) -> pd.DataFrame:
+    """The first row of each lesion, of a table with ``lesion_id`` and ``image_id``."""
     lesions = frame["lesion_id"].fillna(frame["image_id"])
     return frame[~lesions.duplicated()]
 
