@@ -24,6 +24,7 @@ from tasks.records.figures import (
     ClassFigures,
     Estimate,
     Figures,
+    MixedArchives,
     Proportion,
     Subgroup,
     Trait,
@@ -104,6 +105,7 @@ def figures(
         within_source=_within_source(lesions, confidence),
         subgroups=_subgroups(lesions, called),
         called={name: _hits(called, truth == name) for name in classes},
+        mixed=_mixed(lesions, called),
     )
 
 
@@ -260,6 +262,27 @@ def _within_source(lesions: pd.DataFrame, confidence: float) -> tuple[WithinSour
                 )
             )
     return tuple(found)
+
+
+def _mixed(lesions: pd.DataFrame, called: pd.Series) -> MixedArchives:
+    """The figures over the archives that hold both melanomas and other lesions."""
+    archives = lesions["source"].fillna("unknown")
+    melanoma = lesions["label"] == MELANOMA
+    share = melanoma.groupby(archives).mean()
+    both = tuple(str(name) for name, of in share.items() if 0 < of < 1)
+    counted = archives.isin(both)
+    part = lesions[counted]
+    return MixedArchives(
+        archives=both,
+        left_out={
+            str(name): int(count)
+            for name, count in archives[~counted].value_counts(sort=False).sort_index().items()
+        },
+        lesions=len(part),
+        sensitivity=_hits(called[counted], melanoma[counted]),
+        specificity=_hits(~called[counted], ~melanoma[counted]),
+        auc=_separated(part, melanoma[counted], auc),
+    )
 
 
 def _subgroups(lesions: pd.DataFrame, called: pd.Series) -> tuple[Subgroup, ...]:

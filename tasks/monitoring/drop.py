@@ -50,19 +50,20 @@ class Drop(Frozen):
 
 
 def drops(here: Figures, own: Figures, *, by_area_alone: bool = False) -> tuple[Drop, ...]:
-    """The verdict on each figure.
+    """The verdict on each figure, of those that no archive of one kind of lesion flatters.
 
     Args:
         here: Figures on the set.
         own: Figures on the model's own test part.
         by_area_alone: Compare no figures that depend on the threshold, because it is another.
     """
+    ours, theirs = own.headline, here.headline
     found = []
     for name in () if by_area_alone else ("sensitivity", "specificity"):
-        one, other = getattr(own, name), getattr(here, name)
+        one, other = getattr(ours, name), getattr(theirs, name)
         found.append(_drop(name, one, other, difference_of_proportions(one, other)))
-    area = difference_of_estimates(own.auc, here.auc)
-    return (*found, _drop("auc", own.auc, here.auc, area))
+    area = difference_of_estimates(ours.auc, theirs.auc)
+    return (*found, _drop("auc", ours.auc, theirs.auc, area))
 
 
 def _drop(

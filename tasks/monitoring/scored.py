@@ -58,7 +58,7 @@ class Scored(Frozen):
         inside: Sensitivity and specificity on the model's own test part, from the evidence.
         test_images: Number of scored images of the model's test part, which are a look that the
             ledger counts; None if not known.
-        drops: The figures against those on the model's own test part; empty if they cannot be
+        drops: `Figures.headline` against that on the model's own test part; empty if they cannot be
             compared, see `not_compared`.
         not_compared: Why figures were not compared, in words; empty if all were.
         drift: What differs from the lesions that the model learned from; None if that is not known
@@ -99,6 +99,7 @@ def in_words(scored: Scored) -> str:
         *_verdicts(scored),
         *_drift(scored),
         "",
+        *_headline(made),
         f"Melanoma sensitivity: {counted(made.sensitivity)}",
         f"Melanoma specificity: {counted(made.specificity)}",
         f"Area under the ROC curve: {measured(made.auc)}",
@@ -143,6 +144,18 @@ def _drift(scored: Scored) -> list[str]:
     if not scored.drift:
         return ["No drift shown against what it learned from: classes, sources, sizes, colours."]
     return [f"Differs from what it learned from: {each.words}." for each in scored.drift]
+
+
+def _headline(made: Figures) -> list[str]:
+    """The figures that no archive flatters, where they differ from those over all lesions."""
+    mixed = made.mixed
+    if mixed is None or not mixed.archives or not mixed.left_out:
+        return []
+    return [
+        f"In the archives that hold both kinds of lesions ({', '.join(mixed.archives)}): "
+        f"sensitivity {counted(mixed.sensitivity)}, specificity {counted(mixed.specificity)}, "
+        f"area {measured(mixed.auc)}. Over all lesions:",
+    ]
 
 
 def _of_classes(made: Figures) -> list[str]:

@@ -108,6 +108,25 @@ class Subgroup(Frozen):
     )
 
 
+class MixedArchives(Frozen):
+    """Figures over the archives that hold both melanomas and other lesions.
+
+    A model that knows the archive needs no look at the lesion where an archive holds no melanoma:
+    such an archive adds to the specificity and proves nothing. So does one of melanomas alone.
+    """
+
+    archives: tuple[str, ...] = Field(description="The archives that count.")
+    left_out: dict[str, int] = Field(
+        description="The other archives, which hold melanomas alone or none, with their lesions."
+    )
+    lesions: int = Field(description="Lesions of the archives that count.")
+    sensitivity: Proportion = Field(description="Melanoma sensitivity among these lesions.")
+    specificity: Proportion = Field(description="Melanoma specificity among these lesions.")
+    auc: Estimate = Field(
+        description="Area under the ROC curve of the melanoma probability among these lesions."
+    )
+
+
 class Figures(Frozen):
     """The figures of a model on a set of labelled images.
 
@@ -169,3 +188,14 @@ class Figures(Frozen):
         description="Number of lesions of each class that are called melanoma, at the threshold; "
         "None in older records, which did not keep these counts.",
     )
+    mixed: MixedArchives | None = Field(
+        None,
+        description="The headline figures, which no archive of one kind of lesion can flatter; "
+        "None in older records, which did not keep them.",
+    )
+
+    @property
+    def headline(self) -> "MixedArchives | Figures":
+        """The figures to be shown first, with sensitivity, specificity, area and lesions: over the
+        archives that hold both kinds of lesions, or over all where none does or nobody knows."""
+        return self.mixed if self.mixed and self.mixed.archives else self

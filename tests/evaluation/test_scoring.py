@@ -23,7 +23,7 @@ from tasks.evaluation.appearance import (
 from tasks.evaluation.saliency import GRID, drawn, occlusion
 from tasks.evaluation.scoring import age_band, by_lesion, described, figures, operating_threshold
 from tasks.lesions import DIAGNOSES, MELANOMA, OTHER, Diagnosis
-from tests.support.judged import THRESHOLD, figures_of, predictions
+from tests.support.judged import THRESHOLD, figures_of, of_archives, predictions
 from tests.support.records import known
 
 TWO: tuple[Diagnosis, ...] = ("melanoma", "nevus")
@@ -108,6 +108,43 @@ def test_a_model_that_knows_the_archive_only_is_seen_through_inside_one() -> Non
     (within,) = found.within_source  # HAM10000 holds no melanoma
     assert (within.source, within.melanomas, within.nevi) == ("ISIC, not HAM10000", 40, 40)
     assert within.auc.value == pytest.approx(0.5)
+
+
+def test_an_archive_of_one_kind_of_lesion_flatters_no_headline() -> None:
+    both = predictions(28, 32, 40, 90, source="clinic")
+    nevi, melanomas = (
+        predictions(0, 0, 300, 300, source="nevi"),
+        predictions(50, 50, 0, 0, source="melanomas"),
+    )
+    alone = scored(both).mixed
+    found = scored(of_archives(both, nevi, melanomas))
+    assert found.mixed.archives == ("clinic",)
+    assert found.mixed.left_out == {"melanomas": 50, "nevi": 300}
+    assert (found.mixed.sensitivity, found.mixed.specificity) == (
+        alone.sensitivity, alone.specificity,
+    )  # fmt: skip
+    assert found.mixed.auc.value == pytest.approx(alone.auc.value)
+    assert found.headline is found.mixed
+    assert (found.specificity.successes, found.specificity.n) == (340, 390)
+    assert found.specificity.estimate > 1.9 * found.mixed.specificity.estimate
+
+
+def test_where_each_archive_holds_both_the_headline_is_over_all_lesions() -> None:
+    one, other = (predictions(20, 25, 40, 50, source=name) for name in ("a", "b"))
+    found = scored(of_archives(one, other))
+    assert (found.mixed.archives, found.mixed.left_out) == (("a", "b"), {})
+    for name in ("sensitivity", "specificity", "auc", "lesions"):
+        assert getattr(found.mixed, name) == getattr(found, name)
+
+
+def test_without_an_archive_of_both_there_is_no_other_headline() -> None:
+    nevi, melanomas = (
+        predictions(0, 0, 30, 40, source="nevi"),
+        predictions(40, 50, 0, 0, source="melanomas"),
+    )
+    found = scored(of_archives(nevi, melanomas))
+    assert (found.mixed.archives, found.mixed.sensitivity.n) == ((), 0)
+    assert found.headline is found
 
 
 def test_what_is_not_melanoma_and_of_no_class_counts_for_melanoma_alone() -> None:

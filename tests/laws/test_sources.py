@@ -266,7 +266,7 @@ FORMATS = {
     "Balance": (1, "bd7600c01eba"),
     "Oversampled": (1, "e969b6a2e794"),
     "Trained": (2, "70bf02144b3e"),
-    "Evaluated": (3, "a934f0824bf1"),
+    "Evaluated": (4, "1acb33da8652"),
     "Verdict": (1, "067d681c6f5c"),
     "Registered": (3, "ebd6e0e175c3"),
     "IngestedPart": (1, "aebc73f18152"),

@@ -147,3 +147,19 @@ def without(*kinds: str) -> Policy:
 
 
 NAN = float("nan")
+
+
+def of_archives(*parts: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of several archives as one table, with names of their own."""
+    named = [
+        part.assign(**{name: f"{number} " + part[name] for name in ("image_id", "lesion", "group")})
+        for number, part in enumerate(parts)
+    ]
+    return pd.concat(named, ignore_index=True)
+
+
+def flattered() -> Figures:
+    """Figures of a model on one archive of both kinds of lesions, and one of nevi alone."""
+    clinic = predictions(28, 32, 40, 90, source="clinic")
+    nevi = predictions(0, 0, 300, 300, source="nevi")
+    return figures(of_archives(clinic, nevi), ("melanoma", "nevus"), THRESHOLD, {})

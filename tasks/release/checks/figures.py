@@ -40,7 +40,7 @@ def the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
     )
     config = config_of(evaluated)
     again = figures(predictions, evaluated.classes, evaluated.threshold, config.prevalence)
-    difference = _difference(bundle, evaluated.figures, again)
+    difference = _difference(bundle, evaluated, evaluated.figures, again)
     if difference:
         raise flaw("a figure does not follow from the predictions", *difference)
     lesions = by_lesion(predictions, evaluated.classes)
@@ -64,10 +64,12 @@ def _check_images(
         raise flaw(what, f"{len(theirs)} images", f"{len(ours)}")
 
 
-def _difference(bundle: Bundle, told: Figures, again: Figures) -> tuple[str, str] | None:
+def _difference(
+    bundle: Bundle, evaluated: Evaluated, told: Figures, again: Figures
+) -> tuple[str, str] | None:
     """The first figure that differs, as `first_difference`. Where images were erased, subgroups may
     differ, as what was known of these images, such as an age, is gone; but no more than that."""
-    known = _as_known(again, told)
+    known = _as_known(again, told, evaluated)
     if not bundle.erased:
         return first_difference(told, known)
     found = first_difference(told, known.model_copy(update={"subgroups": told.subgroups}))
@@ -99,9 +101,16 @@ def _check_subgroups(told: Figures, again: Figures, most: int) -> None:
             )
 
 
-def _as_known(again: Figures, told: Figures) -> Figures:
+FIRST_WITH_MIXED = 4  # format of `Evaluated`
+
+
+def _as_known(again: Figures, told: Figures, evaluated: Evaluated) -> Figures:
     """Recomputed figures, without the fields that the older version of `told` did not keep."""
-    return again if told.called is not None else again.model_copy(update={"called": None})
+    came = evaluated.provenance
+    missing = {"called": None} if told.called is None else {}
+    if told.mixed is None and came and came.format < FIRST_WITH_MIXED:
+        missing["mixed"] = None
+    return again.model_copy(update=missing)
 
 
 def _check_belongs(what: str, answered: bool, told: bool) -> None:
@@ -199,7 +208,9 @@ def the_cross_estimate_follows_from_its_predictions(bundle: Bundle) -> str:
     bars = tuple((n + 1, bar) for n, bar in enumerate(cross.thresholds))
     found = tuple(sorted(set(zip(predictions["fold"], predictions["threshold"], strict=True))))
     again = figures(predictions, evaluated.classes, None, config.prevalence)
-    difference = first_difference(bars, found) or _difference(bundle, cross.figures, again)
+    difference = first_difference(bars, found) or _difference(
+        bundle, evaluated, cross.figures, again
+    )
     if difference:
         raise flaw("cross-validation does not follow from its predictions", *difference)
     return f"cross-validation follows from {len(predictions)} predictions, each image judged once"
