@@ -23,13 +23,13 @@ SMALL: dict[Judged, float] = {"sensitivity": 0.10, "specificity": 0.10, "auc": 0
 FEWEST = 10  # lesions on either side: of fewer, one more miss turns the verdict
 # figure -> how the model does on a set where it is worse, and better; what is counted.
 WORDS: dict[Judged, tuple[str, str, str]] = {
-    "sensitivity": ("finds fewer melanomas here", "finds more melanomas here", "melanomas"),
+    "sensitivity": ("finds fewer melanomas here:", "finds more melanomas here:", "melanomas"),
     "specificity": (
-        "calls more other lesions melanoma here",
-        "calls fewer other lesions melanoma here",
+        "calls more other lesions melanoma here: specificity",
+        "calls fewer other lesions melanoma here: specificity",
         "other lesions",
     ),
-    "auc": ("ranks melanomas worse here", "ranks melanomas better here", "lesions"),
+    "auc": ("ranks melanomas worse here: area", "ranks melanomas better here: area", "lesions"),
 }
 
 
@@ -101,10 +101,10 @@ def _in_words(
     against = f"{shown(here[0])} against {shown(own[0])}"
     if verdict == "gain":
         size = _size(name, -drop.value, -drop.upper, -drop.lower)
-        return f"{better}: {against}, a gain of {size}"
+        return f"{better} {against}, a gain of {size}"
     size = _size(name, drop.value, drop.lower, drop.upper)
     if verdict == "drop":
-        return f"{worse}: {against}, a drop of {size}"
+        return f"{worse} {against}, a drop of {size}"
     if verdict == "no drop":
         return f"no drop of {_called(name)} shown: {against}, a drop of {size}"
     few = f"too few {counted} to tell ({here[1]} here, {own[1]} in its test part)"

@@ -65,7 +65,7 @@ def looked_at(
                 found.append(row | facts | {"source": source})
             progress.at(start + len(part))
     frame = pd.DataFrame(found)
-    for name in COLUMNS:
+    for name in ("image_id", *COLUMNS):
         frame[name] = frame.get(name)
     return frame.astype(dict.fromkeys(("image_id", "lesion_id", "patient_id"), "str"))
 

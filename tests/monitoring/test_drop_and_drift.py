@@ -45,6 +45,15 @@ def test_a_gain_is_the_opposite_of_a_drop() -> None:
         assert other.words.endswith(f"a gain of {size}")
 
 
+def test_the_opposite_of_each_is_said_of_what_it_counts() -> None:
+    worse = drops(figures_of(78, 80, 60, 160), OWN)[1]
+    assert worse.words.startswith(
+        "calls more other lesions melanoma here: specificity 38\u00a0% against 75\u00a0%, a drop of"
+    )
+    better = drops(figures_of(78, 80, 155, 160), OWN)[1]
+    assert better.words.startswith("calls fewer other lesions melanoma here: specificity 97")
+
+
 def test_a_model_is_not_worse_than_itself() -> None:
     same = drops(OWN, OWN)
     assert not {each.verdict for each in same} & {"drop", "gain"}
@@ -54,7 +63,7 @@ def test_a_model_is_not_worse_than_itself() -> None:
 def test_at_another_threshold_the_area_alone_is_compared() -> None:
     (only,) = drops(figures_of(10, 80, 60, 160), OWN, by_area_alone=True)
     assert only.figure == "auc"
-    assert only.words.startswith("ranks melanomas worse here: 0.")
+    assert only.words.startswith("ranks melanomas worse here: area 0.")
 
 
 # Drift --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from tasks.intake.guide import Guide
 from tasks.monitoring import pictures
 from tasks.monitoring.labelled import labelled
 from tasks.monitoring.pictures import looked_at, pixels_in_turn
+from tasks.monitoring.scored import LeftOut
 from tests.support.deliveries import picture
 from tests.support.paths import ROOT
 
@@ -54,3 +55,16 @@ def test_only_a_few_images_have_their_pixels_in_memory(
     assert "pixels" not in frame
     assert frame["pixel_hash"].nunique() == 10
     assert [len(each) for each in pixels_in_turn(list(frame["file"]), 48)] == [4, 4, 2]
+
+
+def test_where_no_image_can_be_decoded_each_is_left_out_with_a_reason(folder: Path) -> None:
+    labels = folder.parent / "labels.csv"
+    for path in folder.iterdir():
+        path.write_bytes(b"none")
+    labels.write_text("image_id,diagnosis\nm00a,nevus\nm01a,melanoma\n")
+    left: list[LeftOut] = []
+    assert looked_at(labelled(folder, labels).rows, 48, Guide(), left).empty
+    assert [(each.image_id, each.file) for each in left] == [
+        ("m00a", "m00a.png"), ("m01a", "m01a.png"),
+    ]  # fmt: skip
+    assert all("not that of an image" in each.reason for each in left)
