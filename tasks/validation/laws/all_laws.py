@@ -9,6 +9,7 @@ from tasks.validation.laws import (
     metadata,
     reading,
     shift,
+    shortcuts,
 )
 from tasks.validation.laws.law import LawRow
 
@@ -44,4 +45,5 @@ LAWS: tuple[LawRow, ...] = (
     dicom.BURNT_IN_TEXT,
     dicom.RECOGNIZABLE_PERSON,
     shift.DISTRIBUTION_SHIFT,
+    shortcuts.SHORTCUT,
 )

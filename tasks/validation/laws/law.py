@@ -14,6 +14,7 @@ import pandas as pd
 
 from tasks.config import Law
 from tasks.records.ingested import Reading
+from tasks.records.shortcuts import Beside
 from tasks.records.validated import Example, Severity
 from tasks.validation.changes import Previous
 from tasks.validation.standing import Standing
@@ -34,6 +35,8 @@ class Delivered:
         previous: The run whose data were accepted before, if there is one.
         standing: The manifest in which the facts about judged images stand.
         reading: What was understood of tables and folders; None in older records.
+        measured: What the pixels show beside the lesion, by key, see
+            `tasks.validation.surroundings.OF_PIXELS`; None where nothing was measured.
     """
 
     frame: pd.DataFrame
@@ -45,6 +48,7 @@ class Delivered:
     previous: Previous | None
     standing: Standing | None = None
     reading: Reading | None = None
+    measured: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Breach:
         counted: The items that the finding counts, see the law's description.
         remark: Further explanation, in words.
         count: Number of items, if `counted` holds only a few of them.
+        beside: What tells melanoma without its lesion; None for every other law.
     """
 
     reasons: pd.Series
@@ -65,6 +70,7 @@ class Breach:
     counted: Sequence[Example] = ()
     remark: str = ""
     count: int | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True)
