@@ -17,6 +17,7 @@ from tasks.evaluation.folds import cross_estimate
 from tasks.evaluation.predictions import predicted
 from tasks.evaluation.saliency import drawn, occlusion
 from tasks.evaluation.scoring import balanced_accuracy, by_lesion, figures, operating_threshold
+from tasks.evaluation.shortcuts import ask_again, probes_of
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.model_file import answers_of, from_bytes
@@ -63,10 +64,14 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
     model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
     predictions = predicted(model, test, pixels, classes)
     others = _beside_others(run, predictions, pixels, classes, threshold, test)
+    melanoma = classes.index(MELANOMA)
+    predictions = predictions.assign(
+        **ask_again(lambda shown: answers_of(model, shown)[:, melanoma], predictions, pixels)
+    )
     found = figures(predictions, classes, threshold, run.config.prevalence)
     _tell(found)
     images = dict(zip(test["image_id"], pixels, strict=True))
-    log_odds = _log_odds(model, classes.index(MELANOMA))
+    log_odds = _log_odds(model, melanoma)
     return Evaluated(
         recipe=recipe_now(chosen.recipe),
         model=chosen.model,
@@ -82,6 +87,7 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
         cross=crossed,
         ledger=chain.head,
+        shortcuts=probes_of(predictions, threshold),
     )
 
 

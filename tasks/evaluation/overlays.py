@@ -99,7 +99,7 @@ def _ruler(pen: ImageDraw.ImageDraw, side: int, rng: Generator) -> None:
 
 def _ink(pen: ImageDraw.ImageDraw, side: int, rng: Generator) -> None:
     """Strokes of a surgical skin marker beside the lesion, in gentian violet."""
-    violet = tuple(int(each) for each in rng.uniform((60, 35, 110), (100, 70, 170)))
+    violet = tuple(int(each) for each in rng.uniform((60, 35, 130), (90, 60, 170)))
     for _ in range(int(rng.integers(2, 5))):
         x, y = rng.uniform(0.03, 0.97) * side, rng.uniform(0.03, 0.14) * side
         reach = rng.uniform(0.08, 0.2, 2) * side * (1, 0.4)

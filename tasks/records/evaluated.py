@@ -8,6 +8,7 @@ from tasks.lesions import Diagnosis
 from tasks.recipes import RecordedRecipe
 from tasks.records.figures import Estimate, Figures, Proportion
 from tasks.records.record import Artifact, Frozen, LedgerHead, Record
+from tasks.records.shortcuts import Probes
 
 
 class MissedMelanoma(Frozen):
@@ -139,10 +140,10 @@ class Evaluated(Record):
     """The chosen recipe on the frozen test part."""
 
     # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`; 2
-    # compared with no other challenger.
-    FORMAT: ClassVar[int] = 3
+    # compared with no other challenger; 3 asked about no changed images.
+    FORMAT: ClassVar[int] = 4
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
-    ADDED: ClassVar[tuple[str, ...]] = ("standing",)
+    ADDED: ClassVar[tuple[str, ...]] = ("standing", "shortcuts")
 
     recipe: RecordedRecipe = Field(description="Chosen by balanced accuracy on validation.")
     model: Artifact = Field(description="The recipe's ``.keras`` file, as `train` made it.")
@@ -167,8 +168,8 @@ class Evaluated(Record):
     )
     predictions: Artifact = Field(
         description="Parquet: image_id, lesion, group, label, source, age_years, sex, site, "
-        "skin_tone, sharpness, a probability for each class, and the champion's and the standing "
-        "challenger's of melanoma."
+        "skin_tone, sharpness, a probability for each class, the champion's and the standing "
+        "challenger's of melanoma, and the model's own of melanoma after each change of the image."
     )
     standing: Standing | None = Field(
         None,
@@ -183,4 +184,9 @@ class Evaluated(Record):
         None,
         description="Head of the ledger after this look at the test part was entered; None in "
         "records older than the ledger's chain.",
+    )
+    shortcuts: Probes | None = Field(
+        None,
+        description="The model asked again about changed images, to see what else than lesions it "
+        "looks at; None in older records.",
     )

@@ -49,6 +49,7 @@ CHECKS: tuple[Callable[..., str], ...] = (
     data.copies_are_of_training_images,
     figures.the_model_is_one_that_was_trained,
     figures.the_figures_follow_from_the_predictions,
+    figures.the_shortcut_probes_follow_from_the_predictions,
     figures.the_comparison_follows_from_the_predictions,
     figures.the_ranking_follows_from_the_predictions,
     figures.the_cross_estimate_follows_from_its_predictions,

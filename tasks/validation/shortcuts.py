@@ -71,7 +71,8 @@ def beside_of(figures: pd.DataFrame, melanoma: Array, groups: pd.Series) -> Besi
         images=len(figures),
         melanomas=int(truth.sum()),
         others=int((~truth).sum()),
-        everything=asked("everything beside the lesion", beside),
+        # Large lesions reach the border and take bytes: such weak signs add up, by right.
+        everything=asked("everything beside the lesion", beside, counts=False),
         things=tuple(sorted(things, key=lambda each: -(each.auc.value or 0))),
         with_lesion=asked(OF_THE_WHOLE, WHOLE, counts=False),
         sources=_sources(figures[SOURCE].to_numpy(), lesion, truth),

@@ -29,10 +29,10 @@ COUNTED = {
     "check_balance": "balancing 1, figures, lesions",
     "oversample": "balancing 2, intake 2, lesions",
     "train": "curve, figures, intake 2, lesions, model_file, recipes, training 15",
-    "evaluate": "engine 4, evaluation 8, intake 2, lesions, model_file, recipes, splitting 1, "
-    "statistics 5, training 14",
+    "evaluate": "engine 4, evaluation 11, intake 2, lesions, model_file, recipes, splitting 1, "
+    "statistics 6, training 14",
     "gate": "engine 4, evaluation 10, figures, intake 2, lesions, splitting 2, statistics 6",
-    "register": "curve, engine 4, evaluation 10, figures, intake 3, lesions, recipes, release "
+    "register": "curve, engine 4, evaluation 13, figures, intake 3, lesions, recipes, release "
     "13, splitting 3, statistics 6, text 2",
 }
 OF_TRAIN = files_that_count("training.train")
@@ -266,7 +266,7 @@ FORMATS = {
     "Balance": (1, "bd7600c01eba"),
     "Oversampled": (1, "e969b6a2e794"),
     "Trained": (2, "70bf02144b3e"),
-    "Evaluated": (3, "a934f0824bf1"),
+    "Evaluated": (4, "a2fef024caa7"),
     "Verdict": (1, "067d681c6f5c"),
     "Registered": (3, "ebd6e0e175c3"),
     "IngestedPart": (1, "aebc73f18152"),

@@ -42,7 +42,7 @@ class Images:
     def asked(self, rng: Generator, lesions: int, *, of_others: float, of_melanomas: float) -> bool:
         """Whether a delivery of so many lesions of each kind, marked at these rates, alarms."""
         beside = self.beside(rng, lesions, of_others=of_others, of_melanomas=of_melanomas)
-        return any(each.shortcut for each in (beside.everything, *beside.things))
+        return any(each.shortcut for each in beside.things)
 
     def beside(
         self, rng: Generator, lesions: int, *, of_others: float, of_melanomas: float

@@ -35,7 +35,7 @@ def shortcut(delivered: Delivered) -> Breach:
 def _counted(beside: Beside) -> list[str]:
     things = [
         f"{each.about}: {_area(each.auc)}{f', most by: {each.most}' if each.most else ''}"
-        for each in (beside.everything, *beside.things)
+        for each in beside.things
         if each.shortcut
     ]
     sources = [
