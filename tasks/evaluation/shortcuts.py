@@ -24,6 +24,7 @@ Predict = Callable[[Array], Array]
 
 BORDER = 0.16  # share of the side that "border masked" hides, at each edge
 CENTRE = 0.60  # share of the side that "centre masked" hides, in the middle
+GREY_WEIGHTS = np.array([77, 150, 29], np.uint16)  # in 256ths: ITU-R BT.601
 DRAWN, OFF = " drawn on", " taken off"
 # Lesions that are asked about: more would say little more, and each costs a dozen predictions.
 MOST_MELANOMAS, MOST_OTHERS = 150, 150
@@ -87,8 +88,7 @@ def changed(change: Change, pixels: Array) -> tuple[Array, Array]:
         middle = ~_frame_of(pixels.shape[1], (1 - CENTRE) / 2)
         return _masked(pixels, middle), every
     if change == "in grey":
-        weights = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-        grey = (pixels @ weights).round().astype(np.uint8)
+        grey = (np.dot(pixels, GREY_WEIGHTS) + 128 >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=3), every
     if change.endswith(DRAWN):
         return drawn_on(cast(Overlay, change.removesuffix(DRAWN)), pixels), every

@@ -12,7 +12,7 @@ NUMBER = r"^(?:[A-Za-z]+_)?(\d{4,9})$"
 
 
 def acquisitions_of(frame: pd.DataFrame) -> pd.Series:
-    """The source of each row in words, such as ``ISIC, not HAM10000, numbers 9868 to 11193``.
+    """The source of each row in words, such as ``ISIC, not HAM10000, numbers 9800 to 11199``.
 
     Only what differs within the rows is named: if all images have one size, no name holds it.
 
@@ -47,7 +47,9 @@ def _runs(image_ids: pd.Series, archive: pd.Series) -> pd.Series:
         if run[large].nunique() < 2:
             continue
         for _, each in ordered[large].groupby(run[large]):
-            told[each.index] = f"numbers {int(each.min())} to {int(each.max())}"
+            # In whole hundreds: the number of one image may be that of a patient.
+            first, last = int(each.min() // 100), int(each.max() // 100)
+            told[each.index] = f"numbers {100 * first} to {100 * last + 99}"
         told[ordered.index[~large]] = "other numbers"
     return told
 

@@ -27,8 +27,9 @@ SEED = 1  # of the folds, not of the run: the same data give the same answer
 FEWEST = 30  # melanomas, and other lesions: fewer show nothing, whatever the figures
 FEWEST_OF_SOURCE = 20  # lesions from a source that is named
 # The lower bound of an area at which a thing counts as a shortcut. One that stands on every
-# melanoma and on a fifth of the others has an area of 0.90. On real images of one archive, border
-# and colours reach 0.69, because large lesions reach the border: see docs/campaigns.md, shortcuts.
+# melanoma and on a fifth of the others has an area of 0.90. With nothing planted, large lesions
+# that reach the border give lower bounds of up to 0.66 on real images of one archive, and of up to
+# 0.74 on drawn ones: see docs/campaigns.md, shortcuts.
 SHORTCUT = 0.75
 SOURCE = "source"
 

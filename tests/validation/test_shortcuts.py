@@ -135,8 +135,8 @@ def frame_of(ids: list[str], **columns: Any) -> pd.DataFrame:
 def test_a_gap_in_the_numbers_another_size_or_format_is_another_source() -> None:
     ids = [f"ISIC_{n:07d}" for n in (*range(25), *range(5000, 5030))]
     assert acquisitions_of(frame_of(ids)).unique().tolist() == [
-        "A, numbers 0 to 24",
-        "A, numbers 5000 to 5029",
+        "A, numbers 0 to 99",
+        "A, numbers 5000 to 5099",
     ]
     one = frame_of(ids[:25])
     assert acquisitions_of(one).unique().tolist() == ["A"]
