@@ -6,7 +6,8 @@
 # make campaign  run tests of hours: a thousand kills, storms of faults, long simulations; not for CI
 # make lock      resolve the libraries again, after a change in pyproject.toml
 #
-# IMAGES=folder METADATA=folder CONFIG=json AIRFLOW_PORT=8081 MLFLOW_PORT=5001 make demo
+# IMAGES=folder METADATA=folder EXTERNAL=folder CONFIG=json make demo
+# AIRFLOW_PORT=8081 MLFLOW_PORT=5001 make demo
 # RUNNER=docker STORE=s3://bucket/prefix AWS_SHARED_CREDENTIALS_FILE=file make demo
 
 PYTHON ?= python3

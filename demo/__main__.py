@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -130,6 +131,25 @@ def _deliver(place: Place) -> None:
     options = ["--store", place.store, "--images", str(images)]
     options += ["--metadata", str(place.metadata)] if place.metadata else []
     console.print(f"Delivering the images of {images} ...")
+    _run(place, "tasks", "deliver", *options, log="deliver")
+    _deliver_external(place)
+
+
+def _deliver_external(place: Place) -> None:
+    """Deliver what models are judged on and never learn from: a second clinic."""
+    name, images = "", place.external
+    if images:
+        name = re.sub(r"[^a-z0-9_-]+", "-", images.name.casefold()).strip("-_") or "external"
+    elif place.images is None:
+        name, images = "second-clinic", place.home / "SYNTHETIC second clinic"
+        if not images.exists():
+            drawing = ["synthesize", "--second-clinic", "--seed", "21", "--to", str(images)]
+            _run(place, "tasks", *drawing, log="synthesize")
+    if images is None:
+        console.print("No external set: give EXTERNAL=folder to judge models elsewhere too.")
+        return
+    console.print(f"Delivering the external set {name}: {images} ...")
+    options = ["--store", place.store, "--external", name, "--images", str(images)]
     _run(place, "tasks", "deliver", *options, log="deliver")
 
 

@@ -31,6 +31,7 @@ class Place:
         mlflow_port: Port of MLflow's pages and API, on 127.0.0.1.
         images: Folder of delivered images; None for synthetic lesions.
         metadata: Folder of delivered tables, if any.
+        external: Folder of an external set, with its labels, if any.
         config: Configuration of the run.
         runner: Place where steps run: ``process`` or ``docker``.
         s3: Address of a store on S3; None for a directory under `home`.
@@ -46,6 +47,7 @@ class Place:
     runner: str = "process"
     s3: str | None = None
     mlflow_host: str = "127.0.0.1"
+    external: Path | None = None
 
     @property
     def store(self) -> str:
@@ -69,21 +71,24 @@ def place_from(environment: Mapping[str, str] = os.environ) -> Place:
     """Read the settings that a person gave.
 
     Args:
-        environment: IMAGES, METADATA (folders), CONFIG (JSON), AIRFLOW_PORT, MLFLOW_PORT,
-            DEMO_HOME, RUNNER (process or docker) and STORE (s3://bucket/prefix), all optional.
+        environment: IMAGES, METADATA, EXTERNAL (folders), CONFIG (JSON), AIRFLOW_PORT,
+            MLFLOW_PORT, DEMO_HOME, RUNNER (process or docker) and STORE (s3://bucket/prefix),
+            all optional.
 
     Raises:
         BadInput: A folder does not exist, a port is not one, or the configuration is not valid.
     """
     images = _folder(environment, "IMAGES")
     metadata = _folder(environment, "METADATA")
-    if metadata and not images:
-        raise BadInput(
-            "METADATA was given without IMAGES.",
-            expected="both, or neither for synthetic lesions",
-            received=f"METADATA={metadata}",
-            do="add IMAGES=folder",
-        )
+    external = _folder(environment, "EXTERNAL")
+    for name, folder in (("METADATA", metadata), ("EXTERNAL", external)):
+        if folder and not images:
+            raise BadInput(
+                f"{name} was given without IMAGES.",
+                expected="both, or neither for synthetic lesions",
+                received=f"{name}={folder}",
+                do="add IMAGES=folder",
+            )
     usual = REAL_CONFIG if images else SYNTHETIC_CONFIG
     return Place(
         # Drawn and real lesions never share a store, a model registry or an Airflow.
@@ -92,6 +97,7 @@ def place_from(environment: Mapping[str, str] = os.environ) -> Place:
         mlflow_port=_port(environment, "MLFLOW_PORT", 5000),
         images=images,
         metadata=metadata,
+        external=external,
         config=parse_config(environment.get("CONFIG") or usual),
         runner=_runner(environment),
         s3=_s3(environment),

@@ -191,8 +191,21 @@ def synthesize_command(
     to: Annotated[Path, typer.Option(help="A folder that is empty or does not exist.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other lesions.")] = 20,
     scale: Annotated[float, typer.Option(min=0.01, help="Times about 800 images.")] = 1.0,
+    second_clinic: Annotated[
+        bool,
+        typer.Option(
+            "--second-clinic",
+            help="Draw about 200 pictures of another device, to deliver with --external.",
+        ),
+    ] = False,
 ) -> None:
     """Draw synthetic lesions of nine classes, with planted defects, marked SYNTHETIC."""
+    if second_clinic:
+        from tasks.intake import second_clinic as other
+
+        made = other.second_clinic(to, seed=seed, scale=scale)
+        logging.getLogger("tasks").info("images of a second clinic: %d", made)
+        return
     from tasks.intake.synthesize import synthesize
 
     for what, count in synthesize(to, seed=seed, scale=scale).items():

@@ -27,7 +27,7 @@ Law = Literal[
     "delivered_split_leaks", "source_confounded", "class_not_learnable", "table_not_understood",
     "table_of_other_images", "code_not_understood", "metadata_row_without_image",
     "image_without_metadata", "lesion_not_named", "colour_profile_not_applied", "burnt_in_text",
-    "recognizable_person", "distribution_shift",
+    "recognizable_person", "distribution_shift", "belongs_to_external_set", "shortcut",
 ]  # fmt: skip
 Resolvable = Literal["contradictory_label", "label_disagrees_with_archive"]
 

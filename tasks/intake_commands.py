@@ -111,8 +111,16 @@ def deliver_command(
     restore: Annotated[
         bool, typer.Option("--restore", help="Files that were withdrawn come back.")
     ] = False,
+    external: Annotated[
+        str | None,
+        typer.Option(
+            "--external",
+            help="Name of an external set: models are judged on its images, and never learn from "
+            "them.",
+        ),
+    ] = None,
 ) -> None:
-    """Copy images and tables, unchanged, into raw/ of a store. Nothing is overwritten."""
+    """Copy images and tables, unchanged, into raw/ of a store, or into an external set."""
     from tasks.intake.deliver import deliver
 
     deliver(
@@ -123,6 +131,7 @@ def deliver_command(
         accept_unread=accept_unread,
         replace=replace,
         restore=restore,
+        external=external,
     )
 
 

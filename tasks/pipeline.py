@@ -55,6 +55,7 @@ class Step:
         module: Module of the function, as a dotted path within ``tasks``.
         needs: Steps whose records the function takes, in this order.
         gives: Type of the record it returns.
+        since: Needs that earlier formats of the record lack, with the first format that has them.
         config: Fields of the configuration that its result depends on.
         libraries: Distributions whose version its result depends on.
         outside: Modules of ``tasks/`` whose function `outside_state` gives further state that the
@@ -87,6 +88,7 @@ class Step:
     module: str
     needs: tuple[str, ...]
     gives: type[Record]
+    since: tuple[tuple[str, int], ...] = ()
     config: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
@@ -117,8 +119,7 @@ LEARNING = (
     *("image_size", "epochs", "batch_size", "learning_rate", "seed"),
     *("residual_epochs", "residual_batch_size", "residual_learning_rate"),
 )
-# Fields that a step reads without being part of its configuration: the file of the weights is
-# hashed itself, and the time between checkpoints changes no result.
+# Read without being part of the configuration: weights are hashed, checkpoints change no result.
 READ_BY_TRAINING = (*LEARNING, "transfer_weights", "checkpoint_minutes")
 
 STARTED = "started.json"  # who started a run, see `tasks.engine.started`
@@ -199,13 +200,14 @@ PIPELINE: tuple[Step, ...] = (
     ),
     Step(
         "evaluate",
-        "Chooses recipe and threshold on validation, then scores the frozen test part once.",
+        "Chooses recipe and threshold on validation, then scores test part and external sets once.",
         module="evaluation.evaluate",
-        needs=("split", "train", "oversample"),
+        needs=("split", "train", "oversample", "validate"),
         gives=Evaluated,
+        since=(("validate", 4),),
         config=(
             *("recipes", "target_sensitivity", "prevalence", "evaluation", "folds", "test_part"),
-            *READ_BY_TRAINING,
+            *("coarse_codes", *READ_BY_TRAINING),
         ),
         libraries=("keras", "scikit-learn", "scipy"),
         outside=("registry.champion", "registry.challenger", "training.pretrained"),

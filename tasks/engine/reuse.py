@@ -38,6 +38,11 @@ def fingerprint_of(step: Step, run: Run, inputs: dict[str, Record], outside: dic
             for entry in run.delivered()
             if not isinstance(step.part, Part) or step.part.holds(entry.key)
         ]
+        sets = [(entry.key, entry.etag) for entry in run.external()]
+        if isinstance(step.part, Part):
+            sets = [each for each in sets if step.part.holds(each[0])]
+        if sets:
+            parts["external"] = sets
         # The record of the whole step says what is left out; its parts do not.
         if step.part is None and (gone := run.withdrawn()):
             parts["withdrawn"] = [(each.key, each.entry) for each in gone]

@@ -134,11 +134,18 @@ class Run:
         however late each begins. Files that are delivered later are for the next run. Withdrawn
         files are left out, and written down beside.
         """
+        return [entry for entry in self._files() if entry.key.startswith("raw/")]
+
+    def external(self) -> list[Entry]:
+        """The files of the external sets at the same moment; see `delivered`."""
+        return [entry for entry in self._files() if entry.key.startswith("external/")]
+
+    def _files(self) -> list[Entry]:
         with suppress(NotFound):
             return [Entry(**entry) for entry in json.loads(self.store.read(self._raw))]
-        found, gone = list(self.store.list("raw/")), self.withdrawn()
+        found, gone = [*self.store.list("raw/"), *self.store.list("external/")], self.withdrawn()
         left = _without(found, gone)
-        if not any(is_image(entry.key) for entry in left):
+        if not any(is_image(entry.key) for entry in left if entry.key.startswith("raw/")):
             return left
         if gone:
             said = json.dumps([each.model_dump(mode="json") for each in gone]).encode()
@@ -148,7 +155,7 @@ class Run:
         try:
             self.store.create(self._raw, json.dumps([asdict(entry) for entry in left]).encode())
         except AlreadyExists:
-            return self.delivered()
+            return self._files()
         return left
 
     def withdrawn(self) -> list["Withdrawn"]:

@@ -19,6 +19,7 @@ from tasks.figures import listed
 from tasks.records.record import Frozen
 
 RAW = "raw/"
+EXTERNAL = "external/"  # labelled sets that models are judged on, and never learn from
 LONGEST_REASON = 1_000
 
 
@@ -118,7 +119,7 @@ def withdraw(
         BadInput: Nobody is known to act, no reason is given, or there is no such delivery or file.
     """
     _check_named(by, reason)
-    there = [entry.key for entry in store.list(RAW)]
+    there = [entry.key for folder in (RAW, EXTERNAL) for entry in store.list(folder)]
     withdrawals = withdrawals_in(store)
     asked = _of_delivery(there, withdrawals, delivery) if delivery else []
     for file in files:
@@ -161,8 +162,15 @@ def _check_named(by: Person, reason: str) -> None:
 
 
 def name_of(key: str) -> str:
-    """Name of the delivery of a key: the folder under ``raw/``."""
+    """Name of the delivery of a key: the folder under ``raw/``; of an external set, its folder."""
+    if key.startswith(EXTERNAL):
+        return EXTERNAL + key.removeprefix(EXTERNAL).split("/")[0]
     return key.removeprefix(RAW).split("/")[0]
+
+
+def set_of(key: str) -> str:
+    """Name of the external set of a key; a later version of a file is of the same set."""
+    return key.removeprefix(EXTERNAL).split("/")[0].split("@")[0]
 
 
 def _of_delivery(there: list[str], withdrawals: Withdrawals, name: str) -> list[str]:
@@ -177,7 +185,7 @@ def _of_delivery(there: list[str], withdrawals: Withdrawals, name: str) -> list[
 
 
 def _key_of(there: list[str], file: str) -> str:
-    key = RAW + file.removeprefix(RAW)
+    key = file if file.startswith(EXTERNAL) else RAW + file.removeprefix(RAW)
     if key not in there:
         ends = [each for each in there if each.endswith(f"/{file.rpartition('/')[2]}")]
         raise _unknown("file", file, ends or there)

@@ -148,18 +148,27 @@ def estimate_rule(
 
 
 def paired_rule(
-    name: str, gained: int, lost: int, n: int, margin: float, method: str, confidence: float
+    name: str,
+    gained: int,
+    lost: int,
+    n: int,
+    margin: float,
+    method: str,
+    confidence: float,
+    told: tuple[str, str],
 ) -> Rule:
-    """Judge the difference of two models' sensitivities, by an exact test of non-inferiority.
+    """Judge the difference of two shares of right answers about the same lesions, by an exact test
+    of non-inferiority.
 
     Args:
         name: Name of the rule.
-        gained: Melanomas that the challenger found and the champion missed.
-        lost: Melanomas that the champion found and the challenger missed.
-        n: Melanomas that both models judged.
-        margin: Non-inferiority margin: how much worse the challenger may be, 0 to 1.
+        gained: Lesions about which only the new answer is right.
+        lost: Lesions about which only the old answer is right.
+        n: Lesions that both answers are about.
+        margin: Non-inferiority margin: how much worse the new answers may be, 0 to 1.
         method: Method of the rule.
         confidence: Confidence of the bounds, 0 to 1.
+        told: What was counted, and what differs, in words.
     """
     lower, upper = paired_bounds(gained, lost, n, confidence)
     difference = (gained - lost) / n if n else None
@@ -170,10 +179,9 @@ def paired_rule(
     if decision == "insufficient evidence" and difference is not None:
         more = _more_for(n, difference - lower, difference + margin)
     reason = (
-        f"{name}: of {n} melanomas the challenger found {gained} that the champion missed, and "
-        f"missed {lost} that the champion found; with {confident(confidence)} confidence its "
-        f"sensitivity differs by at least {_signed(lower, math.floor)} and at most "
-        f"{_signed(upper, math.ceil)}, and at least {_signed(-margin)} is asked."
+        f"{name}: {told[0]}; with {confident(confidence)} confidence {told[1]} differs by at least "
+        f"{_signed(lower, math.floor)} and at most {_signed(upper, math.ceil)}, and at least "
+        f"{_signed(-margin)} is asked."
     )
     return rule_of(
         name,

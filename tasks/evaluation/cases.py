@@ -8,6 +8,7 @@ after a verdict. The cases depend only on predictions, parts and ledger, so anyb
 verdict.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -16,6 +17,7 @@ from tasks.config import Retraining
 from tasks.engine.judged import Judged
 from tasks.engine.ledger import Chain
 from tasks.evaluation.comparison import COLUMN, compared
+from tasks.evaluation.external_cases import elsewhere_of
 from tasks.evaluation.policy import Policy
 from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import by_lesion, figures
@@ -39,6 +41,7 @@ def cases_of(
     predictions: pd.DataFrame,
     parts: pd.DataFrame,
     chain: Chain,
+    elsewhere: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[Case, ...]:
     """The cases to judge: the predictions as they are and, if different, as judged before.
 
@@ -49,14 +52,17 @@ def cases_of(
         predictions: The table that `evaluated` names.
         parts: The table of the split.
         chain: The ledger, at least up to the entry of this evaluation.
+        elsewhere: The table of predictions of each external set that `evaluated` names one for.
     """
+    sets = elsewhere or {}
     if evaluated.ledger:  # later entries, about other models, must not change this verdict
         chain = chain.until(evaluated.ledger)
     test = parts[parts["side"] == "test"]
     own = identity_of(evaluated.model.sha256, evaluated.test_part, evaluated.threshold)
     earlier = looks_before(chain, test, own)
     confidence = policy.confidence(earlier + 1)
-    drawn = parts["image_id"].map(source_from).eq("SYNTHETIC")
+    ids = pd.concat([parts["image_id"], *(rows["image_id"] for rows in sets.values())])
+    drawn = ids.map(source_from).eq("SYNTHETIC")
     settled = settled_of(chain, config.test_part)
     here = Case(
         evaluated=_measured(evaluated, predictions, config, confidence),
@@ -70,11 +76,14 @@ def cases_of(
         departed=_departed(settled, predictions),
         superseded=_superseded(settled, predictions),
     )
+    outside = elsewhere_of(here.evaluated, predictions, sets, policy, chain)
+    here = replace(here, external=outside)
     before = _as_before(settled, predictions, evaluated)
     if before is None:
         return (here,)
     seen = _measured(evaluated, before, config, confidence)
-    return here, replace(here, evaluated=seen, told_as=BEFORE)
+    outside = elsewhere_of(seen, before, sets, policy, chain)
+    return here, replace(here, evaluated=seen, told_as=BEFORE, external=outside)
 
 
 def _measured(

@@ -30,7 +30,13 @@ class SensitivityAgainstChampion(Asked):
         asked_about = case.evaluated.figures.sensitivity.n
         if n != asked_about or min(gained, lost) < 0:
             raise Unreadable(f"{n} melanomas were compared, of {asked_about}")
-        return [paired_rule(name, gained, lost, n, self.margin, self.method, case.confidence)]
+        told = (
+            f"of {n} melanomas the challenger found {gained} that the champion missed, and missed "
+            f"{lost} that the champion found",
+            "its sensitivity",
+        )
+        margin, method = self.margin, self.method
+        return [paired_rule(name, gained, lost, n, margin, method, case.confidence, told)]
 
 
 class AucAgainstChampion(Asked):

@@ -13,10 +13,12 @@ from scipy.special import logit
 from tasks.engine.run import Run
 from tasks.evaluation.champion import against, ask_champion, ask_standing, beside
 from tasks.evaluation.comparison import COLUMN, STANDING
+from tasks.evaluation.external import labelled_sets, score_sets
 from tasks.evaluation.folds import cross_estimate
 from tasks.evaluation.predictions import predicted
 from tasks.evaluation.saliency import drawn, occlusion
 from tasks.evaluation.scoring import balanced_accuracy, by_lesion, figures, operating_threshold
+from tasks.evaluation.shortcuts import ask_again, probes_of
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.model_file import answers_of, from_bytes
@@ -27,6 +29,7 @@ from tasks.records.oversampled import Oversampled
 from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.trained import Trained, TrainedRecipe
+from tasks.records.validated import Validated
 from tasks.registry.versions import heads_of, mlflow_client
 from tasks.splitting.looks import enter_look, hash_of_test_part
 from tasks.statistics.proportions import proportion
@@ -38,8 +41,11 @@ Array = np.ndarray[Any, Any]
 MAPS = 12  # most saliency maps: each takes about eighty predictions
 
 
-def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled) -> Evaluated:
-    """Choose recipe and threshold on validation, then score the test part beside the champion.
+def evaluate(
+    run: Run, split: Split, trained: Trained, oversampled: Oversampled, validated: Validated
+) -> Evaluated:
+    """Choose recipe and threshold on validation, then score the test part beside the champion, and
+    every external set.
 
     With ``evaluation="cross"``, cross-validation over all lesions also estimates the procedure, see
     `tasks.evaluation.folds`.
@@ -60,13 +66,23 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
     with mlflow_client(run.store) as client:
         heads = heads_of(client, run.store)
     chain = enter_look(run, test, chosen.model.sha256, threshold=threshold, also=heads)
+    sets = labelled_sets(run, validated, classes)
+    for each in sets.values():
+        if len(each.rows):
+            chain = enter_look(
+                run, each.rows, chosen.model.sha256, threshold=threshold, by="external"
+            )
     model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
     predictions = predicted(model, test, pixels, classes)
     others = _beside_others(run, predictions, pixels, classes, threshold, test)
+    melanoma = classes.index(MELANOMA)
+    predictions = predictions.assign(
+        **ask_again(lambda shown: answers_of(model, shown)[:, melanoma], predictions, pixels)
+    )
     found = figures(predictions, classes, threshold, run.config.prevalence)
     _tell(found)
     images = dict(zip(test["image_id"], pixels, strict=True))
-    log_odds = _log_odds(model, classes.index(MELANOMA))
+    log_odds = _log_odds(model, melanoma)
     return Evaluated(
         recipe=recipe_now(chosen.recipe),
         model=chosen.model,
@@ -82,6 +98,8 @@ def evaluate(run: Run, split: Split, trained: Trained, oversampled: Oversampled)
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
         cross=crossed,
         ledger=chain.head,
+        external=score_sets(run, model, sets, found),
+        shortcuts=probes_of(predictions, threshold),
     )
 
 

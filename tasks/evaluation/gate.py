@@ -38,6 +38,7 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
         read_parquet(run, evaluated.predictions),
         read_parquet(run, split.parts),
         chain,
+        {e.name: read_parquet(run, e.predictions) for e in evaluated.external if e.predictions},
     )
     rules = judge(policy, *cases)
     case: Case = cases[0]

@@ -23,10 +23,17 @@ from tasks.config import OWN_POLICY
 from tasks.engine.run import Run
 from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, NotFound
+from tasks.evaluation.archive_rules import MixedArchives
 from tasks.evaluation.champion_rules import (
     AucAgainstChampion,
     ClassesKept,
     SensitivityAgainstChampion,
+)
+from tasks.evaluation.external_rules import (
+    ExternalAuc,
+    ExternalDrop,
+    ExternalSensitivity,
+    ExternalSets,
 )
 from tasks.evaluation.rules import (
     BalancedAccuracy,
@@ -40,6 +47,7 @@ from tasks.evaluation.rules import (
     TestPartReuse,
     WithinSourceAuc,
 )
+from tasks.evaluation.shortcut_rules import ShortcutProbes
 from tasks.records.record import Frozen, sha256
 from tasks.records.verdict import PolicyReference
 from tasks.statistics.confidence import CONFIDENCE, error_at
@@ -59,6 +67,12 @@ PolicyRule = Annotated[
     | SensitivityAgainstChampion
     | AucAgainstChampion
     | ClassesKept
+    | MixedArchives
+    | ShortcutProbes
+    | ExternalSets
+    | ExternalSensitivity
+    | ExternalAuc
+    | ExternalDrop
     | TestPartReuse,
     Field(discriminator="rule"),
 ]
@@ -193,7 +207,7 @@ def released() -> dict[str, set[int]]:
         if not name or not version.isdecimal():
             raise BadInput(
                 "The name of a policy's file does not state the version.",
-                expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-2.yaml",
+                expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-3.yaml",
                 received=path.name,
                 do="rename the file",
             )
@@ -237,7 +251,7 @@ def parse_policy(data: bytes, where: str) -> Policy:
             f"The policy {where} cannot be read.",
             expected="a YAML file with the fields of tasks.evaluation.policy.Policy",
             received=" ".join(str(error).split())[:500],
-            do="correct the file; tasks/evaluation/policies/melanoma-2.yaml is an example",
+            do="correct the file; tasks/evaluation/policies/melanoma-3.yaml is an example",
         ) from error
 
 

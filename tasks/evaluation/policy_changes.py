@@ -7,7 +7,15 @@ from tasks.evaluation.policy import Policy, parse_policy, policy_bytes, released
 from tasks.figures import listed
 
 # The fields of a rule that a model is measured by, and whether a higher value asks for less.
-ASKS_LESS_IF_HIGHER = {"at_least": False, "at_most": True, "margin": True}
+ASKS_LESS_IF_HIGHER = {
+    "at_least": False,
+    "sensitivity_at_least": False,
+    "specificity_at_least": False,
+    "at_most": True,
+    "margin": True,
+    "sensitivity_margin": True,
+    "auc_margin": True,
+}
 BESIDE_RULES = ("data", "intended_use", "may_change", "must_not_change", "spending", "impact")
 
 

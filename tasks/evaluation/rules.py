@@ -19,6 +19,7 @@ from tasks.evaluation.bounds import (
 )
 from tasks.figures import confident, plural
 from tasks.records.evaluated import Evaluated
+from tasks.records.figures import Estimate, Proportion
 from tasks.records.record import Frozen
 from tasks.records.verdict import Departed, Looks, Rule, Superseded
 from tasks.statistics.confidence import CONFIDENCE, MOST_LOOKS
@@ -28,6 +29,29 @@ Count = Annotated[int, Field(ge=1)]
 ExactByLesion = Literal[
     "Clopper-Pearson, one-sided, by lesion", "Clopper-Pearson, one-sided 95 %, by lesion"
 ]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The figures of a model on one external set.
+
+    Attributes:
+        name: Name of the set.
+        sensitivity, specificity: Lesions that it found, and that it did not call melanoma.
+        auc: Area under the ROC curve, with an interval of `confidence`.
+        sensitivity_drop, auc_drop: Drop from the own test part, -1 to 1, likewise.
+        confidence: Confidence of every bound, 0 to 1, after the looks at this set.
+        earlier: Models judged on at least half of the set before this one.
+    """
+
+    name: str
+    sensitivity: Proportion
+    specificity: Proportion
+    auc: Estimate
+    sensitivity_drop: Estimate
+    auc_drop: Estimate
+    confidence: float
+    earlier: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +70,7 @@ class Case:
         departed: Images that models were judged on and that are no longer in the test part.
         superseded: Lesions that were judged under another label before.
         told_as: Description of the case; empty for the test part as it stands.
+        external: Figures on each external set.
     """
 
     evaluated: Evaluated
@@ -59,6 +84,7 @@ class Case:
     departed: tuple[Departed, ...] = ()
     superseded: tuple[Superseded, ...] = ()
     told_as: str = ""
+    external: tuple[Elsewhere, ...] = ()
 
 
 class Asked(Frozen):

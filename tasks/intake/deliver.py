@@ -1,6 +1,7 @@
-"""deliver: copy images and tables, unchanged, into ``raw/`` of a store."""
+"""deliver: copy images and tables, unchanged, into ``raw/`` of a store, or into an external set."""
 
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tasks.engine.deliveries import note_delivery, note_withdrawal
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.person import person_here
 from tasks.engine.store import PARALLEL_REQUESTS, Store
-from tasks.engine.withdrawals import RAW, Withdrawals, replacement, withdrawals_in
+from tasks.engine.withdrawals import EXTERNAL, RAW, Withdrawals, replacement, withdrawals_in
 from tasks.errors import AlreadyExists, BadInput
 from tasks.figures import listed, plural
 from tasks.intake.folder import PlainFile, found_in, shown
@@ -31,6 +32,7 @@ def deliver(
     accept_unread: bool = False,
     replace: bool = False,
     restore: bool = False,
+    external: str | None = None,
 ) -> int:
     """Copy ``images`` to ``raw/<its name>/`` and the tables of ``metadata`` to ``raw/metadata/``.
 
@@ -47,6 +49,8 @@ def deliver(
         replace: Whether a file of other content takes the place of the one of its name, which is
             withdrawn. Its bytes stay in the store.
         restore: Whether files that were withdrawn come back.
+        external: Name of an external set: models are judged on its images, and never learn from
+            them. They go to ``external/<name>/``, their tables to ``external/<name>/metadata/``.
 
     Returns:
         Number of files that are new in the store.
@@ -60,14 +64,15 @@ def deliver(
         Momentary: A file changed while it was copied.
     """
     withdrawals = withdrawals_in(store)
-    files = _images(store, images) if images else {}
+    root = f"{EXTERNAL}{_checked_name(external)}/" if external is not None else RAW
+    files = _images(store, images, external) if images else {}
     if metadata:
         _check_apart(store, metadata)
-        tables = _tables(store, metadata, withdrawals, replace)
+        tables = _tables(store, metadata, withdrawals, replace, f"{root}{METADATA}/")
         refuse_others(sorted(files.keys() & tables.keys()), "both folders")
         files |= tables
     if reading:
-        files[f"{RAW}{_name_of(images) if images else METADATA}/{GUIDE}"] = _one_file(reading)
+        files[f"{_own(images, external)}{GUIDE}"] = _one_file(reading)
     if not files:
         raise BadInput(
             "There is nothing to deliver.",
@@ -79,7 +84,7 @@ def deliver(
     made = placed(store, files, withdrawals, replace=replace, restore=restore)
     paths = {key: file.path for key, file in made.files.items()}
     gone = withdrawals.now.keys() | made.replaced.keys()
-    there = (e.key for e in store.list(RAW) if is_image(e.key) and e.key not in gone)
+    there = (e.key for e in store.list(root) if is_image(e.key) and e.key not in gone)
     told = inspected(paths, guides_of(paths), there)
     if not accept_unread:
         told.check()
@@ -102,7 +107,29 @@ def _taken(store: Store, made: Placed) -> int:
     return new
 
 
-def _images(store: Store, images: Path) -> dict[str, PlainFile]:
+SET_NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
+
+
+def _checked_name(name: str) -> str:
+    """The name of an external set: it stands in reports, policies and keys."""
+    if not re.fullmatch(SET_NAME, name):
+        raise BadInput(
+            "This is no name for an external set.",
+            expected="1 to 63 small letters, digits, '-' and '_', a letter or digit first",
+            received=shown(name),
+            do="give another name, such as --external clinic-b",
+        )
+    return name
+
+
+def _own(images: Path | None, external: str | None) -> str:
+    """The folder of the store to which images, or a guide, go."""
+    if external is not None:
+        return f"{EXTERNAL}{external}/"
+    return f"{RAW}{_name_of(images) if images else METADATA}/"
+
+
+def _images(store: Store, images: Path, external: str | None) -> dict[str, PlainFile]:
     """The files of the folder of images by key."""
     found = _found(images, "images")
     _check_apart(store, images)
@@ -113,7 +140,8 @@ def _images(store: Store, images: Path) -> dict[str, PlainFile]:
             received=f"{len(found)} other files",
             do="give the folder that holds the class folders",
         )
-    return {f"{RAW}{_name_of(images)}/{file.within}": file for file in found}
+    own = _own(images, external)
+    return {f"{own}{file.within}": file for file in found}
 
 
 def _found(folder: Path, what: str) -> list[PlainFile]:
@@ -129,12 +157,12 @@ def _found(folder: Path, what: str) -> list[PlainFile]:
 
 
 def _tables(
-    store: Store, metadata: Path, withdrawals: Withdrawals, replace: bool
+    store: Store, metadata: Path, withdrawals: Withdrawals, replace: bool, folder: str
 ) -> dict[str, PlainFile]:
     """The tables by key. A table whose name another table of the store has already gets the name of
     its folder too, so that two clinics may both deliver a ``metadata.csv``; one that replaces
     another keeps the name."""
-    found, folder = dict[str, PlainFile](), f"{RAW}{METADATA}/"
+    found = dict[str, PlainFile]()
     there = {entry.key for entry in store.list(folder.rstrip("/"))}  # and its later versions
     for file in _found(metadata, "metadata"):
         key, own = folder + file.within, f"{folder}{_name_of(metadata)}/{file.within}"

@@ -1,7 +1,7 @@
 """Where each delivered file goes in a store: under its own name, or beside an earlier version.
 
-``raw/`` is never overwritten. A file that replaces another one lies in a folder of its own,
-``raw/clinic@2/``, and the ledger of deliveries says what it replaces.
+``raw/`` and ``external/`` are never overwritten. A file that replaces another one lies in a folder
+of its own, ``raw/clinic@2/``, and the ledger of deliveries says what it replaces.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tasks.engine.store import Store, read_many
-from tasks.engine.withdrawals import RAW, Withdrawals, Withdrawn
+from tasks.engine.withdrawals import EXTERNAL, RAW, Withdrawals, Withdrawn
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
 from tasks.intake.folder import PlainFile, shown
@@ -56,7 +56,8 @@ def placed(
         BadInput: The store holds another content under a name, and `replace` is not given.
         Momentary: A file changed while it was read.
     """
-    there = {entry.key: entry.size_bytes for entry in store.list(RAW)}
+    listed_now = (entry for folder in (RAW, EXTERNAL) for entry in store.list(folder))
+    there = {entry.key: entry.size_bytes for entry in listed_now}
     versions = {key: [v for v in withdrawals.versions(key) if v in there] for key in files}
     same = _alike(store, files, versions, there)
     elsewhere = _withdrawn_elsewhere(store, files, withdrawals, there)
@@ -123,7 +124,8 @@ def _withdrawn_elsewhere(
         held.setdefault(sha256(data), []).append(key)
     found = {}
     for key, file in near.items():
-        alike = held.get(sha256(file.read()), [])
+        root = key.partition("/")[0]  # what was withdrawn from raw/ may become an external set
+        alike = [each for each in held.get(sha256(file.read()), []) if each.startswith(root)]
         if alike and gone.issuperset(alike):
             found[key] = withdrawals.now[alike[-1]]
     return found
@@ -140,9 +142,10 @@ def _place(
 
 def _free(key: str, there: Mapping[str, int]) -> str:
     """The key of the next version: ``raw/clinic@2/...``, or a later number."""
-    name, _, within = key.removeprefix(RAW).partition("/")
+    root = EXTERNAL if key.startswith(EXTERNAL) else RAW
+    name, _, within = key.removeprefix(root).partition("/")
     number = 2
-    while (found := f"{RAW}{name}@{number}/{within}") in there:
+    while (found := f"{root}{name}@{number}/{within}") in there:
         number += 1
     return found
 

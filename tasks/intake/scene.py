@@ -171,15 +171,7 @@ class Scene:
         image *= light[..., None] * view.normal(1.0, 0.02, 3).astype(np.float32)
         image += view.standard_normal(image.shape, dtype=np.float32) * np.float32(2.5)
         picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
-        ImageDraw.Draw(picture).text(
-            (4, SIDE_PX - 15),
-            "SYNTHETIC",
-            (255, 255, 255),
-            font=_font(),
-            stroke_width=1,
-            stroke_fill=(40, 30, 30),
-        )
-        return np.asarray(picture)
+        return np.asarray(mark(picture, at=(4, SIDE_PX - 15)))
 
     @property
     def _sheet(self) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -199,6 +191,19 @@ class Scene:
     def core(self) -> Plane:
         """The lesion without its rim."""
         return self.disc(0.8, 0.3)
+
+
+def mark(picture: Image.Image, at: tuple[int, int]) -> Image.Image:
+    """Write into a picture, in place, that it is no photograph."""
+    ImageDraw.Draw(picture).text(
+        at,
+        "SYNTHETIC",
+        (255, 255, 255),
+        font=_font(),
+        stroke_width=1,
+        stroke_fill=(40, 30, 30),
+    )
+    return picture
 
 
 @cache

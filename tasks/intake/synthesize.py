@@ -56,23 +56,27 @@ def synthesize(to: Path, *, seed: int = 20, scale: float = 1.0) -> dict[str, int
     to = to.absolute()
     try:
         if to.exists() and (not to.is_dir() or any(to.iterdir())):
-            raise _occupied(to)
+            raise occupied(to)
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as partial:
             made = Path(partial, "set")
             counts = _draw_set(made, seed, scale)
             os.replace(made, to)
     except OSError as error:
-        raise BadInput(
-            "The synthetic set cannot be written.",
-            expected=f"a directory {to} that may be written, with room for 15 MB",
-            received=str(error.strerror or error),
-            do="free space, or give another directory",
-        ) from error
+        raise cannot_write(to, error) from error
     return counts
 
 
-def _occupied(to: Path) -> BadInput:
+def cannot_write(to: Path, error: OSError) -> BadInput:
+    return BadInput(
+        "The synthetic set cannot be written.",
+        expected=f"a directory {to} that may be written, with room for 15 MB",
+        received=str(error.strerror or error),
+        do="free space, or give another directory",
+    )
+
+
+def occupied(to: Path) -> BadInput:
     return BadInput(
         "The synthetic set would be mixed with other files.",
         expected="a directory that does not exist yet or is empty",
@@ -98,15 +102,10 @@ def _draw_set(to: Path, seed: int, scale: float) -> dict[str, int]:
             row = {"image_id": f"{SYNTHETIC_PREFIX}{len(rows) + 1:07d}", **person}
             rows.append(row)
             pixels = draw(diagnosis, default_rng([seed, number]), default_rng([seed, number, view]))
-            _write(_path(to, row), pixels)
+            save(_path(to, row), pixels)
     counts = {"images": len(rows), "lesions": len(lesions), **_plant_defects(to, rows, rng)}
     counts["files"] = sum(1 for _ in to.glob("Train/*/*.jpg"))
-    table = to / "metadata" / "labels.csv"
-    table.parent.mkdir()
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    save_table(to / "metadata" / "labels.csv", rows)
     return counts
 
 
@@ -148,8 +147,18 @@ def _plant_defects(to: Path, rows: list[dict[str, str]], rng: Generator) -> dict
     return {"contradictory_labels": len(pairs), "exact_duplicates": 1, "truncated_files": 1}
 
 
-def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
+def save_table(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write a table, with the keys of the first row as header."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def save(path: Path, pixels: NDArray[np.uint8], quality: int = 90) -> None:
+    """Write a picture as JPEG, with the mark that it is drawn in its comment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = BytesIO()
-    Image.fromarray(pixels).save(data, "JPEG", quality=90, comment=COMMENT)
+    Image.fromarray(pixels).save(data, "JPEG", quality=quality, comment=COMMENT)
     path.write_bytes(data.getvalue())

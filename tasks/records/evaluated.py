@@ -8,6 +8,7 @@ from tasks.lesions import Diagnosis
 from tasks.recipes import RecordedRecipe
 from tasks.records.figures import Estimate, Figures, Proportion
 from tasks.records.record import Artifact, Frozen, LedgerHead, Record
+from tasks.records.shortcuts import Probes
 
 
 class MissedMelanoma(Frozen):
@@ -113,6 +114,37 @@ class Standing(Frozen):
     ranking: Ranking | None = Field(description="The standing challenger on the same lesions.")
 
 
+class External(Frozen):
+    """The chosen recipe on one external set, at its own threshold."""
+
+    name: str = Field(description="Name of the set.")
+    set_sha256: str = Field(description="SHA-256 over the images that count, and their labels.")
+    left: dict[str, int] = Field(
+        description="Images of the set that do not count, by reason, in words."
+    )
+    without_image: int = Field(description="Image ids in the set's tables without an image.")
+    figures: Figures | None = Field(
+        description="Figures on the set. A lesion of no class of the model counts as not melanoma. "
+        "None if no image counts."
+    )
+    sensitivity_drop: Estimate = Field(
+        description="Sensitivity on the own test part minus that on the set, -1 to 1."
+    )
+    auc_drop: Estimate = Field(
+        description="Area under the ROC curve on the own test part minus that on the set, -1 to 1."
+    )
+    predictions: Artifact | None = Field(
+        description="Parquet, the columns of `Evaluated.predictions`; None if no image counts."
+    )
+    champion: Comparison | None = Field(
+        description="The model in use on the same lesions; None if it did not answer."
+    )
+    standing: Ranking | None = Field(
+        description="The challenger that waits for a decision on the same lesions; None if it did "
+        "not answer."
+    )
+
+
 class CrossEstimate(Frozen):
     """Cross-validation: models of the chosen recipe, each judged on lesions that it never saw.
 
@@ -139,10 +171,11 @@ class Evaluated(Record):
     """The chosen recipe on the frozen test part."""
 
     # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`; 2
-    # compared with no other challenger; 3 had no figures of mixed archives.
+    # compared with no other challenger; 3 knew neither external sets nor figures of mixed archives,
+    # and asked about no changed images.
     FORMAT: ClassVar[int] = 4
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
-    ADDED: ClassVar[tuple[str, ...]] = ("standing",)
+    ADDED: ClassVar[tuple[str, ...]] = ("standing", "external", "shortcuts")
 
     recipe: RecordedRecipe = Field(description="Chosen by balanced accuracy on validation.")
     model: Artifact = Field(description="The recipe's ``.keras`` file, as `train` made it.")
@@ -167,8 +200,8 @@ class Evaluated(Record):
     )
     predictions: Artifact = Field(
         description="Parquet: image_id, lesion, group, label, source, age_years, sex, site, "
-        "skin_tone, sharpness, a probability for each class, and the champion's and the standing "
-        "challenger's of melanoma."
+        "skin_tone, sharpness, a probability for each class, the champion's and the standing "
+        "challenger's of melanoma, and the model's own of melanoma after each change of the image."
     )
     standing: Standing | None = Field(
         None,
@@ -183,4 +216,12 @@ class Evaluated(Record):
         None,
         description="Head of the ledger after this look at the test part was entered; None in "
         "records older than the ledger's chain.",
+    )
+    external: tuple[External, ...] = Field(
+        (), description="The same model on the external sets, which it never learned from."
+    )
+    shortcuts: Probes | None = Field(
+        None,
+        description="The model asked again about changed images, to see what else than lesions it "
+        "looks at; None in older records.",
     )

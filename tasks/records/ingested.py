@@ -60,6 +60,24 @@ class Reading(Frozen):
     sources: dict[str, int] = Field({}, description="Number of images of each source.")
 
 
+class ExternalSet(Frozen):
+    """A labelled set of another place: models are judged on it, and never learn from it."""
+
+    name: str = Field(description="Name of the set: its folder under ``external/``.")
+    manifest: Artifact = Field(
+        description="Parquet, one row per image file of the set, as `Ingested.manifest`."
+    )
+    shards: tuple[Artifact, ...] = Field(description="``.npy`` files, as in `Ingested`.")
+    files: int = Field(description="Rows in the manifest.")
+    decoded: int = Field(description="Rows whose pixels could be decoded.")
+    ignored: tuple[str, ...] = Field(
+        description="Keys of files of the set that are neither an image nor a recognized table."
+    )
+    rows_without_image: int = Field(description="Image ids in its tables without an image.")
+    rows_without_image_examples: tuple[str, ...] = Field(description="A few of these image ids.")
+    reading: Reading = Field(description="What was understood of its tables and folders.")
+
+
 class IngestedPart(Record):
     """The files of one part, decoded."""
 
@@ -74,8 +92,9 @@ class IngestedPart(Record):
 class Ingested(Record):
     """The delivered files, decoded once."""
 
-    FORMAT: ClassVar[int] = 2  # 1 kept no reading of tables and folders
-    ADDED: ClassVar[tuple[str, ...]] = ("reading",)
+    # 1 kept no reading of tables and folders; 2 knew no external sets
+    FORMAT: ClassVar[int] = 3
+    ADDED: ClassVar[tuple[str, ...]] = ("reading", "external")
 
     manifest: Artifact = Field(
         description="Parquet, one row per file under ``raw/`` that is not a table; its columns "
@@ -106,4 +125,7 @@ class Ingested(Record):
     )
     reading: Reading | None = Field(
         None, description="What was understood of tables and folders; None in older records."
+    )
+    external: tuple[ExternalSet, ...] = Field(
+        (), description="The external sets of the store, by name."
     )

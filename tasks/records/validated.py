@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from tasks.config import Law
 from tasks.lesions import Diagnosis
 from tasks.records.record import Artifact, Frozen, Record
+from tasks.records.shortcuts import Beside
 
 Severity = Literal["information", "warning", "error"]
 # One of the things that a law counts: a file, image, lesion or class by name, or a pair of files.
@@ -27,6 +28,11 @@ class Finding(Frozen):
     examples: tuple[Example, ...] = Field(
         description="Up to 10 of the things that `count` counts; for near duplicates, the keys of "
         "both files."
+    )
+    beside: Beside | None = Field(
+        None,
+        description="What tells melanoma without its lesion; None for every law but `shortcut`, "
+        "where there are too few lesions, and in older records.",
     )
 
     @field_validator("examples", mode="before")
@@ -101,11 +107,26 @@ class Changes(Frozen):
     )
 
 
+class ExternalKept(Frozen):
+    """What counts of an external set: what shares nothing with ``raw/``."""
+
+    name: str = Field(description="Name of the set.")
+    kept: Artifact = Field(description="Parquet, the rows of the set's manifest that count.")
+    images: int = Field(description="Number of these rows.")
+    left: Artifact = Field(
+        description="CSV, the other rows: key, image_id, reason, counterpart (key under ``raw/``)."
+    )
+    reasons: dict[str, int] = Field(description="Number of the other rows by reason, in words.")
+    without_image: int = Field(description="Image ids in the set's tables without an image.")
+
+
 class Validated(Record):
     """The images accepted for learning, and the breaches of each law."""
 
-    # 1 wrote the two keys of a near duplicate as one text; 2 and 3 knew fewer laws
-    FORMAT: ClassVar[int] = 4
+    # 1 wrote the two keys of a near duplicate as one text; 2 and 3 knew fewer laws, 4 no external
+    # sets
+    FORMAT: ClassVar[int] = 5
+    ADDED: ClassVar[tuple[str, ...]] = ("external",)
     # Findings compare with earlier runs. The accepted images do not depend on findings.
     NOT_CONTENT: ClassVar[dict[str, Any]] = dict.fromkeys(
         ("data_docs", "findings", "changes"), True
@@ -133,4 +154,7 @@ class Validated(Record):
     )
     changes: Changes | None = Field(
         description="Differences from the accepted data of the run before; None without such a run."
+    )
+    external: tuple[ExternalKept, ...] = Field(
+        (), description="The external sets, without what shares something with ``raw/``."
     )

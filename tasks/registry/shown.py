@@ -16,7 +16,7 @@ FOLDER = "release"  # of the artifacts of an MLflow run
 
 
 def metrics_of(evaluated: Evaluated) -> dict[str, float]:
-    """Figures of the test part and their 95 % bounds, by the name of a metric.
+    """Figures of the test part and of external sets and their 95 % bounds, by the name of a metric.
 
     Each version has the same confidence, unlike the bounds that the gate judges by, which widen
     with each look at the test part. A figure that cannot be measured is left out.
@@ -28,12 +28,21 @@ def metrics_of(evaluated: Evaluated) -> dict[str, float]:
         "auc": figures.auc,
         "balanced_accuracy": figures.balanced_accuracy,
     }
+    names = {f"test/{name}": figure for name, figure in shown.items()}
+    for each in evaluated.external:
+        if each.figures:
+            there: dict[str, Proportion | Estimate] = {
+                "sensitivity": each.figures.sensitivity,
+                "specificity": each.figures.specificity,
+                "auc": each.figures.auc,
+            }
+            names |= {f"external/{each.name}/{name}": what for name, what in there.items()}
     found: dict[str, float | None] = {}
-    for name, figure in shown.items():
+    for name, figure in names.items():
         measured = figure.estimate if isinstance(figure, Proportion) else figure.value
-        found[f"test/{name}"] = measured
+        found[name] = measured
         if measured is not None:
-            found |= {f"test/{name}_lower": figure.lower, f"test/{name}_upper": figure.upper}
+            found |= {f"{name}_lower": figure.lower, f"{name}_upper": figure.upper}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -52,6 +61,12 @@ def figures_in_words(evaluated: Evaluated, verdict: Verdict, *, synthetic: bool)
         "auc": measured(figures.auc),
         "balanced_accuracy": measured(figures.balanced_accuracy),
         "policy": f"{verdict.policy.name}, version {verdict.policy.version}",
+        "elsewhere": "; ".join(
+            f"{each.name}: sensitivity {_counted(each.figures.sensitivity)}"
+            for each in evaluated.external
+            if each.figures
+        )
+        or "judged on its own archive only",
     }
     return told | ({"data": "SYNTHETIC: drawn lesions, no patients"} if synthetic else {})
 

@@ -93,6 +93,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "measured": measured,
         "fit_in_words": in_words,
         "recipe_now": recipe_now,
+        "drop": drop_in_words,
     }
     return environment
 
@@ -119,3 +120,30 @@ def measured(figure: Estimate) -> str:
     if figure.lower is None or figure.upper is None:
         return f"{figure.value:.3f}, no interval: too few lesions"
     return f"{figure.value:.3f} ({down(figure.lower)} to {up(figure.upper)})"
+
+
+def drop_in_words(drop: Estimate, area: bool = False) -> str:
+    """How much lower a figure is elsewhere, with its interval, and whether that shows a drop.
+
+    Args:
+        drop: The figure on the own test part minus that elsewhere, -1 to 1.
+        area: Whether the figure is an area; else it is a share, told in points of a hundred.
+    """
+    if drop.value is None or drop.lower is None or drop.upper is None:
+        return "cannot be compared: too few lesions"
+
+    def said(value: float) -> str:
+        text = f"{value:.3f}" if area else f"{100 * value:.1f}"
+        return text.replace("-", "\u2212")
+
+    unit = "" if area else "\u00a0points"
+    size = f"{said(abs(drop.value))}{unit} {'lower' if drop.value >= 0 else 'higher'}"
+    size = "the same" if said(abs(drop.value)) in ("0.0", "0.000") else size
+    shown = "a drop is shown" if drop.lower > 0 else "no drop is shown"
+    if drop.lower <= 0 and drop.upper < 0:
+        shown = "a rise is shown"
+    than = "as" if size == "the same" else "than"
+    return (
+        f"{size} {than} on its own test part (drop {said(drop.lower)} to {said(drop.upper)}{unit}, "
+        f"95 % interval: {shown})"
+    )

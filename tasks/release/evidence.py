@@ -34,6 +34,7 @@ from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.evaluation.policy import bytes_that_judged, parse_policy
+from tasks.intake.manifest import parquet_of
 from tasks.pipeline import PIPELINE, Step
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import Artifact, Frozen, Record, artifacts_of, sha256
@@ -296,12 +297,19 @@ class Bundle:
 
     def table(self, step: str, artifact: Artifact) -> pd.DataFrame:
         """A table that a record of the bundle vouches for: Parquet, or CSV with cells as text."""
-        placed = places(step, self.record(step))
-        path = next(path for path, each in placed.items() if each.sha256 == artifact.sha256)
+        path = self._path(step, artifact)
         data = self.read(path)
         if path.endswith(".csv"):
             return csv_of(data)
         return pd.read_parquet(io.BytesIO(data))
+
+    def rows(self, step: str, artifact: Artifact) -> pd.DataFrame:
+        """As `table`, of rows of a manifest: a cell may hold several codes."""
+        return parquet_of(self.read(self._path(step, artifact)))
+
+    def _path(self, step: str, artifact: Artifact) -> str:
+        placed = places(step, self.record(step))
+        return next(path for path, each in placed.items() if each.sha256 == artifact.sha256)
 
 
 def _walked(folder: Path) -> Iterator[Path]:

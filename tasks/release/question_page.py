@@ -17,6 +17,7 @@ from tasks.records.verdict import Rule, Verdict
 from tasks.registry.promotions import Question
 from tasks.registry.shown import measured
 from tasks.registry.versions import MODEL
+from tasks.release.card import drop_in_words
 from tasks.release.checks.flaw import record_of
 from tasks.release.evidence import FOLDER, Bundle
 from tasks.release.signature import signature_in_words
@@ -62,6 +63,7 @@ def page(question: Question, own_policy: tuple[str, ...] = ()) -> str:
             "",
             *_side_by_side(evaluated, compared),
             "",
+            *_elsewhere(evaluated),
             *_against_champion(evaluated),
             *_beside_standing(evaluated.standing),
             *_classes(evaluated),
@@ -154,6 +156,34 @@ def _side_by_side(evaluated: Evaluated, compared: Comparison | None) -> list[str
         "|---|---|---|",
     ]
     return [*head, *(f"| {what} | {own} | {other} |" for what, own, other in rows)]
+
+
+def _elsewhere(evaluated: Evaluated) -> list[str]:
+    """The figures on external sets, or that there are none."""
+    if not evaluated.external:
+        return [
+            "**Judged on its own archive only.** No external set shows whether these figures hold "
+            "at another hospital.",
+            "",
+        ]
+    told = []
+    for each in evaluated.external:
+        name = plain(each.name)
+        if each.figures is None:
+            told += [f"**Elsewhere, {name}:** no image counts.", ""]
+            continue
+        said = (
+            f"**Elsewhere, {name}:** sensitivity {_share(each.figures.sensitivity)}, specificity "
+            f"{_share(each.figures.specificity)}, melanoma AUC {measured(each.figures.auc)}. "
+            f"Sensitivity is {drop_in_words(each.sensitivity_drop)}."
+        )
+        if each.champion:
+            said += (
+                f" The champion there: sensitivity {_share(each.champion.sensitivity)}, "
+                f"specificity {_share(each.champion.specificity)}."
+            )
+        told += [said, ""]
+    return told
 
 
 def _share(found: Proportion) -> str:

@@ -4,8 +4,9 @@ The checks run in this order and stop at the first flaw. No file was changed, ad
 by an erasure that the bundle tells. With a key, an accepted key signed the bundle. The records
 follow from each other. No more is missing than was erased. No group stands on two sides of the
 split. Copies are of training images. The figures, the comparisons with the champion and with the
-standing challenger, and cross-validation follow from the predictions. The golden images are test
-images, with the answers of the predictions. The verdict follows from the figures and the policy.
+standing challenger, cross-validation and the figures on external sets follow from the predictions.
+No external image shares anything with an image of the split. The golden images are test images,
+with the answers of the predictions. The verdict follows from the figures and the policy.
 For a bundle in a directory, the checks need no network; they never need Airflow or MLflow.
 
 The checks cannot find out:
@@ -25,7 +26,7 @@ from tasks.engine.signing import Keys
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import Frozen, sha256
 from tasks.records.verdict import Verdict
-from tasks.release.checks import data, figures, golden, records, verdict
+from tasks.release.checks import data, external, figures, golden, records, verdict
 from tasks.release.checks.flaw import flaw, record_of
 from tasks.release.evidence import Bundle
 from tasks.release.signature import the_signature_holds
@@ -49,9 +50,12 @@ CHECKS: tuple[Callable[..., str], ...] = (
     data.copies_are_of_training_images,
     figures.the_model_is_one_that_was_trained,
     figures.the_figures_follow_from_the_predictions,
+    figures.the_shortcut_probes_follow_from_the_predictions,
     figures.the_comparison_follows_from_the_predictions,
     figures.the_ranking_follows_from_the_predictions,
     figures.the_cross_estimate_follows_from_its_predictions,
+    external.external_sets_share_nothing_with_what_was_learned_from,
+    external.the_external_figures_follow_from_the_predictions,
     golden.the_golden_images_are_of_the_test_part,
     verdict.the_verdict_follows_from_the_figures,
     verdict.the_card_tells_the_verdict,

@@ -37,6 +37,7 @@ from tasks.records.validated import Validated
 from tasks.records.verdict import Verdict
 from tasks.registry.shown import attach
 from tasks.registry.versions import has_mlflow, mlflow_client
+from tasks.release.card import drop_in_words
 from tasks.release.evidence import FOLDER, MANIFEST, Bundle
 from tasks.release.signature import signature_in_words
 from tasks.reporting.audit import GALLERY, audit_of
@@ -142,6 +143,7 @@ def _environment() -> Environment:
         "up": up,
         "fit_in_words": in_words,
         "recipe_now": recipe_now,
+        "drop": drop_in_words,
         "value": value_in_words,
         "duration": duration,
         "plural": plural,

@@ -1,5 +1,6 @@
 """Find groups of images that must stand on the same side of the split."""
 
+import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -44,3 +45,16 @@ def straddling(rows: pd.DataFrame) -> list[str]:
     """
     sides = rows["side"].groupby(groups_of(rows)).nunique()
     return sorted(str(group) for group in sides[sides > 1].index)
+
+
+def with_near_duplicates(manifest: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The manifest with a name for each set of near duplicates."""
+    # Each pair is a link; rows that are connected by links get one name.
+    links = pd.concat(
+        [
+            pd.DataFrame({"image_id": ends, "lesion_id": np.arange(len(pairs)).astype(str)})
+            for ends in (pairs["first"], pairs["second"])
+        ]
+    ).astype("str")
+    names = dict(zip(links["image_id"], groups_of(links), strict=True))
+    return manifest.assign(near_duplicate=manifest["key"].map(names).astype("str"))

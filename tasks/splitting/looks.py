@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # A test part grows with each delivery. It counts as the same while half of it is the same.
 SAME_TEST_PART = 0.5
 
-By = Literal["evaluate", "score"]
+By = Literal["evaluate", "score", "external"]
 
 
 @dataclass(frozen=True)

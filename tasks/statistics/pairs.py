@@ -56,6 +56,28 @@ def paired_bounds(
     return lower, -_paired_lower(lost, gained, n, confidence)
 
 
+def score_bounds(
+    gained: int, lost: int, n: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """As `paired_bounds`, by the normal distribution of the score: fast, and accurate from some
+    fifty pairs on. For what is shown, not for what is decided."""
+    if n == 0:
+        return -1.0, 1.0
+    lower, upper = (_score_lower(*pair, n, confidence) for pair in ((gained, lost), (lost, gained)))
+    return lower, -upper
+
+
+def _score_lower(gained: int, lost: int, n: int, confidence: float) -> float:
+    low, high, z = -1.0, (gained - lost) / n, float(norm.ppf(confidence))
+    while high - low > 5e-4:
+        middle = (low + high) / 2
+        if float(_score(np.array([gained]), np.array([lost]), n, middle)[0]) >= z:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 def _paired_lower(gained: int, lost: int, n: int, confidence: float) -> float:
     low, high = -1.0, (gained - lost) / n
     while high - low > 5e-4:  # a twentieth of a per cent; rounded down

@@ -95,6 +95,7 @@ def _finding(law: LawRow, breach: Breach, remaining: pd.DataFrame, config: Retra
         else "none: the law holds",
         remark=breach.remark,
         examples=tuple(breach.counted[:EXAMPLES]),
+        beside=breach.beside,
     )
 
 

@@ -19,18 +19,20 @@ from tasks.evaluation.policy import policy_of
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.images import THUMBNAIL_PX
 from tasks.intake.likeness import joined, near_duplicates
-from tasks.intake.manifest import read_parquet, to_parquet
+from tasks.intake.manifest import by_shard, read_parquet, to_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, source_from
 from tasks.parts import Part
-from tasks.records.ingested import Ingested
-from tasks.records.validated import Finding, Validated, ValidatedPart
-from tasks.splitting.groups import groups_of
+from tasks.records.ingested import ExternalSet, Ingested
+from tasks.records.validated import ExternalKept, Finding, Validated, ValidatedPart
+from tasks.splitting.groups import groups_of, with_near_duplicates
 from tasks.splitting.looks import settled_of
+from tasks.validation.apart import Apart, counted, kept_apart, order_of
 from tasks.validation.beside import Expectations, expectations_of
 from tasks.validation.changes import changes_since, previous_of
 from tasks.validation.laws.law import Delivered
 from tasks.validation.quarantine import apply_laws
 from tasks.validation.standing import standing
+from tasks.validation.surroundings import OF_PIXELS, measured_on
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,9 @@ def _validated(
     expectations: Expectations,
 ) -> Validated:
     pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
-    manifest = _with_near_duplicates(manifest, pairs)
+    manifest = with_near_duplicates(manifest, pairs)
+    sets = {each.name: read_parquet(run, each.manifest) for each in ingested.external}
+    apart = kept_apart(manifest, sets, pairs, order_of(run.store) if sets else {})
     before = previous_of(run)
     settled = settled_of(chain_of(run.store), run.config.test_part)
     delivered = Delivered(
@@ -100,6 +104,8 @@ def _validated(
         previous=before,
         standing=standing(manifest, settled),
         reading=ingested.reading,
+        external=apart,
+        measured=_measured(run, manifest),
     )
     findings, remaining, quarantined, relabelled = apply_laws(delivered, run.config)
     docs = expectations.keep_docs(run, findings)
@@ -124,20 +130,34 @@ def _validated(
         },
         relabelled=relabelled,
         changes=changes_since(run, before, remaining, quarantined, findings) if before else None,
+        external=tuple(_kept(run, apart, each) for each in ingested.external),
     )
 
 
-def _with_near_duplicates(manifest: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The manifest with a name for each set of near duplicates."""
-    # Each pair is a link; rows that are connected by links get one name.
-    links = pd.concat(
-        [
-            pd.DataFrame({"image_id": ends, "lesion_id": np.arange(len(pairs)).astype(str)})
-            for ends in (pairs["first"], pairs["second"])
-        ]
-    ).astype("str")
-    names = dict(zip(links["image_id"], groups_of(links), strict=True))
-    return manifest.assign(near_duplicate=manifest["key"].map(names).astype("str"))
+def _kept(run: Run, apart: Apart, delivered: ExternalSet) -> ExternalKept:
+    name = delivered.name
+    rows, left = apart.kept[name], apart.left[name]
+    reasons = counted(left["reason"])
+    log.info("External set %s: %d images count.", name, len(rows))
+    for reason, count in reasons.items():
+        log.warning("External set %s: %d images do not count: %s.", name, count, reason)
+    return ExternalKept(
+        name=name,
+        kept=run.keep(f"external/{name}.parquet", to_parquet(rows)),
+        images=len(rows),
+        left=run.keep(f"external/{name}-left.csv", to_csv(left)),
+        reasons=reasons,
+        without_image=delivered.rows_without_image,
+    )
+
+
+def _measured(run: Run, manifest: pd.DataFrame) -> pd.DataFrame:
+    """What the packed pixels show beside the lesion, by key: the columns `OF_PIXELS`."""
+    rows = manifest[manifest["shard"].notna()]
+    found = np.empty((len(rows), len(OF_PIXELS)), np.float32)
+    for places, pixels in by_shard(run, rows):
+        found[places] = measured_on(pixels)
+    return pd.DataFrame(found, index=rows["key"], columns=list(OF_PIXELS))
 
 
 def _present(frame: pd.DataFrame) -> list[Diagnosis]:

@@ -24,6 +24,7 @@ from tasks.records.oversampled import Oversampled
 from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.trained import Trained, TrainedRecipe
+from tasks.records.validated import Validated
 from tasks.registry.champion import outside_state
 from tasks.registry.model_folder import add_version
 from tasks.registry.promotions import Adoption, Model, append
@@ -74,7 +75,8 @@ def split_of(run: Run) -> Split:
 
 def evaluate(run: Run, split: Split, trained: Trained) -> Evaluated:
     """Without cross-validation, which alone looks at copies."""
-    return step.evaluate(run, split, trained, incomplete(Oversampled))
+    none = incomplete(Validated, external=())
+    return step.evaluate(run, split, trained, incomplete(Oversampled), none)
 
 
 def trained_of(run: Run, seed: int) -> Trained:
@@ -161,7 +163,7 @@ def test_a_model_beside_itself_differs_in_nothing(run: Run, split: Split, crown:
     assert compared is not None
     assert compared.champion_only == compared.challenger_only == 0
     assert compared.auc_difference.value == 0
-    said = {rule.name: rule for rule in judge(MELANOMA_POLICY, case_of(evaluated))}
+    said = {rule.name: rule for rule in judge(MELANOMA_POLICY, case_of(evaluated, external=()))}
     assert "very model" in said["melanoma sensitivity against the champion"].reason
 
 
@@ -190,7 +192,9 @@ def test_a_champion_that_cannot_be_asked_is_told_and_refuses(
     assert evaluated.champion is not None
     assert words in str(evaluated.champion.problem)
     refused = {
-        rule.name for rule in judge(MELANOMA_POLICY, case_of(evaluated)) if rule.decision == "fail"
+        rule.name
+        for rule in judge(MELANOMA_POLICY, case_of(evaluated, external=()))
+        if rule.decision == "fail"
     }
     assert "sensitivity against champion" in refused
 
@@ -237,4 +241,4 @@ def test_the_record_survives_json(run: Run, split: Split, crown: Crown, tmp_path
     evaluated = evaluate(run, split, trained_of(run, 1))
     assert Evaluated.model_validate_json(evaluated.model_dump_json()) == evaluated
     case = Case(evaluated, 0, True, 0, False)
-    assert judge(MELANOMA_POLICY, case) == judge(MELANOMA_POLICY, case_of(evaluated))
+    assert judge(MELANOMA_POLICY, case) == judge(MELANOMA_POLICY, case_of(evaluated, external=()))

@@ -11,11 +11,12 @@ import pytest
 from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput, Momentary
+from tasks.evaluation.elsewhere import drops
 from tasks.evaluation.gate import gate
 from tasks.evaluation.policy import policy_bytes
 from tasks.evaluation.scoring import figures
 from tasks.intake.manifest import read_parquet, table, to_parquet
-from tasks.records.evaluated import Evaluated
+from tasks.records.evaluated import Evaluated, External
 from tasks.records.record import sha256
 from tasks.records.split import Split
 from tasks.records.verdict import Verdict
@@ -24,6 +25,7 @@ from tests.support.deliveries import do, run_of
 from tests.support.judged import (
     MELANOMA_POLICY,
     THRESHOLD,
+    figures_of,
     good,
     predictions,
 )
@@ -54,8 +56,46 @@ def made(tmp_path: Path, leak: bool = False, found: int = 96) -> tuple[Run, Spli
     evaluated = good(
         test_part=hash_of_test_part(parts[parts["side"] == "test"]),
         predictions=run.keep("predictions.parquet", to_parquet(told)),
+        external=(elsewhere(run),),
     )
     return run, split, evaluated
+
+
+def elsewhere(run: Run) -> External:
+    """An external set on which the model does as well."""
+    told = predictions(97, 100, 280, 300)
+    told["image_id"] = "B_" + told["image_id"]
+    told["pixel_hash"] = [sha256(name.encode()) for name in told["image_id"]]
+    made, own = figures_of(97, 100, 280, 300), good().figures
+    sensitivity_drop, auc_drop = drops(own, made)
+    return External(
+        name="clinic-b",
+        set_sha256=hash_of_test_part(told),
+        left={},
+        without_image=0,
+        figures=made,
+        sensitivity_drop=sensitivity_drop,
+        auc_drop=auc_drop,
+        predictions=run.keep("elsewhere.parquet", to_parquet(told)),
+        champion=None,
+        standing=None,
+    )
+
+
+def test_each_look_at_an_external_set_widens_its_bounds_and_no_others(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    there = evaluated.external[0].predictions
+    assert there
+    rows = read_parquet(run, there)
+    first = gate(run, split, evaluated)
+    for number in range(5):
+        enter_look(run, rows, f"{number + 1}" * 64, threshold=THRESHOLD, by="external")
+    sixth = gate(run, split, evaluated)
+    early, late = ({r.name: r for r in v.rules} for v in (first, sixth))
+    outside, own = "melanoma sensitivity on clinic-b", "melanoma sensitivity"
+    assert known(late[outside].lower) < known(early[outside].lower)
+    assert late[own].lower == early[own].lower
+    assert sixth.looks == first.looks
 
 
 def judged_part(run: Run, split: Split) -> pd.DataFrame:

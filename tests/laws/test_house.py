@@ -19,6 +19,7 @@ from tests.support.paths import ROOT
 # verify is a command too, but one that register and promote call before they rely on evidence.
 COMMANDS = [
     *("__main__", "intake.deliver", "intake.inspect", "intake.synthesize"),
+    "intake.second_clinic",
     *("intake_commands", "model_commands", "release.promote", "release.rollback"),
     *("erasure_commands", "erasure.erase", "erasure.pages"),
     *("release.compare", "release.decide", "release.propose", "reporting.report"),

@@ -8,12 +8,14 @@ import pandas as pd
 
 from tasks.evaluation.decision import decide, judge
 from tasks.evaluation.policy import Policy, parse_policy, policy_bytes
-from tasks.evaluation.rules import Case
+from tasks.evaluation.rules import Case, Elsewhere
 from tasks.evaluation.scoring import figures
 from tasks.lesions import MELANOMA, Diagnosis
 from tasks.records.evaluated import Champion, Comparison, Evaluated
 from tasks.records.figures import Estimate, Figures
 from tasks.records.record import Artifact
+from tasks.statistics.confidence import CONFIDENCE
+from tasks.statistics.differences import difference_of_estimates, difference_of_proportions
 from tasks.statistics.proportions import proportion
 
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)
@@ -86,9 +88,32 @@ def evaluated_of(measured: Figures, **changes: Any) -> Evaluated:
     )
 
 
+def elsewhere_of(
+    found: int, melanomas: int, spared: int, others: int, name: str = "clinic-b"
+) -> Elsewhere:
+    """An external set on which a model as `good` has these counts."""
+    own, there = figures_of(96, 100, 280, 300), figures_of(found, melanomas, spared, others)
+    return Elsewhere(
+        name=name,
+        sensitivity=there.sensitivity,
+        specificity=there.specificity,
+        auc=there.auc,
+        sensitivity_drop=difference_of_proportions(own.sensitivity, there.sensitivity),
+        auc_drop=difference_of_estimates(own.auc, there.auc),
+        confidence=CONFIDENCE,
+        earlier=0,
+    )
+
+
 def case_of(evaluated: Evaluated, **changes: Any) -> Case:
     """What the rules judge, with nothing wrong but the figures."""
-    usual = {"leaks": 0, "same_test_part": True, "earlier_evaluations": 0, "synthetic": False}
+    usual: dict[str, Any] = {
+        "leaks": 0,
+        "same_test_part": True,
+        "earlier_evaluations": 0,
+        "synthetic": False,
+        "external": (elsewhere_of(97, 100, 280, 300),),
+    }
     return Case(evaluated=evaluated, **(usual | changes))
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from tasks.evaluation.comparison import COLUMN, STANDING, compared, ranked
 from tasks.evaluation.scoring import by_lesion, figures
+from tasks.evaluation.shortcuts import probes_of
 from tasks.lesions import MELANOMA
 from tasks.recipes import recipe_now
 from tasks.records.evaluated import Evaluated
@@ -51,6 +52,17 @@ def the_figures_follow_from_the_predictions(bundle: Bundle) -> str:
         set(low["image_ids"]),
     )
     return f"all figures follow from {len(predictions)} predictions, made anew"
+
+
+def the_shortcut_probes_follow_from_the_predictions(bundle: Bundle) -> str:
+    evaluated = record_of(bundle, Evaluated)
+    again = probes_of(bundle.table("evaluate", evaluated.predictions), evaluated.threshold)
+    difference = first_difference(evaluated.shortcuts, again)
+    if difference:
+        raise flaw("a shortcut probe does not follow from the predictions", *difference)
+    if again is None:
+        return "the model was not asked about changed images, and none is told of"
+    return f"{len(again.probes)} shortcut probes follow from the predictions, made anew"
 
 
 def _check_images(

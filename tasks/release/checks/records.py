@@ -76,7 +76,10 @@ def the_records_follow_from_each_other(bundle: Bundle) -> str:
                 f"{step.name} of {bundle.manifest.run}",
                 f"{came.step} of {came.run}" if came else "no provenance",
             )
+        since = dict(step.since)
         for need in step.needs:
+            if came.format < since.get(need, 0) and need not in came.inputs:
+                continue
             if came.inputs.get(need) != records[need].content_hash:
                 raise flaw(
                     f"{step.name} was not made from this record of {need}",

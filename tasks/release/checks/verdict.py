@@ -77,7 +77,12 @@ def _cases(
         )
         return (case,)
     predictions = bundle.table("evaluate", evaluated.predictions)
-    cases = cases_of(policy, config, evaluated, predictions, parts, bundle.ledger())
+    sets = {
+        each.name: bundle.table("evaluate", each.predictions)
+        for each in evaluated.external
+        if each.predictions
+    }
+    cases = cases_of(policy, config, evaluated, predictions, parts, bundle.ledger(), sets)
     return tuple(_with_subgroups_of_then(bundle, case, evaluated) for case in cases)
 
 

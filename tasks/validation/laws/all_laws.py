@@ -4,11 +4,13 @@ from tasks.validation.laws import (
     classes,
     dicom,
     duplicates,
+    external,
     files,
     labels,
     metadata,
     reading,
     shift,
+    shortcuts,
 )
 from tasks.validation.laws.law import LawRow
 
@@ -21,6 +23,7 @@ LAWS: tuple[LawRow, ...] = (
     dicom.NOT_A_PHOTOGRAPH,
     dicom.COLOUR_MISLABELLED,
     files.SCHEMA,
+    external.BELONGS_TO_EXTERNAL_SET,
     labels.CONTRADICTS_JUDGED,
     labels.UNKNOWN_LABEL,
     labels.CONTRADICTORY_LABEL,
@@ -44,4 +47,5 @@ LAWS: tuple[LawRow, ...] = (
     dicom.BURNT_IN_TEXT,
     dicom.RECOGNIZABLE_PERSON,
     shift.DISTRIBUTION_SHIFT,
+    shortcuts.SHORTCUT,
 )

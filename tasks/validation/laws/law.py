@@ -14,7 +14,9 @@ import pandas as pd
 
 from tasks.config import Law
 from tasks.records.ingested import Reading
+from tasks.records.shortcuts import Beside
 from tasks.records.validated import Example, Severity
+from tasks.validation.apart import Apart
 from tasks.validation.changes import Previous
 from tasks.validation.standing import Standing
 
@@ -34,6 +36,9 @@ class Delivered:
         previous: The run whose data were accepted before, if there is one.
         standing: The manifest in which the facts about judged images stand.
         reading: What was understood of tables and folders; None in older records.
+        external: The external sets, apart from these rows; None without any.
+        measured: What the pixels show beside the lesion, by key, see
+            `tasks.validation.surroundings.OF_PIXELS`; None where nothing was measured.
     """
 
     frame: pd.DataFrame
@@ -45,6 +50,8 @@ class Delivered:
     previous: Previous | None
     standing: Standing | None = None
     reading: Reading | None = None
+    external: Apart | None = None
+    measured: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Breach:
         counted: The items that the finding counts, see the law's description.
         remark: Further explanation, in words.
         count: Number of items, if `counted` holds only a few of them.
+        beside: What tells melanoma without its lesion; None for every other law.
     """
 
     reasons: pd.Series
@@ -65,6 +73,7 @@ class Breach:
     counted: Sequence[Example] = ()
     remark: str = ""
     count: int | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True)

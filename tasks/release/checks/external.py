@@ -1,0 +1,80 @@
+"""Recompute the figures on external sets, and check that nothing was learned from these sets."""
+
+from tasks.evaluation.comparison import COLUMN, STANDING
+from tasks.evaluation.elsewhere import beside, drops, with_labels
+from tasks.evaluation.scoring import figures
+from tasks.records.evaluated import Evaluated, External
+from tasks.records.split import Split
+from tasks.records.validated import ExternalKept, Validated
+from tasks.release.checks.flaw import check_same, config_of, first_difference, flaw, record_of
+from tasks.release.evidence import Bundle
+from tasks.splitting.looks import hash_of_test_part
+
+LINKS = ("image_id", "pixel_hash", "lesion_id", "patient_id")
+
+
+def external_sets_share_nothing_with_what_was_learned_from(bundle: Bundle) -> str:
+    validated, split = record_of(bundle, Validated), record_of(bundle, Split)
+    if not validated.external:
+        return "there is no external set"
+    parts = bundle.table("split", split.parts)
+    for each in validated.external:
+        kept = bundle.rows("validate", each.kept)
+        for link in LINKS:
+            shared = set(kept[link].dropna()) & set(parts[link].dropna())
+            if shared:
+                raise flaw(
+                    f"the external set {each.name} shares images with the split",
+                    f"no {link} of both",
+                    min(map(str, shared)),
+                )
+    names = ", ".join(each.name for each in validated.external)
+    return f"no image of the external sets ({names}) shares anything with an image of the split"
+
+
+def the_external_figures_follow_from_the_predictions(bundle: Bundle) -> str:
+    evaluated, validated = record_of(bundle, Evaluated), record_of(bundle, Validated)
+    kept = {each.name: each for each in validated.external}
+    told = {each.name: each for each in evaluated.external}
+    check_same("each external set is judged", set(told), set(kept))
+    if not told:
+        return "no model was judged on an external set"
+    for name, each in told.items():
+        _check(bundle, evaluated, each, kept[name])
+    count = sum(each.figures.images if each.figures else 0 for each in told.values())
+    return f"the figures on external sets follow from {count} predictions, made anew"
+
+
+def _check(bundle: Bundle, evaluated: Evaluated, told: External, kept: ExternalKept) -> None:
+    own, coarse = evaluated.figures, config_of(evaluated).coarse_codes
+    rows, _ = with_labels(bundle.rows("validate", kept.kept), coarse, evaluated.classes)
+    _same_images(told, hash_of_test_part(rows))
+    if told.predictions is None:
+        if len(rows) or told.figures:
+            raise flaw(f"{told.name} was not judged", f"{len(rows)} predictions", "none")
+        return
+    predictions = bundle.table("evaluate", told.predictions)
+    _same_images(told, hash_of_test_part(predictions))
+    others = {COLUMN: told.champion, STANDING: told.standing}
+    for column, other in others.items():
+        if (column in predictions) != (other is not None):
+            raise flaw(
+                f"the predictions on {told.name} and the comparison do not belong together",
+                f"a comparison if, and only if, there is a column {column}",
+                "one without the other",
+            )
+    bars = {column: other.threshold for column, other in others.items() if other}
+    made = figures(predictions, own.classes, own.threshold, {})
+    again = (made, *drops(own, made), *beside(predictions, own, bars))
+    said = (told.figures, told.sensitivity_drop, told.auc_drop, told.champion, told.standing)
+    if not bundle.erased and (difference := first_difference(said, again)):
+        raise flaw(f"a figure on {told.name} does not follow from its predictions", *difference)
+
+
+def _same_images(told: External, found: str) -> None:
+    if told.set_sha256 != found:
+        raise flaw(
+            f"other images or labels of {told.name} were judged",
+            f"SHA-256 {found} over images and labels",
+            told.set_sha256,
+        )

@@ -1,0 +1,173 @@
+"""Keep external sets apart from what models learn from.
+
+An external image that shares an image, pixels, a lesion, a patient or a near duplicate with a file
+under ``raw/`` proves nothing. So the later delivery gives way: an external image leaves its set if
+the other file was there first; a file that comes into ``raw/`` after the set is quarantined. The
+ledger of deliveries says what came first. A file that the ledger does not name counts as there
+first, so nothing that was learned from is ever judged on.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.engine.deliveries import Delivery, Withdrawal, entries_in
+from tasks.engine.store import Store
+from tasks.intake.images import THUMBNAIL_PX
+from tasks.intake.likeness import near_duplicates
+from tasks.splitting.groups import LINKS, groups_of, with_near_duplicates
+
+SHARED = {
+    "image_id": "the same image as",
+    "pixel_hash": "the same pixels as",
+    "lesion_id": "the same lesion as",
+    "patient_id": "the same patient as",
+    "near_duplicate": "a near duplicate of",
+}
+SET = "set"  # column: name of the external set; missing for files under raw/
+LEFT = ["key", "image_id", "reason", "counterpart"]
+
+
+@dataclass(frozen=True)
+class Apart:
+    """External sets, apart from what is learned from.
+
+    Attributes:
+        kept: The rows of each set that count.
+        left: The other rows of each set: key, image_id, reason, counterpart (key under ``raw/``, or
+            empty).
+        belonging: Why a file under ``raw/`` belongs to an external set, by key.
+        counterparts: Key of the external file that it shares something with, by key.
+    """
+
+    kept: dict[str, pd.DataFrame]
+    left: dict[str, pd.DataFrame]
+    belonging: dict[str, str]
+    counterparts: dict[str, str]
+
+
+def order_of(store: Store) -> dict[str, int]:
+    """The number of the entry by which each file was delivered last, from 1. Raises `Corrupt`."""
+    found: dict[str, int] = {}
+    for entry, fact in entries_in(store):
+        if isinstance(fact, Delivery):
+            found |= dict.fromkeys(fact.keys, entry.number)
+        elif isinstance(fact, Withdrawal):
+            for key in fact.keys:
+                found.pop(key, None)
+    return found
+
+
+def kept_apart(
+    manifest: pd.DataFrame,
+    sets: Mapping[str, pd.DataFrame],
+    pairs: pd.DataFrame,
+    order: Mapping[str, int],
+) -> Apart:
+    """Take out of each set what shares something with ``raw/``, and find what came there later.
+
+    Args:
+        manifest: Rows of the files under ``raw/``.
+        sets: Rows of each external set, in the form of the manifest.
+        pairs: Near duplicates under ``raw/``, as keys ``first`` and ``second``.
+        order: As `order_of` gives it.
+    """
+    if not sets:
+        return Apart({}, {}, {}, {})
+    outside = pd.concat([rows.assign(**{SET: name}) for name, rows in sets.items()])
+    both = pd.concat([manifest, outside], ignore_index=True)
+    both = with_near_duplicates(both, pd.concat([pairs, _pairs_across(both)], ignore_index=True))
+    both["group"] = groups_of(both)
+    both["when"] = [order.get(_file(key), 0) for key in both["key"]]
+    gone: dict[str, tuple[str, str]] = {}
+    later: dict[str, tuple[str, str]] = {}
+    external = both[SET].notna()
+    shared = set(both.loc[external, "group"]) & set(both.loc[~external, "group"])
+    for _, rows in both[both["group"].isin(shared)].groupby("group"):
+        mine = rows[rows[SET].notna()]
+        theirs = rows[rows[SET].isna()]
+        first = mine["when"].replace(0, np.inf).min()
+        before = theirs[theirs["when"] < first]
+        if len(before):
+            gone |= {row["key"]: _reason(row, before) for row in mine.to_dict("records")}
+        else:
+            later |= {row["key"]: _reason(row, mine) for row in theirs.to_dict("records")}
+    kept, left = {}, {}
+    for name, rows in sets.items():
+        kept[name], left[name] = _divided(rows, gone)
+    return Apart(
+        kept,
+        left,
+        {
+            key: f"{why}, of the external set {_set_of(both, other)}"
+            for key, (why, other) in later.items()
+        },
+        {key: other for key, (_, other) in later.items()},
+    )
+
+
+def _file(key: str) -> str:
+    """The key of the file of a frame."""
+    return key.rpartition("#")[0] if "#" in key.rpartition("/")[2] else key
+
+
+def _set_of(both: pd.DataFrame, key: str) -> str:
+    return str(both.loc[both["key"] == key, SET].iloc[0])
+
+
+def _pairs_across(both: pd.DataFrame) -> pd.DataFrame:
+    """Near duplicates of external pictures among all pictures, as keys."""
+    seen = both[both["thumbnail"].notna()]
+    planes = np.frombuffer(b"".join(seen["thumbnail"]), np.uint8)
+    found = near_duplicates(
+        planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), seen[SET].notna().to_numpy(bool)
+    )
+    keys = seen["key"].to_numpy()
+    ends = {end: keys[found[end].to_numpy(int)] for end in ("first", "second")}
+    return pd.DataFrame(ends).astype("str")
+
+
+def _reason(row: dict[Any, Any], others: pd.DataFrame) -> tuple[str, str]:
+    """What a row shares with others, in words, and the key of the first of these."""
+    for link in LINKS:
+        same = others[others[link] == row[link]] if pd.notna(row[link]) else others.iloc[:0]
+        if len(same):
+            other = same.sort_values("key").iloc[0]
+            return f"{SHARED[link]} {other['image_id']}", str(other["key"])
+    other = others.sort_values("key").iloc[0]
+    return f"through other images, of one group with {other['image_id']}", str(other["key"])
+
+
+def _divided(
+    rows: pd.DataFrame, gone: Mapping[str, tuple[str, str]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a set that count, and those that do not."""
+    told: list[tuple[str, str]] = []
+    for key, law, reason in zip(rows["key"], rows["law"], rows["reason"], strict=True):
+        if pd.notna(law):
+            told.append((f"{law}: {reason}", ""))
+        else:
+            why, other = gone.get(key, ("", ""))
+            told.append((f"{why} under raw/" if why else "", other))
+    out = np.array([bool(why) for why, _ in told], bool)
+    left = rows.loc[out, ["key", "image_id"]].copy()
+    left["reason"] = [why for why, _ in told if why]
+    left["counterpart"] = [other for why, other in told if why]
+    return rows[~out].reset_index(drop=True), left[LEFT].astype("str").reset_index(drop=True)
+
+
+def counted(reasons: Iterable[str]) -> dict[str, int]:
+    """How often each kind of reason stands, without the names in it."""
+    found: dict[str, int] = {}
+    for reason in reasons:
+        kind = next((words for words in SHARED.values() if reason.startswith(words)), None)
+        kind = (
+            f"{kind.removesuffix(' as').removesuffix(' of')} under raw/"
+            if kind
+            else (reason.partition(":")[0])
+        )
+        found[kind] = found.get(kind, 0) + 1
+    return found

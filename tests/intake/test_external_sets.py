@@ -1,0 +1,116 @@
+"""External sets are delivered, corrected and withdrawn like everything else, and lie apart."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.deliveries import Delivery, facts_in
+from tasks.engine.person import Person
+from tasks.engine.storage import open_store
+from tasks.engine.store import Store
+from tasks.engine.withdrawals import withdraw
+from tasks.errors import BadInput
+from tasks.intake.deliver import deliver
+from tasks.intake.manifest import read_parquet
+from tests.support.deliveries import do, picture, put_lesions, run_of
+
+SOMEONE = Person(name="ada", how="command line", authenticated=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "clinic"
+    for number, label in enumerate(("melanoma", "nevus", "benign")):
+        (images / label).mkdir(parents=True)
+        (images / label / f"B{number}.png").write_bytes(picture(500 + number))
+    (images / "labels.csv").write_text("image_id,lesion_id\nB0,L0\nB1,L1\nB2,L2\nB9,L9\n")
+    return images
+
+
+def test_a_set_lies_under_its_own_name_and_raw_holds_nothing_of_it(
+    store: Store, folder: Path
+) -> None:
+    put_lesions(store, "melanoma", range(2))
+    assert deliver(store, folder, external="clinic-b") == 4
+    keys = {entry.key for entry in store.list("external/")}
+    assert keys == {
+        "external/clinic-b/melanoma/B0.png", "external/clinic-b/nevus/B1.png",
+        "external/clinic-b/benign/B2.png", "external/clinic-b/labels.csv",
+    }  # fmt: skip
+    (fact,) = facts_in(store)
+    assert isinstance(fact, Delivery)
+    assert set(fact.keys) == keys
+    run = run_of(store)
+    record = do(run, "ingest")
+    assert record.files == 2
+    (there,) = record.external
+    assert (there.name, there.files, there.decoded) == ("clinic-b", 3, 3)
+    assert (there.rows_without_image, there.rows_without_image_examples) == (1, ("B9",))
+    manifest = read_parquet(run, there.manifest)
+    assert list(manifest["lesion_id"]) == ["L2", "L0", "L1"]
+    assert list(manifest["label"].fillna("")) == ["", "melanoma", "nevus"]
+
+
+def test_a_run_keeps_to_the_sets_of_its_beginning(tmp_path: Path, folder: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    run = run_of(store)
+    assert run.delivered()
+    deliver(store, folder, external="late")
+    assert do(run, "ingest").external == ()
+    assert [each.name for each in do(run_of(store, "next"), "ingest").external] == ["late"]
+
+
+def test_an_unchanged_set_is_neither_fetched_nor_decoded_again(
+    tmp_path: Path, folder: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    deliver(store, folder, external="clinic-b")
+    first = do(run_of(store, "first"), "ingest")
+    put_lesions(store, "nevus", range(10, 12))
+    second = do(run_of(store, "second"), "ingest")
+    assert (first.fetched, second.fetched) == (5, 2)
+    assert second.external[0].manifest.sha256 == first.external[0].manifest.sha256
+
+
+@pytest.mark.parametrize("name", ["", "Clinic B", "../raw", "a/b", "x" * 64, "clinic@2"])
+def test_a_name_that_no_key_or_report_could_hold_is_refused(
+    name: str, tmp_path: Path, folder: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    with pytest.raises(BadInput, match="no name for an external set"):
+        deliver(store, folder, external=name)
+    assert list(store.list("")) == []
+
+
+def test_a_corrected_table_replaces_and_a_withdrawn_image_is_left_out(
+    tmp_path: Path, folder: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    deliver(store, folder, external="clinic-b")
+    (folder / "labels.csv").write_text("image_id,lesion_id\nB0,M0\nB1,L1\nB2,L2\n")
+    with pytest.raises(BadInput, match="stands under this name already"):
+        deliver(store, folder, external="clinic-b")
+    deliver(store, folder, external="clinic-b", replace=True)
+    withdraw(store, SOMEONE, "consent", files=["external/clinic-b/nevus/B1.png"])
+    run = run_of(store)
+    record = do(run, "ingest")
+    (there,) = record.external
+    assert there.name == "clinic-b"
+    manifest = read_parquet(run, there.manifest).set_index("image_id")
+    assert manifest["lesion_id"].to_dict() == {"B0": "M0", "B2": "L2"}
+    assert [each.files for each in there.reading.withdrawn] == [1, 1]
+    listed = json.loads(store.read("runs/test/raw.json"))
+    assert "external/clinic-b/nevus/B1.png" not in {each["key"] for each in listed}
+
+
+def test_what_was_withdrawn_from_raw_may_become_an_external_set(
+    tmp_path: Path, folder: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    deliver(store, folder)
+    withdraw(store, SOMEONE, "it should judge, not teach", delivery="clinic", files=[])
+    assert deliver(store, folder, external="clinic") == 4
