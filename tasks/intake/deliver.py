@@ -86,6 +86,7 @@ def deliver(
     gone = withdrawals.now.keys() | made.replaced.keys()
     there = (e.key for e in store.list(root) if is_image(e.key) and e.key not in gone)
     told = inspected(paths, guides_of(paths), there)
+    told.external = external is not None
     if not accept_unread:
         told.check()
     for sentence in told.in_short:

@@ -54,6 +54,7 @@ class Inspection:
         idle: Tables and folders of which the guide speaks, and that are not delivered.
         dicoms: Number of DICOMs.
         naming: Number of files whose names tell who the patient of a DICOM is.
+        external: Whether models are judged on the delivery, and never learn from it.
     """
 
     labels: Counter[Diagnosis | None] = field(default_factory=Counter)
@@ -72,6 +73,7 @@ class Inspection:
     idle: list[str] = field(default_factory=list)
     dicoms: int = 0
     naming: int = 0
+    external: bool = False
 
     @property
     def unread(self) -> list[str]:
@@ -116,19 +118,22 @@ class Inspection:
         if count and without:
             which = f"{without} of {count} images have no lesion id"
             unless = "unless a table of the store names them, " if self.beside else ""
+            costs = "of one lesion may stand on both sides of the split"
+            if self.external:
+                costs = "of one lesion count as several lesions, and bounds are too narrow"
             said.append(
                 f"{'No table names lesions' if without == count else which}: {unless}photographs "
-                "of one lesion may stand on both sides of the split."
+                f"{costs}."
             )
         nameless = len(self.images - self.named)
         if self.joined.tables and nameless:
             some = _some(self.images - self.named)
             said.append(f"{nameless} of {count} images stand in no table, such as {some}.")
         if self.labels[None]:
-            said.append(
-                f"{plural(self.labels[None], 'image')} without a label: quarantined as "
-                "unknown_label."
-            )
+            costs = "quarantined as unknown_label"
+            if self.external:
+                costs = "counts if its row or folder says whether it is melanoma"
+            said.append(f"{plural(self.labels[None], 'image')} without a class: {costs}.")
         if self.idle:
             said.append(f"{NAME} speaks of what is not there: {listed(self.idle, 3)}.")
         if self.odd:

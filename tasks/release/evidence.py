@@ -39,6 +39,7 @@ from tasks.pipeline import PIPELINE, Step
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import Artifact, Frozen, Record, artifacts_of, sha256
 from tasks.records.split import Split
+from tasks.records.validated import Validated
 from tasks.records.verdict import Verdict
 from tasks.release.card import card_as_html, card_version, model_card
 from tasks.release.gaps import GAPS, Gaps, gaps_from
@@ -247,13 +248,17 @@ class Bundle:
 
     @cached_property
     def erased(self) -> frozenset[str]:
-        """Ids of the accepted images that were erased: their rows hold no thumbnail any more."""
+        """Ids of the images, accepted or of an external set, that were erased: their rows hold no
+        thumbnail any more."""
         if self.gaps is None:
             return frozenset()
-        split = self.record("split")
+        split, validated = self.record("split"), self.record("validate")
         assert isinstance(split, Split)
-        parts = self.table("split", split.parts)
-        return frozenset(parts.loc[parts["thumbnail"].isna(), "image_id"].astype(str))
+        assert isinstance(validated, Validated)
+        tables = [self.table("split", split.parts)]
+        tables += [self.table("validate", each.kept) for each in validated.external]
+        gone = (rows.loc[rows["thumbnail"].isna(), "image_id"].astype(str) for rows in tables)
+        return frozenset(name for names in gone for name in names)
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises `NotFound`, or `Corrupt` if manifest and gaps differ."""

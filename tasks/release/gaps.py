@@ -21,6 +21,8 @@ GAPS = "gaps.json"
 FORMAT = "melanoma-retraining gaps, 1"
 MAY_HAVE_A_GAP = re.compile(
     r"ingest/manifests/[0-9a-f]{64}\.parquet|ingest/([0-9a-f]{16}/)?[^/]+\.parquet"
+    r"|validate/([0-9a-f]{16}/)?(external/)?[a-z0-9_-]+-left\.csv"
+    r"|(validate|evaluate)/([0-9a-f]{16}/|external/)[a-z0-9_-]+\.parquet"
     r"|validate/([0-9a-f]{16}/)?(accepted\.parquet|quarantine\.csv|changes\.csv)"
     r"|split/([0-9a-f]{16}/)?(parts\.parquet|proof\.csv|left_out\.csv)"
     r"|evaluate/([0-9a-f]{16}/)?([a-z_]*predictions\.parquet|saliency/[0-9a-f]{16}\.png)"

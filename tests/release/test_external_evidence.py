@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from tasks.__main__ import main
 from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
 from tasks.errors import Corrupt
@@ -22,6 +25,7 @@ from tasks.reporting.report import report
 from tests.support.approvals import promoted
 from tests.support.bundles import linked_records, reseal
 from tests.support.deliveries import BEFORE_REGISTER, delivered, do, run_of, table_of
+from tests.support.moved import moved
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +156,42 @@ def test_the_first_screen_shows_own_and_external_figures(judged: Run) -> None:
 def test_a_run_without_a_set_says_so_in_its_records(judged: Run) -> None:
     then = json.loads(judged.store.read("runs/first/evaluate/record.json"))
     assert then["external"] == []
+
+
+# Erased ------------------------------------------------------------------------------------------
+
+
+def test_an_erased_external_image_is_nowhere_and_the_evidence_still_verifies(
+    judged: Run, tmp_path: Path
+) -> None:
+    store = moved(judged.store.uri, tmp_path / "store")
+    root = Path(store.uri)
+    there = evaluated(judged).external[0]
+    name = str(table_of(judged, there.predictions)["image_id"].iloc[0])
+    (kept,) = judged.record("validate").external  # type: ignore[union-attr]  # it ran
+    row = table_of(judged, kept.kept).set_index("image_id").loc[name]
+    shard = np.load(root / str(row["shard"]), allow_pickle=False)
+    traces = {
+        "file": (root / str(row["key"])).read_bytes(),
+        "pixels": shard[int(str(row["index"]))].tobytes(),
+        "thumbnail": bytes(row["thumbnail"]),
+    }
+    assert {what for _, what in where(root, traces)} == {"file", "pixels", "thumbnail"}
+    given = ["--store", store.uri, "--image", name, "--reason", "consent withdrawn"]
+    assert main(["erase", *given]) == 0
+    assert where(root, traces) == []
+    held = verify(str(root / "runs/second/evidence"))
+    assert "1 image on" in held.gaps
+    assert not (root / str(row["key"])).exists()
+
+
+def where(root: Path, traces: dict[str, bytes]) -> list[tuple[str, str]]:
+    """The objects that hold something of an image."""
+    found = []
+    for path in (each for each in root.rglob("*") if each.is_file()):
+        data = path.read_bytes()
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+            data += b"".join(map(bytes, frame.get("thumbnail", pd.Series(dtype=object)).dropna()))
+        found += [(path.name, what) for what, trace in traces.items() if trace in data]
+    return found

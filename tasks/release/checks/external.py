@@ -1,5 +1,7 @@
 """Recompute the figures on external sets, and check that nothing was learned from these sets."""
 
+import pandas as pd
+
 from tasks.evaluation.comparison import COLUMN, STANDING
 from tasks.evaluation.elsewhere import beside, drops, with_labels
 from tasks.evaluation.scoring import figures
@@ -47,14 +49,19 @@ def the_external_figures_follow_from_the_predictions(bundle: Bundle) -> str:
 
 def _check(bundle: Bundle, evaluated: Evaluated, told: External, kept: ExternalKept) -> None:
     own, coarse = evaluated.figures, config_of(evaluated).coarse_codes
-    rows, _ = with_labels(bundle.rows("validate", kept.kept), coarse, evaluated.classes)
-    _same_images(told, hash_of_test_part(rows))
+    delivered = bundle.rows("validate", kept.kept)
+    rows, _ = with_labels(delivered, coarse, evaluated.classes)
+    gone = bundle.erased & set(delivered["image_id"])
+    if not gone:
+        _same_images(told, hash_of_test_part(rows))
     if told.predictions is None:
         if len(rows) or told.figures:
             raise flaw(f"{told.name} was not judged", f"{len(rows)} predictions", "none")
         return
     predictions = bundle.table("evaluate", told.predictions)
     _same_images(told, hash_of_test_part(predictions))
+    if gone:  # of these, what tables said is gone too
+        _others_are_as_delivered(told, rows, predictions, gone)
     others = {COLUMN: told.champion, STANDING: told.standing}
     for column, other in others.items():
         if (column in predictions) != (other is not None):
@@ -65,10 +72,31 @@ def _check(bundle: Bundle, evaluated: Evaluated, told: External, kept: ExternalK
             )
     bars = {column: other.threshold for column, other in others.items() if other}
     made = figures(predictions, own.classes, own.threshold, {})
+    if gone and told.figures:  # an erased image has no age or site any more
+        made = made.model_copy(update={"subgroups": told.figures.subgroups})
     again = (made, *drops(own, made), *beside(predictions, own, bars))
     said = (told.figures, told.sensitivity_drop, told.auc_drop, told.champion, told.standing)
-    if not bundle.erased and (difference := first_difference(said, again)):
+    if difference := first_difference(said, again):
         raise flaw(f"a figure on {told.name} does not follow from its predictions", *difference)
+
+
+def _others_are_as_delivered(
+    told: External, rows: pd.DataFrame, predictions: pd.DataFrame, gone: frozenset[str]
+) -> None:
+    """Check that each image that was not erased was judged under its label, and no other image.
+
+    A lesion may have lost what another image of it said, so its label may be coarser now.
+    """
+    lesions = set(predictions.loc[predictions["image_id"].isin(list(gone)), "lesion"])
+    kept = predictions[~predictions["image_id"].isin(list(gone))]
+    here = rows.set_index("image_id")["label"]
+    for name, label, lesion in zip(kept["image_id"], kept["label"], kept["lesion"], strict=True):
+        if here.get(name) != label and lesion not in lesions:
+            raise flaw(
+                f"{name} of {told.name} was judged under another label",
+                str(here.get(name)),
+                str(label),
+            )
 
 
 def _same_images(told: External, found: str) -> None:
