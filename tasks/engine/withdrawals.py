@@ -20,6 +20,7 @@ from tasks.records.record import Frozen
 
 RAW = "raw/"
 EXTERNAL = "external/"  # labelled sets that models are judged on, and never learn from
+SET_NAME = r"[a-z0-9][a-z0-9_-]{0,62}"  # stands in reports, metrics and keys
 LONGEST_REASON = 1_000
 
 

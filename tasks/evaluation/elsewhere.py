@@ -10,11 +10,13 @@ import pandas as pd
 
 from tasks.evaluation.comparison import COLUMN, STANDING, compared, ranked
 from tasks.evaluation.scoring import by_lesion
+from tasks.intake.cells import spelling
 from tasks.intake.folders import folder_means
-from tasks.intake.truths import truths_of
-from tasks.lesions import Code, Diagnosis
+from tasks.intake.truths import Truth, truths_of
+from tasks.lesions import MELANOMA, OTHER, Code, Diagnosis, Meaning
 from tasks.records.evaluated import Comparison, Ranking
 from tasks.records.figures import Estimate, Figures
+from tasks.splitting.groups import groups_of
 from tasks.statistics.differences import difference_of_estimates, difference_of_proportions
 from tasks.statistics.proportions import proportion
 
@@ -25,33 +27,52 @@ def with_labels(
     rows: pd.DataFrame, coarse: Mapping[str, Diagnosis], classes: tuple[Diagnosis, ...]
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows of an external set that a model can be judged on, with ``label`` as it counts (a
-    class, or `OTHER`) and ``group``; and the number of the other rows by reason, in words.
+    class, or `OTHER`); and the number of the other rows by reason, in words.
+
+    Images of one id, of the same pixels, or near duplicates, count as one lesion with one label,
+    whatever tables say: a copied melanoma is found once.
 
     Args:
-        rows: Rows in the form of the manifest.
+        rows: Rows in the form of the manifest, with ``near_duplicate``.
         coarse: The class that a person takes for each coarser code.
         classes: The classes that the model knows.
     """
-    lesions = [each if isinstance(each, str) else None for each in rows["lesion_id"]]
+    told = rows.assign(
+        lesion_id=rows["lesion_id"].map(spelling, na_action="ignore").astype("str"),
+        patient_id=pd.Series(pd.NA, rows.index, "str"),  # who may have several lesions
+    )
+    lesions = groups_of(told)
     codes = [_codes(row) for row in rows.to_dict("records")]
-    told = truths_of(codes, lesions, coarse, classes)
+    truths = truths_of(codes, list(lesions), coarse, classes)
+    found = [_beside_folder(*each) for each in zip(truths, rows["folder"], strict=True)]
     left: dict[str, int] = {}
-    for truth in told:
-        if truth.counted is None:
-            left[truth.why] = left.get(truth.why, 0) + 1
-    labels = pd.Series([truth.counted for truth in told], index=rows.index, dtype="str")
-    counted = rows.assign(label=labels)[labels.notna()].reset_index(drop=True)
-    return counted.assign(group=counted["lesion_id"].fillna(counted["image_id"])), left
+    for _, why in found:
+        if why:
+            left[why] = left.get(why, 0) + 1
+    labels = pd.Series([label for label, _ in found], index=rows.index, dtype="str")
+    counted = rows.assign(label=labels, lesion_id=lesions, group=lesions)
+    return counted[labels.notna()].reset_index(drop=True), left
 
 
 def _codes(row: Mapping[Any, Any]) -> tuple[Code, ...]:
-    """What tables and the folder say about an image."""
+    """What tables, and a folder that is a class, say about an image."""
     told = row["archive_diagnosis"]
     codes: tuple[Code, ...] = told if isinstance(told, tuple) else ()
-    if isinstance(row["label"], str):
-        return (*codes, Code("labels", (row["label"],)))
-    folder = str(row["folder"])
-    return (*codes, Code("labels", (folder,))) if folder_means(folder) else codes
+    return (*codes, Code("labels", (row["label"],))) if isinstance(row["label"], str) else codes
+
+
+def _beside_folder(truth: Truth, folder: str) -> tuple[Meaning | None, str]:
+    """The label as it counts, and why none does: of what codes say, and of what a folder that is
+    coarser than a class (``benign``, ``NotMelanoma``) leaves possible."""
+    means = folder_means(str(folder)) or ()
+    if truth.kind == "silent" and means:
+        if MELANOMA not in means:
+            return OTHER, ""
+        return None, f"the folder {folder} may hold melanomas and others, and no row says more"
+    ruled_out = truth.label is not None and bool(means) and truth.label not in means
+    if ruled_out or (truth.melanoma and means and MELANOMA not in means):
+        return None, f"the folder {folder} rules out what its row names"
+    return truth.counted, "" if truth.counted else truth.why
 
 
 def drops(own: Figures, made: Figures | None) -> tuple[Estimate, Estimate]:

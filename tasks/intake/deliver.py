@@ -9,7 +9,14 @@ from tasks.engine.deliveries import note_delivery, note_withdrawal
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.person import person_here
 from tasks.engine.store import PARALLEL_REQUESTS, Store
-from tasks.engine.withdrawals import EXTERNAL, RAW, Withdrawals, replacement, withdrawals_in
+from tasks.engine.withdrawals import (
+    EXTERNAL,
+    RAW,
+    SET_NAME,
+    Withdrawals,
+    replacement,
+    withdrawals_in,
+)
 from tasks.errors import AlreadyExists, BadInput
 from tasks.figures import listed, plural
 from tasks.intake.folder import PlainFile, found_in, shown
@@ -106,9 +113,6 @@ def _taken(store: Store, made: Placed) -> int:
     note_delivery(store, person_here(), list(made.files))
     log.info("%d files delivered to %s, %d of them new.", len(made.files), store.uri, new)
     return new
-
-
-SET_NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
 
 
 def _checked_name(name: str) -> str:

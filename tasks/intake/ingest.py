@@ -1,7 +1,9 @@
 """ingest: decode the delivered files once, to packed pixels and a manifest."""
 
 import logging
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
@@ -9,7 +11,7 @@ from tasks.config import Law
 from tasks.engine.erasures import LAW, erasures_in
 from tasks.engine.run import Run
 from tasks.engine.store import Entry
-from tasks.engine.withdrawals import EXTERNAL, Withdrawn, set_of
+from tasks.engine.withdrawals import EXTERNAL, SET_NAME, Withdrawn, set_of
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
 from tasks.intake.contents import (
@@ -42,7 +44,8 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
     Raises:
         BadInput: There is no image under ``raw/``.
     """
-    images = [*_delivered(run).images, *of_entries(run.external()).images]
+    sets = external_sets(run).values()
+    images = [*_delivered(run).images, *(entry for each in sets for entry in each.images)]
     memory = known(run)
     mine = [each for each in images if part.holds(each.key) and is_safe(each)]
     gone = erasures_in(run.store)
@@ -107,7 +110,12 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
     files, telling = without_names(files, pseudonyms, told_by_tags(files))
     remember(run, files[files["fetched"]], {entry.key: entry.etag for entry in images})
     gone, outside = run.withdrawn(), files["key"].str.startswith(EXTERNAL)
-    own = [each for each in gone if not each.key.startswith(EXTERNAL)]
+    # Of a set that is withdrawn as a whole, no record of its own tells.
+    own = [e for e in gone if not any(_is_of(e.key, name) for name in sets)]
+    stray = tuple(e.key for e in run.external() if not _is_named(e.key))
+    if stray:
+        log.warning("Not used, for no external set may be called so: %s.", listed(list(stray), 5))
+    delivery = replace(delivery, ignored=(*delivery.ignored, *stray))
     found = understood(run, delivery, files[~outside], telling, pseudonyms, own)
 
     def of_set(name: str) -> tuple[pd.DataFrame, Telling, Pseudonyms, list[Withdrawn]]:
@@ -142,12 +150,18 @@ def external_sets(run: Run) -> dict[str, Delivery]:
     """The files of each external set, by its name."""
     found: dict[str, list[Entry]] = {}
     for entry in run.external():
-        found.setdefault(set_of(entry.key), []).append(entry)
+        if _is_named(entry.key):
+            found.setdefault(set_of(entry.key), []).append(entry)
     return {name: of_entries(entries) for name, entries in sorted(found.items())}
 
 
+def _is_named(key: str) -> bool:
+    """Whether a key is of a set: others came past `deliver`, and are not used."""
+    return key.count("/") > 1 and bool(re.fullmatch(SET_NAME, set_of(key)))
+
+
 def _is_of(key: str, name: str) -> bool:
-    return key.startswith(EXTERNAL) and set_of(key) == name
+    return key.startswith(EXTERNAL) and _is_named(key) and set_of(key) == name
 
 
 def _external(run: Run, name: str, found: Understood) -> ExternalSet:

@@ -20,13 +20,13 @@ LOCAL = re.compile(
 )
 
 
-def _is_local(name: str, unlike: bool) -> bool:
+def is_local(name: str, unlike: bool) -> bool:
     """Whether an id counts within its folder: by its form, or because its pictures are unlike. An
     archive's id never does."""
     return bool(LOCAL.fullmatch(name)) or (unlike and archive_of(name) is None)
 
 
-def _unlike(hashes: pd.Series) -> bool:
+def unlike(hashes: pd.Series) -> bool:
     """Whether all pictures look different, by their perceptual hashes."""
     found = [int(each, 16) for each in hashes.dropna()]
     pairs = combinations(found[:MANY], 2)
@@ -50,8 +50,8 @@ def scoped(files: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     torn = (by_id["within"].transform("nunique") > 1) & (
         by_id["pixel_hash"].transform("nunique") > 1
     )
-    unlike = files[torn].groupby("image_id")["perceptual_hash"].agg(_unlike)
-    local = {name for name, apart in unlike.items() if _is_local(str(name), bool(apart))}
+    apart_by_id = files[torn].groupby("image_id")["perceptual_hash"].agg(unlike)
+    local = {name for name, apart in apart_by_id.items() if is_local(str(name), bool(apart))}
     torn &= files["image_id"].isin(local)
     # Nobody copied an image among them: one picture under two labels stays a contradiction.
     copied = files.duplicated(["image_id", "pixel_hash"], keep=False)

@@ -157,7 +157,7 @@ def _unspoken(told: tuple[Code, ...]) -> Truth:
             f"{', '.join(unknown)} is no diagnosis known here",
             unknown,
         )
-    return Truth(None, None, "silent", "its row names no diagnosis")
+    return Truth(None, None, "silent", "neither a row nor a folder names its diagnosis")
 
 
 def _counted(

@@ -122,7 +122,9 @@ def understood(
     tables = [entry.key for entry in delivery.tables if entry.key not in odd]
     guides = [entry.key for entry in delivery.guides if is_safe(entry)]
     guide = guide_of(zip(guides, read_many(run.store, guides), strict=True))
-    named, note = scoped(_told_by_names(files.reset_index(drop=True), guide))
+    named, note = _told_by_names(files.reset_index(drop=True), guide), ""
+    if len(named):
+        named, note = scoped(named)
     contents = zip(map(said, tables), read_many(run.store, tables), strict=True)
     names = Names(
         zip(file_of(named), named["image_id"], strict=True),

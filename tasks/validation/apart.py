@@ -16,8 +16,12 @@ import pandas as pd
 
 from tasks.engine.deliveries import Delivery, Withdrawal, entries_in
 from tasks.engine.store import Store
+from tasks.intake.cells import spelling
 from tasks.intake.images import THUMBNAIL_PX
 from tasks.intake.likeness import near_duplicates
+from tasks.intake.manifest import file_of
+from tasks.intake.scopes import is_local, unlike
+from tasks.lesions import image_id_from
 from tasks.splitting.groups import LINKS, groups_of, with_near_duplicates
 
 SHARED = {
@@ -29,6 +33,7 @@ SHARED = {
 }
 SET = "set"  # column: name of the external set; missing for files under raw/
 LEFT = ["key", "image_id", "reason", "counterpart"]
+THROUGH = "through other images, of one group with"
 
 
 @dataclass(frozen=True)
@@ -80,24 +85,29 @@ def kept_apart(
     outside = pd.concat([rows.assign(**{SET: name}) for name, rows in sets.items()])
     both = pd.concat([manifest, outside], ignore_index=True)
     both = with_near_duplicates(both, pd.concat([pairs, _pairs_across(both)], ignore_index=True))
+    both = both.assign(**linked(both))
     both["group"] = groups_of(both)
-    both["when"] = [order.get(_file(key), 0) for key in both["key"]]
+    both["when"] = [order.get(key, 0) for key in file_of(both)]
     gone: dict[str, tuple[str, str]] = {}
     later: dict[str, tuple[str, str]] = {}
     external = both[SET].notna()
-    shared = set(both.loc[external, "group"]) & set(both.loc[~external, "group"])
-    for _, rows in both[both["group"].isin(shared)].groupby("group"):
+    for _, rows in both[both["group"].isin(set(both.loc[external, "group"]))].groupby("group"):
         mine = rows[rows[SET].notna()]
         theirs = rows[rows[SET].isna()]
-        first = mine["when"].replace(0, np.inf).min()
-        before = theirs[theirs["when"] < first]
+        before = theirs[theirs["when"] < mine["when"].replace(0, np.inf).min()]
         if len(before):
-            gone |= {row["key"]: _reason(row, before) for row in mine.to_dict("records")}
-        else:
-            later |= {row["key"]: _reason(row, mine) for row in theirs.to_dict("records")}
+            gone |= {row["key"]: _reason(row, before, "raw/") for row in mine.to_dict("records")}
+            continue
+        later |= {row["key"]: _reason(row, mine) for row in theirs.to_dict("records")}
+        first = mine.sort_values(["when", SET], key=_unknown_last)[SET].iloc[0]
+        for row in mine[mine[SET] != first].to_dict("records"):
+            gone[row["key"]] = _reason(row, mine[mine[SET] == first], f"the external set {first}")
     kept, left = {}, {}
-    for name, rows in sets.items():
-        kept[name], left[name] = _divided(rows, gone)
+    for name in sets:
+        own = both.loc[both[SET] == name, [*manifest.columns, "near_duplicate"]]
+        own = own.loc[:, ~own.columns.duplicated()].assign(image_id=sets[name]["image_id"].array)
+        told = sets[name][["lesion_id", "patient_id"]]
+        kept[name], left[name] = _divided(own.assign(**{str(c): told[c].array for c in told}), gone)
     return Apart(
         kept,
         left,
@@ -109,9 +119,23 @@ def kept_apart(
     )
 
 
-def _file(key: str) -> str:
-    """The key of the file of a frame."""
-    return key.rpartition("#")[0] if "#" in key.rpartition("/")[2] else key
+def linked(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """What of ids links rows of several deliveries: ids without the ways in which people spell
+    them. A name that a camera writes, such as ``IMG_0001``, says nothing in another place."""
+    found = {
+        name: rows[name].map(spelling, na_action="ignore").astype("str")
+        for name in ("lesion_id", "patient_id")
+    }
+    ids = rows["image_id"].map(spelling, na_action="ignore").astype("str")
+    hashes = rows["perceptual_hash"].groupby(ids).agg(unlike)
+    local = {name for name, apart in hashes.items() if is_local(str(name), bool(apart))}
+    # Within its own delivery the same name is the same image.
+    places = rows["key"].str.split("/").str[:2].str.join("/")
+    return found | {"image_id": ids.mask(ids.isin(local), places + "/" + ids)}
+
+
+def _unknown_last(column: pd.Series) -> pd.Series:
+    return column.replace(0, np.inf) if column.name == "when" else column
 
 
 def _set_of(both: pd.DataFrame, key: str) -> str:
@@ -130,15 +154,16 @@ def _pairs_across(both: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(ends).astype("str")
 
 
-def _reason(row: dict[Any, Any], others: pd.DataFrame) -> tuple[str, str]:
+def _reason(row: dict[Any, Any], others: pd.DataFrame, where: str = "") -> tuple[str, str]:
     """What a row shares with others, in words, and the key of the first of these."""
+    there = f" under {where}" if where == "raw/" else f" in {where}" if where else ""
     for link in LINKS:
         same = others[others[link] == row[link]] if pd.notna(row[link]) else others.iloc[:0]
         if len(same):
             other = same.sort_values("key").iloc[0]
-            return f"{SHARED[link]} {other['image_id']}", str(other["key"])
+            return f"{SHARED[link]} {image_id_from(other['key'])}{there}", str(other["key"])
     other = others.sort_values("key").iloc[0]
-    return f"through other images, of one group with {other['image_id']}", str(other["key"])
+    return f"{THROUGH} {image_id_from(other['key'])}{there}", str(other["key"])
 
 
 def _divided(
@@ -147,11 +172,7 @@ def _divided(
     """The rows of a set that count, and those that do not."""
     told: list[tuple[str, str]] = []
     for key, law, reason in zip(rows["key"], rows["law"], rows["reason"], strict=True):
-        if pd.notna(law):
-            told.append((f"{law}: {reason}", ""))
-        else:
-            why, other = gone.get(key, ("", ""))
-            told.append((f"{why} under raw/" if why else "", other))
+        told.append((f"{law}: {reason}", "") if pd.notna(law) else gone.get(key, ("", "")))
     out = np.array([bool(why) for why, _ in told], bool)
     left = rows.loc[out, ["key", "image_id"]].copy()
     left["reason"] = [why for why, _ in told if why]
@@ -159,15 +180,14 @@ def _divided(
     return rows[~out].reset_index(drop=True), left[LEFT].astype("str").reset_index(drop=True)
 
 
-def counted(reasons: Iterable[str]) -> dict[str, int]:
+def counted(reasons: Iterable[str], counterparts: Iterable[str]) -> dict[str, int]:
     """How often each kind of reason stands, without the names in it."""
     found: dict[str, int] = {}
-    for reason in reasons:
-        kind = next((words for words in SHARED.values() if reason.startswith(words)), None)
-        kind = (
-            f"{kind.removesuffix(' as').removesuffix(' of')} under raw/"
-            if kind
-            else (reason.partition(":")[0])
-        )
+    for reason, other in zip(reasons, counterparts, strict=True):
+        kind = reason.partition(":")[0]  # a law
+        if other:
+            words = next((w for w in (*SHARED.values(), THROUGH) if reason.startswith(w)), reason)
+            where = "under raw/" if other.startswith("raw/") else "in another external set"
+            kind = f"{words.rpartition(' ')[0]} {where}"
         found[kind] = found.get(kind, 0) + 1
     return found

@@ -137,8 +137,8 @@ def _validated(
 def _kept(run: Run, apart: Apart, delivered: ExternalSet) -> ExternalKept:
     name = delivered.name
     rows, left = apart.kept[name], apart.left[name]
-    reasons = counted(left["reason"])
-    log.info("External set %s: %d images count.", name, len(rows))
+    reasons = counted(left["reason"], left["counterpart"])
+    log.info("External set %s: %d images share nothing with raw/.", name, len(rows))
     for reason, count in reasons.items():
         log.warning("External set %s: %d images do not count: %s.", name, count, reason)
     return ExternalKept(

@@ -49,6 +49,31 @@ def test_binary_and_coarse_labels_and_unknown_classes_count_where_they_can() -> 
     assert left == {}
 
 
+def test_a_copied_melanoma_is_found_once() -> None:
+    made = rows(*[("melanoma", "melanoma", None)] * 30, ("melanoma", "melanoma", None))
+    made["pixel_hash"] = ["same"] * 30 + ["other"]
+    counted, left = with_labels(made, {}, CLASSES)
+    assert (counted["lesion_id"].nunique(), len(counted), left) == (2, 31, {})
+
+
+def test_one_picture_under_two_labels_counts_under_none() -> None:
+    made = rows(("melanoma", "melanoma", None), ("nevus", "nevus", None), ("nevus", "nevus", None))
+    made["pixel_hash"] = ["same", "same", "other"]
+    counted, left = with_labels(made, {}, CLASSES)
+    assert list(counted["label"]) == ["nevus"]
+    assert sum(left.values()) == 2
+
+
+@pytest.mark.parametrize("folder", ["NotMelanoma", "benign"])
+def test_a_row_that_its_folder_rules_out_counts_for_nothing(folder: str) -> None:
+    mel = (Code("labels", ("melanoma",)),)
+    counted, left = with_labels(rows((folder, "melanoma", mel)), {}, CLASSES)
+    assert counted.empty
+    assert "rules out" in next(iter(left))
+    agreeing, none = with_labels(rows((folder, None, None)), {}, CLASSES)
+    assert (list(agreeing["label"]), none) == ([OTHER], {})
+
+
 def test_what_does_not_count_is_told_with_the_reason() -> None:
     made, left = with_labels(
         rows(

@@ -114,3 +114,36 @@ def test_what_was_withdrawn_from_raw_may_become_an_external_set(
     deliver(store, folder)
     withdraw(store, SOMEONE, "it should judge, not teach", delivery="clinic", files=[])
     assert deliver(store, folder, external="clinic") == 4
+
+
+def test_a_set_without_an_image_ends_no_run(tmp_path: Path, folder: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    deliver(store, folder, external="clinic-b")
+    images = [e.key for e in store.list("external/") if e.key.endswith(".png")]
+    withdraw(store, SOMEONE, "consent", files=images)
+    record = do(run_of(store), "ingest")
+    assert [(each.files, each.rows_without_image) for each in record.external] == [(0, 4)]
+
+
+@pytest.mark.parametrize(
+    "key", ["external/pic.png", "external/Clinic B/nevus/1.png", "external/@x/nevus/1.png"]
+)
+def test_a_name_that_came_past_deliver_is_not_used_and_told(key: str, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    store.create(key, picture(77))
+    record = do(run_of(store), "ingest")
+    assert record.external == ()
+    assert key in record.ignored
+
+
+def test_a_set_that_is_withdrawn_as_a_whole_is_told(tmp_path: Path, folder: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    deliver(store, folder, external="clinic-b")
+    withdraw(store, SOMEONE, "a bad look", delivery="external/clinic-b", files=[])
+    record = do(run_of(store), "ingest")
+    assert record.external == ()
+    (told,) = record.reading.withdrawn
+    assert (told.reason, told.files) == ("a bad look", 4)

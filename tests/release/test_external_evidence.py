@@ -17,7 +17,10 @@ from tasks.errors import Corrupt
 from tasks.evaluation.comparison import COLUMN
 from tasks.evaluation.policy import parse_policy
 from tasks.intake.deliver import deliver
+from tasks.intake.manifest import parquet_of, to_parquet
 from tasks.intake.second_clinic import second_clinic
+from tasks.records.record import sha256
+from tasks.records.validated import Validated
 from tasks.release.card import model_card
 from tasks.release.evidence import STEPS, Bundle, keep_evidence
 from tasks.release.verify import verify
@@ -107,6 +110,10 @@ def keep_silent(content: Any) -> None:
     content["external"] = []
 
 
+def tell_of_fewer(content: Any) -> None:
+    content["external"][0]["without_image"] = 7
+
+
 def forget_the_champion(content: Any) -> None:
     content["external"][0]["champion"] = None
 
@@ -118,6 +125,7 @@ def forget_the_champion(content: Any) -> None:
         (drop_less, "a figure on clinic-b does not follow"),
         (judge_fewer, "other images or labels of clinic-b"),
         (keep_silent, "each external set is judged"),
+        (tell_of_fewer, "told otherwise"),
         (forget_the_champion, "do not belong together"),
     ],
 )
@@ -125,6 +133,34 @@ def test_what_a_forger_betters_or_hides_is_caught_though_sealed_anew(
     copied: Path, alter: Callable[[Any], None], named: str
 ) -> None:
     reseal(copied, linked_records(copied, {"evaluate": alter}))
+    with pytest.raises(Corrupt, match=named):
+        verify(str(copied))
+
+
+@pytest.mark.parametrize("named", ["each external set is looked at", "is accounted for"])
+def test_a_set_or_a_row_that_is_hidden_from_both_records_is_caught(
+    copied: Path, named: str
+) -> None:
+    """Though validate, evaluate and gate are written anew, in line with each other."""
+    content = json.loads((copied / "validate/record.json").read_text())
+    table = copied / f"validate/external/{NAME}.parquet"
+    if named.endswith("looked at"):
+        content["external"] = []
+    else:
+        data = to_parquet(parquet_of(table.read_bytes()).iloc[1:])
+        table.write_bytes(data)
+        content["external"][0]["kept"] |= {"sha256": sha256(data), "size_bytes": len(data)}
+    hidden = Validated.model_validate(content).content_hash
+    (copied / "validate/record.json").write_text(json.dumps(content))
+
+    def in_line(evaluated: Any) -> None:
+        evaluated["provenance"]["inputs"]["validate"] = hidden
+        evaluated["external"] = evaluated["external"] if content["external"] else []
+
+    split = json.loads((copied / "split/record.json").read_text())
+    split["provenance"]["inputs"]["validate"] = hidden
+    (copied / "split/record.json").write_text(json.dumps(split))
+    reseal(copied, linked_records(copied, {"evaluate": in_line}))
     with pytest.raises(Corrupt, match=named):
         verify(str(copied))
 

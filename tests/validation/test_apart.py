@@ -91,6 +91,39 @@ def test_what_is_of_one_group_through_others_leaves_too() -> None:
     assert "through other images" in apart.left["b"]["reason"].iloc[1]
 
 
+@pytest.mark.parametrize(
+    ("link", "one", "other"),
+    [
+        ("lesion_id", "Q-001", "q001"), ("lesion_id", "007", "7"),
+        ("patient_id", "PAT-7", "pat7"), ("image_id", "ISIC_0000123", "isic_0000123"),
+    ],
+)  # fmt: skip
+def test_another_spelling_of_an_id_is_the_same_id(link: str, one: str, other: str) -> None:
+    raw = rows("raw/a/nevus", ["r1"], **{link: [one]})
+    outside = rows("external/b/nevus", ["e1"], **{link: [other]})
+    assert kept_apart(raw, {"b": outside}, NO_PAIRS, {}).kept["b"].empty
+
+
+def test_a_name_that_cameras_write_says_nothing_in_another_place() -> None:
+    """Neither the external image leaves, nor is the other one quarantined."""
+    raw = rows("raw/a/nevus", ["IMG_0001", "IMG_0002"])
+    outside = rows("external/b/nevus", ["IMG_0001"])
+    for order in ({}, dict.fromkeys(outside["key"], 1) | dict.fromkeys(raw["key"], 2)):
+        apart = kept_apart(raw, {"b": outside}, NO_PAIRS, order)
+        assert (len(apart.kept["b"]), apart.belonging) == (1, {})
+
+
+def test_two_sets_share_nothing_and_the_later_one_gives_way() -> None:
+    raw = rows("raw/a/nevus", ["r1"])
+    one = rows("external/b/nevus", ["e1", "e2"], lesion_id=["L1", "L2"])
+    two = rows("external/c/nevus", ["f1", "f2"], lesion_id=["l1", "L3"])
+    order = dict.fromkeys(one["key"], 2) | dict.fromkeys(two["key"], 1)
+    apart = kept_apart(raw, {"b": one, "c": two}, NO_PAIRS, order)
+    assert list(apart.kept["b"]["image_id"]) == ["e2"]
+    assert len(apart.kept["c"]) == 2
+    assert apart.left["b"]["reason"].iloc[0] == "the same lesion as f1 in the external set c"
+
+
 ids = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True)
 lesions = st.lists(st.sampled_from(["L1", "L2", "L3", "L4", None]), min_size=6, max_size=6)
 

@@ -6,24 +6,34 @@ from tasks.evaluation.comparison import COLUMN, STANDING
 from tasks.evaluation.elsewhere import beside, drops, with_labels
 from tasks.evaluation.scoring import figures
 from tasks.records.evaluated import Evaluated, External
+from tasks.records.ingested import Ingested
 from tasks.records.split import Split
 from tasks.records.validated import ExternalKept, Validated
 from tasks.release.checks.flaw import check_same, config_of, first_difference, flaw, record_of
 from tasks.release.evidence import Bundle
 from tasks.splitting.looks import hash_of_test_part
+from tasks.validation.apart import linked
 
 LINKS = ("image_id", "pixel_hash", "lesion_id", "patient_id")
+SAME = ("key", "image_id", "pixel_hash", "label", "folder")  # of a kept row, as ingest wrote it
 
 
 def external_sets_share_nothing_with_what_was_learned_from(bundle: Bundle) -> str:
     validated, split = record_of(bundle, Validated), record_of(bundle, Split)
-    if not validated.external:
+    delivered = {each.name: each for each in record_of(bundle, Ingested).external}
+    kept_of = {each.name: each for each in validated.external}
+    check_same("each external set is looked at", set(kept_of), set(delivered))
+    if not delivered:
         return "there is no external set"
     parts = bundle.table("split", split.parts)
-    for each in validated.external:
+    for name, each in kept_of.items():
         kept = bundle.rows("validate", each.kept)
+        _accounted_for(bundle, each, kept, bundle.rows("ingest", delivered[name].manifest))
+        both = pd.concat([parts, kept], ignore_index=True)
+        both = both.assign(**linked(both))
         for link in LINKS:
-            shared = set(kept[link].dropna()) & set(parts[link].dropna())
+            cells = both[link]
+            shared = set(cells[: len(parts)].dropna()) & set(cells[len(parts) :].dropna())
             if shared:
                 raise flaw(
                     f"the external set {each.name} shares images with the split",
@@ -32,6 +42,26 @@ def external_sets_share_nothing_with_what_was_learned_from(bundle: Bundle) -> st
                 )
     names = ", ".join(each.name for each in validated.external)
     return f"no image of the external sets ({names}) shares anything with an image of the split"
+
+
+def _accounted_for(
+    bundle: Bundle, told: ExternalKept, kept: pd.DataFrame, delivered: pd.DataFrame
+) -> None:
+    """Check that each image of a set counts as it was delivered, or is named with a reason."""
+    left = bundle.table("validate", told.left)
+    gone = bundle.erased
+    here = [*kept["key"], *left["key"]]
+    check_same(f"each image of {told.name} is accounted for", set(here), set(delivered["key"]))
+    if len(here) != len(delivered) or (left["reason"] == "").any():
+        raise flaw(f"images of {told.name} stand twice, or without a reason", "each once", "more")
+    columns = list(SAME)
+    ours, theirs = (
+        set(map(tuple, rows.loc[~rows["image_id"].isin(list(gone)), columns].fillna("").to_numpy()))
+        for rows in (kept, delivered)
+    )
+    if not ours <= theirs:
+        other = str(min(ours - theirs))
+        raise flaw(f"an image of {told.name} is not as delivered", "its row", other)
 
 
 def the_external_figures_follow_from_the_predictions(bundle: Bundle) -> str:
@@ -50,10 +80,15 @@ def the_external_figures_follow_from_the_predictions(bundle: Bundle) -> str:
 def _check(bundle: Bundle, evaluated: Evaluated, told: External, kept: ExternalKept) -> None:
     own, coarse = evaluated.figures, config_of(evaluated).coarse_codes
     delivered = bundle.rows("validate", kept.kept)
-    rows, _ = with_labels(delivered, coarse, evaluated.classes)
+    rows, left = with_labels(delivered, coarse, evaluated.classes)
+    for why, count in kept.reasons.items():
+        left[why] = left.get(why, 0) + count
     gone = bundle.erased & set(delivered["image_id"])
     if not gone:
         _same_images(told, hash_of_test_part(rows))
+        if (told.left, told.without_image) != (left, kept.without_image):
+            what = f"what does not count of {told.name} is told otherwise"
+            raise flaw(what, str(left), str(told.left))
     if told.predictions is None:
         if len(rows) or told.figures:
             raise flaw(f"{told.name} was not judged", f"{len(rows)} predictions", "none")
