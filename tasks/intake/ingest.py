@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -140,7 +141,7 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),
         reading=found.reading,
         external=tuple(
-            _external(run, name, understood(run, each, *of_set(name)))
+            _external(run, name, understood(run, each, *of_set(name)), found.elsewhere)
             for name, each in sets.items()
         ),
     )
@@ -164,8 +165,14 @@ def _is_of(key: str, name: str) -> bool:
     return key.startswith(EXTERNAL) and _is_named(key) and set_of(key) == name
 
 
-def _external(run: Run, name: str, found: Understood) -> ExternalSet:
+def _external(
+    run: Run, name: str, found: Understood, told: dict[str, dict[str, Any]]
+) -> ExternalSet:
+    """The record of a set. A table under ``raw/`` may name the lesion of an external image too."""
     manifest = found.manifest
+    for link in ("lesion_id", "patient_id"):
+        said = manifest["image_id"].map({i: facts[link] for i, facts in told.items()})
+        manifest[link] = manifest[link].fillna(said.astype("str"))
     decoded = int(manifest["shard"].notna().sum())
     log.info(
         "External set %s: %d files, %d decoded. Nothing is learned from it.",

@@ -60,12 +60,14 @@ class Understood:
         reading: How tables and folders were read.
         ignored: Files that are neither an image nor a recognized table.
         unmatched: Ids of images that tables name and that were not delivered.
+        elsewhere: Lesion and patient of these images, by id.
     """
 
     manifest: pd.DataFrame
     reading: Reading
     ignored: tuple[str, ...]
     unmatched: list[str]
+    elsewhere: dict[str, Row]
 
 
 def of_entries(entries: list[Entry]) -> Delivery:
@@ -135,11 +137,13 @@ def understood(
     joined.unread |= {said(key): why for key, why in unread.items()}
     manifest = table(_told_by_tables(named, joined.facts, run.config.coarse_codes, guide))
     ignored = (*map(said, delivery.ignored), *joined.texts, *joined.unread)
+    unmatched = sorted(joined.facts.keys() - set(named["image_id"]))
     return Understood(
         manifest,
         _reading(manifest, joined, note, withdrawn),
         tuple(dict.fromkeys(ignored)),
-        sorted(joined.facts.keys() - set(named["image_id"])),
+        unmatched,
+        {i: {n: joined.facts[i].get(n) for n in ("lesion_id", "patient_id")} for i in unmatched},
     )
 
 

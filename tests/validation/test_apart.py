@@ -16,7 +16,7 @@ from tasks.intake.manifest import table
 from tasks.splitting.groups import groups_of
 from tasks.validation.apart import SHARED, kept_apart
 from tests.support.deliveries import do, picture, run_of, table_of
-from tests.support.validated import count, quarantined
+from tests.support.validated import add_table, count, quarantined
 
 NO_PAIRS = pd.DataFrame({"first": [], "second": []}, dtype="str")
 LINKS = ("image_id", "pixel_hash", "lesion_id", "patient_id")
@@ -207,3 +207,13 @@ def test_what_was_delivered_before_leaves_the_external_set(shelf: Store, tmp_pat
     ]
     assert count(record, "belongs_to_external_set") == 0
     assert open_store(shelf.uri).read("external/clinic-b/melanoma/same.png") == picture(100)
+
+
+@pytest.mark.slow
+def test_a_table_under_raw_may_name_the_lesion_of_an_external_image(clinic: Store) -> None:
+    """A photograph of this lesion is learned from, so the other one cannot judge."""
+    add_table(clinic, "image_id,lesion_id\nISIC_0000100,L1\nB_0,L1\nB_1,L2\n")
+    run = run_of(clinic)
+    record = do(run, "ingest", "validate")
+    assert record.external[0].reasons == {"the same lesion under raw/": 1}
+    assert list(table_of(run, record.external[0].left)["image_id"]) == ["B_0"]
