@@ -17,7 +17,7 @@ from tasks.config import Retraining
 from tasks.engine.judged import Judged
 from tasks.engine.ledger import Chain
 from tasks.evaluation.comparison import COLUMN, compared
-from tasks.evaluation.external_cases import elsewhere_of
+from tasks.evaluation.external_cases import elsewhere_of, gone_sets
 from tasks.evaluation.policy import Policy
 from tasks.evaluation.rules import Case
 from tasks.evaluation.scoring import by_lesion, figures
@@ -77,7 +77,7 @@ def cases_of(
         superseded=_superseded(settled, predictions),
     )
     outside = elsewhere_of(here.evaluated, predictions, sets, policy, chain)
-    here = replace(here, external=outside)
+    here = replace(here, external=outside, gone_sets=gone_sets(evaluated, chain))
     before = _as_before(settled, predictions, evaluated)
     if before is None:
         return (here,)

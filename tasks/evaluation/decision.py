@@ -127,7 +127,18 @@ def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
 
 
 def _of_data(case: Case) -> list[str]:
-    found = []
+    found = [
+        f"{plural(len(each.departed), 'image')} of the external set {each.name}, which models were "
+        "judged on, left it and count as misses: "
+        f"{listed([gone.image_id for gone in each.departed])}. Find out why."
+        for each in case.external
+        if each.departed
+    ]
+    if case.gone_sets:
+        found.append(
+            f"Models were judged on external sets that are gone: {listed(list(case.gone_sets))}. "
+            "Find out who took them away, and whether a model had failed there."
+        )
     if case.departed:
         found.append(
             f"{plural(len(case.departed), 'image')} that models were judged on left the test part: "

@@ -67,11 +67,12 @@ def evaluate(
         heads = heads_of(client, run.store)
     chain = enter_look(run, test, chosen.model.sha256, threshold=threshold, also=heads)
     sets = labelled_sets(run, validated, classes)
-    for each in sets.values():
+    for name, each in sets.items():
         if len(each.rows):
             chain = enter_look(
-                run, each.rows, chosen.model.sha256, threshold=threshold, by="external"
-            )
+                run, each.rows, chosen.model.sha256,
+                threshold=threshold, by="external", of_set=name,
+            )  # fmt: skip
     model, pixels = from_bytes(run.fetch(chosen.model)), pixels_of(run, test)
     predictions = predicted(model, test, pixels, classes)
     others = _beside_others(run, predictions, pixels, classes, threshold, test)

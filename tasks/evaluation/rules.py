@@ -42,6 +42,8 @@ class Elsewhere:
         sensitivity_drop, auc_drop: Drop from the own test part, -1 to 1, likewise.
         confidence: Confidence of every bound, 0 to 1, after the looks at this set.
         earlier: Models judged on at least half of the set before this one.
+        departed: Images of the set that models were judged on and that it holds no more. Each
+            counts as a miss, so nobody gains by taking away what a model missed.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Elsewhere:
     auc_drop: Estimate
     confidence: float
     earlier: int
+    departed: tuple[Departed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Case:
         superseded: Lesions that were judged under another label before.
         told_as: Description of the case; empty for the test part as it stands.
         external: Figures on each external set.
+        gone_sets: External sets that models were judged on, and that are gone.
     """
 
     evaluated: Evaluated
@@ -85,6 +89,7 @@ class Case:
     superseded: tuple[Superseded, ...] = ()
     told_as: str = ""
     external: tuple[Elsewhere, ...] = ()
+    gone_sets: tuple[str, ...] = ()
 
 
 class Asked(Frozen):

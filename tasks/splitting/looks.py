@@ -77,6 +77,7 @@ def enter_look(
     test_part: str = "",
     threshold: float,
     by: By = "evaluate",
+    of_set: str = "",
     also: Iterable[LedgerHead] = (),
 ) -> Chain:
     """Enter into the ledger that a model is about to be judged on these images.
@@ -90,6 +91,7 @@ def enter_look(
         test_part: Hash of the whole test part, if these images are only a piece of it.
         threshold: Melanoma probability at or above which the model calls a lesion melanoma.
         by: The command that looks. Only images that `evaluate` looked at are settled.
+        of_set: Name of the external set that these images are of.
         also: Heads of the ledger that are recorded outside the store.
     """
     look = {
@@ -100,6 +102,7 @@ def enter_look(
         "by": by,
         "images": as_lists(judged_of(test)),
     }
+    look |= {"set": of_set} if of_set else {}
 
     def content(chain: Chain) -> dict[str, Any] | None:
         known = any(entry.content == look for entry in chain.of("evaluation"))
@@ -161,6 +164,7 @@ class Look:
     mode: str
     by: str
     images: tuple[Judged, ...]
+    of_set: str = ""
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -189,6 +193,7 @@ def _look(content: dict[str, Any]) -> Look:
             mode=str(content["mode"]),
             by=str(content["by"]),
             images=tuple(from_lists(content["images"])),
+            of_set=str(content.get("set", "")),
         )
     except (KeyError, TypeError) as error:
         raise Corrupt(

@@ -191,6 +191,53 @@ def test_a_model_that_passes_at_its_first_look_may_need_more_at_a_later_one(tmp_
     assert gate(run, split, evaluated).decision == "insufficient evidence"
 
 
+# External sets -----------------------------------------------------------------------------------
+
+
+def told_of(run: Run, evaluated: Evaluated) -> pd.DataFrame:
+    there = evaluated.external[0].predictions
+    assert there
+    return read_parquet(run, there)
+
+
+def without_images(run: Run, evaluated: Evaluated, gone: pd.Series) -> Evaluated:
+    """The record of a later run, whose external set lacks some images."""
+    rows = told_of(run, evaluated)[~gone]
+    there = evaluated.external[0].model_copy(
+        update={
+            "set_sha256": hash_of_test_part(rows),
+            "predictions": run.keep("fewer.parquet", to_parquet(rows)),
+        }
+    )
+    return evaluated.model_copy(update={"external": (there,)})
+
+
+def test_an_external_image_that_a_model_missed_and_that_is_gone_stays_a_miss(
+    tmp_path: Path,
+) -> None:
+    run, split, evaluated = made(tmp_path)
+    rows = told_of(run, evaluated)
+    look = {"threshold": THRESHOLD, "by": "external", "of_set": "clinic-b"}
+    enter_look(run, rows, "1" * 64, **look)  # type: ignore[arg-type]  # as given above
+    missed = (rows["label"] == "melanoma") & (rows["melanoma"] < THRESHOLD)
+    assert missed.sum() == 3
+    fewer = gate(run, split, without_images(run, evaluated, missed))
+    same = gate(run, split, evaluated)
+    name = "melanoma sensitivity on clinic-b"
+    counts = [{r.name: r for r in each.rules}[name] for each in (fewer, same)]
+    assert [(each.successes, each.n) for each in counts] == [(97, 100), (97, 100)]
+    assert [each for each in fewer.warnings if "left it and count as misses" in each]
+    assert not [each for each in same.warnings if "left it" in each]
+
+
+def test_a_set_that_models_were_judged_on_and_that_is_gone_is_told(tmp_path: Path) -> None:
+    run, split, evaluated = made(tmp_path)
+    look = {"threshold": THRESHOLD, "by": "external", "of_set": "clinic-c"}
+    enter_look(run, told_of(run, evaluated), "1" * 64, **look)  # type: ignore[arg-type]
+    said = gate(run, split, evaluated)
+    assert [each for each in said.warnings if "are gone: clinic-c" in each]
+
+
 # Lesions that were judged on --------------------------------------------------------------------
 
 
