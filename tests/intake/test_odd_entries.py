@@ -178,7 +178,8 @@ def test_score_takes_plain_files_also_below_a_folder_named_like_an_image(
     (tmp_path / "labels.csv").write_text("image_id,diagnosis\nanother,nevus\n")
     assert main(argv) == 64
     said = capsys.readouterr().err
-    assert "1 files are not images, by their names" in said
+    assert "INFO 1 files in" in said
+    assert "are not images, by their names" in said
     assert "4 images, none of them such" in said
 
 

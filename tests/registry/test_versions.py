@@ -22,7 +22,7 @@ from tasks.registry.champion import NOTE, adopt, alias_of, champion, outside_sta
 from tasks.registry.promotions import Adoption, promotions_in
 from tasks.registry.versions import CHALLENGER, CHAMPION, MODEL, mlflow_client
 from tests.support.approvals import approved
-from tests.support.deliveries import do, judged_run, run_of
+from tests.support.deliveries import do, judged_run, picture, run_of
 
 pytestmark = pytest.mark.slow
 
@@ -188,6 +188,7 @@ def test_a_model_that_is_gone_from_mlflow_is_named(
     kept = artifact.rename(tmp_path / "kept.keras")
     try:
         (tmp_path / "images").mkdir()
+        (tmp_path / "images/a.png").write_bytes(picture(1))
         labels = tmp_path / "labels.csv"
         labels.write_text("image_id,diagnosis\na,nevus\n")
         argv = ["score", "--model", f"models:/{MODEL}/1", "--images", f"{tmp_path}/images"]

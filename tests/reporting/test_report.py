@@ -91,7 +91,8 @@ def test_a_model_that_a_better_challenger_kept_from_people_says_so(tmp_path: Pat
 def test_a_run_whose_test_part_holds_no_melanoma_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     records = make_records(run)
-    figures = records["evaluate"].figures.model_copy(update={"sensitivity": proportion(0, 0)})
+    none_there = {"sensitivity": proportion(0, 0), "mixed": None}
+    figures = records["evaluate"].figures.model_copy(update=none_there)
     none = records["evaluate"].model_copy(update={"figures": figures})
     records |= {"evaluate": none, "gate": verdict_on(run, none)}
     del records["register"]

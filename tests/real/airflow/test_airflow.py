@@ -230,6 +230,8 @@ def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
     parts = {f"{step}/{number}-of-4" for step in ("ingest", "validate") for number in (1, 2, 3, 4)}
     assert parts <= demo.states(untaught).keys()
     deliver(open_store(str(tmp_path)), demo.home / "SYNTHETIC")
+    second = demo.home / "SYNTHETIC second clinic"
+    deliver(open_store(str(tmp_path)), second, external="second-clinic")
     config = Retraining.model_validate(UNTAUGHT | {"parts": 1})
     for name in ("ingest", "validate"):
         here = execute(step_named(name), open_run(f"{tmp_path}/runs/one", config, step=name))
