@@ -90,7 +90,10 @@ def test_every_row_and_image_stands_in_one_account(folder: Path) -> None:
     found = told(folder, *rows)
     assert (found.labels.rows, found.images) == (6, 3)
     assert kept(found) == {"m00a": "nevus"}
-    assert left(found) == {"m00b": "its row names no diagnosis", "m01.a": "no row in labels.csv"}
+    assert left(found) == {
+        "m00b": "neither a row nor a folder names its diagnosis",
+        "m01.a": "no row in labels.csv",
+    }
     assert [each.file for each in found.left] == ["m00b.png", "m01.a.png"]
     assert {each.image_id: each.label for each in found.missing} == {
         "gone": "nevus", "lost": OTHER, "off": None,
