@@ -6,8 +6,6 @@ light and sharpness, a wider view with dark corners, another size and JPEG quali
 melanomas. They say nothing about patients, and are marked as drawn in pixels, comment and name.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from tasks.intake.drawn_lesions import draw
 from tasks.intake.scene import mark
-from tasks.intake.synthesize import cannot_write, occupied, save, save_table
+from tasks.intake.synthesize import drawn_whole, save, save_table
 from tasks.lesions import SYNTHETIC_PREFIX, Diagnosis
 
 FIRST = 9_000_001  # number of the first picture; the first clinic's numbers are far below
@@ -46,18 +44,8 @@ def second_clinic(to: Path, *, seed: int = 21, scale: float = 1.0) -> int:
     Raises:
         BadInput: The directory holds something already or cannot be written.
     """
-    to = to.absolute()
-    try:
-        if to.exists() and (not to.is_dir() or any(to.iterdir())):
-            raise occupied(to)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as partial:
-            made = Path(partial, "set")
-            count = _draw_set(made, seed, scale)
-            os.replace(made, to)
-    except OSError as error:
-        raise cannot_write(to, error) from error
-    return count
+    with drawn_whole(to) as made:
+        return _draw_set(made, seed, scale)
 
 
 def _draw_set(to: Path, seed: int, scale: float) -> int:

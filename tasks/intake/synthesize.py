@@ -9,6 +9,8 @@ import csv
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -53,30 +55,36 @@ def synthesize(to: Path, *, seed: int = 20, scale: float = 1.0) -> dict[str, int
             received=f"seed={seed}, scale={scale}",
             do="correct the value",
         )
+    with drawn_whole(to) as made:
+        return _draw_set(made, seed, scale)
+
+
+@contextmanager
+def drawn_whole(to: Path) -> Iterator[Path]:
+    """A folder to draw into. It becomes `to` when all is drawn, and nothing is left otherwise.
+
+    Raises:
+        BadInput: `to` holds something already or cannot be written.
+    """
     to = to.absolute()
     try:
         if to.exists() and (not to.is_dir() or any(to.iterdir())):
-            raise occupied(to)
+            raise _occupied(to)
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as partial:
             made = Path(partial, "set")
-            counts = _draw_set(made, seed, scale)
+            yield made
             os.replace(made, to)
     except OSError as error:
-        raise cannot_write(to, error) from error
-    return counts
+        raise BadInput(
+            "The synthetic set cannot be written.",
+            expected=f"a directory {to} that may be written, with room for 15 MB",
+            received=str(error.strerror or error),
+            do="free space, or give another directory",
+        ) from error
 
 
-def cannot_write(to: Path, error: OSError) -> BadInput:
-    return BadInput(
-        "The synthetic set cannot be written.",
-        expected=f"a directory {to} that may be written, with room for 15 MB",
-        received=str(error.strerror or error),
-        do="free space, or give another directory",
-    )
-
-
-def occupied(to: Path) -> BadInput:
+def _occupied(to: Path) -> BadInput:
     return BadInput(
         "The synthetic set would be mixed with other files.",
         expected="a directory that does not exist yet or is empty",
