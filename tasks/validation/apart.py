@@ -90,8 +90,7 @@ def kept_apart(
     both["when"] = [order.get(key, 0) for key in file_of(both)]
     gone: dict[str, tuple[str, str]] = {}
     later: dict[str, tuple[str, str]] = {}
-    external = both[SET].notna()
-    for _, rows in both[both["group"].isin(set(both.loc[external, "group"]))].groupby("group"):
+    for _, rows in both[_meet(both)].groupby("group"):
         mine = rows[rows[SET].notna()]
         theirs = rows[rows[SET].isna()]
         before = theirs[theirs["when"] < mine["when"].replace(0, np.inf).min()]
@@ -127,11 +126,19 @@ def linked(rows: pd.DataFrame) -> dict[str, pd.Series]:
         for name in ("lesion_id", "patient_id")
     }
     ids = rows["image_id"].map(spelling, na_action="ignore").astype("str")
-    hashes = rows["perceptual_hash"].groupby(ids).agg(unlike)
-    local = {name for name, apart in hashes.items() if is_local(str(name), bool(apart))}
+    several = ids.duplicated(keep=False)
+    hashes = rows.loc[several, "perceptual_hash"].groupby(ids[several]).agg(unlike)
+    apart = {str(name) for name, different in hashes.items() if different}
+    local = {name for name in ids.dropna().unique() if is_local(name, name in apart)}
     # Within its own delivery the same name is the same image.
     places = rows["key"].str.split("/").str[:2].str.join("/")
     return found | {"image_id": ids.mask(ids.isin(local), places + "/" + ids)}
+
+
+def _meet(both: pd.DataFrame) -> pd.Series:
+    """Whether a row's group holds external images, and rows of another set or under ``raw/``."""
+    places = both[SET].fillna("").groupby(both["group"])
+    return both["group"].map(places.nunique() > 1).astype(bool)
 
 
 def _unknown_last(column: pd.Series) -> pd.Series:

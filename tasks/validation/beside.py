@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,16 +31,19 @@ class Expectations:
 
     Attributes:
         connection: The end of the process that Great Expectations works in.
+        sent: The first question, on its way: the process takes it once the library is imported.
         answered: Whether both questions are answered.
     """
 
     connection: Connection
+    sent: Future[None]
     answered: bool = False
 
     @cached_property
     def told(self) -> dict[str, Any]:
         """The outcome of the manifest's suite, once it is there: ``met`` of so many expectations
         ``of``, and how rows are ``unexpected``, by key."""
+        self.sent.result()
         told = _answer(self.connection)
         log.info("Great Expectations: %d of %d expectations met.", told["met"], told["of"])
         return told
@@ -64,14 +68,15 @@ class Expectations:
 @contextmanager
 def expectations_of(manifest: pd.DataFrame) -> Iterator[Expectations]:
     """Have the manifest checked in the background, while this process does something else."""
-    with ONE_AT_A_TIME:
+    with ONE_AT_A_TIME, ThreadPoolExecutor(1) as beside:
         connection = connection_to()
-        asked = Expectations(connection)
+        sent = beside.submit(_send, connection, question_of(manifest))
+        asked = Expectations(connection, sent)
         try:
-            _send(connection, question_of(manifest))
             yield asked
         finally:
             if not asked.answered:  # it waits for the second question: it is of no use now
+                wait([sent])  # nothing is closed that a thread still writes to
                 forget(connection)
 
 

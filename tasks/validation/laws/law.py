@@ -116,16 +116,23 @@ def conflicts(
 ) -> tuple[pd.Series, pd.Series]:
     """Rows that share a value of one column but differ in another, and the keys of the rows that
     each contradicts."""
-    reasons = pd.Series(index=frame.index, dtype="str")
+    reasons: dict[Any, str] = {}
     counterparts: dict[Any, tuple[str, ...]] = {}
     for column, words in same:
-        several = frame.groupby(column)[differ].transform("nunique")
-        for _, rows in frame[(several > 1) & reasons.isna()].groupby(column):
-            names = ", ".join(sorted(rows[differ].dropna().unique()))
-            reasons[rows.index] = f"the same {words} under {names}"
-            for index, name in rows[differ].items():
-                counterparts[index] = tuple(rows.loc[rows[differ] != name, "key"])
-    broken = reasons.dropna()
+        several = frame.groupby(column)[differ].transform("nunique") > 1
+        rows = frame[several & ~frame.index.isin(list(reasons))]
+        # Plain lists: a data frame for each of hundreds of groups takes a second.
+        members: dict[Any, list[tuple[Any, Any, str]]] = {}
+        for index, value, name, key in zip(
+            rows.index, rows[column], rows[differ], rows["key"], strict=True
+        ):
+            members.setdefault(value, []).append((index, name, key))
+        for group in members.values():
+            names = ", ".join(sorted({name for _, name, _ in group if pd.notna(name)}))
+            for index, mine, _ in group:
+                reasons[index] = f"the same {words} under {names}"
+                counterparts[index] = tuple(key for _, name, key in group if name != mine)
+    broken = pd.Series(reasons, dtype="str").reindex(frame.index).dropna().astype("str")
     told = [counterparts[index] for index in broken.index]
     return broken, pd.Series(told, index=broken.index, dtype="object")
 
