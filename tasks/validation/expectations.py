@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.engine.quiet import quiet_loggers, report_nothing
-from tasks.intake.manifest import NESTED, parquet_of, to_parquet
+from tasks.intake.manifest import BYTES, NESTED, parquet_of, to_parquet
 from tasks.lesions import DIAGNOSES
 from tasks.validation.data_docs import index_of, self_contained
 
@@ -61,7 +61,7 @@ def _json(content: Any) -> bytes:
 
 def question_of(manifest: pd.DataFrame) -> bytes:
     """The first question: the decoded rows of the manifest, without what no expectation reads."""
-    told = manifest[manifest["shard"].notna()].drop(columns=["thumbnail", *NESTED])
+    told = manifest[manifest["shard"].notna()].drop(columns=[*BYTES, *NESTED], errors="ignore")
     return to_parquet(told)
 
 
