@@ -30,10 +30,20 @@ def begin_anew(seed: int) -> None:
 
 
 def augment(x: Any, seed: int) -> Any:
-    """Online augmentation, active in training only."""
-    x = layers.RandomFlip("horizontal_and_vertical", seed=seed)(x)
-    x = layers.RandomRotation(0.1, fill_mode="reflect", seed=seed + 1)(x)
-    return layers.RandomZoom(0.1, fill_mode="reflect", seed=seed + 2)(x)
+    """Online augmentation, active in training only; see `resized`."""
+    x = layers.RandomFlip("horizontal_and_vertical", seed=seed)(x, training=False)
+    x = layers.RandomRotation(0.1, fill_mode="reflect", seed=seed + 1)(x, training=False)
+    return layers.RandomZoom(0.1, fill_mode="reflect", seed=seed + 2)(x, training=False)
+
+
+def resized(image: Any, image_size: int) -> Any:
+    """The first layer of a network: squares of `image_size`, antialiased.
+
+    Keras's layers for images are in training unless told otherwise, and take all layers behind
+    them along. A network that is merely called, as ``model(images)``, would give answers of
+    training, and would change its averages. `fit` and ``training=True`` overrule what is said here.
+    """
+    return layers.Resizing(image_size, image_size, antialias=True)(image, training=False)
 
 
 def shrink(pixels: Array, image_size: int) -> Array:

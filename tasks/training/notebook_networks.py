@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from tasks.recipes import Recipe
-from tasks.training.network import BATCH_NORM_MOMENTUM, JIT, augment, begin_anew
+from tasks.training.network import BATCH_NORM_MOMENTUM, JIT, augment, begin_anew, resized
 
 
 def build(
@@ -24,7 +24,7 @@ def build(
     """
     begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
-    x = layers.Resizing(image_size, image_size, antialias=True)(image)
+    x = resized(image, image_size)
     if recipe == "regularized":
         x = augment(x, seed)
     x = layers.Rescaling(1 / 255)(x)

@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from tasks.training.harmonic import Harmonic
-from tasks.training.network import BATCH_NORM_MOMENTUM, begin_anew
+from tasks.training.network import BATCH_NORM_MOMENTUM, begin_anew, resized
 
 # Filters of the stem and of the three stages, one residual block each: 1.2 million parameters.
 # Two blocks per stage reached less in the same time.
@@ -89,7 +89,7 @@ def served(network: keras.Model, image_size: int, name: str) -> keras.Model:
     quarter-turns or reflecting the image changes no answer.
     """
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
-    turns = eight_turns(layers.Resizing(image_size, image_size, antialias=True)(image))
+    turns = eight_turns(resized(image, image_size))
     answers = layers.Softmax()(network(ops.concatenate(turns, axis=0)))
     answers = ops.reshape(answers, (len(turns), -1, answers.shape[-1]))
     return keras.Model(image, ops.mean(answers, axis=0), name=name)

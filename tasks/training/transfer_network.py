@@ -11,7 +11,7 @@ from keras import layers
 
 from tasks.errors import BadInput, Momentary, PipelineError
 from tasks.training.memory import ran_out
-from tasks.training.network import JIT, augment, begin_anew
+from tasks.training.network import JIT, augment, begin_anew, resized
 
 # Share of the epochs in which only the new head learns; its first, random answers would spoil the
 # backbone. Then the whole network learns in small steps (Keras's guide "Transfer learning &
@@ -38,7 +38,7 @@ def transferred(image_size: int, classes: int, weights: bytes | None, seed: int)
     begin_anew(seed)
     backbone = _pretrained(image_size, weights)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
-    x = layers.Resizing(image_size, image_size, antialias=True)(image)
+    x = resized(image, image_size)
     x = layers.Rescaling(1 / 127.5, offset=-1)(augment(x, seed))  # as it was trained
     x = backbone(x, training=False)
     x = layers.Dropout(0.3, seed=seed + 3)(layers.GlobalAveragePooling2D()(x))

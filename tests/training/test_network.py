@@ -10,8 +10,10 @@ from scipy.fft import dctn, idctn
 from scipy.special import softmax
 
 from tasks.model_file import answers_of, from_bytes, to_bytes
+from tasks.recipes import Recipe
 from tasks.training.calibration import calibrated
 from tasks.training.harmonic import Harmonic, plain, slow_cosines
+from tasks.training.notebook_networks import build
 from tasks.training.residual_network import eight_turns, residual, served
 
 pytestmark = pytest.mark.slow
@@ -81,6 +83,41 @@ def test_a_square_lies_in_eight_ways_the_given_one_first() -> None:
     assert (turns[0] == image).all()
     assert {each.tobytes() for each in turns} == {each.tobytes() for each in lying(image[0])}
     assert len({each.tobytes() for each in turns}) == 8
+
+
+# Called, not predicted --------------------------------------------------------------------------
+
+
+def called(model: keras.Model, images: Array, **options: bool) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(model(images.astype(np.float32), **options)))
+
+
+def network_of(recipe: Recipe) -> keras.Model:
+    """A network of a recipe, as its file gives it back."""
+    if recipe == "residual":
+        return from_bytes(to_bytes(calibrated(served(plain(residual(3, 1)), 32, recipe), 1.5)))
+    made = build(recipe, image_size=32, classes=CLASSES, learning_rate=0.001, seed=1)
+    return from_bytes(to_bytes(made))
+
+
+@pytest.mark.parametrize("recipe", ["residual", "baseline", "regularized", "balanced"])
+def test_a_network_that_is_called_answers_as_predicted_and_keeps_its_weights(
+    recipe: Recipe,
+) -> None:
+    model = network_of(recipe)
+    images = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), np.uint8)
+    before = [each.copy() for each in model.get_weights()]
+    assert called(model, images) == pytest.approx(answers_of(model, images), abs=1e-4)
+    for then, now in zip(before, model.get_weights(), strict=True):
+        assert (then == now).all()
+
+
+def test_a_network_that_is_told_to_train_still_turns_its_images() -> None:
+    model = network_of("regularized")
+    images = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), np.uint8)
+    ways = [called(model, images, training=True) for _ in range(2)]
+    assert np.abs(ways[0] - ways[1]).max() > 1e-4
+    assert called(model, images) == pytest.approx(called(model, images), abs=1e-6)
 
 
 # Smooth kernels ---------------------------------------------------------------------------------
