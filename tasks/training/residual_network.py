@@ -1,5 +1,6 @@
 """The network of the recipe `residual`: a small residual network with smooth kernels."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from tasks.training.network import BATCH_NORM_MOMENTUM, begin_anew
 STEM, STAGES = 32, (64, 128, 256)
 # Tuned on validation folds, never on the test part; see docs/training.md.
 WEIGHT_DECAY = 0.05  # per step, relative to the learning rate
+GREY = 180.0  # light of a steadied image, 0 to 255
 WARM_UP = 0.05  # share of all steps
 AVERAGED_STEPS = 500  # steps that the moving average of the weights reaches back
 # Options of every convolution. The normalization that follows makes a bias useless.
@@ -23,17 +25,25 @@ CONVOLVED: dict[str, Any] = {
 }
 
 
-def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmonic) -> keras.Model:
+def residual(
+    classes: int,
+    seed: int,
+    convolution: type[layers.Conv2D] = Harmonic,
+    *,
+    steadied: Callable[[Any], Any] | None = None,
+) -> keras.Model:
     """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``.
 
     Args:
         classes: Number of outputs.
         seed: Seed of the weights.
         convolution: Type of the convolutions that are wider than one pixel.
+        steadied: What each image goes through first, such as `in_grey_light`.
     """
     begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
-    x = layers.Rescaling(1 / 64, offset=-2.2)(image)  # mean 0, spread 1 for skin, roughly
+    seen = steadied(image) if steadied else image
+    x = layers.Rescaling(1 / 64, offset=-2.2)(seen)  # mean 0, spread 1 for skin, roughly
     x = convolution(STEM, 5, strides=2, **CONVOLVED)(x)
     x = layers.MaxPooling2D()(layers.ReLU()(_normalized(x)))
     for stage, filters in enumerate(STAGES):
@@ -57,6 +67,20 @@ def _residual_block(x: Any, filters: int, stride: int, convolution: type[layers.
 
 def _normalized(x: Any, gamma: str = "ones") -> Any:
     return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer=gamma)(x)
+
+
+def in_grey_light(images: Any) -> Any:
+    """Images in grey light of one brightness: shades of gray, with the norm of order 6 (Finlayson &
+    Trezzi, CIC 2004). A factor on a channel, as of another white balance, changes nothing."""
+    light = ops.mean(ops.power(ops.maximum(images, 0.0) / 255.0, 6), axis=(1, 2), keepdims=True)
+    return images * (GREY / ops.power(light + 1e-6, 1 / 6) / 255.0)
+
+
+def standardized(images: Any) -> Any:
+    """Images whose channels all have the mean and the standard deviation of skin, roughly."""
+    mean = ops.mean(images, axis=(1, 2), keepdims=True)
+    spread = ops.sqrt(ops.mean(ops.square(images - mean), axis=(1, 2), keepdims=True) + 16.0)
+    return (images - mean) / spread * 32.0 + 141.0
 
 
 def annealed(

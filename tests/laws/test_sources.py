@@ -28,9 +28,9 @@ COUNTED = {
     "split": "engine 4, figures, intake 2, lesions, splitting 4",
     "check_balance": "balancing 1, figures, lesions",
     "oversample": "balancing 2, intake 2, lesions",
-    "train": "curve, figures, intake 2, lesions, model_file, recipes, training 15",
+    "train": "curve, figures, intake 2, lesions, model_file, recipes, training 17",
     "evaluate": "engine 4, evaluation 13, figures, intake 6, lesions, model_file, recipes, "
-    "splitting 2, statistics 7, terms, training 14",
+    "splitting 2, statistics 7, terms, training 16",
     "gate": "engine 4, evaluation 15, figures, intake 6, lesions, splitting 2, statistics 7, terms",
     "register": "curve, engine 6, evaluation 18, figures, intake 9, lesions, recipes, release "
     "14, splitting 3, statistics 7, terms, text 2, validation 1",
