@@ -23,6 +23,7 @@ from tasks.release.golden import Answers
 FACTS = (
     *("size_bytes", "sha256", "width", "height", "mode", "format", "thumbnail"),
     *("red", "green", "blue", "perceptual_hash", "reason", "shard", "shard_sha256", "index"),
+    *("encoding", "camera", "surroundings"),
     *("lesion_id", "patient_id", "age_years", "sex", "site", "archive_diagnosis"),
     *("contradiction", "other_metadata", "skin_tone", "sharpness", "tags"),
 )

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,14 +32,16 @@ from tasks.engine.store import Entry, read_many
 from tasks.errors import BadInput
 from tasks.intake.dicom import Pictures, names_its_patient, pictures_of_dicom
 from tasks.intake.dicom_file import is_dicom
+from tasks.intake.encoding import encoding_and_camera
 from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode
 from tasks.intake.likeness import perceptual_hashes, to_hex
-from tasks.intake.manifest import COLUMNS, file_of, parquet_of, tags_of, to_npy, to_parquet
+from tasks.intake.manifest import COLUMNS, Pixels, file_of, parquet_of, tags_of, to_npy, to_parquet
 from tasks.intake.pseudonyms import Pseudonyms, for_now, of_store
 from tasks.intake.sheets import TABLE_SUFFIXES
+from tasks.intake.surroundings import AT_ONCE, measured_on
 from tasks.intake.telling import Telling
 from tasks.lesions import IMAGE_SUFFIXES, is_image
-from tasks.records.record import Artifact
+from tasks.records.record import Artifact, sha256
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ Row = dict[str, Any]
 
 FOUND = (
     *("frame", "width", "height", "mode", "format", "pixel_hash", "thumbnail"),
-    *("red", "green", "blue", "tags"),
+    *("red", "green", "blue", "encoding", "camera", "surroundings", "tags"),
 )
 PACKED = ("perceptual_hash", "shard", "shard_sha256", "index")
 # Columns of one file, and the columns that depend on its bytes alone.
@@ -294,7 +296,11 @@ def pictures_of(data: bytes, config: Retraining, named: Pseudonyms) -> Pictures:
     limits = {"packed_px": config.packed_size, "maximum_megapixels": config.maximum_megapixels}
     if is_dicom(data):
         return pictures_of_dicom(data, pseudonyms=named, **limits)
-    return Pictures((decode(data, **limits),))
+    found = decode(data, **limits)
+    if isinstance(found, Decoded):
+        encoding, camera = encoding_and_camera(data)
+        found = replace(found, encoding=encoding, camera=camera)
+    return Pictures((found,))
 
 
 def _packed(run: Run, found: dict[str, Pictures]) -> dict[str, list[Row]]:
@@ -312,16 +318,25 @@ def _packed(run: Run, found: dict[str, Pictures]) -> dict[str, list[Row]]:
                 decoded.append((row, each))
     if not decoded:
         return rows
-    shard = run.share("shards", to_npy([each.pixels for _, each in decoded]), ".npy")
+    pixels = [each.pixels for _, each in decoded]
+    shard, beside = run.share("shards", to_npy(pixels), ".npy"), _measured(pixels)
     planes = np.frombuffer(b"".join(each.thumbnail for _, each in decoded), np.uint8)
     hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
+    facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail", "encoding", "camera")
     for index, (row, each) in enumerate(decoded):
-        facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail")
         place = (hashes[index], shard.key, shard.sha256, index)
-        row |= {name: getattr(each, name) for name in facts}
+        row |= {name: getattr(each, name) for name in facts} | {"surroundings": beside[index]}
         row |= dict(zip(("red", "green", "blue"), each.colour, strict=True))
         row |= dict(zip(PACKED, place, strict=True))
     return rows
+
+
+def _measured(pixels: list[Pixels]) -> list[bytes]:
+    """What packed pixels show beside the lesion: float32 of `OF_PIXELS`, as bytes."""
+    groups = [pixels[at : at + AT_ONCE] for at in range(0, len(pixels), AT_ONCE)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:  # numpy releases the GIL
+        found = threads.map(lambda group: measured_on(np.stack(group)), groups)
+        return [row.tobytes() for group in found for row in group]
 
 
 def shards_of(files: pd.DataFrame) -> tuple[Artifact, ...]:
@@ -355,7 +370,8 @@ def _sound_shards(run: Run, files: pd.DataFrame) -> set[str]:
 
 
 def _kind(run: Run) -> str:
-    """Name of the kind of pixels: code and size of packing decide what pixels are."""
+    """Name of the kind of pixels and figures: code and size of packing decide what these are."""
     config = run.config
     limits = f"{config.packed_size}px-{config.maximum_megapixels}mp"
-    return f"{limits}-{code_hash('intake.dicom')[:16]}"
+    code = "".join(map(code_hash, ("intake.dicom", "intake.encoding", "intake.surroundings")))
+    return f"{limits}-{sha256(code.encode())[:16]}"

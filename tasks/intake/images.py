@@ -84,6 +84,7 @@ class Decoded:
         pixel_hash: SHA-256 over the upright full-size RGB pixels and their size.
         thumbnail: uint8 ``(32, 32)``, grey, 0 to 255; used to find near duplicates.
         colour: Mean red, green and blue of the thumbnail before it was made grey, 0 to 255.
+        encoding, camera: As in `tasks.intake.encoding`; empty for a DICOM.
     """
 
     pixels: Pixels
@@ -94,6 +95,8 @@ class Decoded:
     pixel_hash: str
     thumbnail: bytes
     colour: tuple[float, float, float]
+    encoding: str = ""
+    camera: str = ""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ COLUMNS = {
     "red": "Float64",  # mean of the thumbnail before it was grey, 0 to 255
     "green": "Float64",
     "blue": "Float64",
+    "encoding": "str",  # settings of the JPEG encoder; empty for another format
+    "camera": "str",  # by the EXIF block of the file, or empty
+    "surroundings": "object",  # float32 figures, see `tasks.intake.surroundings.OF_PIXELS`
     "tags": "str",  # what the tags of a DICOM say, as JSON; see `tasks.intake.dicom_tags.Tags`
     "perceptual_hash": "str",  # 64 bits, as 16 hexadecimal digits
     "law": "str",  # the law that decoding broke, or missing
@@ -55,6 +58,7 @@ COLUMNS = {
     "contradiction": "object",  # tuple of Contradiction: how tables contradict each other
     "other_metadata": "str",  # unknown columns of the tables, as JSON
 }
+BYTES = ("thumbnail", "surroundings")  # columns that no person reads
 
 
 def table(rows: list[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:

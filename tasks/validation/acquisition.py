@@ -1,7 +1,8 @@
-"""The source of an image as far as its file shows it: archive, run of numbers, size, format.
+"""The source of an image as far as its file shows it: archive, numbers, size, encoder, camera.
 
 An archive is made of deliveries of several clinics, which number their images one after the other.
-A gap in the numbers, or another size or format, so marks another source.
+A gap in the numbers, or another size, format, setting of the JPEG encoder or camera, so marks
+another source.
 """
 
 import pandas as pd
@@ -30,10 +31,19 @@ def acquisitions_of(frame: pd.DataFrame) -> pd.Series:
         "size": _differing(sizes, "another size"),
         "format": _differing(frame["format"].astype("str"), "another format"),
         "mode": _differing(frame["mode"].astype("str"), "another colour mode"),
+        "encoding": _differing(_said(frame, "encoding"), "another encoding"),
+        "camera": _differing(_said(frame, "camera"), "another camera"),
     }
     table = pd.DataFrame(named).astype("str")
     words = [", ".join(each for each in row if each) for row in table.to_numpy()]
     return pd.Series(words, index=frame.index, dtype="str")
+
+
+def _said(frame: pd.DataFrame, column: str) -> pd.Series:
+    """A column that manifests of earlier versions do not have; empty where nothing is known."""
+    if column not in frame:
+        return pd.Series("", index=frame.index)
+    return frame[column].fillna("").astype("str")
 
 
 def _runs(image_ids: pd.Series, archive: pd.Series) -> pd.Series:

@@ -10,7 +10,7 @@ from pyarrow import parquet
 from tasks.engine.run import Run, latest_run, read_record
 from tasks.engine.spreadsheet import read_csv, to_csv
 from tasks.errors import BadInput
-from tasks.intake.manifest import COLUMNS
+from tasks.intake.manifest import BYTES, COLUMNS
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.records.record import Artifact
 from tasks.records.validated import Basis, Changed, Changes, Finding, Validated
@@ -94,7 +94,7 @@ def _previous(run: Run, name: str, basis: Basis) -> Previous | None:
     try:
         file = io.BytesIO(run.fetch(record.accepted))
         there = set(parquet.read_schema(file).names)  # earlier versions kept fewer columns
-        columns = [name for name in COLUMNS if name in there and name != "thumbnail"]
+        columns = [name for name in COLUMNS if name in there and name not in BYTES]
         accepted = pd.read_parquet(file, columns=columns).reindex(columns=list(COLUMNS))
         quarantined = read_quarantine(run, record.quarantine)
     except (BadInput, ValueError):  # gone, or of another version of the program

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.engine.quiet import quiet_loggers, report_nothing
-from tasks.intake.manifest import NESTED, parquet_of, to_parquet
+from tasks.intake.manifest import BYTES, NESTED, parquet_of, to_parquet
 from tasks.lesions import DIAGNOSES
 from tasks.validation.data_docs import index_of, self_contained
 
@@ -43,10 +43,11 @@ def serve(connection: Connection) -> None:
             return
         try:
             with _context() as (context, site):
-                results = _expect(context, "manifest", _frame(table), _suite())
+                outcome = _expect(context, "manifest", _frame(table), _suite())
+                results = _results(outcome)
                 connection.send_bytes(_json(_held(results) | {"unexpected": _unexpected(results)}))
-                findings = json.loads(connection.recv_bytes())
-                laws = _show_laws(context, findings)
+                _render(context, outcome)  # while the laws work with the answer
+                laws = _show_laws(context, json.loads(connection.recv_bytes()))
                 held = {"manifest": _held(results), "laws": _held(laws)}
                 connection.send_bytes(_json(_pages(site, held)))
         except EOFError:
@@ -61,7 +62,7 @@ def _json(content: Any) -> bytes:
 
 def question_of(manifest: pd.DataFrame) -> bytes:
     """The first question: the decoded rows of the manifest, without what no expectation reads."""
-    told = manifest[manifest["shard"].notna()].drop(columns=["thumbnail", *NESTED])
+    told = manifest[manifest["shard"].notna()].drop(columns=[*BYTES, *NESTED], errors="ignore")
     return to_parquet(told)
 
 
@@ -80,8 +81,8 @@ def _context() -> Iterator[tuple[Any, Path]]:
         yield context, Path(folder, "gx", "uncommitted", "data_docs", "local_site")
 
 
-def _expect(context: Any, name: str, frame: pd.DataFrame, suite: list[Any]) -> list[Any]:
-    """Validate a table, add the outcome to the pages and return the library's results."""
+def _expect(context: Any, name: str, frame: pd.DataFrame, suite: list[Any]) -> Any:
+    """Validate a table and return the library's outcome."""
     import great_expectations as gx
 
     source = context.data_sources.add_pandas(f"{name} table")
@@ -98,11 +99,24 @@ def _expect(context: Any, name: str, frame: pd.DataFrame, suite: list[Any]) -> l
                 "result_format": "COMPLETE",
                 "unexpected_index_column_names": list(frame.columns[:1]),
             },
-            actions=[gx.checkpoint.UpdateDataDocsAction(name="docs")],
         )
     )
-    outcome = checkpoint.run(batch_parameters={"dataframe": frame})
+    return checkpoint.run(batch_parameters={"dataframe": frame})
+
+
+def _results(outcome: Any) -> list[Any]:
     return [result for each in outcome.run_results.values() for result in each.results]
+
+
+def _render(context: Any, outcome: Any) -> None:
+    """Add an outcome, and the suite that it meets, to the pages."""
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+    )
+
+    for place, result in outcome.run_results.items():
+        suite = ExpectationSuiteIdentifier(name=result.suite_name)
+        context.build_data_docs(resource_identifiers=[place, suite])
 
 
 def _show_laws(context: Any, findings: list[dict[str, Any]]) -> list[Any]:
@@ -114,7 +128,9 @@ def _show_laws(context: Any, findings: list[dict[str, Any]]) -> list[Any]:
         expect.ExpectColumnMaxToBeBetween(column=each["law"], max_value=0, notes=each["notes"])
         for each in findings
     ]
-    return _expect(context, "laws", counts, suite)
+    outcome = _expect(context, "laws", counts, suite)
+    _render(context, outcome)
+    return _results(outcome)
 
 
 def _suite() -> list[Any]:

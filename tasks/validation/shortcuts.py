@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import solve
 
+from tasks.intake.surroundings import GROUPS, OF_THE_WHOLE, WHOLE
 from tasks.records.figures import Estimate
 from tasks.records.shortcuts import Beside, Telling, TellingSource
 from tasks.statistics.ranking import auc
-from tasks.validation.surroundings import GROUPS, OF_THE_WHOLE, WHOLE
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,7 @@ def beside_of(figures: pd.DataFrame, melanoma: Array, groups: pd.Series) -> Besi
     """How well each thing beside the lesion tells melanoma from all other lesions.
 
     Args:
-        figures: The columns of `tasks.validation.surroundings.figures_of`, and the column `SOURCE`.
+        figures: The columns of `tasks.intake.surroundings.figures_of`, and the column `SOURCE`.
         melanoma: bool ``(n,)``: whether each image shows a melanoma.
         groups: The lesion of each image, so that no lesion is on both sides of a fold.
 

@@ -19,7 +19,8 @@ from tasks.evaluation.policy import policy_of
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.images import THUMBNAIL_PX
 from tasks.intake.likeness import joined, near_duplicates
-from tasks.intake.manifest import by_shard, read_parquet, to_parquet
+from tasks.intake.manifest import read_parquet, to_parquet
+from tasks.intake.surroundings import measured_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, source_from
 from tasks.parts import Part
 from tasks.records.ingested import ExternalSet, Ingested
@@ -32,7 +33,6 @@ from tasks.validation.changes import changes_since, previous_of
 from tasks.validation.laws.law import Delivered
 from tasks.validation.quarantine import apply_laws
 from tasks.validation.standing import standing
-from tasks.validation.surroundings import OF_PIXELS, measured_on
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _validated(
         standing=standing(manifest, settled),
         reading=ingested.reading,
         external=apart,
-        measured=_measured(run, manifest),
+        measured=measured_of(manifest),
     )
     findings, remaining, quarantined, relabelled = apply_laws(delivered, run.config)
     docs = expectations.keep_docs(run, findings)
@@ -149,15 +149,6 @@ def _kept(run: Run, apart: Apart, delivered: ExternalSet) -> ExternalKept:
         reasons=reasons,
         without_image=delivered.rows_without_image,
     )
-
-
-def _measured(run: Run, manifest: pd.DataFrame) -> pd.DataFrame:
-    """What the packed pixels show beside the lesion, by key: the columns `OF_PIXELS`."""
-    rows = manifest[manifest["shard"].notna()]
-    found = np.empty((len(rows), len(OF_PIXELS)), np.float32)
-    for places, pixels in by_shard(run, rows):
-        found[places] = measured_on(pixels)
-    return pd.DataFrame(found, index=rows["key"], columns=list(OF_PIXELS))
 
 
 def _present(frame: pd.DataFrame) -> list[Diagnosis]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from tasks.engine.storage import open_store
 from tasks.intake.deliver import deliver
-from tasks.intake.manifest import read_parquet
+from tasks.intake.manifest import BYTES, read_parquet
 from tasks.records.ingested import Ingested
 from tests.support.deliveries import do, run_of
 from tests.support.dicoms import encapsulated, jpeg, photograph
@@ -29,7 +29,7 @@ def table(folder: Path, text: str) -> Path:
 
 
 def text_of(manifest: pd.DataFrame, record: Ingested) -> str:
-    return manifest.drop(columns="thumbnail").to_csv() + record.model_dump_json()
+    return manifest.drop(columns=list(BYTES)).to_csv() + record.model_dump_json()
 
 
 def manifest_of(

@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from tasks.evaluation.overlays import Overlay, blended, sheet_of
+from tasks.intake.surroundings import OF_PIXELS, figures_of, measured_on
 from tasks.records.shortcuts import Beside
 from tasks.validation.shortcuts import SOURCE, beside_of
-from tasks.validation.surroundings import OF_PIXELS, figures_of, measured_on
 
 Array = np.ndarray[Any, Any]
 Mark = Literal["ruler", "sticker", "black corners", "frame", "JPEG quality"]

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from tasks.engine.storage import open_store
+from tasks.intake.surroundings import GROUPS, OF_PIXELS, WHOLE, figures_of, measured_on
 from tasks.records.validated import Finding
 from tasks.validation.acquisition import acquisitions_of
-from tasks.validation.shortcuts import FEWEST, beside_of, out_of_fold
-from tasks.validation.surroundings import GROUPS, OF_PIXELS, WHOLE, figures_of, measured_on
+from tasks.validation.shortcuts import FEWEST, SOURCE, beside_of, out_of_fold
 from tests.support.deliveries import do, run_of
 from tests.support.planted_shortcuts import (
     MARKS,
@@ -142,6 +142,37 @@ def test_a_gap_in_the_numbers_another_size_or_format_is_another_source() -> None
     assert acquisitions_of(one).unique().tolist() == ["A"]
     mixed = pd.concat([one, frame_of(ids[:25], width=20, format="PNG")], ignore_index=True)
     assert acquisitions_of(mixed).unique().tolist() == ["A, 10 x 10, JPEG", "A, 20 x 10, PNG"]
+
+
+def test_another_camera_or_setting_of_the_encoder_is_another_source() -> None:
+    made = [("quality 95", "A 1")] * 25 + [("quality 75", "A 1")] * 25 + [("quality 75", "")] * 25
+    told = [dict(zip(("encoding", "camera"), each, strict=True)) for each in made]
+    frame = frame_of([f"a{n}" for n in range(75)]).assign(**pd.DataFrame(told))
+    assert acquisitions_of(frame).unique().tolist() == [
+        "A, quality 95, A 1",
+        "A, quality 75, A 1",
+        "A, quality 75",
+    ]
+    assert acquisitions_of(frame.drop(columns=["encoding", "camera"])).unique().tolist() == ["A"]
+    assert acquisitions_of(frame[25:50]).unique().tolist() == ["A"]  # one of each names nothing
+
+
+def test_an_encoder_that_only_melanomas_went_through_is_a_shortcut() -> None:
+    rng, melanoma = np.random.default_rng(3), np.arange(200) % 2 == 0
+    files = pd.DataFrame({"width": 96, "height": 96, "format": "JPEG", "mode": "RGB"}, range(200))
+    files["size_bytes"] = rng.integers(9_000, 11_000, 200)
+    pixels = rng.normal(120, 10, (200, len(OF_PIXELS)))
+    measured = pd.DataFrame(pixels, columns=list(OF_PIXELS)).abs()
+
+    def told(encoding: Any) -> bool:
+        figures = figures_of(files.assign(encoding=encoding), measured).assign(**{SOURCE: "one"})
+        beside = beside_of(figures, melanoma, pd.Series(range(200)))
+        assert beside
+        return any(each.shortcut and each.most == "encoding" for each in beside.things)
+
+    assert told(np.where(melanoma, "quality 95", "quality 75"))
+    assert not told(rng.choice(["quality 95", "quality 75"], 200))
+    assert not told([f"tables {n}" for n in range(200)])  # each rare: told as one
 
 
 def test_few_images_of_a_size_or_a_run_are_counted_together() -> None:

@@ -38,7 +38,7 @@ class Delivered:
         reading: What was understood of tables and folders; None in older records.
         external: The external sets, apart from these rows; None without any.
         measured: What the pixels show beside the lesion, by key, see
-            `tasks.validation.surroundings.OF_PIXELS`; None where nothing was measured.
+            `tasks.intake.surroundings.OF_PIXELS`; None where nothing was measured.
     """
 
     frame: pd.DataFrame

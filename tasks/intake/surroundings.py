@@ -26,7 +26,7 @@ STEEP = 24  # of 255, from one pixel to the next: a drawn line; the rim of a les
 # The figures, by what they are about: each group is asked alone.
 GROUPS: dict[str, tuple[str, ...]] = {
     "dimensions": ("width", "height", "aspect"),
-    "file": ("format", "mode", "bytes a pixel", "bytes for its detail"),
+    "file": ("format", "mode", "encoding", "camera", "bytes a pixel", "bytes for its detail"),
     "corners": ("darkest corner", "dark share of the corners"),
     "frame": ("light of the edge", "spread of the edge", "dark share of the edge"),
     "colour of the border": (
@@ -50,6 +50,8 @@ WHOLE = (
     "blue of all, spread",
 )
 OF_PIXELS = (*(name for about in list(GROUPS)[2:] for name in GROUPS[about]), *WHOLE)
+TEXTS = ("format", "mode", "encoding", "camera")
+FEWEST = 20  # images of a text; fewer are counted together
 DETAIL = ("lines", "green of all, spread", "spread of green")
 
 
@@ -57,7 +59,7 @@ def figures_of(frame: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """All figures of images, those of their files included.
 
     Args:
-        frame: Rows of the manifest.
+        frame: Rows of the manifest; those of earlier versions have no ``encoding`` and ``camera``.
         measured: Columns `OF_PIXELS`, same index.
 
     Returns:
@@ -78,8 +80,27 @@ def figures_of(frame: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
         "bytes a pixel": bytes_a_pixel,
         "bytes for its detail": bytes_a_pixel - known @ fitted,
     }
-    texts = frame[["format", "mode"]].astype("str")
+    told = frame.reindex(columns=list(TEXTS), fill_value="")
+    texts = told.astype("str").fillna("").apply(_common)
     return pd.concat([measured, pd.DataFrame(of_file, index=frame.index), texts], axis=1)
+
+
+def _common(values: pd.Series) -> pd.Series:
+    """Texts, the rare ones as one."""
+    return values.where(values.map(values.value_counts()) >= FEWEST, "another")
+
+
+def measured_of(manifest: pd.DataFrame) -> pd.DataFrame | None:
+    """What ingest measured beside the lesion, by key: the columns `OF_PIXELS`.
+
+    None for the manifest of an earlier version, which has none of these figures.
+    """
+    if "surroundings" not in manifest:
+        return None
+    rows = manifest[manifest["surroundings"].notna()]
+    found = np.frombuffer(b"".join(rows["surroundings"]), np.float32)
+    table = found.reshape(len(rows), len(OF_PIXELS))
+    return pd.DataFrame(table, index=rows["key"], columns=list(OF_PIXELS))
 
 
 def measured_on(pixels: Array) -> Array:
