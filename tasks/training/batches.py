@@ -101,7 +101,6 @@ class Shown(keras.Model):
             smoothing: Szegedy et al., CVPR 2016).
         precision: Keras dtype policy of the network's layers in training. The weights, and the
             answers outside training, are always float32.
-        shown: How many images of each cell a pass shows; None: as many as there are.
 
     Raises:
         ValueError: Images of several sources are to be mixed.
@@ -119,7 +118,6 @@ class Shown(keras.Model):
         seed: int,
         smoothing: float = 0.0,
         precision: str = "float32",
-        shown: Array | None = None,
     ) -> None:
         super().__init__(name="shown")
         self.network, self.classes, self.side = network, classes, side
@@ -134,8 +132,8 @@ class Shown(keras.Model):
         # the loss adds the log share of each class to the logits. So the network itself does not
         # learn the classes' shares, and aims at balanced accuracy. With several sources it is the
         # share within the image's own source: to know the source then foretells no class.
-        shown = np.bincount(labels, minlength=classes) if shown is None else shown
-        self.log_shares = log_shares_by_source(shown, classes)
+        counts = np.bincount(labels, minlength=classes)
+        self.log_shares = log_shares_by_source(counts, classes)
         if len(self.log_shares) > 1 and (showing.mixed or showing.patched):
             raise ValueError("expected images of one source to mix; received several sources")
         # All is built. Keras on JAX would else try it on numbers as if they were images.

@@ -14,7 +14,6 @@ from tasks.training.network import BATCH_NORM_MOMENTUM, begin_anew
 STEM, STAGES = 32, (64, 128, 256)
 # Tuned on validation folds, never on the test part; see docs/training.md.
 WEIGHT_DECAY = 0.05  # per step, relative to the learning rate
-GREY = 180.0  # light of a steadied image, 0 to 255
 WARM_UP = 0.05  # share of all steps
 AVERAGED_STEPS = 500  # steps that the moving average of the weights reaches back
 # Options of every convolution. The normalization that follows makes a bias useless.
@@ -38,7 +37,7 @@ def residual(
         classes: Number of outputs.
         seed: Seed of the weights.
         convolution: Type of the convolutions that are wider than one pixel.
-        steadied: What each image goes through first, such as `in_grey_light`.
+        steadied: What each image goes through first; None: nothing.
     """
     begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
@@ -67,20 +66,6 @@ def _residual_block(x: Any, filters: int, stride: int, convolution: type[layers.
 
 def _normalized(x: Any, gamma: str = "ones") -> Any:
     return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer=gamma)(x)
-
-
-def in_grey_light(images: Any) -> Any:
-    """Images in grey light of one brightness: shades of gray, with the norm of order 6 (Finlayson &
-    Trezzi, CIC 2004). A factor on a channel, as of another white balance, changes nothing."""
-    light = ops.mean(ops.power(ops.maximum(images, 0.0) / 255.0, 6), axis=(1, 2), keepdims=True)
-    return images * (GREY / ops.power(light + 1e-6, 1 / 6) / 255.0)
-
-
-def standardized(images: Any) -> Any:
-    """Images whose channels all have the mean and the standard deviation of skin, roughly."""
-    mean = ops.mean(images, axis=(1, 2), keepdims=True)
-    spread = ops.sqrt(ops.mean(ops.square(images - mean), axis=(1, 2), keepdims=True) + 16.0)
-    return (images - mean) / spread * 32.0 + 141.0
 
 
 def annealed(

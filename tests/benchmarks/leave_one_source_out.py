@@ -1,7 +1,7 @@
 """How well a way to train carries over to a source of images that training has not seen.
 
     .venv/bin/python -m tests.benchmarks.leave_one_source_out RUN --json FILE [--passes 24]
-        [--side 64] [--most 2000] [--seeds 0] [--turns] [--arms NAME ...]
+        [--side 64] [--most 2000] [--seeds 0] [--turns] [--held SOURCE ...] [--arms NAME ...]
 
 RUN is the URI of a run that has got to its split. Never touches the test part, nor an external set:
 of the training part, all sources but one teach, and the one is judged, melanoma against everything
@@ -9,6 +9,9 @@ and melanoma against nevus alone; so for each source that holds at least 30 of b
 archive and a run of its numbers. *Inside* are the same figures of the same source by the networks
 that learned from it, on its images of the validation part. Their difference is what a model loses
 in a hospital that it has not learned from.
+
+`--confounded` makes the folds harder, as deliveries of clinics that each send other diagnoses are:
+one source teaches hardly any melanoma, the next one hardly any nevus.
 
 Images are drawn where a source has more than `--most`, the same ones for every arm. The weights are
 those of the last pass, so that nothing has been chosen on what judges. Intervals are DeLong's,
@@ -32,6 +35,7 @@ import pandas as pd
 from tasks.config import Retraining
 from tasks.engine.run import open_run
 from tasks.evaluation.scoring import NEVUS
+from tasks.intake.acquisition import acquisitions_of
 from tasks.intake.manifest import pixels_of, read_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA
 from tasks.records.split import Split
@@ -40,21 +44,22 @@ from tasks.statistics.ranking import auc
 from tasks.training.batches import SHOWING, Showing, Shown
 from tasks.training.fitting import SCORED_AT_ONCE, Plan, fit
 from tasks.training.network import shrink
-from tasks.training.residual_network import (
-    annealed,
+from tasks.training.residual_network import annealed, residual, served
+from tasks.training.sources import cells_of, log_shares_by_source, sources_of
+from tests.benchmarks.carrying_over import (
+    drawn_evenly,
+    even_counts,
     in_grey_light,
-    residual,
-    served,
     standardized,
 )
-from tasks.training.sources import cells_of, drawn_evenly, even_counts
-from tasks.validation.acquisition import acquisitions_of
 
 Array = np.ndarray[Any, Any]
 
 FEWEST = 30  # melanomas, and nevi, of a source that judges
 JUDGED = {MELANOMA: 250, NEVUS: 250}  # at most so many of a source; of all others together, OTHERS
 OTHERS = 200
+KEPT = 0.05  # of the class that a source loses with --confounded
+SETTING = ("passes", "side", "most", "turns", "confounded")
 WATCHED = 64  # images scored after each pass, which nothing depends on
 CONFIG = Retraining()
 
@@ -106,6 +111,10 @@ ARMS |= {
     "by source, restyled": Arm(by_source=True, showing=replace(SHOWING, restyled=0.5)),
     "by source, grey light": Arm(by_source=True, steadied=in_grey_light),
     "by source, standardized": Arm(by_source=True, steadied=standardized),
+    "optics, restyled": Arm(showing=replace(OPTICS, restyled=0.5)),
+    "device, restyled": Arm(showing=replace(DEVICE, restyled=0.5)),
+    "elsewhere": Arm(showing=ELSEWHERE),
+    "elsewhere, restyled": Arm(showing=replace(ELSEWHERE, restyled=0.5)),
     "by source, grey light, optics": Arm(by_source=True, steadied=in_grey_light, showing=OPTICS),
 }
 
@@ -143,8 +152,8 @@ def learnable(given: argparse.Namespace) -> tuple[Array, pd.DataFrame]:
     assert isinstance(split, Split)
     rows = read_parquet(run, split.parts)
     rows = rows[rows["side"] != "test"].reset_index(drop=True)
-    of_one_form = rows.assign(width=1, height=1, format="", mode="")
-    rows = rows.assign(place=acquisitions_of(of_one_form), taught=acquisitions_of(rows))
+    of_one_form = rows.assign(width=1, height=1, format="", mode="", encoding="", camera="")
+    rows = rows.assign(place=acquisitions_of(of_one_form), taught=sources_of(rows))
     return shrink(pixels_of(run, rows), given.side), rows
 
 
@@ -163,21 +172,29 @@ def to_judge(rows: pd.DataFrame) -> Array:
     return np.concatenate([each.index.to_numpy(int) for each in (*own, others)])
 
 
-def to_learn(rows: pd.DataFrame, held: str, most: int) -> Array:
-    """Numbers of the rows that teach: at most `most` of each source, none of the held place."""
+def to_learn(rows: pd.DataFrame, held: str, given: argparse.Namespace) -> Array:
+    """Numbers of the rows that teach: at most so many of each source, none of the held place."""
     own = rows[(rows["side"] == "train") & (rows["place"] != held)].sample(frac=1, random_state=0)
-    return np.sort(own.groupby("place").head(most).index.to_numpy(int))
+    own = own.groupby("place").head(given.most)
+    if given.confounded:
+        # Every other source loses most of its melanomas, the ones between most of their nevi.
+        order = {place: number for number, place in enumerate(sorted(set(own["place"])))}
+        lost = own["place"].map(order).mod(2).map({0: MELANOMA, 1: NEVUS})
+        rank = own.groupby(["place", "label"]).cumcount()
+        size = own.groupby(["place", "label"])["key"].transform("size")
+        own = own[(own["label"] != lost) | (rank < KEPT * size)]
+    return np.sort(own.index.to_numpy(int))
 
 
 def trained(
     arm: Arm, pixels: Array, rows: pd.DataFrame, held: str, seed: int, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Train one arm without one place; figures of each place, with the network's time."""
-    learned = to_learn(rows, held, given.most)
+    learned = to_learn(rows, held, given)
     own = rows.iloc[learned]
     classes = tuple(name for name in DIAGNOSES if name in set(own["label"]))
     labels = own["label"].map({name: number for number, name in enumerate(classes)}).to_numpy(int)
-    sources, _ = pd.factorize(own["taught"], sort=True)
+    sources, _ = pd.factorize(own["taught"], sort=True)  # of those that teach
     cells = cells_of(labels, sources, len(classes))
     network = residual(len(classes), seed, steadied=arm.steadied)
     steps_of_pass = len(labels) // CONFIG.residual_batch_size
@@ -193,8 +210,10 @@ def trained(
         side=given.side,
         showing=arm.showing,
         seed=seed,
-        shown=shown if sees_sources else padded.sum(axis=0),
     )
+    if arm.evenly:
+        told = shown if sees_sources else padded.sum(axis=0)
+        learner.log_shares = log_shares_by_source(told, len(classes))
     if sees_sources and not arm.by_source:
         whole = np.log(np.maximum(padded.sum(axis=0) / padded.sum(), 1e-9)).astype(np.float32)
         learner.log_shares = np.broadcast_to(whole, learner.log_shares.shape).copy()
@@ -313,13 +332,21 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=2000, help="Images of one source that teach.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=sorted(ARMS), default=["residual"])
+    parser.add_argument("--held", nargs="+", help="Sources to hold out; by default each.")
+    parser.add_argument(
+        "--confounded",
+        action="store_true",
+        help="Let every source that teaches lose 95 %% of its melanomas, or of its nevi, in turns.",
+    )
     parser.add_argument("--turns", action="store_true", help="Score eight turns, as is served.")
     given = parser.parse_args()
     pixels, rows = learnable(given)
-    setting = {name: getattr(given, name) for name in ("passes", "side", "most", "turns")}
+    setting = {
+        name: getattr(given, name) for name in ("passes", "side", "most", "turns", "confounded")
+    }
     for seed in given.seeds:
         for name in given.arms:
-            for held in places(rows):
+            for held in given.held or places(rows):
                 key = {"arm": name, "seed": seed, "held": held} | setting
                 if any(key.items() <= line.items() for line in lines_of(given.json)):
                     continue

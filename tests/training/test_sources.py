@@ -1,56 +1,17 @@
-"""What is drawn of several sources, and what a loss knows of their shares."""
+"""What counts as a source, and what a loss knows of the shares within each."""
+
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasks.training.sources import (
     ADDED,
-    MOST_REPEATS,
     cells_of,
-    drawn_evenly,
-    even_counts,
     log_shares_by_source,
+    sources_of,
 )
-
-CELLS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
-
-
-def of_counts(counts: list[int]) -> np.ndarray:
-    return np.repeat(np.arange(len(counts)), counts)
-
-
-@given(CELLS, st.integers(0, 600))
-def test_cells_are_drawn_as_equally_as_repeats_allow(counts: list[int], total: int) -> None:
-    drawn = even_counts(of_counts(counts), total)
-    most = MOST_REPEATS * np.array(counts)[: len(drawn)]
-    assert drawn.sum() == min(total, most.sum())
-    assert (drawn <= most).all()
-    # A cell that may be drawn more often is at most one image behind any other.
-    behind = drawn[drawn < most]
-    assert not len(behind) or drawn.max() <= behind.min() + 1
-
-
-@given(CELLS, st.integers(0, 600), st.integers(0, 5))
-def test_a_pass_holds_these_counts_and_repeats_no_image_before_each_has_come(
-    counts: list[int], total: int, seed: int
-) -> None:
-    cells = of_counts(counts)
-    order = drawn_evenly(np.random.default_rng(seed), cells, total)
-    wanted = even_counts(cells, total)
-    assert (np.bincount(cells[order], minlength=len(wanted)) == wanted).all()
-    times = np.bincount(order, minlength=len(cells))
-    for cell in set(cells):
-        own = times[cells == cell]
-        assert own.max() - own.min() <= 1
-
-
-def test_the_order_of_a_pass_depends_on_the_generator_alone() -> None:
-    cells = of_counts([30, 3, 0, 200])
-    first, again, other = (drawn_evenly(np.random.default_rng(n), cells, 100) for n in (1, 1, 2))
-    assert (first == again).all()
-    assert (first != other).any()
 
 
 def test_a_cell_has_one_number_for_each_source_and_class() -> None:
@@ -59,6 +20,28 @@ def test_a_cell_has_one_number_for_each_source_and_class() -> None:
     assert len(set(cells)) == 12
     assert (cells % 3 == labels).all()
     assert (cells // 3 == sources).all()
+
+
+def rows(**changes: list[Any]) -> pd.DataFrame:
+    """Forty images of each of two runs of an archive's numbers."""
+    numbers = [*range(1000, 1040), *range(9000, 9040)]
+    told: dict[str, object] = {"image_id": [f"ISIC_{number:07d}" for number in numbers]}
+    told |= {"source": "ISIC", "width": 600, "height": 450, "format": "JPEG", "mode": "RGB"}
+    return pd.DataFrame(told | changes)
+
+
+def test_an_archive_its_runs_of_numbers_and_its_sizes_are_sources() -> None:
+    assert sources_of(rows()).tolist() == [0] * 40 + [1] * 40
+    by_size = sources_of(rows(width=[600, 180] * 40))
+    assert len(set(by_size)) == 4
+    assert set(by_size[::2][:20]).isdisjoint(by_size[1::2])
+    of_two = sources_of(rows(source=["ISIC"] * 40 + ["own"] * 40))
+    assert of_two.tolist() == [0] * 40 + [1] * 40
+
+
+def test_what_did_not_tell_where_the_recipe_was_chosen_makes_no_source() -> None:
+    more = rows(encoding=["quality 75", "quality 90"] * 40, camera=["one", "other"] * 40)
+    assert (sources_of(more) == sources_of(rows())).all()
 
 
 def test_of_one_source_the_shares_are_those_of_the_classes() -> None:
