@@ -265,13 +265,13 @@ FORMATS = {
     "Split": (1, "e93f7fad1037"),
     "Balance": (1, "bd7600c01eba"),
     "Oversampled": (1, "e969b6a2e794"),
-    "Trained": (2, "70bf02144b3e"),
-    "Evaluated": (4, "ff119700215c"),
+    "Trained": (3, "dc3d1b6bdaf0"),
+    "Evaluated": (5, "77c9f20f7297"),
     "Verdict": (1, "067d681c6f5c"),
     "Registered": (3, "ebd6e0e175c3"),
     "IngestedPart": (1, "aebc73f18152"),
     "ValidatedPart": (1, "8463fcbfa94f"),
-    "TrainedPart": (2, "d7b8ad5166e9"),
+    "TrainedPart": (3, "9d7d1360e49a"),
 }
 
 
