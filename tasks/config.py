@@ -136,7 +136,8 @@ class Retraining(BaseModel):
         description="Networks to train; validation data chooses one. baseline: plain CNN. "
         "regularized: online augmentation and dropout. balanced: oversampled data, dropout and "
         "batch normalization. residual: residual blocks, strongly augmented, aimed at balanced "
-        "accuracy. transfer: MobileNetV2 pretrained on ImageNet, first frozen, then fine-tuned.",
+        "accuracy. travel: residual, which learns from several sources without learning them. "
+        "transfer: MobileNetV2 pretrained on ImageNet, first frozen, then fine-tuned.",
     )
     transfer_weights: str = Field(
         "imagenet",
@@ -151,45 +152,47 @@ class Retraining(BaseModel):
         ge=1,
         le=500,
         title="Epochs",
-        description="Passes over the training part, for each recipe but residual.",
+        description="Passes over the training part, for each recipe but residual and travel.",
     )
     residual_epochs: int = Field(
         100,
         ge=1,
         le=2000,
-        title="Epochs of residual",
-        description="Passes over the training part for the recipe residual. Its learning rate "
-        "falls to zero over them: fewer end sooner; more than 100 gained little on the public set.",
+        title="Epochs of residual and travel",
+        description="Passes over the training part for the recipes residual and travel. The "
+        "learning rate falls to zero over them: fewer end sooner; more than 100 gained little on "
+        "the public set.",
     )
     # Tuned on validation folds, never on the test part; see docs/training.md.
     residual_batch_size: int = Field(
         64,
         ge=4,
         le=1024,
-        title="Batch size of residual",
-        description="Images in one step of the optimizer for the recipe residual.",
+        title="Batch size of residual and travel",
+        description="Images in one step of the optimizer for the recipes residual and travel.",
     )
     residual_learning_rate: float = Field(
         2e-3,
         gt=0,
         le=1,
-        title="Learning rate of residual",
-        description="Step size of AdamW at the end of the warm-up for the recipe residual.",
+        title="Learning rate of residual and travel",
+        description="Step size of AdamW at the end of the warm-up for the recipes residual and "
+        "travel.",
     )
     batch_size: int = Field(
         32,
         ge=4,
         le=1024,
         title="Batch size",
-        description="Images in one step of the optimizer, for each recipe but residual.",
+        description="Images in one step of the optimizer, for each recipe but residual and travel.",
     )
     learning_rate: float = Field(
         1e-3,
         gt=0,
         le=1,
         title="Learning rate",
-        description="Step size of Adam, for each recipe but residual. Its authors' default is "
-        "0.001.",
+        description="Step size of Adam, for each recipe but residual and travel. Its authors' "
+        "default is 0.001.",
     )
     checkpoint_minutes: float = Field(
         5.0,

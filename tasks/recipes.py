@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, cast
 
-Recipe = Literal["baseline", "regularized", "balanced", "residual", "transfer"]
+Recipe = Literal["baseline", "regularized", "balanced", "residual", "travel", "transfer"]
 
 # Names of recipes in records: an old record keeps the former name, and so its hash.
 RecordedRecipe = Recipe | Literal["best"]

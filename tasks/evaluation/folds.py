@@ -35,6 +35,7 @@ from tasks.records.split import Split
 from tasks.records.trained import Epoch
 from tasks.training.fitting import fit
 from tasks.training.learner import calibrate, examples, learner_of, work_of
+from tasks.training.sources import sources_of
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +155,10 @@ def _judged(
     tuning = rows[folds == after].reset_index(drop=True)
     rest = rows[~folds.isin([number, after])]
     own = copies[copies["source_key"].isin(rest["key"])]
-    training = examples(run, pd.concat([rest, own]), classes)
+    taught = pd.concat([rest, own])
+    training = examples(run, taught, classes)
     validation = examples(run, tuning, classes)
-    learner = learner_of(run, recipe, training, len(classes))
+    learner = learner_of(run, recipe, training, len(classes), sources_of(taught))
     fit(
         learner.model,
         learner.examples,

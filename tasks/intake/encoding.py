@@ -1,7 +1,7 @@
 """How a file was made, as far as its head tells: the settings of the JPEG encoder, the camera.
 
 Both belong to the clinic that took or stored an image, and neither to the lesion. So they name its
-source more finely than its archive does, see `tasks.validation.acquisition`.
+source more finely than its archive does, see `tasks.intake.acquisition`.
 """
 
 import hashlib

@@ -172,8 +172,8 @@ class Evaluated(Record):
 
     # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`; 2
     # compared with no other challenger; 3 knew neither external sets nor figures of mixed archives,
-    # and asked about no changed images.
-    FORMAT: ClassVar[int] = 4
+    # and asked about no changed images; 4 knew no recipe `travel`.
+    FORMAT: ClassVar[int] = 5
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
     ADDED: ClassVar[tuple[str, ...]] = ("standing", "external", "shortcuts")
 

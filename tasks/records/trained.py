@@ -103,7 +103,8 @@ class TrainedRecipe(Frozen):
 class TrainedPart(Record):
     """The record of one recipe's training."""
 
-    FORMAT: ClassVar[int] = 2  # 1 called the recipe `residual` by its former name, `best`
+    # 1 called the recipe `residual` by its former name, `best`; 2 knew no recipe `travel`.
+    FORMAT: ClassVar[int] = 3
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"trained": {"computed_on": True}}
 
     classes: tuple[Diagnosis, ...] = Field(description="Order of the network's outputs.")
@@ -113,7 +114,8 @@ class TrainedPart(Record):
 class Trained(Record):
     """The record of the training of all recipes."""
 
-    FORMAT: ClassVar[int] = 2  # 1 called the recipe `residual` by its former name, `best`
+    # 1 called the recipe `residual` by its former name, `best`; 2 knew no recipe `travel`.
+    FORMAT: ClassVar[int] = 3
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"recipes": {"__all__": {"computed_on": True}}}
 
     classes: tuple[Diagnosis, ...] = Field(description="Order of the networks' outputs.")

@@ -15,6 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from tasks.training.cameras import evenly, photographed_elsewhere
+from tasks.training.sources import log_shares_by_source
+
 Array = np.ndarray[Any, Any]
 
 
@@ -35,6 +38,12 @@ class Showing:
             one half to one.
         patched: Share of the images that get a rectangle of another image (CutMix: Yun et al.,
             ICCV 2019), with an area drawn evenly from none to all.
+        marked: Share of the images with hairs drawn on, and share with the marks of a ruler.
+        cornered: Share of the images with dark corners.
+        blurred: Share of the images that are blurred.
+        restyled: Share of the images that take on the colours of another image.
+        gamma: Largest natural logarithm of a power on one colour channel, either way.
+        noise: Largest standard deviation of a pixel's noise, in values of 0 to 255.
     """
 
     smallest_area: float = 0.35
@@ -44,6 +53,12 @@ class Showing:
     contrast: float = 0.15
     mixed: float = 0.0
     patched: float = 0.0
+    marked: float = 0.0
+    cornered: float = 0.0
+    blurred: float = 0.0
+    restyled: float = 0.0
+    gamma: float = 0.0
+    noise: float = 0.0
 
 
 SHOWING = Showing()
@@ -76,7 +91,8 @@ class Shown(keras.Model):
         network: Takes RGB float ``(n, side, side, 3)``, 0 to 255; gives logits ``(n, classes)``.
         pixels: uint8 ``(images, packed, packed, 3)``, RGB, 0 to 255. They go to the device once.
             None: the images are streamed.
-        labels: int ``(images,)``, 0 to classes - 1.
+        labels: int ``(images,)``, 0 to classes - 1; of images of several sources the cells, see
+            `tasks.training.sources`.
         classes: Number of classes.
         side: Side of the network's square input, in pixels.
         showing: Limits of augmentation.
@@ -85,6 +101,9 @@ class Shown(keras.Model):
             smoothing: Szegedy et al., CVPR 2016).
         precision: Keras dtype policy of the network's layers in training. The weights, and the
             answers outside training, are always float32.
+
+    Raises:
+        ValueError: Images of several sources are to be mixed.
     """
 
     def __init__(
@@ -111,9 +130,12 @@ class Shown(keras.Model):
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         # Logit adjustment (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021):
         # the loss adds the log share of each class to the logits. So the network itself does not
-        # learn the classes' shares, and aims at balanced accuracy.
-        shares = np.bincount(labels, minlength=classes) / len(labels)
-        self.log_shares = np.log(np.maximum(shares, 1e-9)).astype(np.float32)
+        # learn the classes' shares, and aims at balanced accuracy. With several sources it is the
+        # share within the image's own source: to know the source then foretells no class.
+        counts = np.bincount(labels, minlength=classes)
+        self.log_shares = log_shares_by_source(counts, classes)
+        if len(self.log_shares) > 1 and (showing.mixed or showing.patched):
+            raise ValueError("expected images of one source to mix; received several sources")
         # All is built. Keras on JAX would else try it on numbers as if they were images.
         self.data.built = self.built = True
 
@@ -127,21 +149,26 @@ class Shown(keras.Model):
         )
 
     def call(self, given: Any, training: bool = False) -> Any:
-        """In training, logits and truth, ``(n, classes)`` each, of numbers of images, int
-        ``(n,)``, or of items of `Streamed`. Otherwise, probabilities of images."""
+        """In training, logits, truth and log shares, ``(n, classes)`` each, of numbers of images,
+        int ``(n,)``, or of items of `Streamed`. Otherwise, probabilities of images."""
         if not training:
             return ops.softmax(self.network(ops.cast(given, "float32"), training=False))
         if isinstance(given, tuple):
             images, labels = given
         else:
             images, labels = (ops.take(each, given, axis=0) for each in (self.pixels, self.labels))
-        images, truth = ops.cast(images, "float32"), ops.one_hot(labels, self.classes)
+        images, truth = (
+            ops.cast(images, "float32"),
+            ops.one_hot(labels % self.classes, self.classes),
+        )
+        log_shares = ops.take(self.log_shares, labels // self.classes, axis=0)
         images = crop_and_turn(images, self.side, self.showing, self.random)
+        images = photographed_elsewhere(images, self.showing, self.random)
         images = recolour(images, self.showing, self.random)
         images, truth = mix(images, truth, self.showing, self.random)
         with computing_in(self.precision, self.network):
             logits = self.network(images, training=True)
-        return ops.cast(logits, "float32"), truth
+        return ops.cast(logits, "float32"), truth, log_shares
 
     def compute_loss(
         self,
@@ -152,16 +179,16 @@ class Shown(keras.Model):
         training: bool = True,
     ) -> Any:
         """Mean cross-entropy in nats, with logit adjustment and label smoothing."""
-        logits, truth = y_pred
+        logits, truth, log_shares = y_pred
         truth = truth * (1 - self.smoothing) + self.smoothing / self.classes
-        answers = ops.log_softmax(logits + self.log_shares, axis=-1)
+        answers = ops.log_softmax(logits + log_shares, axis=-1)
         return -ops.mean(ops.sum(truth * answers, axis=-1))
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         """Accuracy on the augmented images; of a mixture, the larger share counts."""
-        logits, truth = y_pred
+        logits, truth, _ = y_pred
         self.accuracy.update_state(ops.argmax(truth, axis=-1), logits)
         return dict(self.get_metrics_result())
 
@@ -221,12 +248,12 @@ def crop_and_turn(images: Any, side: int, showing: Showing, random: Any) -> Any:
         float ``(n, side, side, 3)``.
     """
     n, height, width = ops.shape(images)[0], images.shape[1], images.shape[2]
-    area = _evenly(random, (n,), showing.smallest_area, 1.0)
-    aspect = ops.exp(_evenly(random, (n,), -showing.stretch, showing.stretch))
+    area = evenly(random, (n,), showing.smallest_area, 1.0)
+    aspect = ops.exp(evenly(random, (n,), -showing.stretch, showing.stretch))
     tall = ops.minimum(ops.sqrt(area * aspect), 1.0) * height
     wide = ops.minimum(ops.sqrt(area / aspect), 1.0) * width
-    top = _evenly(random, (n,)) * (height - tall)
-    left = _evenly(random, (n,)) * (width - wide)
+    top = evenly(random, (n,)) * (height - tall)
+    left = evenly(random, (n,)) * (width - wide)
     rows = _resampling(height, side, top, tall, _coin(random, (n,)))
     columns = _resampling(width, side, left, wide, _coin(random, (n,)))
     images = ops.einsum("nyh,nhwc->nywc", rows, images)
@@ -250,11 +277,11 @@ def _resampling(size: int, side: int, start: Any, length: Any, flipped: Any) -> 
 def recolour(images: Any, showing: Showing, random: Any) -> Any:
     """Change white balance, brightness and contrast of each image; float, 0 to 255 and beyond."""
     n = ops.shape(images)[0]
-    gain = _evenly(random, (n, 1, 1, 3), -showing.gain, showing.gain)
-    bright = _evenly(random, (n, 1, 1, 1), -showing.brightness, showing.brightness)
+    gain = evenly(random, (n, 1, 1, 3), -showing.gain, showing.gain)
+    bright = evenly(random, (n, 1, 1, 1), -showing.brightness, showing.brightness)
     images = images * ops.exp(gain + bright)
     mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
-    contrast = _evenly(random, (n, 1, 1, 1), -showing.contrast, showing.contrast)
+    contrast = evenly(random, (n, 1, 1, 1), -showing.contrast, showing.contrast)
     return (images - mean) * ops.exp(contrast) + mean
 
 
@@ -262,13 +289,13 @@ def mix(images: Any, truth: Any, showing: Showing, random: Any) -> tuple[Any, An
     """Mix some images, and their truths, with the image at the other end of the batch."""
     n, side = ops.shape(images)[0], images.shape[1]
     if showing.mixed:
-        drawn = _evenly(random, (n,)) < showing.mixed
-        own = ops.where(drawn, _evenly(random, (n,), 0.5, 1.0), 1.0)
+        drawn = evenly(random, (n,)) < showing.mixed
+        own = ops.where(drawn, evenly(random, (n,), 0.5, 1.0), 1.0)
         images = _blend(images, own[:, None, None, None])
         truth = _blend(truth, own[:, None])
     if showing.patched:
-        drawn = ops.cast(_evenly(random, (n,)) < showing.patched, "float32")
-        edge = ops.sqrt(_evenly(random, (n,))) * drawn
+        drawn = ops.cast(evenly(random, (n,)) < showing.patched, "float32")
+        edge = ops.sqrt(evenly(random, (n,))) * drawn
         rows = _stretch_of(random, edge, side)
         columns = _stretch_of(random, edge, side)
         other = ops.cast(rows[:, :, None] & columns[:, None, :], "float32")[..., None]
@@ -283,14 +310,10 @@ def _blend(values: Any, own: Any) -> Any:
 
 def _stretch_of(random: Any, length: Any, side: int) -> Any:
     """Which of `side` pixels, bool ``(n, side)``, lie in a random stretch of this share."""
-    start = (_evenly(random, ops.shape(length)) * (1.0 - length))[:, None]
+    start = (evenly(random, ops.shape(length)) * (1.0 - length))[:, None]
     place = ((ops.arange(side, dtype="float32") + 0.5) / side)[None]
     return (place >= start) & (place < start + length[:, None])
 
 
-def _evenly(random: Any, shape: Any, low: float = 0.0, high: float = 1.0) -> Any:
-    return keras.random.uniform(shape, low, high, seed=random)
-
-
 def _coin(random: Any, shape: Any) -> Any:
-    return _evenly(random, shape) < 0.5
+    return evenly(random, shape) < 0.5

@@ -36,6 +36,7 @@ from tasks.training.network import JIT, shrink
 from tasks.training.notebook_networks import build
 from tasks.training.pretrained import outside_state, weights_of
 from tasks.training.residual_network import annealed, residual, served
+from tasks.training.sources import cells_of
 from tasks.training.transfer_network import transfer_phases, transferred
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,9 @@ class Learner:
 
 
 @on_every_device()
-def learner_of(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+def learner_of(
+    run: Run, recipe: Recipe, training: Examples, classes: int, sources: Array | None = None
+) -> Learner:
     """Make a recipe ready to learn.
 
     Args:
@@ -88,15 +91,21 @@ def learner_of(run: Run, recipe: Recipe, training: Examples, classes: int) -> Le
         recipe: The recipe.
         training: Pixels and classes, as `examples` gives them.
         classes: Number of classes.
+        sources: The source of each example, int ``(n,)``, see `sources_of`; only `travel` looks at
+            it. None: all examples are of one.
 
     Raises:
         BadInput: The weights to begin with do not fit.
         Momentary: The weights to begin with cannot be fetched.
     """
-    return BUILDERS[recipe](run, recipe, training, classes)
+    of_one = np.zeros(len(training[1]), int)
+    given = of_one if sources is None else sources
+    return BUILDERS[recipe](run, recipe, training, classes, given)
 
 
-def _notebooks(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+def _notebooks(
+    run: Run, recipe: Recipe, training: Examples, classes: int, _sources: Array
+) -> Learner:
     config = run.config
     model = build(
         recipe,
@@ -110,7 +119,9 @@ def _notebooks(run: Run, recipe: Recipe, training: Examples, classes: int) -> Le
     )
 
 
-def _transfer(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+def _transfer(
+    run: Run, recipe: Recipe, training: Examples, classes: int, _sources: Array
+) -> Learner:
     config = run.config
     model = transferred(config.image_size, classes, weights_of(run), config.seed)
     phases = transfer_phases(config.epochs, config.learning_rate)
@@ -118,7 +129,18 @@ def _transfer(run: Run, recipe: Recipe, training: Examples, classes: int) -> Lea
     return Learner(recipe, model, training, plan)
 
 
-def _residual(run: Run, recipe: Recipe, training: Examples, classes: int) -> Learner:
+def _residual(
+    run: Run, recipe: Recipe, training: Examples, classes: int, _sources: Array
+) -> Learner:
+    return _shown(run, recipe, training, training[1], classes)
+
+
+def _travel(run: Run, recipe: Recipe, training: Examples, classes: int, sources: Array) -> Learner:
+    """`residual`, whose loss knows how often the source of an image shows each class."""
+    return _shown(run, recipe, training, cells_of(training[1], sources, classes), classes)
+
+
+def _shown(run: Run, recipe: Recipe, training: Examples, cells: Array, classes: int) -> Learner:
     config = run.config
     pixels, labels = training
     batch = dealt_evenly(min(config.residual_batch_size, len(labels)))
@@ -130,7 +152,7 @@ def _residual(run: Run, recipe: Recipe, training: Examples, classes: int) -> Lea
     model = (ShownAtOnce if together > 1 else Shown)(
         residual(classes, config.seed),
         pixels if resident else None,
-        labels,
+        cells,
         classes=classes,
         side=config.image_size,
         showing=SHOWING,
@@ -148,15 +170,16 @@ def _residual(run: Run, recipe: Recipe, training: Examples, classes: int) -> Lea
         batch_field="residual_batch_size",
         rate_field="residual_learning_rate",
     )
-    shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, labels)
+    shown = np.arange(len(labels), dtype=np.int32) if resident else Streamed(pixels, cells)
     return Learner(recipe, model, (shown, labels), plan)
 
 
-BUILDERS: dict[Recipe, Callable[[Run, Recipe, Examples, int], Learner]] = {
+BUILDERS: dict[Recipe, Callable[[Run, Recipe, Examples, int, Array], Learner]] = {
     "baseline": _notebooks,
     "regularized": _notebooks,
     "balanced": _notebooks,
     "residual": _residual,
+    "travel": _travel,
     "transfer": _transfer,
 }
 

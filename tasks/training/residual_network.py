@@ -1,5 +1,6 @@
 """The network of the recipe `residual`: a small residual network with smooth kernels."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,17 +24,25 @@ CONVOLVED: dict[str, Any] = {
 }
 
 
-def residual(classes: int, seed: int, convolution: type[layers.Conv2D] = Harmonic) -> keras.Model:
+def residual(
+    classes: int,
+    seed: int,
+    convolution: type[layers.Conv2D] = Harmonic,
+    *,
+    steadied: Callable[[Any], Any] | None = None,
+) -> keras.Model:
     """A residual network (He et al., CVPR 2016) from RGB 0 to 255 to logits ``(n, classes)``.
 
     Args:
         classes: Number of outputs.
         seed: Seed of the weights.
         convolution: Type of the convolutions that are wider than one pixel.
+        steadied: What each image goes through first; None: nothing.
     """
     begin_anew(seed)
     image = keras.Input((None, None, 3), name="rgb_0_to_255")
-    x = layers.Rescaling(1 / 64, offset=-2.2)(image)  # mean 0, spread 1 for skin, roughly
+    seen = steadied(image) if steadied else image
+    x = layers.Rescaling(1 / 64, offset=-2.2)(seen)  # mean 0, spread 1 for skin, roughly
     x = convolution(STEM, 5, strides=2, **CONVOLVED)(x)
     x = layers.MaxPooling2D()(layers.ReLU()(_normalized(x)))
     for stage, filters in enumerate(STAGES):

@@ -22,7 +22,8 @@ from tasks.registry.tracking import Diary
 from tasks.registry.versions import mlflow_client
 from tasks.training.devices import computed_on
 from tasks.training.fitting import Examples, Plan, fit
-from tasks.training.learner import calibrate, examples, learner_of, work_of
+from tasks.training.learner import Learner, calibrate, examples, learner_of, work_of
+from tasks.training.sources import sources_of
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,14 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
     validation = examples(run, rows[rows["side"] == "validation"], classes)
     return TrainedPart(
         classes=classes,
-        trained=_train_one(run, recipe, training, validation, classes, (split, oversampled)),
+        trained=_train_one(
+            run,
+            learner_of(run, recipe, training, len(classes), sources_of(learned)),
+            training,
+            validation,
+            classes,
+            (split, oversampled),
+        ),
     )
 
 
@@ -59,13 +67,13 @@ def train(
 
 def _train_one(
     run: Run,
-    recipe: Recipe,
+    learner: Learner,
     training: Examples,
     validation: Examples,
     classes: tuple[Diagnosis, ...],
     records: tuple[Record, ...],
 ) -> TrainedRecipe:
-    learner = learner_of(run, recipe, training, len(classes))
+    recipe = learner.recipe
     work = work_of(run, "train", recipe, records)
     data = {f"{type(record).__name__.lower()}_sha256": record.content_hash for record in records}
     diary = Diary(run, recipe, classes, work, data)

@@ -21,6 +21,6 @@ def run_until(
 
 
 def images_shown(trained: TrainedRecipe, config: Retraining) -> int:
-    """How many images one epoch showed; ``residual`` shows whole batches only."""
-    batch = config.residual_batch_size if trained.recipe == "residual" else 1
+    """How many images one epoch showed; ``residual`` and ``travel`` show whole batches only."""
+    batch = config.residual_batch_size if trained.recipe in ("residual", "travel") else 1
     return trained.images // batch * batch

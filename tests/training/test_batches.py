@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from tasks.training.batches import Showing, Shown, crop_and_turn, mix, recolour
+from tasks.training.sources import cells_of
 
 pytestmark = pytest.mark.slow
 
@@ -100,13 +101,13 @@ def test_without_mixing_every_image_stays_its_own() -> None:
     assert (ops.convert_to_numpy(told) == truth).all()
 
 
-def shown(labels: np.ndarray, smoothing: float = 0.0) -> Shown:
+def shown(labels: np.ndarray, smoothing: float = 0.0, showing: Showing = STILL) -> Shown:
     image = keras.Input((None, None, 3))
     x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(image))
     network = keras.Model(image, layers.Dense(3)(x))
     pixels = images(len(labels), 20).astype(np.uint8)
     return Shown(
-        network, pixels, labels, classes=3, side=16, showing=STILL, smoothing=smoothing, seed=1
+        network, pixels, labels, classes=3, side=16, showing=showing, smoothing=smoothing, seed=1
     )
 
 
@@ -115,7 +116,8 @@ def test_the_loss_is_cross_entropy_with_each_class_weighed_by_its_share() -> Non
     model = shown(labels)
     logits = np.zeros((10, 3), np.float32)
     truth = np.eye(3, dtype=np.float32)[labels]
-    loss = float(ops.convert_to_numpy(model.compute_loss(y_pred=(logits, truth))))
+    told = np.repeat(model.log_shares, 10, axis=0)
+    loss = float(ops.convert_to_numpy(model.compute_loss(y_pred=(logits, truth, told))))
     shares = np.array([0.6, 0.3, 0.1])
     assert loss == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-5)
 
@@ -124,8 +126,10 @@ def test_smoothing_makes_a_certain_answer_costly() -> None:
     labels = np.array([0, 1, 2])
     sure = 50 * np.eye(3, dtype=np.float32)
     truth = np.eye(3, dtype=np.float32)
-    plain = float(ops.convert_to_numpy(shown(labels).compute_loss(y_pred=(sure, truth))))
-    smooth = float(ops.convert_to_numpy(shown(labels, 0.1).compute_loss(y_pred=(sure, truth))))
+    even = np.full((3, 3), np.log(1 / 3), np.float32)
+    given = (sure, truth, even)
+    plain = float(ops.convert_to_numpy(shown(labels).compute_loss(y_pred=given)))
+    smooth = float(ops.convert_to_numpy(shown(labels, 0.1).compute_loss(y_pred=given)))
     assert plain < 1e-4
     assert smooth == pytest.approx(50 * 2 / 3 * 0.1, rel=1e-3)
 
@@ -142,6 +146,26 @@ def test_it_learns_from_the_numbers_of_images_alone() -> None:
     assert history.history["loss"][-1] < 0.2
     answers = model.network.predict(coloured.astype(np.float32), verbose=0).argmax(axis=1)
     assert (answers == labels).all()
+
+
+# Sources ----------------------------------------------------------------------------------------
+
+
+def test_with_several_sources_the_share_within_the_own_source_weighs_each_class() -> None:
+    # The first source holds classes 0 and 1, the second classes 1 and 2.
+    labels, sources = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 0, 0, 1, 1])
+    model = shown(cells_of(labels, sources, 3))
+    _, truth, log_shares = model(np.arange(6), training=True)
+    assert (ops.convert_to_numpy(truth).argmax(axis=1) == labels).all()
+    assert (ops.convert_to_numpy(log_shares) == model.log_shares[sources]).all()
+    assert model.log_shares.shape == (2, 3)
+
+
+def test_images_of_several_sources_are_not_mixed() -> None:
+    cells = np.array([0, 1, 2, 3])
+    with pytest.raises(ValueError, match="one source"):
+        shown(cells, showing=Showing(mixed=0.5))
+    shown(cells % 3, showing=Showing(mixed=0.5))
 
 
 # Precision --------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tasks.engine.storage import open_store
+from tasks.intake.acquisition import acquisitions_of
 from tasks.intake.surroundings import GROUPS, OF_PIXELS, WHOLE, figures_of, measured_on
 from tasks.records.validated import Finding
-from tasks.validation.acquisition import acquisitions_of
 from tasks.validation.shortcuts import FEWEST, SOURCE, beside_of, out_of_fold
 from tests.support.deliveries import do, run_of
 from tests.support.planted_shortcuts import (

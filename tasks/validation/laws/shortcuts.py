@@ -3,12 +3,12 @@
 import pandas as pd
 
 from tasks.figures import down, up
+from tasks.intake.acquisition import acquisitions_of
 from tasks.intake.surroundings import figures_of
 from tasks.lesions import MELANOMA
 from tasks.records.figures import Estimate
 from tasks.records.shortcuts import Beside
 from tasks.splitting.groups import groups_of
-from tasks.validation.acquisition import acquisitions_of
 from tasks.validation.laws.law import Breach, Delivered, LawRow
 from tasks.validation.shortcuts import FEWEST, SOURCE, beside_of
 
