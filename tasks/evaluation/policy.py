@@ -89,7 +89,7 @@ class Spending(Frozen):
     Attributes:
         error: Error probability over all looks at one test part, 0 to 1.
         by: Error of one look, see `tasks.statistics.confidence.error_at`.
-        renewed_by: When the count of looks restarts, see `tasks.splitting.looks.looks_before`.
+        renewed_by: When the count of looks restarts, see `tasks.splitting.earlier_looks`.
         source: Source of the rule.
     """
 

@@ -29,11 +29,11 @@ COUNTED = {
     "check_balance": "balancing 1, figures, lesions",
     "oversample": "balancing 2, intake 2, lesions",
     "train": "curve, figures, intake 2, lesions, model_file, recipes, training 15",
-    "evaluate": "engine 4, evaluation 13, figures, intake 6, lesions, model_file, recipes, "
-    "splitting 2, statistics 7, terms, training 14",
-    "gate": "engine 4, evaluation 15, figures, intake 6, lesions, splitting 2, statistics 7, terms",
-    "register": "curve, engine 6, evaluation 18, figures, intake 9, lesions, recipes, release "
-    "14, splitting 3, statistics 7, terms, text 2, validation 1",
+    "evaluate": "engine 4, evaluation 13, figures, intake 9, lesions, model_file, recipes, "
+    "splitting 3, statistics 7, terms, training 14",
+    "gate": "engine 4, evaluation 16, figures, intake 9, lesions, splitting 4, statistics 7, terms",
+    "register": "curve, engine 6, evaluation 19, figures, intake 9, lesions, recipes, release "
+    "14, splitting 5, statistics 7, terms, text 2, validation 1",
 }
 OF_TRAIN = files_that_count("training.train")
 
@@ -266,8 +266,8 @@ FORMATS = {
     "Balance": (1, "bd7600c01eba"),
     "Oversampled": (1, "e969b6a2e794"),
     "Trained": (2, "70bf02144b3e"),
-    "Evaluated": (4, "ff119700215c"),
-    "Verdict": (1, "067d681c6f5c"),
+    "Evaluated": (5, "6917e61b784b"),
+    "Verdict": (2, "bb54b6be4016"),
     "Registered": (3, "ebd6e0e175c3"),
     "IngestedPart": (1, "aebc73f18152"),
     "ValidatedPart": (1, "8463fcbfa94f"),
