@@ -74,8 +74,7 @@ class Step:
         spools: Whether the step writes images to a file when memory has no room for them.
         mlflow: Whether the step talks to MLflow.
         appends: Whether the step appends to the ledger.
-        notes: Further folders outside the run that the step, or a command beside the steps, writes
-            to, with a ``/`` at the end.
+        notes: Folders outside the run, ending in ``/``, that the step, or a command, writes to.
         keeps: Files, and folders with a ``/`` at the end, that the step writes into the run's
             folder in addition to its own folder.
         reusable: Whether a new run may reuse an earlier result.
@@ -133,6 +132,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Ingested,
         config=("packed_size", "maximum_megapixels", "coarse_codes"),
         libraries=("cykooz.resizer", "pillow", "pydicom", "scipy", "simplejpeg"),
+        outside=("engine.delivery_order",),
         hours=24,
         begins=("evaluation.fix_policy",),
         keeps=("raw.json", "withdrawn.json", "config.json", STARTED, "policy/"),
@@ -147,7 +147,7 @@ PIPELINE: tuple[Step, ...] = (
         gives=Validated,
         config=("minimum_groups", "laws_that_fail", "laws_that_resolve", "test_part", "policy"),
         libraries=("great-expectations",),
-        outside=("splitting.looks", "evaluation.policy"),
+        outside=("splitting.looks", "evaluation.policy", "engine.delivery_order"),
         starts="validation.library_process",
         memory_mb=3072,  # Great Expectations takes 640 MiB beside the laws, for 100,000 files
         hours=12,

@@ -19,6 +19,8 @@ class Judged:
         file: First digits of the SHA-256 of the file.
         lesion_id, patient_id: Lesion and patient by the tables of that time; None if unknown.
         label: The label under which the image was judged.
+        likeness: Perceptual hash of the picture, 16 hexadecimal digits, see
+            `tasks.intake.likeness`; empty for an image of a test part, and in old entries.
     """
 
     image_id: str
@@ -27,6 +29,7 @@ class Judged:
     lesion_id: str | None
     patient_id: str | None
     label: str
+    likeness: str = ""
 
     @property
     def lesion(self) -> str:
@@ -38,12 +41,14 @@ class Judged:
         return asdict(self)
 
 
-def judged_of(test: pd.DataFrame) -> list[Judged]:
+def judged_of(test: pd.DataFrame, *, by_likeness: bool = False) -> list[Judged]:
     """The images of a test part, in the order of their ids.
 
     Args:
-        test: Rows with ``image_id``, ``pixel_hash``, ``label``, and ``sha256``, ``lesion_id`` and
-            ``patient_id`` as far as they are known.
+        test: Rows with ``image_id``, ``pixel_hash``, ``label``, and ``sha256``, ``lesion_id``,
+            ``patient_id`` and ``perceptual_hash`` as far as they are known.
+        by_likeness: Whether to keep the perceptual hash, so that a copy that is coded anew is
+            recognized.
     """
     rows = test.sort_values("image_id")
     return [
@@ -54,6 +59,7 @@ def judged_of(test: pd.DataFrame) -> list[Judged]:
             lesion_id=_known(row.get("lesion_id")),
             patient_id=_known(row.get("patient_id")),
             label=str(row["label"]),
+            likeness=(_known(row.get("perceptual_hash")) or "") if by_likeness else "",
         )
         for row in rows.to_dict("records")
     ]
@@ -61,7 +67,7 @@ def judged_of(test: pd.DataFrame) -> list[Judged]:
 
 def as_lists(images: Iterable[Judged]) -> list[list[str | None]]:
     """The images in the form in which an entry holds them."""
-    return [list(astuple(each)) for each in images]
+    return [list(astuple(each))[: None if each.likeness else -1] for each in images]
 
 
 def from_lists(rows: list[list[Any]]) -> list[Judged]:

@@ -46,6 +46,8 @@ COUNTED_BY_FORMAT = (
     "engine.vouchers",
     # What is withdrawn is in the fingerprint itself.
     "engine.withdrawals",
+    # So is who delivered what, and in which order, as `Step.outside`.
+    "engine.delivery_order",
     # The champion's version and bytes are in the fingerprint itself, as `Step.outside`. What is
     # written to MLflow is read back by no step.
     "registry",

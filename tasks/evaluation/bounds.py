@@ -17,6 +17,7 @@ from tasks.statistics.proportions import cases_needed, lower_bound, upper_bound
 
 # No test part will ever hold more lesions, so naming a larger number would give false hope.
 MOST_LESIONS = 10_000
+TEST_PART = "the test part"  # what a verdict's reason calls the lesions that it judged
 
 Asks = Literal["at least", "at most"]
 
@@ -63,9 +64,15 @@ def rule_of(
 
 
 def proportion_rule(
-    name: str, counted: Proportion, minimum: float, method: str, confidence: float = CONFIDENCE
+    name: str,
+    counted: Proportion,
+    minimum: float,
+    method: str,
+    confidence: float = CONFIDENCE,
+    where: str = TEST_PART,
 ) -> Rule:
-    """Judge a proportion against a minimum, both 0 to 1, by exact bounds.
+    """Judge a proportion against a minimum, both 0 to 1, by exact bounds, on the lesions that
+    `where` names.
 
     Raises:
         Unreadable: There are more successes than lesions.
@@ -90,7 +97,7 @@ def proportion_rule(
         name,
         method,
         decision,
-        _with_what_is_wanted(reason, decision, more),
+        _with_what_is_wanted(reason, decision, more, where),
         figure=successes / n if n else None,
         lower=lower,
         upper=upper,
@@ -109,8 +116,10 @@ def estimate_rule(
     method: str,
     asks: Asks = "at least",
     confidence: float = CONFIDENCE,
+    where: str = TEST_PART,
 ) -> Rule:
-    """Judge a figure against a threshold, by the bounds of the figure's interval.
+    """Judge a figure against a threshold, by the bounds of the figure's interval, on the lesions
+    that `where` names.
 
     Raises:
         Unreadable: The figure is not a number, or lies outside its own interval.
@@ -119,7 +128,7 @@ def estimate_rule(
     if any(each is not None and not math.isfinite(each) for each in (value, lower, upper)):
         raise Unreadable(f"{name} is {value} ({lower} to {upper})")
     decision: Decision = "insufficient evidence"
-    reason, more = f"{name}: the test part holds too few lesions to measure it.", None
+    reason, more = f"{name}: {where} holds too few lesions to measure it.", None
     if value is not None and lower is not None and upper is not None:
         if not lower <= value <= upper:
             raise Unreadable(f"{name} is {value}, outside of {lower} to {upper}")
@@ -131,7 +140,8 @@ def estimate_rule(
             more = _more_for(measured.n, abs(value - bad), sign * value - asked)
         sure = confident(confidence)
         said = f"{name}: {value:.3f}, {sure} interval {down(lower)} to {up(upper)};"
-        reason = _with_what_is_wanted(f"{said} {asks} {threshold:g} is asked.", decision, more)
+        reason = f"{said} {asks} {threshold:g} is asked."
+        reason = _with_what_is_wanted(reason, decision, more, where)
     return rule_of(
         name,
         method,
@@ -156,6 +166,7 @@ def paired_rule(
     method: str,
     confidence: float,
     told: tuple[str, str],
+    where: str = TEST_PART,
 ) -> Rule:
     """Judge the difference of two shares of right answers about the same lesions, by an exact test
     of non-inferiority.
@@ -169,6 +180,7 @@ def paired_rule(
         method: Method of the rule.
         confidence: Confidence of the bounds, 0 to 1.
         told: What was counted, and what differs, in words.
+        where: The lesions, in words.
     """
     lower, upper = paired_bounds(gained, lost, n, confidence)
     difference = (gained - lost) / n if n else None
@@ -187,7 +199,7 @@ def paired_rule(
         name,
         method,
         decision,
-        _with_what_is_wanted(reason, decision, more),
+        _with_what_is_wanted(reason, decision, more, where),
         figure=difference,
         lower=lower,
         upper=upper,
@@ -215,11 +227,11 @@ def _more_for(n: int, reach: float, distance: float) -> int | None:
     return max(1, math.ceil(more)) if more <= MOST_LESIONS else None
 
 
-def _with_what_is_wanted(reason: str, decision: Decision, more: int | None) -> str:
+def _with_what_is_wanted(reason: str, decision: Decision, more: int | None, where: str) -> str:
     """The reason and, for insufficient evidence, how many more lesions would settle the rule."""
     if decision != "insufficient evidence":
         return reason
     if more is None:
         return f"{reason} At this rate not even {MOST_LESIONS:,} further lesions would reach it."
     lesions = "1 more lesion" if more == 1 else f"about {more} more lesions"
-    return f"{reason} At this rate, {lesions} in the test part would reach it."
+    return f"{reason} At this rate, {lesions} in {where} would reach it."

@@ -3,9 +3,10 @@
 The figures are recomputed from the predictions, with the confidence that the looks at the test part
 leave. A second case is needed where judged images left the test part, moved to other lesions, or
 had their label superseded. There, each image that left counts as a miss, and each other judged
-image has its earlier lesion and label. The worse case counts, so nobody gains by changing the data
-after a verdict. The cases depend only on predictions, parts and ledger, so anybody can recompute a
-verdict.
+image has its earlier lesion and label. A third case is needed where images of external sets had
+other labels when they were judged first. The worst case counts, so nobody gains by changing the
+data after a verdict. The cases depend only on predictions, parts and ledger, so anybody can
+recompute a verdict.
 """
 
 from collections.abc import Mapping
@@ -24,14 +25,16 @@ from tasks.evaluation.scoring import by_lesion, figures
 from tasks.lesions import MELANOMA, source_from
 from tasks.records.evaluated import Evaluated
 from tasks.records.verdict import Departed, Looks, Superseded
+from tasks.splitting.earlier_looks import looks_before
 from tasks.splitting.groups import straddling
-from tasks.splitting.looks import Settled, hash_of_test_part, identity_of, looks_before, settled_of
+from tasks.splitting.looks import Settled, hash_of_test_part, identity_of, settled_of
 from tasks.statistics.confidence import looks_until
 
 BEFORE = (
     "as it was judged before: with each image that left as a miss, and under the labels and in the "
     "lesions of then"
 )
+ELSEWHERE_BEFORE = "with external images under the labels, and in the lesions, of the first look"
 
 
 def cases_of(
@@ -78,12 +81,16 @@ def cases_of(
     )
     outside = elsewhere_of(here.evaluated, predictions, sets, policy, chain)
     here = replace(here, external=outside, gone_sets=gone_sets(evaluated, chain))
+    cases = [here]
     before = _as_before(settled, predictions, evaluated)
-    if before is None:
-        return (here,)
-    seen = _measured(evaluated, before, config, confidence)
-    outside = elsewhere_of(seen, before, sets, policy, chain)
-    return here, replace(here, evaluated=seen, told_as=BEFORE, external=outside)
+    if before is not None:
+        seen = _measured(evaluated, before, config, confidence)
+        outside = elsewhere_of(seen, before, sets, policy, chain)
+        cases.append(replace(here, evaluated=seen, told_as=BEFORE, external=outside))
+    if here.relabelled:
+        then = elsewhere_of(here.evaluated, predictions, sets, policy, chain, as_judged=True)
+        cases.append(replace(here, told_as=ELSEWHERE_BEFORE, external=then))
+    return tuple(cases)
 
 
 def _measured(

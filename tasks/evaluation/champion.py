@@ -117,6 +117,17 @@ def beside(
 
 def _learned_from(run: Run, version: Version, test: pd.DataFrame) -> int | None:
     """How many test images the version's run had in training or validation."""
+    used = used_by(run, version)
+    if used is None:
+        return None
+    known = np.zeros(len(test), bool)
+    for column in SHARED:
+        known |= test[column].isin(used[column].dropna()).to_numpy()
+    return int(known.sum())
+
+
+def used_by(run: Run, version: Version) -> pd.DataFrame | None:
+    """The rows that the version's run had in training or validation; None if they are not known."""
     store, _, name = version.run.rpartition("/runs/")
     if store != run.store.uri:
         return None
@@ -130,8 +141,4 @@ def _learned_from(run: Run, version: Version, test: pd.DataFrame) -> int | None:
             "Cannot read which images version %d learned from: %s", version.number, error.problem
         )
         return None
-    used = then[then["side"] != "test"]
-    known = np.zeros(len(test), bool)
-    for column in SHARED:
-        known |= test[column].isin(used[column].dropna()).to_numpy()
-    return int(known.sum())
+    return then[then["side"] != "test"]

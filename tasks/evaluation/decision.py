@@ -6,10 +6,10 @@ only on records, so anybody can recompute a verdict.
 
 from tasks.evaluation.bounds import Unreadable, decided, rule_of
 from tasks.evaluation.policy import Policy, PolicyRule
-from tasks.evaluation.rules import Case, TestPartReuse, outlook
+from tasks.evaluation.rules import NAMES_SETS, Case, TestPartReuse, outlook
 from tasks.figures import listed, percent, plural
 from tasks.records.evaluated import Champion, Evaluated
-from tasks.records.verdict import Decision, Rule
+from tasks.records.verdict import Decision, Relabelled, Rule
 
 SOON = 10  # runs: ten weeks of a weekly schedule, enough to have new lesions labelled
 
@@ -34,7 +34,7 @@ def judge(policy: Policy, *cases: Case) -> tuple[Rule, ...]:
 
 
 def _judged(policy: Policy, case: Case) -> list[Rule]:
-    judged = [_fits(policy, case), *_kept(case)]
+    judged = [_fits(policy, case), *_kept(case), *_labels_kept(case)]
     for asked in policy.rules:
         try:
             judged += asked.judge(case)
@@ -73,6 +73,26 @@ def _kept(case: Case) -> list[Rule]:
     )
     method = "comparison with the ledger of evaluations"
     return [rule_of(name, method, "not applicable", reason, n=len(case.departed))]
+
+
+def _labels_kept(case: Case) -> list[Rule]:
+    """The rule that names every image of an external set that was judged as another one before."""
+    if not case.relabelled:
+        return []
+    name = "labels of external sets stay"
+    reason = (
+        f"{name}: {plural(len(case.relabelled), 'image')} of external sets had another label, or "
+        "another lesion, when models were judged on these images first: "
+        f"{listed([_in_words(each) for each in case.relabelled], 50)}. Every rule is judged with "
+        "the labels and lesions of now, and with those of then; the worse counts."
+    )
+    method = "comparison with the ledger of evaluations"
+    return [rule_of(name, method, "not applicable", reason, n=len(case.relabelled))]
+
+
+def _in_words(image: Relabelled) -> str:
+    moved = ", among other images of its lesion" if image.moved else ""
+    return f"{image.image_id} of {image.name} ({image.judged_as}, now {image.label}{moved})"
 
 
 def decide(rules: tuple[Rule, ...]) -> Decision:
@@ -123,7 +143,12 @@ def beside(decision: Decision, evaluated: Evaluated) -> list[str]:
 
 def warnings_of(policy: Policy, case: Case) -> tuple[str, ...]:
     """Warnings to a person who relies on the verdict."""
-    return (*_of_data(case), *_of_test_part(policy, case), *_of_champion(case.evaluated.champion))
+    return (
+        *_of_data(case),
+        *_of_test_part(policy, case),
+        *_of_champion(case.evaluated.champion),
+        *_of_champion_elsewhere(case.evaluated),
+    )
 
 
 def _of_data(case: Case) -> list[str]:
@@ -134,6 +159,13 @@ def _of_data(case: Case) -> list[str]:
         for each in case.external
         if each.departed
     ]
+    if case.relabelled:
+        found.append(
+            f"{plural(len(case.relabelled), 'image')} of external sets changed label or lesion "
+            "after a model was judged on them: "
+            f"{listed([_in_words(each) for each in case.relabelled])}. Find out who delivered the "
+            "change, and whether a model had been wrong there."
+        )
     if case.gone_sets:
         found.append(
             f"Models were judged on external sets that are gone: {listed(list(case.gone_sets))}. "
@@ -180,4 +212,20 @@ def _of_champion(champion: Champion | None) -> list[str]:
         found.append(
             "Which images the champion learned from is not known: the comparison may favour it."
         )
+    return found
+
+
+def _of_champion_elsewhere(evaluated: Evaluated) -> list[str]:
+    found = []
+    for each in evaluated.external if evaluated.written_in >= NAMES_SETS else ():
+        if each.champion and each.champion_learned_from:
+            found.append(
+                f"The champion learned from {plural(each.champion_learned_from, 'image')} of the "
+                f"external set {each.name}, so that the comparison there favours it."
+            )
+        if each.champion and each.champion_learned_from is None:
+            found.append(
+                f"Whether the champion learned from images of the external set {each.name} is not "
+                "known: the comparison there may favour it."
+            )
     return found

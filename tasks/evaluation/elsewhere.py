@@ -20,6 +20,7 @@ from tasks.splitting.groups import groups_of
 from tasks.statistics.differences import difference_of_estimates, difference_of_proportions
 from tasks.statistics.proportions import proportion
 
+LESION = "told_lesion_id"  # column: the lesion by the set's tables; ``lesion_id`` is what counts
 NO_AREA = Estimate(value=None, lower=None, upper=None, n=0, method="DeLong")
 
 
@@ -27,7 +28,7 @@ def with_labels(
     rows: pd.DataFrame, coarse: Mapping[str, Diagnosis], classes: tuple[Diagnosis, ...]
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows of an external set that a model can be judged on, with ``label`` as it counts (a
-    class, or `OTHER`); and the number of the other rows by reason, in words.
+    class, or `OTHER`) and `LESION`; and the number of the other rows by reason, in words.
 
     Images of one id, of the same pixels, or near duplicates, count as one lesion with one label,
     whatever tables say: a copied melanoma is found once.
@@ -37,11 +38,11 @@ def with_labels(
         coarse: The class that a person takes for each coarser code.
         classes: The classes that the model knows.
     """
-    told = rows.assign(
+    linking = rows.assign(
         lesion_id=rows["lesion_id"].map(spelling, na_action="ignore").astype("str"),
         patient_id=pd.Series(pd.NA, rows.index, "str"),  # who may have several lesions
     )
-    lesions = groups_of(told)
+    lesions = groups_of(linking)
     codes = [_codes(row) for row in rows.to_dict("records")]
     truths = truths_of(codes, list(lesions), coarse, classes)
     found = [_beside_folder(*each) for each in zip(truths, rows["folder"], strict=True)]
@@ -50,7 +51,8 @@ def with_labels(
         if why:
             left[why] = left.get(why, 0) + 1
     labels = pd.Series([label for label, _ in found], index=rows.index, dtype="str")
-    counted = rows.assign(label=labels, lesion_id=lesions, group=lesions)
+    told = {LESION: rows["lesion_id"], "label": labels, "lesion_id": lesions, "group": lesions}
+    counted = rows.assign(**told)
     return counted[labels.notna()].reset_index(drop=True), left
 
 

@@ -13,19 +13,23 @@ import keras
 import numpy as np
 import pandas as pd
 
+from tasks.engine.judged import judged_of
 from tasks.engine.run import Run
-from tasks.evaluation.champion import ask_champion, ask_standing
+from tasks.evaluation.champion import ask_champion, ask_standing, used_by
 from tasks.evaluation.comparison import COLUMN, STANDING
-from tasks.evaluation.elsewhere import beside, drops, with_labels
+from tasks.evaluation.elsewhere import LESION, beside, drops, with_labels
 from tasks.evaluation.predictions import predicted
 from tasks.evaluation.scoring import figures
 from tasks.figures import percent
+from tasks.intake.cells import spelling
 from tasks.intake.manifest import pixels_of, read_parquet, to_parquet
 from tasks.lesions import Diagnosis
 from tasks.records.evaluated import External
 from tasks.records.figures import Figures
 from tasks.records.validated import ExternalKept, Validated
+from tasks.registry.versions import Version
 from tasks.splitting.looks import hash_of_test_part
+from tasks.splitting.recognized import LIKENESS, matches
 
 log = logging.getLogger(__name__)
 
@@ -85,16 +89,20 @@ def score_sets(
 
 def _scored(run: Run, model: keras.Model, each: Labelled, own: Figures, name: str) -> External:
     made, artifact, champion, standing = None, None, None, None
+    known: dict[str, int | None] = {}
     if len(each.rows):
         pixels = pixels_of(run, each.rows)
         predictions = predicted(model, each.rows, pixels, own.classes)
-        predictions["pixel_hash"] = each.rows["pixel_hash"]  # by which looks are counted
+        # By these, images are recognized that models were judged on before.
+        predictions["pixel_hash"] = each.rows["pixel_hash"]
+        predictions[LIKENESS] = each.rows["perceptual_hash"]
         others = {COLUMN: ask_champion(run, pixels), STANDING: ask_standing(run, pixels)}
         bars = {}
         for column, (version, answers) in others.items():
             if version and not isinstance(answers, str):
                 predictions[column] = answers
                 bars[column] = version.threshold
+                known[column] = _learned_from(run, version, each.rows)
         champion, standing = beside(predictions, own, bars)
         made = figures(predictions, own.classes, own.threshold, {})  # no prevalence is stated there
         artifact = run.keep(f"external/{name}.parquet", to_parquet(predictions))
@@ -110,7 +118,22 @@ def _scored(run: Run, model: keras.Model, each: Labelled, own: Figures, name: st
         predictions=artifact,
         champion=champion,
         standing=standing,
+        champion_learned_from=known.get(COLUMN),
+        standing_learned_from=known.get(STANDING),
     )
+
+
+def _learned_from(run: Run, version: Version, rows: pd.DataFrame) -> int | None:
+    """How many images of a set the version's run had in training or validation: they may have been
+    delivered under ``raw/`` then. None if it is not known."""
+    used = used_by(run, version)
+    if used is None:
+        return None
+    same = matches(rows, judged_of(used, by_likeness=True), one_place=False)
+    found = np.isin(np.arange(len(rows)), same["row"])
+    lesions = set(used["lesion_id"].dropna().map(spelling))
+    found |= rows[LESION].map(spelling, na_action="ignore").isin(lesions).to_numpy(bool)
+    return int(found.sum())
 
 
 def _tell(scored: External, own: Figures) -> None:
@@ -120,6 +143,13 @@ def _tell(scored: External, own: Figures) -> None:
     if made is None:
         log.warning("External set %s: no image counts, so that it shows nothing.", scored.name)
         return
+    for who, known in (
+        ("The champion", scored.champion_learned_from),
+        ("The challenger that waits", scored.standing_learned_from),
+    ):
+        if known:
+            log.warning("%s learned from %d images of the external set %s, so that the comparison "
+                        "there favours it.", who, known, scored.name)  # fmt: skip
     log.info(
         "External set %s: of %d melanoma lesions it found %d (on its own test part %s); of %d "
         "other lesions it called %d melanoma.",

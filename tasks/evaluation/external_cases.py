@@ -1,23 +1,25 @@
 """What the gate judges on external sets: figures with the confidence that earlier looks leave.
 
-They follow from predictions and ledger alone, so anybody can recompute them.
+They follow from predictions and ledger alone, so anybody can recompute them. What was judged before
+is in `tasks.evaluation.external_history`.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from tasks.engine.judged import DIGITS, Judged
 from tasks.engine.ledger import Chain
+from tasks.evaluation.comparison import COLUMN, compared
 from tasks.evaluation.elsewhere import NO_AREA
+from tasks.evaluation.external_history import Before, before_of
 from tasks.evaluation.policy import Policy
 from tasks.evaluation.rules import Elsewhere
 from tasks.evaluation.scoring import by_lesion, figures
 from tasks.lesions import MELANOMA, Diagnosis
-from tasks.records.evaluated import Evaluated
+from tasks.records.evaluated import Comparison, Evaluated, External
 from tasks.records.figures import Estimate, Figures
-from tasks.records.verdict import Departed
-from tasks.splitting.looks import identity_of, looks_before, looks_of
+from tasks.splitting.earlier_looks import looks_before
+from tasks.splitting.looks import identity_of, looks_of
 from tasks.statistics.differences import difference_of_estimates, difference_of_proportions
 from tasks.statistics.proportions import proportion
 from tasks.statistics.ranking import auc
@@ -46,6 +48,8 @@ def elsewhere_of(
     sets: Mapping[str, pd.DataFrame],
     policy: Policy,
     chain: Chain,
+    *,
+    as_judged: bool = False,
 ) -> tuple[Elsewhere, ...]:
     """The figures on each external set, with the confidence that the looks at the set leave.
 
@@ -55,12 +59,16 @@ def elsewhere_of(
         sets: Predictions of each set.
         policy: What a look costs.
         chain: The ledger.
+        as_judged: Whether images that models were judged on count under the labels, and in the
+            lesions, of the first look at them.
     """
     own, found = evaluated.figures, []
+    before = before_of(evaluated, sets, chain)
     for each in evaluated.external:
-        rows, departed = _as_before(sets.get(each.name), judged_in(chain, each.name), evaluated)
+        here = before.get(each.name, Before(None, None))
+        rows = here.as_judged if as_judged else here.rows
         identity = identity_of(evaluated.model.sha256, each.set_sha256, evaluated.threshold)
-        earlier = 0 if rows is None else looks_before(chain, rows, identity)
+        earlier = 0 if here.rows is None else looks_before(chain, here.rows, identity, each.name)
         confidence = policy.confidence(earlier + 1)
         melanomas, others, area = proportion(0, 0), proportion(0, 0), NO_AREA
         if rows is not None:
@@ -80,46 +88,25 @@ def elsewhere_of(
                 auc_drop=difference_of_estimates(inside, area),
                 confidence=confidence,
                 earlier=earlier,
-                departed=departed,
+                departed=here.departed,
+                comparison=_beside_champion(each, rows, own, confidence),
+                relabelled=here.relabelled,
             )
         )
     return tuple(found)
 
 
-def judged_in(chain: Chain, name: str) -> list[Judged]:
-    """The images of an external set that models were judged on, each as it was first."""
-    found: dict[str, Judged] = {}
-    for look in looks_of(chain):
-        if look.of_set == name:
-            for image in look.images:
-                found.setdefault(image.image_id, image)
-    return [found[name] for name in sorted(found)]
+def _beside_champion(
+    told: External, rows: pd.DataFrame | None, own: Figures, confidence: float
+) -> Comparison | None:
+    """The champion on the lesions of a set, with the confidence that the looks leave."""
+    if rows is None or told.champion is None or COLUMN not in rows:
+        return None
+    lesions = by_lesion(rows, (*own.classes, COLUMN))
+    return compared(lesions, own.threshold or 0.0, told.champion.threshold, confidence)
 
 
 def gone_sets(evaluated: Evaluated, chain: Chain) -> tuple[str, ...]:
     """The external sets that models were judged on, and that this one was not."""
     judged = {look.of_set for look in looks_of(chain) if look.of_set}
     return tuple(sorted(judged - {each.name for each in evaluated.external}))
-
-
-def _as_before(
-    rows: pd.DataFrame | None, judged: list[Judged], evaluated: Evaluated
-) -> tuple[pd.DataFrame | None, tuple[Departed, ...]]:
-    """The predictions on a set, with each image that left it as wrong as can be."""
-    here = set() if rows is None else set(rows["image_id"])
-    pixels = set() if rows is None else set(rows["pixel_hash"].astype(str).str[:DIGITS])
-    gone = [each for each in judged if each.image_id not in here and each.pixels not in pixels]
-    if rows is None or not gone:
-        return rows, ()
-    missed = []
-    for each in gone:
-        wrong = next(name for name in evaluated.classes if name != each.label)
-        answer = wrong if each.label == MELANOMA else MELANOMA
-        row: dict[str, object] = dict.fromkeys(rows.columns)
-        row |= {"image_id": each.image_id, "lesion": each.lesion, "label": each.label}
-        row |= {"source": "unknown", "pixel_hash": each.pixels}
-        missed.append(row | {name: float(name == answer) for name in evaluated.classes})
-    told = tuple(
-        Departed(image_id=each.image_id, lesion=each.lesion, label=each.label) for each in gone
-    )
-    return pd.concat([rows, pd.DataFrame(missed)], ignore_index=True), told

@@ -8,8 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.evaluation.bounds import decided, estimate_rule, proportion_rule, rule_of
-from tasks.evaluation.rules import Asked, Case, Count, ExactByLesion, Share
+from tasks.evaluation.bounds import (
+    Unreadable,
+    decided,
+    estimate_rule,
+    paired_rule,
+    proportion_rule,
+    rule_of,
+)
+from tasks.evaluation.champion_rules import NO_CHAMPION, THE_CHAMPION
+from tasks.evaluation.rules import Asked, Case, Count, Elsewhere, ExactByLesion, Share
 from tasks.figures import listed, plural
 from tasks.records.verdict import Rule
 
@@ -61,6 +69,7 @@ class ExternalSensitivity(Asked):
                 self.at_least,
                 self.method,
                 each.confidence,
+                case.set_in_words,
             )
             for each in case.external
         ] or [_none("melanoma sensitivity elsewhere", self.method)]
@@ -79,6 +88,7 @@ class ExternalAuc(Asked):
                 self.at_least,
                 self.method,
                 confidence=each.confidence,
+                where=case.set_in_words,
             )
             for each in case.external
         ] or [_none("melanoma AUC elsewhere", self.method)]
@@ -100,10 +110,55 @@ class ExternalDrop(Asked):
                 ("AUC", each.auc_drop, self.auc_margin),
             ):
                 name = f"drop of the melanoma {what} on {each.name}"
+                where, sure = case.set_in_words, each.confidence
                 judged.append(
-                    estimate_rule(name, drop, margin, self.method, "at most", each.confidence)
+                    estimate_rule(name, drop, margin, self.method, "at most", sure, where)
                 )
         return judged or [_none("drop elsewhere", self.method)]
+
+
+class ExternalComparison(Asked):
+    """`sensitivity_margin`, `auc_margin`: how much worse than the champion's each may be."""
+
+    rule: Literal["external_comparison"]
+    sensitivity_margin: Share
+    auc_margin: Share
+    method: Literal["exact unconditional test of the score statistic and DeLong, paired, by lesion"]
+
+    def judge(self, case: Case) -> list[Rule]:
+        name = "comparison with the champion elsewhere"
+        champion = case.evaluated.champion
+        if champion is None or champion.model_sha256 == case.evaluated.model.sha256:
+            said = THE_CHAMPION if champion else NO_CHAMPION
+            return [rule_of(name, self.method, "not applicable", f"{name}: {said}")]
+        sets = [each for each in case.external if each.sensitivity.n or each.specificity.n]
+        if not sets:
+            return [_none(name, self.method)]
+        return [rule for each in sets for rule in self._judged(each, case.set_in_words)]
+
+    def _judged(self, each: Elsewhere, where: str) -> list[Rule]:
+        compared, against = each.comparison, f"on {each.name} against the champion"
+        if compared is None:
+            raise Unreadable(f"the champion gave no answers on {each.name}")
+        gained, lost = compared.challenger_only, compared.champion_only
+        n = compared.both_found + gained + lost + compared.neither_found
+        if n != each.sensitivity.n or min(gained, lost) < 0:
+            raise Unreadable(f"{n} melanomas were compared, of {each.sensitivity.n}")
+        told = (
+            f"of {n} melanomas the challenger found {gained} that the champion missed, and missed "
+            f"{lost} that the champion found",
+            "its sensitivity",
+        )
+        return [
+            paired_rule(
+                f"melanoma sensitivity {against}", gained, lost, n, self.sensitivity_margin,
+                self.method, each.confidence, told, where,
+            ),
+            estimate_rule(
+                f"melanoma AUC {against}, difference", compared.auc_difference, -self.auc_margin,
+                self.method, confidence=each.confidence, where=where,
+            ),
+        ]  # fmt: skip
 
 
 def _none(name: str, method: str) -> Rule:

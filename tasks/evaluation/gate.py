@@ -53,6 +53,7 @@ def gate(run: Run, split: Split, evaluated: Evaluated) -> Verdict:
         looks=case.looks,
         departed=case.departed,
         superseded=case.superseded,
+        relabelled=case.relabelled,
         ledger=chain.head,
     )
     log.info("Verdict: %s. %s", verdict.decision, verdict.reason)

@@ -31,6 +31,7 @@ from tasks.evaluation.champion_rules import (
 )
 from tasks.evaluation.external_rules import (
     ExternalAuc,
+    ExternalComparison,
     ExternalDrop,
     ExternalSensitivity,
     ExternalSets,
@@ -73,6 +74,7 @@ PolicyRule = Annotated[
     | ExternalSensitivity
     | ExternalAuc
     | ExternalDrop
+    | ExternalComparison
     | TestPartReuse,
     Field(discriminator="rule"),
 ]
@@ -89,7 +91,7 @@ class Spending(Frozen):
     Attributes:
         error: Error probability over all looks at one test part, 0 to 1.
         by: Error of one look, see `tasks.statistics.confidence.error_at`.
-        renewed_by: When the count of looks restarts, see `tasks.splitting.looks.looks_before`.
+        renewed_by: When the count of looks restarts, see `tasks.splitting.earlier_looks`.
         source: Source of the rule.
     """
 
@@ -207,7 +209,7 @@ def released() -> dict[str, set[int]]:
         if not name or not version.isdecimal():
             raise BadInput(
                 "The name of a policy's file does not state the version.",
-                expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-3.yaml",
+                expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-4.yaml",
                 received=path.name,
                 do="rename the file",
             )
@@ -251,7 +253,7 @@ def parse_policy(data: bytes, where: str) -> Policy:
             f"The policy {where} cannot be read.",
             expected="a YAML file with the fields of tasks.evaluation.policy.Policy",
             received=" ".join(str(error).split())[:500],
-            do="correct the file; tasks/evaluation/policies/melanoma-3.yaml is an example",
+            do="correct the file; tasks/evaluation/policies/melanoma-4.yaml is an example",
         ) from error
 
 

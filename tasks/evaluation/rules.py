@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.evaluation.bounds import (
+    TEST_PART,
     Unreadable,
     decided,
     estimate_rule,
@@ -18,11 +19,13 @@ from tasks.evaluation.bounds import (
     rule_of,
 )
 from tasks.figures import confident, plural
-from tasks.records.evaluated import Evaluated
+from tasks.records.evaluated import Comparison, Evaluated
 from tasks.records.figures import Estimate, Proportion
 from tasks.records.record import Frozen
-from tasks.records.verdict import Departed, Looks, Rule, Superseded
+from tasks.records.verdict import Departed, Looks, Relabelled, Rule, Superseded
 from tasks.statistics.confidence import CONFIDENCE, MOST_LOOKS
+
+NAMES_SETS = 5  # format of `Evaluated` from which reasons and warnings speak of external sets
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -44,6 +47,9 @@ class Elsewhere:
         earlier: Models judged on at least half of the set before this one.
         departed: Images of the set that models were judged on and that it holds no more. Each
             counts as a miss, so nobody gains by taking away what a model missed.
+        comparison: The champion on the same lesions, with an interval of `confidence`; None if it
+            did not answer.
+        relabelled: Images that models were judged on under another label, or as another lesion.
     """
 
     name: str
@@ -55,6 +61,8 @@ class Elsewhere:
     confidence: float
     earlier: int
     departed: tuple[Departed, ...] = ()
+    comparison: Comparison | None = None
+    relabelled: tuple[Relabelled, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,17 @@ class Case:
     told_as: str = ""
     external: tuple[Elsewhere, ...] = ()
     gone_sets: tuple[str, ...] = ()
+
+    @property
+    def relabelled(self) -> tuple[Relabelled, ...]:
+        """The images of external sets that were judged as others before."""
+        return tuple(image for each in self.external for image in each.relabelled)
+
+    @property
+    def set_in_words(self) -> str:
+        """What a reason calls the lesions of an external set. Verdicts on older records say test
+        part, and are recomputed word by word."""
+        return "this set" if self.evaluated.written_in >= NAMES_SETS else TEST_PART
 
 
 class Asked(Frozen):

@@ -120,9 +120,13 @@ def years(text: str) -> float | None:
 
     >>> years("85+"), years("50-55"), years("55 years"), years("410"), years("1950-03-01")
     (85.0, 52.5, 55.0, None, None)
+    >>> years("60 J."), years("60yrs"), years("60 y/o"), years("60 Jahre alt"), years("60 M.")
+    (60.0, 60.0, 60.0, 60.0, None)
     """
     plain = text.strip().casefold().replace(",", ".")
-    plain = re.sub(r"\s*(years?( old)?|yrs?|y|jahre?|ans?|años?|anos?|a)\.?$", "", plain)
+    plain = re.sub(
+        r"\s*(years?|yrs?|y|y/?o|jahre?|jr?|ans?|años?|anos?|a)\.?(\s+(old|alt))?$", "", plain
+    )
     span = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:[-\u2013]|to|bis)\s*(\d+(?:\.\d+)?)", plain)
     if span:
         low, high = float(span[1]), float(span[2])

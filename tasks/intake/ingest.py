@@ -4,17 +4,18 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
 from tasks.config import Law
+from tasks.engine.delivery_order import order_of
 from tasks.engine.erasures import LAW, erasures_in
 from tasks.engine.run import Run
 from tasks.engine.store import Entry
 from tasks.engine.withdrawals import EXTERNAL, SET_NAME, Withdrawn, set_of
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
+from tasks.intake.across import linked_across
 from tasks.intake.contents import (
     FILE_TYPES,
     begun,
@@ -37,6 +38,8 @@ from tasks.parts import Part, bucket_of
 from tasks.records.ingested import ExternalSet, Ingested, IngestedPart
 
 log = logging.getLogger(__name__)
+
+STRAY = "nobody is named who delivered it: enter it with python -m tasks deliver --external"
 
 
 def ingest_part(run: Run, part: Part) -> IngestedPart:
@@ -118,15 +121,20 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         log.warning("Not used, for no external set may be called so: %s.", listed(list(stray), 5))
     delivery = replace(delivery, ignored=(*delivery.ignored, *stray))
     found = understood(run, delivery, files[~outside], telling, pseudonyms, own)
+    order = order_of(run.store) if sets else {}
 
     def of_set(name: str) -> tuple[pd.DataFrame, Telling, Pseudonyms, list[Withdrawn]]:
         here = files[files["key"].map(lambda key: _is_of(key, name))]
         return here, telling, pseudonyms, [each for each in gone if _is_of(each.key, name)]
 
+    there, strays = {}, {}
+    for name, each in sets.items():
+        known, strays[name] = _vouched(each, order)
+        there[name] = understood(run, known, *of_set(name))
+    manifest, manifests = linked_across(found, there)
     fetched = sum(part.fetched for part in parts)
-    _say(found.manifest, fetched, sum(map(is_safe, images)))
+    _say(manifest, fetched, sum(map(is_safe, images)))
     tell(found.reading, found.ignored)
-    manifest = found.manifest
     return Ingested(
         manifest=run.share("manifests", to_parquet(manifest), ".parquet"),
         shards=shards_of(manifest),
@@ -141,8 +149,8 @@ def ingest(run: Run, parts: tuple[IngestedPart, ...]) -> Ingested:
         synthetic=bool(manifest["image_id"].str.startswith(SYNTHETIC_PREFIX).any()),
         reading=found.reading,
         external=tuple(
-            _external(run, name, understood(run, each, *of_set(name)), found.elsewhere)
-            for name, each in sets.items()
+            _external(run, name, replace(each, manifest=manifests[name]), strays[name])
+            for name, each in there.items()
         ),
     )
 
@@ -165,14 +173,29 @@ def _is_of(key: str, name: str) -> bool:
     return key.startswith(EXTERNAL) and _is_named(key) and set_of(key) == name
 
 
-def _external(
-    run: Run, name: str, found: Understood, told: dict[str, dict[str, Any]]
-) -> ExternalSet:
-    """The record of a set. A table under ``raw/`` may name the lesion of an external image too."""
+def _vouched(delivery: Delivery, order: dict[str, int]) -> tuple[Delivery, tuple[str, ...]]:
+    """A set without tables and guides for which nobody answers, and the keys of these: whoever can
+    write to a store could change the labels of a set."""
+    read = (*delivery.tables, *delivery.guides)
+    strays = tuple(each.key for each in read if each.key not in order)
+    known = replace(
+        delivery,
+        tables=[each for each in delivery.tables if each.key in order],
+        guides=[each for each in delivery.guides if each.key in order],
+        ignored=(*delivery.ignored, *strays),
+    )
+    return known, strays
+
+
+def _external(run: Run, name: str, found: Understood, strays: tuple[str, ...]) -> ExternalSet:
+    """The record of a set; `strays` came past `deliver`."""
     manifest = found.manifest
-    for link in ("lesion_id", "patient_id"):
-        said = manifest["image_id"].map({i: facts[link] for i, facts in told.items()})
-        manifest[link] = manifest[link].fillna(said.astype("str"))
+    if strays:
+        log.warning(
+            "External set %s: not used, as nobody is named who delivered them: %s. Enter them with "
+            "python -m tasks deliver --external %s.", name, listed(list(strays), 5), name,
+        )  # fmt: skip
+    unread = found.reading.unread | dict.fromkeys(strays, STRAY)
     decoded = int(manifest["shard"].notna().sum())
     log.info(
         "External set %s: %d files, %d decoded. Nothing is learned from it.",
@@ -188,7 +211,7 @@ def _external(
         ignored=found.ignored,
         rows_without_image=len(found.unmatched),
         rows_without_image_examples=tuple(found.unmatched[:10]),
-        reading=found.reading,
+        reading=found.reading.model_copy(update={"unread": unread}),
     )
 
 

@@ -143,6 +143,14 @@ class External(Frozen):
         description="The challenger that waits for a decision on the same lesions; None if it did "
         "not answer."
     )
+    champion_learned_from: int | None = Field(
+        None,
+        description="Number of these images that the champion was trained or tuned on, which "
+        "favour it. None if there is none, or if the number is not known.",
+    )
+    standing_learned_from: int | None = Field(
+        None, description="As `champion_learned_from`, of the challenger that waits."
+    )
 
 
 class CrossEstimate(Frozen):
@@ -172,7 +180,8 @@ class Evaluated(Record):
 
     # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`; 2
     # compared with no other challenger; 3 knew neither external sets nor figures of mixed archives,
-    # and asked about no changed images; 4 knew no recipe `travel`.
+    # and asked about no changed images; 4 knew no recipe `travel`, and counted no external images that
+    # others had learned from.
     FORMAT: ClassVar[int] = 5
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
     ADDED: ClassVar[tuple[str, ...]] = ("standing", "external", "shortcuts")
@@ -225,3 +234,8 @@ class Evaluated(Record):
         description="The model asked again about changed images, to see what else than lesions it "
         "looks at; None in older records.",
     )
+
+    @property
+    def written_in(self) -> int:
+        """Format of this record."""
+        return self.provenance.format if self.provenance else self.FORMAT

@@ -199,7 +199,7 @@ def _format_of(data: bytes) -> int:
 
 # Fields inside records that earlier versions did not know, or that later versions leave empty. An
 # empty one is left out of the content hash, so that an old record keeps its hash.
-ADDED_WITHIN = ("called", "fit", "mixed")
+ADDED_WITHIN = ("called", "fit", "mixed", "champion_learned_from", "standing_learned_from")
 
 
 def _placeless(value: Any) -> Any:

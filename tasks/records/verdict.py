@@ -60,6 +60,16 @@ class Superseded(Frozen):
     reason: str = Field(description="The reason, in that person's words.")
 
 
+class Relabelled(Frozen):
+    """An image of an external set that a model was judged on as another one than now."""
+
+    name: str = Field(description="Name of the external set.")
+    image_id: str = Field(description="Id of the image.")
+    judged_as: str = Field(description="The label under which a model was judged.")
+    label: str = Field(description="The label now.")
+    moved: bool = Field(description="Whether it is of one lesion with other images now.")
+
+
 class Looks(Frozen):
     """How often the test part has been used, and how often it can still be used."""
 
@@ -97,8 +107,10 @@ class PolicyReference(Frozen):
 class Verdict(Record):
     """Whether this model may become a challenger."""
 
+    # 1 knew no images of external sets under other labels than before
+    FORMAT: ClassVar[int] = 2
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
-    ADDED: ClassVar[tuple[str, ...]] = ("looks", "departed", "superseded")
+    ADDED: ClassVar[tuple[str, ...]] = ("looks", "departed", "superseded", "relabelled")
 
     decision: Decision = Field(description="Whether the model passed.")
     rules: tuple[Rule, ...] = Field(description="Every rule of the policy, judged.")
@@ -125,6 +137,11 @@ class Verdict(Record):
         (),
         description="Lesions judged under another label before. The verdict is the worse of two: "
         "under the earlier label, and under the new one.",
+    )
+    relabelled: tuple[Relabelled, ...] = Field(
+        (),
+        description="Images of external sets judged under another label, or as another lesion, "
+        "before. The verdict is the worse of two: as they were judged first, and as they are now.",
     )
     ledger: LedgerHead | None = Field(
         None,

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from tasks.engine.judged import DIGITS, Judged, as_lists, from_lists, judged_of
+from tasks.engine.judged import Judged, as_lists, from_lists, judged_of
 from tasks.engine.ledger import Chain, Entry, append, chain_of
 from tasks.engine.run import Run, read_record
 from tasks.errors import BadInput, Corrupt
 from tasks.intake.manifest import read_parquet
-from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, diagnosis_from
+from tasks.lesions import DIAGNOSES, Diagnosis, diagnosis_from
 from tasks.records.record import LedgerHead, sha256
 from tasks.records.split import Split
 
@@ -100,7 +100,7 @@ def enter_look(
         "threshold": repr(threshold),
         "mode": run.config.test_part,
         "by": by,
-        "images": as_lists(judged_of(test)),
+        "images": as_lists(judged_of(test, by_likeness=by == "external")),
     }
     look |= {"set": of_set} if of_set else {}
 
@@ -202,40 +202,6 @@ def _look(content: dict[str, Any]) -> Look:
             received=f"{type(error).__name__}: {error}",
             do="use the version of the program that wrote it",
         ) from error
-
-
-def looks_before(chain: Chain, test: pd.DataFrame, own: tuple[str, str, str]) -> int:
-    """How many other looks were taken at these images before this one.
-
-    A look counts if it saw at least half of these images, or of the melanomas among them. Looks of
-    one model at pieces of one test part count together.
-
-    Args:
-        chain: The ledger.
-        test: Rows with ``pixel_hash`` and ``label``.
-        own: Identity of this look, see `Look.identity`. Its entry and later ones do not count.
-    """
-    images = {str(digest)[:DIGITS] for digest in test["pixel_hash"]}
-    melanomas = {
-        str(digest)[:DIGITS] for digest in test.loc[test["label"] == MELANOMA, "pixel_hash"]
-    }
-    seen: dict[tuple[str, str, str], set[str]] = {}
-    for look in looks_of(chain):
-        if _same(look.identity, own):
-            break
-        seen.setdefault(look.identity, set()).update(each.pixels for each in look.images)
-    return sum(
-        any(
-            part and len(part & pixels) >= SAME_TEST_PART * len(part)
-            for part in (images, melanomas)
-        )
-        for pixels in seen.values()
-    )
-
-
-def _same(one: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
-    """Whether two identities are the same. The threshold of an adopted look is not known."""
-    return one[:2] == other[:2] and (one[2] == other[2] or not one[2])
 
 
 def identity_of(model_sha256: str, test_part: str, threshold: float) -> tuple[str, str, str]:

@@ -8,14 +8,12 @@ first, so nothing that was learned from is ever judged on.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.engine.deliveries import Delivery, Withdrawal, entries_in
-from tasks.engine.store import Store
 from tasks.intake.cells import spelling
 from tasks.intake.images import THUMBNAIL_PX
 from tasks.intake.likeness import near_duplicates
@@ -33,6 +31,7 @@ SHARED = {
 }
 SET = "set"  # column: name of the external set; missing for files under raw/
 LEFT = ["key", "image_id", "reason", "counterpart"]
+STRAY = "nobody is named who delivered it, enter it with python -m tasks deliver --external"
 THROUGH = "through other images, of one group with"
 
 
@@ -54,18 +53,6 @@ class Apart:
     counterparts: dict[str, str]
 
 
-def order_of(store: Store) -> dict[str, int]:
-    """The number of the entry by which each file was delivered last, from 1. Raises `Corrupt`."""
-    found: dict[str, int] = {}
-    for entry, fact in entries_in(store):
-        if isinstance(fact, Delivery):
-            found |= dict.fromkeys(fact.keys, entry.number)
-        elif isinstance(fact, Withdrawal):
-            for key in fact.keys:
-                found.pop(key, None)
-    return found
-
-
 def kept_apart(
     manifest: pd.DataFrame,
     sets: Mapping[str, pd.DataFrame],
@@ -78,7 +65,7 @@ def kept_apart(
         manifest: Rows of the files under ``raw/``.
         sets: Rows of each external set, in the form of the manifest.
         pairs: Near duplicates under ``raw/``, as keys ``first`` and ``second``.
-        order: As `order_of` gives it.
+        order: As `tasks.engine.delivery_order.order_of` gives it.
     """
     if not sets:
         return Apart({}, {}, {}, {})
@@ -116,6 +103,23 @@ def kept_apart(
         },
         {key: other for key, (_, other) in later.items()},
     )
+
+
+def with_deliverers(apart: Apart, order: Mapping[str, int]) -> Apart:
+    """The sets without images for which nobody answers: whoever can write to a store could add easy
+    ones to a set.
+
+    Args:
+        apart: As `kept_apart` gives it.
+        order: As `tasks.engine.delivery_order.order_of` gives it.
+    """
+    kept, left = dict(apart.kept), dict(apart.left)
+    for name, rows in apart.kept.items():
+        stray = ~file_of(rows).isin(list(order))
+        told = rows.loc[stray, ["key", "image_id"]].assign(reason=STRAY, counterpart="")
+        kept[name] = rows[~stray].reset_index(drop=True)
+        left[name] = pd.concat([apart.left[name], told[LEFT].astype("str")], ignore_index=True)
+    return replace(apart, kept=kept, left=left)
 
 
 def linked(rows: pd.DataFrame) -> dict[str, pd.Series]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Law, Retraining
+from tasks.engine.delivery_order import order_of
 from tasks.engine.ledger import chain_of
 from tasks.engine.run import Run
 from tasks.engine.spreadsheet import to_csv
@@ -27,7 +28,7 @@ from tasks.records.ingested import ExternalSet, Ingested
 from tasks.records.validated import ExternalKept, Finding, Validated, ValidatedPart
 from tasks.splitting.groups import groups_of, with_near_duplicates
 from tasks.splitting.looks import settled_of
-from tasks.validation.apart import Apart, counted, kept_apart, order_of
+from tasks.validation.apart import Apart, counted, kept_apart, with_deliverers
 from tasks.validation.beside import Expectations, expectations_of
 from tasks.validation.changes import changes_since, previous_of
 from tasks.validation.laws.law import Delivered
@@ -91,7 +92,8 @@ def _validated(
     pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
     manifest = with_near_duplicates(manifest, pairs)
     sets = {each.name: read_parquet(run, each.manifest) for each in ingested.external}
-    apart = kept_apart(manifest, sets, pairs, order_of(run.store) if sets else {})
+    order = order_of(run.store) if sets else {}
+    apart = with_deliverers(kept_apart(manifest, sets, pairs, order), order)
     before = previous_of(run)
     settled = settled_of(chain_of(run.store), run.config.test_part)
     delivered = Delivered(

@@ -129,7 +129,7 @@ def test_a_released_policy_is_kept_too(folder: Store) -> None:
     begin(run)
     assert policy_of(run)[0].version == 1
     begin(replace(run, name="b"))
-    assert policy_of(replace(run, name="b"))[0].version == 3
+    assert policy_of(replace(run, name="b"))[0].version == 4
 
 
 @pytest.mark.parametrize(
@@ -262,26 +262,26 @@ def test_a_policy_changed_under_an_approved_name_and_version_is_refused(folder: 
 @pytest.mark.parametrize(
     ("data", "nearest", "told"),
     [
-        (like("melanoma"), "melanoma 3", ()),
+        (like("melanoma"), "melanoma 4", ()),
         (like("synthetic"), "synthetic 3", ()),
         (
             with_rule("melanoma", "sensitivity", at_least=0.7, why="other words"),
-            "melanoma 3",
+            "melanoma 4",
             ("the rule sensitivity: at_least is 0.7 instead of 0.8, which asks for less",),
         ),
         (
             with_rule("melanoma", "calibration", at_most=0.1),
-            "melanoma 3",
+            "melanoma 4",
             ("the rule calibration: at_most is 0.1 instead of 0.15, which asks for more",),
         ),
         (
             with_rule("melanoma", "auc_against_champion", margin=0.2),
-            "melanoma 3",
+            "melanoma 4",
             ("the rule auc_against_champion: margin is 0.2 instead of 0.05, which asks for less",),
         ),
         (
             like("melanoma", approval={"approvals": 2, "authenticated": True}),
-            "melanoma 3",
+            "melanoma 4",
             (
                 "approval: approvals is 2 instead of 1",
                 "approval: authenticated is True instead of False",

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tasks.engine.deliveries import Delivery, facts_in
@@ -11,6 +12,7 @@ from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tasks.engine.withdrawals import withdraw
 from tasks.errors import BadInput
+from tasks.intake.cells import spelling
 from tasks.intake.deliver import deliver
 from tasks.intake.manifest import read_parquet
 from tests.support.deliveries import do, picture, put_lesions, run_of
@@ -147,3 +149,54 @@ def test_a_set_that_is_withdrawn_as_a_whole_is_told(tmp_path: Path, folder: Path
     assert record.external == ()
     (told,) = record.reading.withdrawn
     assert (told.reason, told.files) == ("a bad look", 4)
+
+
+@pytest.mark.parametrize("own", [None, "M7"])
+def test_a_table_of_a_set_may_name_the_lesion_of_an_image_under_raw(
+    own: str | None, tmp_path: Path, folder: Path
+) -> None:
+    """Both images show one lesion then, whatever name it has under ``raw/``."""
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    if own:
+        store.create("raw/first/own.csv", b"image_id,lesion_id\nISIC_0000001,M7\n")
+    (folder / "labels.csv").write_text("image_id,lesion_id\nB0,L0\nisic-0000001,l0\nB1,L1\n")
+    deliver(store, folder, external="clinic-b")
+    run = run_of(store)
+    record = do(run, "ingest")
+    raw, there = (
+        read_parquet(run, each).set_index("image_id")["lesion_id"].to_dict()
+        for each in (record.manifest, record.external[0].manifest)
+    )
+    assert spelling(raw["ISIC_0000001"]) == spelling(there["B0"]) == spelling(own or "L0")
+    assert there["B1"] == "L1"
+    assert pd.isna(raw["ISIC_0000000"])
+
+
+def test_a_name_that_cameras_write_names_no_image_of_another_place(
+    tmp_path: Path, folder: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.create("raw/first/melanoma/IMG_0001.png", picture(1))
+    (folder / "labels.csv").write_text("image_id,lesion_id\nB0,L0\nIMG_0001,L0\n")
+    deliver(store, folder, external="clinic-b")
+    run = run_of(store)
+    assert read_parquet(run, do(run, "ingest").manifest)["lesion_id"].isna().all()
+
+
+def test_a_table_for_which_nobody_answers_changes_no_label(tmp_path: Path, folder: Path) -> None:
+    """Until somebody delivers the table."""
+    store = open_store(str(tmp_path / "store"))
+    put_lesions(store, "melanoma", range(2))
+    deliver(store, folder, external="clinic-b")
+    (folder / "more.csv").write_text("image_id,diagnosis\nB2,melanoma\n")
+    key = "external/clinic-b/more.csv"
+    store.create(key, (folder / "more.csv").read_bytes())
+    said = []
+    for name in ("first", "second"):
+        run = run_of(store, name)
+        (there,) = do(run, "ingest").external
+        codes = read_parquet(run, there.manifest).set_index("image_id")["archive_diagnosis"]
+        said.append((key in there.ignored, key in there.reading.unread, bool(codes["B2"])))
+        deliver(store, folder, external="clinic-b")
+    assert said == [(True, True, False), (False, False, True)]

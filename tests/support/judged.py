@@ -14,6 +14,7 @@ from tasks.lesions import MELANOMA, Diagnosis
 from tasks.records.evaluated import Champion, Comparison, Evaluated
 from tasks.records.figures import Estimate, Figures
 from tasks.records.record import Artifact
+from tasks.records.shortcuts import CHANGES, Probe, Probes, Turned
 from tasks.statistics.confidence import CONFIDENCE
 from tasks.statistics.differences import difference_of_estimates, difference_of_proportions
 from tasks.statistics.proportions import proportion
@@ -83,15 +84,31 @@ def evaluated_of(measured: Figures, **changes: Any) -> Evaluated:
             "missed": (),
             "champion": None,
             "predictions": NOTHING,
+            "shortcuts": steady(),
         }
         | changes
     )
 
 
+def steady() -> Probes:
+    """Of a model whose answers hardly turn, whatever is drawn or masked."""
+    area = Estimate(value=0.95, lower=0.9, upper=0.98, n=400, method="DeLong")
+
+    def turned(n: int) -> Turned:
+        return Turned(lesions=n, right_before=n - 4, lost=2, gained=1, lower=-0.03, upper=0.02)
+
+    probes = tuple(
+        Probe(change=change, melanomas=turned(100), others=turned(150), auc=area)
+        for change in CHANGES
+        if not change.endswith("taken off")
+    )
+    return Probes(images=250, melanomas=100, others=150, probes=probes)
+
+
 def elsewhere_of(
     found: int, melanomas: int, spared: int, others: int, name: str = "clinic-b"
 ) -> Elsewhere:
-    """An external set on which a model as `good` has these counts."""
+    """An external set on which a model as `good` has these counts, and the champion the same."""
     own, there = figures_of(96, 100, 280, 300), figures_of(found, melanomas, spared, others)
     return Elsewhere(
         name=name,
@@ -102,6 +119,7 @@ def elsewhere_of(
         auc_drop=difference_of_estimates(own.auc, there.auc),
         confidence=CONFIDENCE,
         earlier=0,
+        comparison=champion_of(0, 0, both=found, n=melanomas).comparison,
     )
 
 

@@ -14,7 +14,7 @@ from tasks.engine.store import Store
 from tasks.intake.deliver import deliver
 from tasks.intake.manifest import table
 from tasks.splitting.groups import groups_of
-from tasks.validation.apart import SHARED, kept_apart
+from tasks.validation.apart import SHARED, STRAY, kept_apart, with_deliverers
 from tests.support.deliveries import do, picture, run_of, table_of
 from tests.support.validated import add_table, count, quarantined
 
@@ -149,6 +149,16 @@ def test_what_is_kept_shares_nothing_with_what_stays_under_raw(
     assert not untouched & {*apart.belonging, *apart.left["b"]["key"]}
 
 
+def test_what_came_past_deliver_leaves_the_set_and_is_told() -> None:
+    raw = rows("raw/a/nevus", ["r1"])
+    outside = rows("external/b/nevus", ["e1", "e2"])
+    order = {"external/b/nevus/e1.jpg": 1}
+    apart = with_deliverers(kept_apart(raw, {"b": outside}, NO_PAIRS, order), order)
+    assert list(apart.kept["b"]["image_id"]) == ["e1"]
+    assert list(apart.left["b"]["image_id"]) == ["e2"]
+    assert list(apart.left["b"]["reason"]) == [STRAY]
+
+
 # As delivered ------------------------------------------------------------------------------------
 
 
@@ -217,3 +227,19 @@ def test_a_table_under_raw_may_name_the_lesion_of_an_external_image(clinic: Stor
     record = do(run, "ingest", "validate")
     assert record.external[0].reasons == {"the same lesion under raw/": 1}
     assert list(table_of(run, record.external[0].left)["image_id"]) == ["B_0"]
+
+
+@pytest.mark.slow
+def test_an_image_for_which_nobody_answers_judges_nothing_until_it_is_delivered(
+    clinic: Store, tmp_path: Path
+) -> None:
+    key = "external/clinic-b/melanoma/easy.png"
+    clinic.create(key, picture(980))
+    first = do(run_of(clinic, "first"), "ingest", "validate").external[0]
+    assert (first.images, first.reasons) == (3, {STRAY: 1})
+    folder = tmp_path / "again"
+    (folder / "melanoma").mkdir(parents=True)
+    (folder / "melanoma" / "easy.png").write_bytes(picture(980))
+    deliver(clinic, folder, external="clinic-b")
+    second = do(run_of(clinic, "second"), "ingest", "validate").external[0]
+    assert (second.images, second.reasons) == (4, {})

@@ -4,6 +4,7 @@ import pandas as pd
 
 from tasks.evaluation.comparison import COLUMN, STANDING
 from tasks.evaluation.elsewhere import beside, drops, with_labels
+from tasks.evaluation.rules import NAMES_SETS
 from tasks.evaluation.scoring import figures
 from tasks.records.evaluated import Evaluated, External
 from tasks.records.ingested import Ingested
@@ -12,6 +13,7 @@ from tasks.records.validated import ExternalKept, Validated
 from tasks.release.checks.flaw import check_same, config_of, first_difference, flaw, record_of
 from tasks.release.evidence import Bundle
 from tasks.splitting.looks import hash_of_test_part
+from tasks.splitting.recognized import LIKENESS
 from tasks.validation.apart import linked
 
 LINKS = ("image_id", "pixel_hash", "lesion_id", "patient_id")
@@ -95,6 +97,8 @@ def _check(bundle: Bundle, evaluated: Evaluated, told: External, kept: ExternalK
         return
     predictions = bundle.table("evaluate", told.predictions)
     _same_images(told, hash_of_test_part(predictions))
+    if evaluated.written_in >= NAMES_SETS:
+        _alike(told, delivered, predictions, gone)
     if gone:  # of these, what tables said is gone too
         _others_are_as_delivered(told, rows, predictions, gone)
     others = {COLUMN: told.champion, STANDING: told.standing}
@@ -113,6 +117,21 @@ def _check(bundle: Bundle, evaluated: Evaluated, told: External, kept: ExternalK
     said = (told.figures, told.sensitivity_drop, told.auc_drop, told.champion, told.standing)
     if difference := first_difference(said, again):
         raise flaw(f"a figure on {told.name} does not follow from its predictions", *difference)
+
+
+def _alike(
+    told: External, rows: pd.DataFrame, predictions: pd.DataFrame, gone: frozenset[str]
+) -> None:
+    """Check the hashes by which pictures are recognized that models were judged on before."""
+    hashes = dict(zip(rows["image_id"], rows["perceptual_hash"].fillna(""), strict=True))
+    here = zip(predictions["image_id"], predictions[LIKENESS].fillna(""), strict=True)
+    for name, found in here:
+        if name not in gone and hashes.get(name) != found:
+            raise flaw(
+                f"{name} of {told.name} is told to look otherwise",
+                f"the perceptual hash {hashes.get(name)}",
+                str(found),
+            )
 
 
 def _others_are_as_delivered(

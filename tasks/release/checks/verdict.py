@@ -42,7 +42,7 @@ def the_verdict_follows_from_the_figures(bundle: Bundle) -> str:
             f"{decide(rules)}, by {len(rules)} rules",
             f"{verdict.decision}, by {len(verdict.rules)} rules",
         )
-    counted = "earlier_evaluations", "looks", "departed", "superseded"
+    counted = "earlier_evaluations", "looks", "departed", "superseded", "relabelled"
     said = (verdict.reason, verdict.warnings, *(getattr(verdict, name) for name in counted))
     again: tuple[Any, ...] = (reason_of(rules, evaluated), warnings_of(policy, case))
     if bundle.manifest.format == FIRST:  # the wording of its rules has changed since
