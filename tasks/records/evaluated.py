@@ -180,8 +180,8 @@ class Evaluated(Record):
 
     # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`; 2
     # compared with no other challenger; 3 knew neither external sets nor figures of mixed archives,
-    # and asked about no changed images; 4 knew no recipe `travel`, and counted no external images that
-    # others had learned from.
+    # and asked about no changed images; 4 knew no recipe `travel`, and counted no external images
+    # that others had learned from.
     FORMAT: ClassVar[int] = 5
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
     ADDED: ClassVar[tuple[str, ...]] = ("standing", "external", "shortcuts")
