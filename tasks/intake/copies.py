@@ -8,7 +8,7 @@ pictures show, and be spread over what both show.
 
 Two photographs of one lesion, taken alike, are found as well: the skin has the same features in
 both. The tables name two lesions for 5 pairs that are found in the nine-class set's training
-folder; by the eye all 5 show one lesion.
+folder; docs/benchmarks.md says what is known of these.
 """
 
 from typing import Any

@@ -3,8 +3,8 @@
 OpenCV finds the points and describes the patch around each (Lowe 2004, SIFT). The square root of a
 description (Arandjelović and Zisserman 2012, RootSIFT) is transformed by cosines over the patch and
 over the angle, and only `NUMBERS` low frequencies are kept. On 60 images of the nine-class set they
-hold four fifths of the variance, and confirm as many planted copies as all 128 numbers do. The
-features of a picture take at most 9.4 kB, a tenth of its packed pixels at 180 px.
+hold four fifths of the variance. The features of a picture take at most 9.4 kB, a tenth of its
+packed pixels at 180 px.
 """
 
 import os
@@ -62,8 +62,8 @@ class LocalFeatures:
     def of(self, chosen: Array) -> "LocalFeatures":
         """The features of the pictures at these positions, in this order."""
         starts = self.starts
-        rows = [np.arange(starts[each], starts[each + 1]) for each in chosen]
-        taken = np.concatenate([*rows, np.zeros(0, int)]).astype(int)
+        rows = [np.arange(*starts[each : each + 2]) for each in chosen]
+        taken = np.concatenate([*rows, np.zeros(0, int)])
         return LocalFeatures(self.counts[chosen], self.codes[taken], self.places[taken])
 
 

@@ -71,7 +71,7 @@ def tell_copies(images: list[Image.Image], pixels: Array, features: LocalFeature
         for strength, alter in strengths.items():
             copied = packed([alter(images[each]) for each in some])
             found = (
-                ends(near_duplicates(np.concatenate([small, thumbnails(copied)]), of)),
+                ends(near_duplicates(np.concatenate([small, thumbnails(copied)]))),
                 ends(copies_among(together([features, features_of(copied)]), of)),
             )
             true = {(each, size + place) for place, each in enumerate(some)}
