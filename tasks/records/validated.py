@@ -59,7 +59,8 @@ class ValidatedPart(Record):
 
     pairs: Artifact = Field(
         description="Parquet, one row per pair: ``first`` and ``second`` (keys), ``distance``, "
-        "``correlation``; see `tasks.intake.likeness.near_duplicates`."
+        "``correlation`` (`tasks.intake.likeness.near_duplicates`), ``inliers``, ``share`` "
+        "(`tasks.intake.copies.copies_among`); missing where that search does not find the pair."
     )
     compared: int = Field(description="Number of images of this part.")
 

@@ -16,8 +16,10 @@ from tasks.engine.run import Run
 from tasks.engine.spreadsheet import to_csv
 from tasks.errors import BadInput
 from tasks.evaluation.policy import policy_of
+from tasks.intake.copies import copies_among
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.images import THUMBNAIL_PX
+from tasks.intake.kept_features import features_at
 from tasks.intake.likeness import joined, near_duplicates
 from tasks.intake.manifest import by_shard, read_parquet, to_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, source_from
@@ -37,6 +39,8 @@ from tasks.validation.surroundings import OF_PIXELS, measured_on
 log = logging.getLogger(__name__)
 
 PAIR = ["first", "second"]
+TYPES = {"first": int, "second": int, "distance": float, "correlation": float}
+TYPES_OF_COPIES = {"first": int, "second": int, "inliers": float, "share": float}
 # What to do about the law that took most files.
 ADVICE: dict[Law, str] = {
     "unknown_label": f"say in {GUIDE} which class each folder or code means (`python -m tasks "
@@ -53,12 +57,15 @@ ADVICE: dict[Law, str] = {
 
 
 def validate_part(run: Run, ingested: Ingested, part: Part) -> ValidatedPart:
-    """Find the near duplicates of one part's images among all images."""
+    """Find the near duplicates of one part's images among all images, by two searches: thumbnails
+    tell what is blurred, local features what is cropped, turned or written on."""
     manifest = read_parquet(run, ingested.manifest)
     rows = manifest[manifest["thumbnail"].notna()]
     planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
     mine = rows["key"].map(part.holds).to_numpy(bool)
-    found = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), mine)
+    alike = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), mine)
+    copied = copies_among(features_at(run, rows), mine)[[*PAIR, "inliers", "share"]]
+    found = alike.astype(TYPES).merge(copied.astype(TYPES_OF_COPIES), on=PAIR, how="outer")
     keys = rows["key"].to_numpy()
     named = found.assign(
         **{end: pd.Series(keys[found[end].to_numpy(int)], dtype="str") for end in PAIR}
