@@ -7,8 +7,9 @@ different lesions; so the features that agree must also be a good part of all fe
 pictures show, and be spread over what both show.
 
 Two photographs of one lesion, taken alike, are found as well: the skin has the same features in
-both. The tables name two lesions for 5 pairs that are found in the nine-class set's training
-folder; docs/benchmarks.md says what is known of these.
+both. `tasks.intake.same_pixels` tells them from copies. The tables name two lesions for 5 pairs
+that are found in the nine-class set's training folder; docs/benchmarks.md says what is known of
+these.
 """
 
 from typing import Any
@@ -18,7 +19,14 @@ import numpy as np
 import pandas as pd
 
 from tasks.intake.candidates import TURNS, candidates
-from tasks.intake.local_features import ANGLES, SIDE_PX, SIZES, LocalFeatures, mirrored
+from tasks.intake.local_features import (
+    ANGLES,
+    SIDE_PX,
+    SIZES,
+    LocalFeatures,
+    mirrored,
+    side_by_side,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -78,34 +86,26 @@ def measured(features: LocalFeatures, found: pd.DataFrame) -> pd.DataFrame:
         to 1; ``width``, of the inliers across their narrowest direction, as a part of the width
         of all features.
     """
-    cv2.setNumThreads(1)
-    starts = features.starts
-    told = []
-    for one, two, turned in found[["first", "second", "mirrored"]].itertuples(index=False):
-        mine, other = slice(*starts[one : one + 2]), slice(*starts[two : two + 2])
-        codes = features.codes[mine]
-        codes = mirrored(codes) if turned else codes
-        pairs = _matches(codes, features.codes[other])
-        places = features.places[mine], features.places[other]
-        told.append(_measured(*places, *_alike(*places, *pairs, turned), *pairs))
+    ends = list(found[["first", "second", "mirrored"]].itertuples(index=False, name=None))
+    told = side_by_side(lambda each: _measured(features, *each), ends)
     return found.assign(
         **{name: np.array([each[at] for each in told], float) for at, name in enumerate(MEASURES)}
     )
 
 
 def _measured(
-    one: Array, two: Array, mine: Array, other: Array, all_mine: Array, all_other: Array
+    features: LocalFeatures, first: int, second: int, turned: bool
 ) -> tuple[int, float, float, float]:
-    """`MEASURES` of two pictures, by their places and the matches between them."""
-    matrix = _map(one[mine, :2] / 2, two[other, :2] / 2)
-    if matrix is None:
+    """`MEASURES` of two pictures."""
+    agree = agreeing(features, first, second, turned)
+    if agree is None:
         return NOTHING
-    here, there = one[:, :2] / 2, two[:, :2] / 2
-    mapped = here @ matrix[:, :2].T + matrix[:, 2]
-    near = np.linalg.norm(mapped[all_mine] - there[all_other], axis=1) <= TOLERANCE_PX
-    agree, inliers = here[all_mine[near]], len(np.unique(all_other[near]))
+    matrix, agreed, others = agree
+    inliers = len(np.unique(others, axis=0))
     if inliers < FEWEST_INLIERS:
         return NOTHING
+    here, there = _places(features, first), _places(features, second)
+    mapped = here @ matrix[:, :2].T + matrix[:, 2]
     returned = (there - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     both = here[_inside(mapped)]
     shown = min(len(both), int(_inside(returned).sum()))
@@ -113,9 +113,36 @@ def _measured(
     return (
         inliers,
         min(1.0, inliers / max(shown, 1)),
-        len(_fields(both, agree) & cells) / len(cells),
-        _width(agree) / max(_width(both), 1e-6),
+        len(_fields(both, agreed) & cells) / len(cells),
+        _width(agreed) / max(_width(both), 1e-6),
     )
+
+
+def agreeing(
+    features: LocalFeatures, first: int, second: int, turned: bool
+) -> tuple[Array, Array, Array] | None:
+    """The affine map from one picture to another, and the features that agree by it.
+
+    Returns:
+        float ``(2, 3)``, ``(n, 2)`` and ``(n, 2)``: the map, and the places of these features in
+        both, in pixels of the square; None where no map fits.
+    """
+    mine, other = (features.of(np.array([each])) for each in (first, second))
+    codes = mirrored(mine.codes) if turned else mine.codes
+    all_mine, all_other = _matches(codes, other.codes)
+    some_mine, some_other = _alike(mine.places, other.places, all_mine, all_other, turned)
+    here, there = _places(features, first), _places(features, second)
+    matrix = _map(here[some_mine], there[some_other])
+    if matrix is None:
+        return None
+    mapped = here[all_mine] @ matrix[:, :2].T + matrix[:, 2]
+    near = np.linalg.norm(mapped - there[all_other], axis=1) <= TOLERANCE_PX
+    return matrix, here[all_mine[near]], there[all_other[near]]
+
+
+def _places(features: LocalFeatures, picture: int) -> Array:
+    """float ``(features, 2)``: where a picture's features lie, in pixels of the square."""
+    return features.of(np.array([picture])).places[:, :2] / 2
 
 
 def _map(here: Array, there: Array) -> Array | None:

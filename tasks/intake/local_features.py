@@ -8,16 +8,20 @@ packed pixels at 180 px.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 
+CORES = os.cpu_count() or 1
 SIDE_PX = 128  # of the grey square in which the points are sought
 MOST = 200  # features of a picture, the strongest
 # Contrast is equalized in tiles (CLAHE), so that a dark or pale photograph has features as well.
@@ -85,12 +89,17 @@ def features_of(pixels: Array) -> LocalFeatures:
     Returns:
         The same for the same pixels, in any number of calls.
     """
-    cv2.setNumThreads(1)  # a picture is too small to share; pictures are shared instead
-    workers = os.cpu_count() or 1
-    groups = np.array_split(pixels, min(len(pixels), 4 * workers)) if len(pixels) else []
-    with ThreadPoolExecutor(workers) as threads:  # OpenCV releases the GIL
-        found = [each for group in threads.map(_all_described, groups) for each in group]
+    groups = np.array_split(pixels, min(len(pixels), 4 * CORES)) if len(pixels) else []
+    found = [each for group in side_by_side(_all_described, groups) for each in group]
     return _coded(found) if found else together([])
+
+
+def side_by_side(ask: Callable[[Asked], Told], of: Sequence[Asked]) -> list[Told]:
+    """The answers for many pictures or pairs, on all cores. OpenCV and NumPy release the GIL; a
+    picture is too small to be shared by threads, so OpenCV begins none."""
+    cv2.setNumThreads(1)
+    with ThreadPoolExecutor(CORES) as threads:
+        return list(threads.map(ask, of))
 
 
 def _coded(found: list[tuple[Array, Array]]) -> LocalFeatures:

@@ -16,11 +16,10 @@ from tasks.engine.run import Run
 from tasks.engine.spreadsheet import to_csv
 from tasks.errors import BadInput
 from tasks.evaluation.policy import policy_of
-from tasks.intake.copies import copies_among
+from tasks.intake.derived_names import derived_from
 from tasks.intake.guide import NAME as GUIDE
-from tasks.intake.images import THUMBNAIL_PX
-from tasks.intake.kept_features import features_at
-from tasks.intake.likeness import joined, near_duplicates
+from tasks.intake.likeness import joined
+from tasks.intake.looking_alike import COLUMNS, alike_among
 from tasks.intake.manifest import by_shard, read_parquet, to_parquet
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, source_from
 from tasks.parts import Part
@@ -39,8 +38,6 @@ from tasks.validation.surroundings import OF_PIXELS, measured_on
 log = logging.getLogger(__name__)
 
 PAIR = ["first", "second"]
-TYPES = {"first": int, "second": int, "distance": float, "correlation": float}
-TYPES_OF_COPIES = {"first": int, "second": int, "inliers": float, "share": float}
 # What to do about the law that took most files.
 ADVICE: dict[Law, str] = {
     "unknown_label": f"say in {GUIDE} which class each folder or code means (`python -m tasks "
@@ -57,19 +54,11 @@ ADVICE: dict[Law, str] = {
 
 
 def validate_part(run: Run, ingested: Ingested, part: Part) -> ValidatedPart:
-    """Find the near duplicates of one part's images among all images, by two searches: thumbnails
-    tell what is blurred, local features what is cropped, turned or written on."""
+    """Find what looks like one part's images among all images."""
     manifest = read_parquet(run, ingested.manifest)
     rows = manifest[manifest["thumbnail"].notna()]
-    planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
     mine = rows["key"].map(part.holds).to_numpy(bool)
-    alike = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), mine)
-    copied = copies_among(features_at(run, rows), mine)[[*PAIR, "inliers", "share"]]
-    found = alike.astype(TYPES).merge(copied.astype(TYPES_OF_COPIES), on=PAIR, how="outer")
-    keys = rows["key"].to_numpy()
-    named = found.assign(
-        **{end: pd.Series(keys[found[end].to_numpy(int)], dtype="str") for end in PAIR}
-    )
+    named = alike_among(run, rows, mine)
     return ValidatedPart(
         pairs=run.keep("pairs.parquet", to_parquet(named)), compared=int(mine.sum())
     )
@@ -95,15 +84,24 @@ def _validated(
     parts: tuple[ValidatedPart, ...],
     expectations: Expectations,
 ) -> Validated:
-    pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
-    manifest = with_near_duplicates(manifest, pairs)
+    pairs = joined([read_parquet(run, part.pairs) for part in parts])
     sets = {each.name: read_parquet(run, each.manifest) for each in ingested.external}
-    apart = kept_apart(manifest, sets, pairs, order_of(run.store) if sets else {})
+    named = derived_from(pd.concat([manifest, *sets.values()])[["key", "image_id"]])
+    derived = named[named[PAIR].isin(set(manifest["key"])).all(axis=1)]
+    manifest = with_near_duplicates(manifest, pd.concat([pairs[PAIR], derived]))
+    across = _pairs_across(run, manifest, sets)
+    apart = kept_apart(
+        manifest,
+        sets,
+        pd.concat([pairs[PAIR], across[PAIR], named]),
+        order_of(run.store) if sets else {},
+    )
     before = previous_of(run)
     settled = settled_of(chain_of(run.store), run.config.test_part)
     delivered = Delivered(
         frame=manifest,
         pairs=pairs,
+        derived=derived,
         unexpected=expectations.unexpected,
         unmatched=(ingested.rows_without_image, ingested.rows_without_image_examples),
         classes=tuple(_present(manifest)),
@@ -139,6 +137,16 @@ def _validated(
         changes=changes_since(run, before, remaining, quarantined, findings) if before else None,
         external=tuple(_kept(run, apart, each) for each in ingested.external),
     )
+
+
+def _pairs_across(run: Run, manifest: pd.DataFrame, sets: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """What looks like external pictures among all pictures, see `alike_among`."""
+    rows = pd.concat([manifest, *sets.values()], ignore_index=True)
+    outside = np.arange(len(rows)) >= len(manifest)
+    seen = rows["thumbnail"].notna().to_numpy()
+    if not sets:
+        return pd.DataFrame(columns=COLUMNS)
+    return alike_among(run, rows[seen], outside[seen])
 
 
 def _kept(run: Run, apart: Apart, delivered: ExternalSet) -> ExternalKept:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from tasks.intake import candidates
 from tasks.intake.copies import copies_among
@@ -14,6 +13,7 @@ from tasks.intake.images import PACKING, squeezed
 from tasks.intake.local_features import MOST, LocalFeatures, features_of, together
 from tests.support.copies import COPIES, Alteration
 from tests.support.marks import MARKS
+from tests.support.skin import lesion
 
 LESIONS = 24
 STRENGTHS = [
@@ -22,17 +22,6 @@ STRENGTHS = [
     for strength, alter in strengths.items()
     if strength != "strongly"  # what is lost there, docs/benchmarks.md tells
 ]
-
-
-@cache
-def lesion(seed: int) -> Image.Image:
-    """A dark patch with a network, on skin of fine and coarse texture, 180 px."""
-    draw = np.random.default_rng(seed)
-    noise = [gaussian_filter(draw.normal(size=(180, 180)), width) * width for width in (1, 2, 5)]
-    y, x = np.mgrid[-1:1:180j, -1:1:180j]
-    patch = np.exp(-2 * (x**2 + y**2)) * 90 + sum(noise) * 40
-    rgb = np.stack([200 - patch * share for share in (0.7, 1.0, 1.0)], axis=-1)
-    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
 
 
 def features(*pictures: Image.Image) -> LocalFeatures:
