@@ -21,8 +21,8 @@ from tasks.erasure.without import (
     shard_without,
     table_without,
 )
-from tasks.intake.kept_features import FOLDER as FEATURES
-from tasks.intake.kept_features import shard_of
+from tasks.intake.feature_files import FOLDER as FEATURES
+from tasks.intake.feature_files import shard_of
 from tasks.records.record import sha256
 from tasks.release.golden import ANSWERS, PIXELS
 

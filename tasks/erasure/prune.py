@@ -21,8 +21,8 @@ from tasks.engine.store import Entry, Store, read_many
 from tasks.erasure.kept import Reasons, is_recent, kept_runs, runs_of
 from tasks.errors import BadInput, Momentary
 from tasks.intake.contents import ENDED
-from tasks.intake.kept_features import FOLDER as FEATURES
-from tasks.intake.kept_features import folder_now, shard_of
+from tasks.intake.feature_files import FOLDER as FEATURES
+from tasks.intake.feature_files import folder_now, shard_of
 from tasks.release.evidence import FOLDER
 
 log = logging.getLogger("tasks")

@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from tasks.engine.run import Run
-from tasks.engine.sources import code_hash
 from tasks.errors import NotFound
+from tasks.intake.feature_files import SUFFIX, folder_now
 from tasks.intake.local_features import LocalFeatures, features_of, together
 from tasks.records.record import Artifact
 
 log = logging.getLogger(__name__)
 
-FOLDER, SUFFIX = "shared/features/", ".features"
 DIGEST = 32  # bytes of a SHA-256
 
 
@@ -44,16 +43,6 @@ def features_at(run: Run, rows: pd.DataFrame) -> LocalFeatures:
         run.progress(done, groups.ngroups, f"features of {done} of {groups.ngroups} shards")
     order = np.argsort(np.concatenate([*places, np.zeros(0, int)]))
     return together(parts).of(order)
-
-
-def shard_of(key: str) -> str:
-    """The key of the shard whose features lie under this key, found by whatever code."""
-    return f"shared/shards/{key.rpartition('/')[2].removesuffix(SUFFIX)}.npy"
-
-
-def folder_now() -> str:
-    """Where the features lie that this code finds."""
-    return f"{FOLDER}{code_hash('intake.local_features')[:16]}/"
 
 
 def _of_shard(run: Run, shard: str, digest: str) -> LocalFeatures:

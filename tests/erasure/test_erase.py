@@ -14,7 +14,7 @@ from tasks.engine.directory import DirectoryStore
 from tasks.engine.erasures import FOLDER, erasures_in
 from tasks.engine.run import Run
 from tasks.errors import BadInput
-from tasks.intake.kept_features import shard_of
+from tasks.intake.feature_files import shard_of
 from tasks.records.record import sha256
 from tasks.release.evidence import Bundle
 from tasks.release.verify import verify

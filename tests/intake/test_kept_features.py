@@ -9,7 +9,8 @@ import pytest
 from tasks.engine.run import Run
 from tasks.engine.store import Store
 from tasks.intake import kept_features
-from tasks.intake.kept_features import FOLDER, features_at, shard_of
+from tasks.intake.feature_files import FOLDER, shard_of
+from tasks.intake.kept_features import features_at
 from tasks.intake.local_features import features_of
 from tasks.intake.manifest import to_npy
 from tests.support.deliveries import run_of
