@@ -19,9 +19,25 @@ find /libraries/lib -depth -type d \( -name tests -o -name include -o -path '*/c
 # botocore describes 440 services of AWS; a store asks S3, and credentials may come from the others.
 find /libraries/lib -path '*/botocore/data/*' -prune -type d \
     ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -rf {} +
+# Arrow's servers, which no step runs; and three names of one library, which a wheel holds three times.
+find /libraries/lib -path '*/pyarrow/*flight*' -exec rm -rf {} +
+find /libraries/lib -path '*/pyarrow/lib*.so.*.*.*' | while read -r library; do
+    for other in "${library%.*.*.*}" "${library%.*.*}"; do
+        if cmp -s "$library" "$other"; then ln -sf "${library##*/}" "$other"; fi
+    done
+done
+# Codes of structured reports, and animated help.
+rm -rf /libraries/lib/python3*/site-packages/pydicom/sr \
+    /libraries/lib/python3*/site-packages/great_expectations/render/view/static/images/*.gif
 # Compiled here, once: a container that cannot write would compile at every start.
 /libraries/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /libraries/lib ||
     true # some libraries carry files for other versions of Python
+# What is compiled needs no source. A traceback still names file and line in these libraries, the
+# largest that never read their own source.
+for library in altair narwhals pandas pydicom scipy; do
+    find /libraries/lib/python3*/site-packages/$library -name '*.py' -size +1 \
+        -exec truncate --size 0 {} + 2>/dev/null || true # not in every image
+done
 
 /uv/bin/cyclonedx-py environment --output-reproducible --output-file /supply/sbom.cdx.json \
     /libraries/bin/python

@@ -28,6 +28,7 @@ Law = Literal[
     "table_of_other_images", "code_not_understood", "metadata_row_without_image",
     "image_without_metadata", "lesion_not_named", "colour_profile_not_applied", "burnt_in_text",
     "recognizable_person", "distribution_shift", "belongs_to_external_set", "shortcut",
+    "contradictory_copy", "same_lesion_by_look", "derived_copy",
 ]  # fmt: skip
 Resolvable = Literal["contradictory_label", "label_disagrees_with_archive"]
 

@@ -21,6 +21,8 @@ from tasks.erasure.without import (
     shard_without,
     table_without,
 )
+from tasks.intake.feature_files import FOLDER as FEATURES
+from tasks.intake.feature_files import shard_of
 from tasks.records.record import sha256
 from tasks.release.golden import ANSWERS, PIXELS
 
@@ -88,6 +90,9 @@ def beside(store: Store, scope: Scope) -> Iterator[Work]:
             if now != was:
                 folder = entry.key.rpartition("/")[0]
                 yield Work(entry.key, was, now, f"{folder}/{sha256(now)}.parquet")
+    for entry in list(store.list(FEATURES)):
+        if shard_of(entry.key) in scope.places:
+            yield Work(entry.key, store.read(entry.key), None)
     for entry in list(store.list("runs/")):
         if entry.key.endswith("/raw.json") and entry.key.count("/") == 2:
             was = store.read(entry.key)

@@ -21,6 +21,8 @@ from tasks.engine.store import Entry, Store, read_many
 from tasks.erasure.kept import Reasons, is_recent, kept_runs, runs_of
 from tasks.errors import BadInput, Momentary
 from tasks.intake.contents import ENDED
+from tasks.intake.feature_files import FOLDER as FEATURES
+from tasks.intake.feature_files import folder_now, shard_of
 from tasks.release.evidence import FOLDER
 
 log = logging.getLogger("tasks")
@@ -35,6 +37,7 @@ KINDS = {
     ".csv": "tables",
     ".keras": "weights",
     ".npz": "checkpoints",
+    ".features": "local features",
     ".html": "pages of checks",
     ".png": "pictures",
 }
@@ -150,7 +153,9 @@ def _of_runs(store: Store, kept: Reasons, needed: set[str]) -> Iterator[Entry]:
 def _shared(store: Store, needed: set[str]) -> Iterator[Entry]:
     """Pixels and manifests that no needed run names; but pixels of files that lie under ``raw/`` as
     they were decoded stay, or the next run would decode them again. Packs of runs that have ended
-    tell nothing that is not known."""
+    tell nothing that is not known. Local features go with their pixels, or if they are of other
+    code.
+    """
     packs = list(store.list(PACKS))
     ended = {e.key.rpartition("/")[0] for e in packs if e.key.endswith(f"/{ENDED}")}
     over = [
@@ -165,6 +170,9 @@ def _shared(store: Store, needed: set[str]) -> Iterator[Entry]:
         known |= set(rows.loc[present, "shard"].dropna())
     for prefix in SHARED:
         yield from (e for e in store.list(prefix) if e.key not in needed | known)
+    for entry in store.list(FEATURES):
+        if shard_of(entry.key) not in needed | known or not entry.key.startswith(folder_now()):
+            yield entry
     yield from over
 
 

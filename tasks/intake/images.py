@@ -11,6 +11,8 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import simplejpeg
@@ -209,11 +211,11 @@ def _opened_any(data: bytes, maximum_megapixels: int) -> Opened | Refused:
 
 def _opened_of_phone(data: bytes, maximum_megapixels: int) -> Opened | Refused:
     """Decode the first picture of an HEIC or HEIF, which the library turns upright."""
-    try:
-        import pillow_heif  # the image of ingest has it; others are smaller without it
-    except ImportError:
-        return Refused("undecodable", "an HEIC of a phone, which pillow-heif decodes: not here")
-    found = pillow_heif.open_heif(data)
+    # The image of ingest has the first, which only decodes; others are smaller without it.
+    library = next(filter(find_spec, ("pi_heif", "pillow_heif")), None)
+    if library is None:
+        return Refused("undecodable", "an HEIC of a phone, which pi-heif decodes: not here")
+    found = import_module(library).open_heif(data)
     width, height = found.size
     if too_large := too_large_by(width, height, maximum_megapixels):
         return too_large

@@ -59,7 +59,9 @@ class ValidatedPart(Record):
 
     pairs: Artifact = Field(
         description="Parquet, one row per pair: ``first`` and ``second`` (keys), ``distance``, "
-        "``correlation``; see `tasks.intake.likeness.near_duplicates`."
+        "``correlation`` (`tasks.intake.likeness.near_duplicates`), ``inliers``, ``share`` "
+        "(`tasks.intake.copies.copies_among`), ``agreement`` (`tasks.intake.same_pixels`, 0 to 1); "
+        "missing where that search does not find the pair."
     )
     compared: int = Field(description="Number of images of this part.")
 
@@ -123,9 +125,9 @@ class ExternalKept(Frozen):
 class Validated(Record):
     """The images accepted for learning, and the breaches of each law."""
 
-    # 1 wrote the two keys of a near duplicate as one text; 2 and 3 knew fewer laws, 4 no external
-    # sets
-    FORMAT: ClassVar[int] = 5
+    # 1 wrote the two keys of a near duplicate as one text; 2, 3 and 5 knew fewer laws, 4 no
+    # external sets
+    FORMAT: ClassVar[int] = 6
     ADDED: ClassVar[tuple[str, ...]] = ("external",)
     # Findings compare with earlier runs. The accepted images do not depend on findings.
     NOT_CONTENT: ClassVar[dict[str, Any]] = dict.fromkeys(

@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 # Warn about a class or source that chance alone would spread so unevenly once in 1,000 times. A
 # weaker limit would warn without cause, because every run has about a dozen strata.
 UNEVEN = 0.001
+UNSEEN = (
+    "What the proof cannot show: a copy that the search misses, such as one photographed from a "
+    "screen, and another photograph of a lesion that no table names (docs/splitting.md)."
+)
 WORDS = {
     "image_id": "it is the same image as",
     "pixel_hash": "it has the same pixels as",
@@ -69,6 +73,7 @@ def split(run: Run, validated: Validated) -> Split:
         sum(groups.values()),
         len(left),
     )
+    log.info(UNSEEN)
     for each in strata:
         if each.chance is not None and each.chance < UNEVEN:
             total = sum(each.groups.values())

@@ -15,8 +15,6 @@ import numpy as np
 import pandas as pd
 
 from tasks.intake.cells import spelling
-from tasks.intake.images import THUMBNAIL_PX
-from tasks.intake.likeness import near_duplicates
 from tasks.intake.manifest import file_of
 from tasks.intake.scopes import is_local, unlike
 from tasks.lesions import image_id_from
@@ -64,14 +62,14 @@ def kept_apart(
     Args:
         manifest: Rows of the files under ``raw/``.
         sets: Rows of each external set, in the form of the manifest.
-        pairs: Near duplicates under ``raw/``, as keys ``first`` and ``second``.
+        pairs: What looks alike, of all these rows, as keys ``first`` and ``second``.
         order: As `tasks.engine.delivery_order.order_of` gives it.
     """
     if not sets:
         return Apart({}, {}, {}, {})
     outside = pd.concat([rows.assign(**{SET: name}) for name, rows in sets.items()])
     both = pd.concat([manifest, outside], ignore_index=True)
-    both = with_near_duplicates(both, pd.concat([pairs, _pairs_across(both)], ignore_index=True))
+    both = with_near_duplicates(both, pairs)
     both = both.assign(**linked(both))
     both["group"] = groups_of(both)
     both["when"] = [order.get(key, 0) for key in file_of(both)]
@@ -151,18 +149,6 @@ def _unknown_last(column: pd.Series) -> pd.Series:
 
 def _set_of(both: pd.DataFrame, key: str) -> str:
     return str(both.loc[both["key"] == key, SET].iloc[0])
-
-
-def _pairs_across(both: pd.DataFrame) -> pd.DataFrame:
-    """Near duplicates of external pictures among all pictures, as keys."""
-    seen = both[both["thumbnail"].notna()]
-    planes = np.frombuffer(b"".join(seen["thumbnail"]), np.uint8)
-    found = near_duplicates(
-        planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), seen[SET].notna().to_numpy(bool)
-    )
-    keys = seen["key"].to_numpy()
-    ends = {end: keys[found[end].to_numpy(int)] for end in ("first", "second")}
-    return pd.DataFrame(ends).astype("str")
 
 
 def _reason(row: dict[Any, Any], others: pd.DataFrame, where: str = "") -> tuple[str, str]:

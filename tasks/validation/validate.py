@@ -17,9 +17,10 @@ from tasks.engine.run import Run
 from tasks.engine.spreadsheet import to_csv
 from tasks.errors import BadInput
 from tasks.evaluation.policy import policy_of
+from tasks.intake.derived_names import derived_from
 from tasks.intake.guide import NAME as GUIDE
-from tasks.intake.images import THUMBNAIL_PX
-from tasks.intake.likeness import joined, near_duplicates
+from tasks.intake.likeness import joined
+from tasks.intake.looking_alike import COLUMNS, alike_among
 from tasks.intake.manifest import read_parquet, to_parquet
 from tasks.intake.surroundings import measured_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, source_from
@@ -54,16 +55,11 @@ ADVICE: dict[Law, str] = {
 
 
 def validate_part(run: Run, ingested: Ingested, part: Part) -> ValidatedPart:
-    """Find the near duplicates of one part's images among all images."""
+    """Find what looks like one part's images among all images."""
     manifest = read_parquet(run, ingested.manifest)
     rows = manifest[manifest["thumbnail"].notna()]
-    planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
     mine = rows["key"].map(part.holds).to_numpy(bool)
-    found = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), mine)
-    keys = rows["key"].to_numpy()
-    named = found.assign(
-        **{end: pd.Series(keys[found[end].to_numpy(int)], dtype="str") for end in PAIR}
-    )
+    named = alike_among(run, rows, mine)
     return ValidatedPart(
         pairs=run.keep("pairs.parquet", to_parquet(named)), compared=int(mine.sum())
     )
@@ -89,16 +85,21 @@ def _validated(
     parts: tuple[ValidatedPart, ...],
     expectations: Expectations,
 ) -> Validated:
-    pairs = joined([read_parquet(run, part.pairs) for part in parts])[PAIR]
-    manifest = with_near_duplicates(manifest, pairs)
+    pairs = joined([read_parquet(run, part.pairs) for part in parts])
     sets = {each.name: read_parquet(run, each.manifest) for each in ingested.external}
+    named = derived_from(pd.concat([manifest, *sets.values()])[["key", "image_id"]])
+    derived = named[named[PAIR].isin(set(manifest["key"])).all(axis=1)]
+    manifest = with_near_duplicates(manifest, pd.concat([pairs[PAIR], derived]))
+    across = _pairs_across(run, manifest, sets)
     order = order_of(run.store) if sets else {}
-    apart = with_deliverers(kept_apart(manifest, sets, pairs, order), order)
+    links = pd.concat([pairs[PAIR], across[PAIR], named])
+    apart = with_deliverers(kept_apart(manifest, sets, links, order), order)
     before = previous_of(run)
     settled = settled_of(chain_of(run.store), run.config.test_part)
     delivered = Delivered(
         frame=manifest,
         pairs=pairs,
+        derived=derived,
         unexpected=expectations.unexpected,
         unmatched=(ingested.rows_without_image, ingested.rows_without_image_examples),
         classes=tuple(_present(manifest)),
@@ -134,6 +135,16 @@ def _validated(
         changes=changes_since(run, before, remaining, quarantined, findings) if before else None,
         external=tuple(_kept(run, apart, each) for each in ingested.external),
     )
+
+
+def _pairs_across(run: Run, manifest: pd.DataFrame, sets: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """What looks like external pictures among all pictures, see `alike_among`."""
+    rows = pd.concat([manifest, *sets.values()], ignore_index=True)
+    outside = np.arange(len(rows)) >= len(manifest)
+    seen = rows["thumbnail"].notna().to_numpy()
+    if not sets:
+        return pd.DataFrame(columns=COLUMNS)
+    return alike_among(run, rows[seen], outside[seen])
 
 
 def _kept(run: Run, apart: Apart, delivered: ExternalSet) -> ExternalKept:

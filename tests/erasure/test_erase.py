@@ -14,6 +14,7 @@ from tasks.engine.directory import DirectoryStore
 from tasks.engine.erasures import FOLDER, erasures_in
 from tasks.engine.run import Run
 from tasks.errors import BadInput
+from tasks.intake.feature_files import shard_of
 from tasks.records.record import sha256
 from tasks.release.evidence import Bundle
 from tasks.release.verify import verify
@@ -26,6 +27,7 @@ from tests.support.traces import Trace
 pytestmark = pytest.mark.slow
 
 REASON = "consent withdrawn"
+FEATURES = "shared/features/*/*"
 # Who is named where a fact of the past is kept: names stay there, and nothing else of an image.
 NAMES_STAY = (
     *("ledger/chain/", "ledger/deliveries/", "runs/test/evidence/", "runs/test/"),
@@ -126,6 +128,17 @@ def test_a_copy_that_was_drawn_of_it_is_gone_too(erased: Erased) -> None:
         for _, row in rows.iterrows():
             pixels = np.load(Path(erased.store.uri, row["shard"]))[row["index"]]
             assert (not pixels.any()) == gone
+
+
+def test_the_features_that_were_found_in_its_pixels_are_gone(erased: Erased) -> None:
+    held = set(erased.parts.set_index("image_id").loc[list(erased.traces), "shard"])
+    kept = {file.relative_to(erased.before).as_posix() for file in erased.before.glob(FEATURES)}
+    assert {shard_of(key) for key in kept} >= held
+    left = {
+        file.relative_to(erased.store.uri).as_posix()
+        for file in Path(erased.store.uri).glob(FEATURES)
+    }
+    assert left == {key for key in kept if shard_of(key) not in held}
 
 
 def test_its_name_stays_only_where_the_past_is_kept(erased: Erased) -> None:

@@ -3,6 +3,8 @@
 import pandas as pd
 
 from tasks.figures import at_least, at_most, plural
+from tasks.intake.looking_alike import are_copies, look_like_one_lesion
+from tasks.lesions import image_id_from
 from tasks.statistics.proportions import proportion
 from tasks.validation.laws.law import Breach, Delivered, LawRow, alone
 
@@ -64,18 +66,26 @@ DELIVERED_AGAIN = LawRow(
 
 def near_duplicate(delivered: Delivered) -> Breach:
     """Pairs that show the same picture, but share neither pixels nor image id."""
-    frame = delivered.frame.set_index("key")
-    pairs = delivered.pairs[
-        delivered.pairs["first"].isin(frame.index) & delivered.pairs["second"].isin(frame.index)
-    ]
-    keys = pairs["first"].to_numpy(), pairs["second"].to_numpy()
-    one, two = frame.loc[keys[0]], frame.loc[keys[1]]
+    pairs, one, two = _ends(delivered, ~look_like_one_lesion(delivered.pairs))
+    remark = _precision(one, two) + _between_labels(one, two) if len(pairs) else ""
+    return Breach(pd.Series(dtype="str"), counted=_told(pairs), remark=remark)
+
+
+def _ends(
+    delivered: Delivered, which: pd.Series
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Some pairs of files of different pixels and image ids, and the rows of both files."""
+    frame = delivered.frame.set_index("key", drop=False)
+    pairs = delivered.pairs[which]
+    pairs = pairs[pairs["first"].isin(frame.index) & pairs["second"].isin(frame.index)]
+    one, two = frame.loc[pairs["first"]], frame.loc[pairs["second"]]
     new = one["pixel_hash"].to_numpy() != two["pixel_hash"].to_numpy()
     new &= one["image_id"].to_numpy() != two["image_id"].to_numpy()
-    pairs, one, two = pairs[new], one[new], two[new]
-    told = [(str(a), str(b)) for a, b in zip(pairs["first"], pairs["second"], strict=True)]
-    remark = _precision(one, two) + _between_labels(one, two) if told else ""
-    return Breach(pd.Series(dtype="str"), counted=told, remark=remark)
+    return pairs[new], one[new], two[new]
+
+
+def _told(pairs: pd.DataFrame) -> list[tuple[str, str]]:
+    return [(str(a), str(b)) for a, b in zip(pairs["first"], pairs["second"], strict=True)]
 
 
 def _precision(one: pd.DataFrame, two: pd.DataFrame) -> str:
@@ -105,11 +115,93 @@ def _between_labels(one: pd.DataFrame, two: pd.DataFrame) -> str:
 
 NEAR_DUPLICATE = LawRow(
     "near_duplicate",
-    "No two files show the same picture, turned, mirrored, recompressed or recoloured. Counts "
-    "pairs of files.",
+    "No two files show the same picture, cropped, turned, mirrored, written on, recompressed or "
+    "recoloured. Counts pairs of files.",
     severity="warning",
     consequence="kept, together on one side of the split",
     check=near_duplicate,
+)
+
+
+def same_lesion_by_look(delivered: Delivered) -> Breach:
+    """Pairs whose skin has the same features, of which no table says that they show one lesion."""
+    pairs, one, two = _ends(delivered, look_like_one_lesion(delivered.pairs))
+    known = one["lesion_id"].to_numpy() == two["lesion_id"].to_numpy()
+    remark = _precision(one, two) if len(pairs) else ""
+    return Breach(pd.Series(dtype="str"), counted=_told(pairs[~known]), remark=remark)
+
+
+SAME_LESION_BY_LOOK = LawRow(
+    "same_lesion_by_look",
+    "Of files that look like photographs of one lesion, or like a copy beyond recognition, a table "
+    "says that they show one lesion. Counts pairs of files.",
+    severity="information",
+    consequence="kept, together on one side of the split",
+    check=same_lesion_by_look,
+)
+
+
+def contradictory_copy(delivered: Delivered) -> Breach:
+    """Copies, confirmed by their pixels, under two labels."""
+    pairs, one, two = _ends(delivered, are_copies(delivered.pairs))
+    labels = one["label"].to_numpy(), two["label"].to_numpy()
+    differ = pd.notna(labels[0]) & pd.notna(labels[1]) & (labels[0] != labels[1])
+    pairs = pairs[differ]
+    against: dict[str, list[str]] = {}
+    for a, b in _told(pairs):
+        against.setdefault(a, []).append(b)
+        against.setdefault(b, []).append(a)
+    # The label of a judged image stands.
+    held = delivered.standing.held if delivered.standing else ()
+    frame = delivered.frame
+    mine = frame[frame["key"].isin(list(against)) & ~frame.index.isin(list(held))]
+    label = dict(zip(frame["key"], frame["label"], strict=True))
+    reasons = [
+        f"{row.label}, but a copy of {image_id_from(first)} under {label[first]}"
+        for row in mine.itertuples()
+        for first in sorted(against[str(row.key)])[:1]
+    ]
+    others = [tuple(sorted(against[key])) for key in mine["key"]]
+    return Breach(
+        pd.Series(reasons, mine.index, dtype="str"),
+        pd.Series(others, mine.index, dtype="object"),
+        _told(pairs),
+    )
+
+
+CONTRADICTORY_COPY = LawRow(
+    "contradictory_copy",
+    "No copy of an image, cropped, turned, recoloured or recompressed, stands under another label. "
+    "Counts pairs of files.",
+    severity="error",
+    consequence="both files quarantined: which label is true cannot be known",
+    check=contradictory_copy,
+    quarantines=True,
+    spared_in_delivered_test=True,
+)
+
+
+def derived_copy(delivered: Delivered) -> Breach:
+    """Files whose name says that a program made them from another file."""
+    derived = delivered.derived
+    mine = derived[derived["first"].isin(delivered.frame["key"])]
+    first = mine.iloc[0] if len(mine) else None
+    remark = (
+        ""
+        if first is None
+        else f"{first['first']} of {first['second']}; deliver the originals only: oversample draws "
+        "copies, of training images alone"
+    )
+    return Breach(pd.Series(dtype="str"), counted=list(mine["first"]), remark=remark)
+
+
+DERIVED_COPY = LawRow(
+    "derived_copy",
+    "No file is an augmented copy of another by its name (Augmentor, Roboflow, Keras, _flip, "
+    "_aug_3). Counts files.",
+    severity="warning",
+    consequence="kept, together with the original on one side of the split",
+    check=derived_copy,
 )
 
 
@@ -122,8 +214,10 @@ def delivered_split_leaks(delivered: Delivered) -> Breach:
     for link in ("image_id", "pixel_hash", "lesion_id"):
         leaks |= test[link].isin(train[link].dropna())
     exact = int(leaks.sum())
+    alike = delivered.pairs[~look_like_one_lesion(delivered.pairs)]
+    alike = pd.concat([alike[["first", "second"]], delivered.derived], ignore_index=True)
     for here, there in (("first", "second"), ("second", "first")):
-        near = delivered.pairs.loc[delivered.pairs[there].isin(train["key"]), here]
+        near = alike.loc[alike[there].isin(train["key"]), here]
         leaks |= test["key"].isin(near)
     remark = f"of {len(test)} test images; {exact} share an image or lesion, the others a picture"
     return Breach(pd.Series(dtype="str"), counted=list(test.loc[leaks, "image_id"]), remark=remark)

@@ -27,7 +27,7 @@ class Delivered:
 
     Attributes:
         frame: Rows of the manifest that are not quarantined.
-        pairs: Near duplicates, as keys ``first`` and ``second``.
+        pairs: What looks alike, see `tasks.intake.looking_alike.alike_among`.
         unexpected: Gives how a file breaks the Great Expectations suite, by key. Waits until the
             suite is done, see `tasks.validation.beside`.
         unmatched: Number of image ids in the tables without an image, and a few of these ids.
@@ -39,6 +39,7 @@ class Delivered:
         external: The external sets, apart from these rows; None without any.
         measured: What the pixels show beside the lesion, by key, see
             `tasks.intake.surroundings.OF_PIXELS`; None where nothing was measured.
+        derived: Copies by their names, see `tasks.intake.derived_names`.
     """
 
     frame: pd.DataFrame
@@ -52,6 +53,9 @@ class Delivered:
     reading: Reading | None = None
     external: Apart | None = None
     measured: pd.DataFrame | None = None
+    derived: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["first", "second"], dtype="str")
+    )
 
 
 @dataclass(frozen=True)
