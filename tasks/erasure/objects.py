@@ -21,8 +21,8 @@ from tasks.erasure.without import (
     shard_without,
     table_without,
 )
+from tasks.intake.feature_files import COMPARED, shard_of
 from tasks.intake.feature_files import FOLDER as FEATURES
-from tasks.intake.feature_files import shard_of
 from tasks.records.record import sha256
 from tasks.release.golden import ANSWERS, PIXELS
 
@@ -93,6 +93,9 @@ def beside(store: Store, scope: Scope) -> Iterator[Work]:
     for entry in list(store.list(FEATURES)):
         if shard_of(entry.key) in scope.places:
             yield Work(entry.key, store.read(entry.key), None)
+    # Their names of pictures cannot be told from others, and seconds make the tables anew.
+    for entry in list(store.list(COMPARED)):
+        yield Work(entry.key, store.read(entry.key), None)
     for entry in list(store.list("runs/")):
         if entry.key.endswith("/raw.json") and entry.key.count("/") == 2:
             was = store.read(entry.key)

@@ -21,8 +21,8 @@ from tasks.engine.store import Entry, Store, read_many
 from tasks.erasure.kept import Reasons, is_recent, kept_runs, runs_of
 from tasks.errors import BadInput, Momentary
 from tasks.intake.contents import ENDED
+from tasks.intake.feature_files import COMPARED, compared_now, folder_now, shard_of
 from tasks.intake.feature_files import FOLDER as FEATURES
-from tasks.intake.feature_files import folder_now, shard_of
 from tasks.release.evidence import FOLDER
 
 log = logging.getLogger("tasks")
@@ -173,6 +173,7 @@ def _shared(store: Store, needed: set[str]) -> Iterator[Entry]:
     for entry in store.list(FEATURES):
         if shard_of(entry.key) not in needed | known or not entry.key.startswith(folder_now()):
             yield entry
+    yield from (e for e in store.list(COMPARED) if not e.key.startswith(compared_now()))
     yield from over
 
 

@@ -58,19 +58,31 @@ def copies_among(features: LocalFeatures, of: Array | None = None) -> pd.DataFra
         One row per pair, in order: ``first`` < ``second`` (positions), ``mirrored``, and `MEASURES`
         (see `measured`).
     """
+    return confirmed(measured(features, proposed(features, of)))
+
+
+def proposed(features: LocalFeatures, of: Array | None = None) -> pd.DataFrame:
+    """Pairs that may be copies, each once: ``first`` < ``second``, ``mirrored``; see
+    `copies_among`."""
     chosen = np.arange(len(features.counts)) if of is None else np.flatnonzero(of)
     found = candidates(features, chosen)
     ends = np.sort(found[["picture", "other"]].to_numpy(int), axis=1)
-    pairs = pd.DataFrame(
+    return pd.DataFrame(
         {"first": ends[:, 0], "second": ends[:, 1], "mirrored": found["mirrored"].astype(bool)}
     ).drop_duplicates(ignore_index=True)
-    told = measured(features, pairs)
+
+
+def are_confirmed(told: pd.DataFrame) -> pd.Series:
+    """Whether each measured pair has enough in common."""
     sure = (told["inliers"] >= FEWEST_INLIERS) & (told["share"] >= LEAST_SHARE)
-    sure &= (told["fields"] >= LEAST_FIELDS) & (told["width"] >= LEAST_WIDTH)
-    best = told[sure].sort_values(["inliers", "mirrored"], ascending=[False, True])
-    return best.drop_duplicates(["first", "second"]).sort_values(
-        ["first", "second"], ignore_index=True
-    )
+    return sure & (told["fields"] >= LEAST_FIELDS) & (told["width"] >= LEAST_WIDTH)
+
+
+def confirmed(told: pd.DataFrame) -> pd.DataFrame:
+    """The measured pairs with enough in common; of a pair, the better of plain and mirrored."""
+    ends = ["first", "second"]
+    best = told[are_confirmed(told)].sort_values(["inliers", "mirrored"], ascending=[False, True])
+    return best.drop_duplicates(ends).sort_values(ends, ignore_index=True)
 
 
 def measured(features: LocalFeatures, found: pd.DataFrame) -> pd.DataFrame:

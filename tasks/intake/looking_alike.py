@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.engine.run import Run
-from tasks.intake.copies import agreeing, copies_among
+from tasks.intake.copies import agreeing, are_confirmed, confirmed, measured, proposed
 from tasks.intake.images import THUMBNAIL_PX
+from tasks.intake.kept_comparisons import compared, names_of
 from tasks.intake.kept_features import features_at
 from tasks.intake.likeness import Array, near_duplicates
 from tasks.intake.local_features import LocalFeatures, side_by_side
@@ -40,9 +41,7 @@ def alike_among(run: Run, rows: pd.DataFrame, of: Array) -> pd.DataFrame:
     """
     planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
     seen = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), of)
-    features = features_at(run, rows)
-    found = copies_among(features, of)
-    found["agreement"] = _agreement(run, rows, features, found)
+    found = _by_features(run, rows, features_at(run, rows), of)
     types = {name: TYPES[name] for name in (*ENDS, *BY_FEATURES)}
     both = seen.astype({name: TYPES[name] for name in (*ENDS, *BY_THUMBNAIL)}).merge(
         found[list(types)].astype(types), on=ENDS, how="outer"
@@ -61,6 +60,21 @@ def are_copies(pairs: pd.DataFrame) -> pd.Series:
 def look_like_one_lesion(pairs: pd.DataFrame) -> pd.Series:
     """Which pairs local features alone tell: copies beyond recognition, or two photographs."""
     return pairs["correlation"].isna() & ~are_copies(pairs)
+
+
+def _by_features(run: Run, rows: pd.DataFrame, features: LocalFeatures, of: Array) -> pd.DataFrame:
+    """The pairs that local features confirm, with their agreement. What is known of two pictures
+    is not measured again."""
+
+    def compare(pairs: pd.DataFrame) -> pd.DataFrame:
+        told = measured(features, pairs).assign(agreement=0.0)
+        sure = are_confirmed(told)
+        told.loc[sure, "agreement"] = _agreement(run, rows, features, told[sure])
+        return told
+
+    told = compared(run, names_of(rows), proposed(features, of), compare)
+    ends = np.sort(told[ENDS].to_numpy(int), axis=1)
+    return confirmed(told.assign(first=ends[:, 0], second=ends[:, 1]))
 
 
 def _agreement(run: Run, rows: pd.DataFrame, features: LocalFeatures, found: pd.DataFrame) -> Array:

@@ -7,6 +7,7 @@ the fine structure of one is predicted from the three colours of the other. In a
 it can be predicted, whatever was done to its colours.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -21,6 +22,7 @@ FIELD_PX = 16
 # what is finer. The coarse one is for pictures that lie alike in their frames: strong compression
 # leaves no more, and no second photograph lies so.
 FINE, COARSE = (0.8, 5.0), (2.0, 100.0)
+WIDE = 20.0  # pixels; a wider Gaussian is computed on a quarter of the side
 # Agreement of a copy. Of 308 pairs of one lesion in two files with different names, 51 have it; of
 # the planted copies but the re-photographed ones, see docs/benchmarks.md.
 LEAST_AGREEMENT = 0.95
@@ -52,23 +54,34 @@ def agreement(one: Array, two: Array, matrix: Array, here: Array, there: Array) 
 
     Returns:
         0 to 1: the median over the fields, of the share of a field's variance that the other
-        picture predicts; the smaller of both directions.
+        picture predicts; the smaller of both directions. Once a copy is sure, by
+        `LEAST_AGREEMENT`, no better map is sought.
     """
-    shown = _shown(there)
-    over = _best_map(matrix, here, there)
-    grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (one, two)]
     best = 0.0
-    for each in (over, _refined(grey[0], grey[1], over, shown)):
+    for found in _agreements(one, two, _best_map(matrix, here, there), _shown(there)):
+        best = max(best, found)
+        if best >= LEAST_AGREEMENT:
+            break
+    return best
+
+
+def _agreements(one: Array, two: Array, over: Array, shown: Array) -> Iterator[float]:
+    """The agreement by each map, the quickest first."""
+    fine = _structure(two, FINE)
+
+    def by(each: Array) -> float:
         laid = _laid(one.astype(np.float32), each)
         inside = (_laid(np.ones((SIDE_PX, SIDE_PX), np.float32), each) > 0.99) & shown
-        best = max(best, _predicted(_structure(laid, FINE), _structure(two, FINE), inside))
+        return _predicted(_structure(laid, FINE), fine, inside)
+
+    yield by(over)
     still = _still(over)
     if still is not None:
         laid, everywhere = _laid(one, still), np.ones((SIDE_PX, SIDE_PX), bool)
-        for band, side in ((FINE, FIELD_PX), (COARSE, SIDE_PX)):
-            planes = _structure(laid, band), _structure(two, band)
-            best = max(best, _predicted(*planes, everywhere, side))
-    return best
+        yield _predicted(_structure(laid, FINE), fine, everywhere)
+        yield _predicted(_structure(laid, COARSE), _structure(two, COARSE), everywhere, SIDE_PX)
+    grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (one, two)]
+    yield by(_refined(grey[0], grey[1], over, shown))
 
 
 def _shown(there: Array) -> Array:
@@ -126,8 +139,16 @@ def _laid(picture: Array, over: Array) -> Array:
 
 def _structure(picture: Array, band: tuple[float, float]) -> Array:
     values = picture.astype(np.float32)
-    near, far = (cv2.GaussianBlur(values, (0, 0), width) for width in band)
+    near, far = (_blurred(values, width) for width in band)
     return np.asarray(near - far)
+
+
+def _blurred(values: Array, width: float) -> Array:
+    if width < WIDE:
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), width))
+    # A kernel as wide as the picture costs more than all else, and shows nothing small.
+    small = cv2.resize(values, (SIDE_PX // 4, SIDE_PX // 4), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), width / 4), (SIDE_PX, SIDE_PX)))
 
 
 def _predicted(one: Array, two: Array, inside: Array, side: int = FIELD_PX) -> float:

@@ -7,7 +7,6 @@ pages are kept as artifacts.
 
 import logging
 
-import numpy as np
 import pandas as pd
 
 from tasks.config import Law, Retraining
@@ -20,7 +19,7 @@ from tasks.evaluation.policy import policy_of
 from tasks.intake.derived_names import derived_from
 from tasks.intake.guide import NAME as GUIDE
 from tasks.intake.likeness import joined
-from tasks.intake.looking_alike import COLUMNS, alike_among
+from tasks.intake.looking_alike import alike_among
 from tasks.intake.manifest import read_parquet, to_parquet
 from tasks.intake.surroundings import measured_of
 from tasks.lesions import DIAGNOSES, MELANOMA, Diagnosis, source_from
@@ -55,9 +54,10 @@ ADVICE: dict[Law, str] = {
 
 
 def validate_part(run: Run, ingested: Ingested, part: Part) -> ValidatedPart:
-    """Find what looks like one part's images among all images."""
-    manifest = read_parquet(run, ingested.manifest)
-    rows = manifest[manifest["thumbnail"].notna()]
+    """Find what looks like one part's images among all images, those of external sets too."""
+    sets = (read_parquet(run, each.manifest) for each in ingested.external)
+    every = pd.concat([read_parquet(run, ingested.manifest), *sets], ignore_index=True)
+    rows = every[every["thumbnail"].notna()].reset_index(drop=True)
     mine = rows["key"].map(part.holds).to_numpy(bool)
     named = alike_among(run, rows, mine)
     return ValidatedPart(
@@ -85,14 +85,14 @@ def _validated(
     parts: tuple[ValidatedPart, ...],
     expectations: Expectations,
 ) -> Validated:
-    pairs = joined([read_parquet(run, part.pairs) for part in parts])
+    alike = joined([read_parquet(run, part.pairs) for part in parts])
+    pairs = alike[alike[PAIR].isin(set(manifest["key"])).all(axis=1)].reset_index(drop=True)
     sets = {each.name: read_parquet(run, each.manifest) for each in ingested.external}
     named = derived_from(pd.concat([manifest, *sets.values()])[["key", "image_id"]])
     derived = named[named[PAIR].isin(set(manifest["key"])).all(axis=1)]
     manifest = with_near_duplicates(manifest, pd.concat([pairs[PAIR], derived]))
-    across = _pairs_across(run, manifest, sets)
     order = order_of(run.store) if sets else {}
-    links = pd.concat([pairs[PAIR], across[PAIR], named])
+    links = pd.concat([alike[PAIR], named])
     apart = with_deliverers(kept_apart(manifest, sets, links, order), order)
     before = previous_of(run)
     settled = settled_of(chain_of(run.store), run.config.test_part)
@@ -135,16 +135,6 @@ def _validated(
         changes=changes_since(run, before, remaining, quarantined, findings) if before else None,
         external=tuple(_kept(run, apart, each) for each in ingested.external),
     )
-
-
-def _pairs_across(run: Run, manifest: pd.DataFrame, sets: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """What looks like external pictures among all pictures, see `alike_among`."""
-    rows = pd.concat([manifest, *sets.values()], ignore_index=True)
-    outside = np.arange(len(rows)) >= len(manifest)
-    seen = rows["thumbnail"].notna().to_numpy()
-    if not sets:
-        return pd.DataFrame(columns=COLUMNS)
-    return alike_among(run, rows[seen], outside[seen])
 
 
 def _kept(run: Run, apart: Apart, delivered: ExternalSet) -> ExternalKept:

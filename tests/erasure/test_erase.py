@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 REASON = "consent withdrawn"
 FEATURES = "shared/features/*/*"
+COMPARISONS = "shared/compared/*/*"
 # Who is named where a fact of the past is kept: names stay there, and nothing else of an image.
 NAMES_STAY = (
     *("ledger/chain/", "ledger/deliveries/", "runs/test/evidence/", "runs/test/"),
@@ -139,6 +140,11 @@ def test_the_features_that_were_found_in_its_pixels_are_gone(erased: Erased) -> 
         for file in Path(erased.store.uri).glob(FEATURES)
     }
     assert left == {key for key in kept if shard_of(key) not in held}
+
+
+def test_what_comparing_its_picture_told_is_gone(erased: Erased) -> None:
+    assert list(erased.before.glob(COMPARISONS))
+    assert not list(Path(erased.store.uri).glob(COMPARISONS))
 
 
 def test_its_name_stays_only_where_the_past_is_kept(erased: Erased) -> None:
