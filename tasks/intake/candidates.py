@@ -169,23 +169,41 @@ def distinct(keys: Array) -> Array:
 
 
 def _votes(features: LocalFeatures, owners: Array, pairs: Array, is_mirrored: bool) -> pd.DataFrame:
+    number = max(len(features.counts), 1)
+    weights = 1 / _times(pairs[:, 0])
+    # Chance meetings of pictures are most of all, and few for each two pictures.
+    often = _often(owners[pairs[:, 0]] * number + owners[pairs[:, 1]], FEWEST_VOTES)
+    pairs, weights = pairs[often], weights[often]
     one, two = (features.places[pairs[:, end]].astype(int) for end in (0, 1))
     turn = (two[:, 2] + one[:, 2] if is_mirrored else two[:, 2] - one[:, 2]) % ANGLES
     turn = turn * TURNS // ANGLES
     growth = (two[:, 3] - one[:, 3] + 256) * OCTAVE // SIZES
-    picture, other = owners[pairs[:, 0]], owners[pairs[:, 1]]
-    keys = [
-        (((picture * len(features.counts) + other) * TURNS + (turn + a) % TURNS) << 8) + growth + b
-        for a in (0, 1)
-        for b in (0, 1)
-    ]
+    both = owners[pairs[:, 0]] * number + owners[pairs[:, 1]]
+    keys = [((both * TURNS + (turn + a) % TURNS) << 8) + growth + b for a in (0, 1) for b in (0, 1)]
     bins, places = np.unique(np.concatenate(keys), return_inverse=True)
     votes = np.bincount(places, minlength=len(bins))
-    _, feature, met = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
-    weight = np.bincount(places, np.tile(1 / met[feature], 4), minlength=len(bins))
+    weight = np.bincount(places, np.tile(weights, 4), minlength=len(bins))
     enough = votes >= FEWEST_VOTES
-    picture, other = np.divmod((bins[enough] >> 8) // TURNS, max(len(features.counts), 1))
+    picture, other = np.divmod((bins[enough] >> 8) // TURNS, number)
     told = pd.DataFrame(
         {"picture": picture, "other": other, "votes": votes[enough], "weight": weight[enough]}
     )
     return told.groupby(["picture", "other"], as_index=False).max()
+
+
+def _times(ordered: Array) -> Array:
+    """How often each number of an ordered array stands in the array."""
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    counts = np.diff(begins, append=len(ordered))
+    return np.repeat(counts, counts)
+
+
+def _often(numbers: Array, times: int) -> Array:
+    """bool: which numbers stand at least so many times in the array."""
+    ordered = np.sort(numbers)
+    last = ordered[times - 1 :]
+    wanted = distinct(last[last == ordered[: len(last)]])
+    if not len(wanted):
+        return np.zeros(len(numbers), bool)
+    at = np.minimum(np.searchsorted(wanted, numbers), len(wanted) - 1)
+    return np.asarray(wanted[at] == numbers)
