@@ -10,6 +10,9 @@ import re
 import numpy as np
 import pandas as pd
 
+from tasks.figures import plural
+from tasks.lesions import image_id_from
+
 ENDING = (
     r"aug(?:mented)?|[hv]?flip(?:ped)?|flip[_-]?(?:h|v|lr|ud)|mirror(?:ed)?|rot(?:ate|ated|ation)?"
     r"|crop(?:ped)?|blur(?:red)?|nois[ey]|bright(?:ness)?|contrast|zoom(?:ed)?|shear(?:ed)?"
@@ -50,6 +53,20 @@ def derived_from(rows: pd.DataFrame) -> pd.DataFrame:
         if original not in (None, keys[at]):
             found.append((str(keys[at]), str(original)))
     return pd.DataFrame(found, columns=["first", "second"], dtype="str")
+
+
+def in_words(rows: pd.DataFrame) -> str:
+    """What of a delivery is named as copies, in a sentence; empty if nothing is."""
+    found = derived_from(rows)
+    if not len(found):
+        return ""
+    copy, original = found.iloc[0]
+    verb = "is named as a copy" if len(found) == 1 else "are named as copies"
+    return (
+        f"{plural(len(found), 'image')} {verb} that a program made, such as "
+        f"{image_id_from(copy)} of {image_id_from(original)}: each stands on the side of its "
+        "original, and adds no lesion. Deliver the originals only; oversample draws copies."
+    )
 
 
 def _told(image_id: str, marks: tuple[re.Pattern[str], ...]) -> str | None:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from tasks.errors import BadInput
 from tasks.figures import listed, plural
 from tasks.intake.contents import withheld
+from tasks.intake.derived_names import in_words as copies_in_words
 from tasks.intake.dicom import names_its_patient, tags_alone
 from tasks.intake.dicom_file import header_of
 from tasks.intake.folder import ODD_NAME, Found, found_in, is_odd
@@ -109,6 +111,8 @@ class Inspection:
         """What is missing and what that means, in sentences."""
         count = len(self.images)
         said = list(self.joined.notes)
+        ids = sorted(self.images)
+        said += filter(None, [copies_in_words(pd.DataFrame({"key": ids, "image_id": ids}))])
         if self.naming:
             said.append(
                 f"The names of {plural(self.naming, 'file')}, or of folders above, tell who the "

@@ -12,6 +12,7 @@ from tasks.engine.run import Run
 from tasks.engine.store import Entry, read_many
 from tasks.engine.withdrawals import Withdrawn
 from tasks.intake.contents import WITHHELD, withheld
+from tasks.intake.derived_names import in_words as copies_in_words
 from tasks.intake.folder import ODD_NAME, is_odd
 from tasks.intake.folders import label_by, suggestion_for
 from tasks.intake.forms import unread_forms
@@ -179,7 +180,9 @@ def _reading(
         unread=joined.unread,
         folders=tuple(folders[:MOST_FOLDERS]),
         more_folders=max(0, len(folders) - MOST_FOLDERS),
-        notes=tuple(each for each in (note, frames, *joined.notes) if each),
+        notes=tuple(
+            each for each in (note, frames, copies_in_words(manifest), *joined.notes) if each
+        ),
         withdrawn=tuple(by_entry(withdrawn)),
         sources={str(name): int(n) for name, n in manifest["source"].value_counts().items()},
     )
