@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tasks.intake.derived_names import derived_from
+from tasks.intake.derived_names import derived_from, in_words
 from tasks.lesions import image_id_from
 
 UUID = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
@@ -40,3 +40,13 @@ def test_copies_without_their_original_are_tied_to_each_other_if_their_names_are
 
 def test_no_files_have_no_copies() -> None:
     assert derived_from(pd.DataFrame({"key": [], "image_id": []})).empty
+
+
+def test_a_reading_tells_of_copies_and_of_nothing_else() -> None:
+    names = ["m7.jpg", "m8.jpg", "m7_aug_1.jpg", f"nevus_original_m8.jpg_{UUID}.jpg"]
+    rows = pd.DataFrame({"key": names, "image_id": [image_id_from(name) for name in names]})
+    assert in_words(rows).startswith(
+        "2 images are named as copies that a program made, such as m7_aug_1 of m7"
+    )
+    assert in_words(rows[:3]).startswith("1 image is named as a copy")
+    assert in_words(rows[:2]) == ""
