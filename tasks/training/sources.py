@@ -26,7 +26,7 @@ def sources_of(rows: pd.DataFrame) -> Array:
     Args:
         rows: Rows of the manifest. Its columns `TELLING` tell the sources apart.
     """
-    return pd.factorize(acquisitions_of(rows[TELLING]), sort=True)[0]
+    return pd.factorize(acquisitions_of(rows[TELLING].reset_index(drop=True)), sort=True)[0]
 
 
 def cells_of(labels: Array, sources: Array, classes: int) -> Array:

@@ -44,12 +44,13 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
     if recipe == "balanced":
         learned = pd.concat([learned, read_parquet(run, oversampled.copies)])
     training = examples(run, learned, classes)
+    sources = sources_of(learned) if recipe == "travel" else None  # no other looks at them
     validation = examples(run, rows[rows["side"] == "validation"], classes)
     return TrainedPart(
         classes=classes,
         trained=_train_one(
             run,
-            learner_of(run, recipe, training, len(classes), sources_of(learned)),
+            learner_of(run, recipe, training, len(classes), sources),
             training,
             validation,
             classes,
