@@ -23,7 +23,7 @@ from tasks.registry.versions import mlflow_client
 from tasks.training.devices import computed_on
 from tasks.training.fitting import Examples, Plan, fit
 from tasks.training.learner import Learner, calibrate, examples, learner_of, work_of
-from tasks.training.sources import sources_of
+from tasks.training.sources import sources_for
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,12 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
     if recipe == "balanced":
         learned = pd.concat([learned, read_parquet(run, oversampled.copies)])
     training = examples(run, learned, classes)
-    sources = sources_of(learned) if recipe == "travel" else None  # no other looks at them
     validation = examples(run, rows[rows["side"] == "validation"], classes)
     return TrainedPart(
         classes=classes,
         trained=_train_one(
             run,
-            learner_of(run, recipe, training, len(classes), sources),
+            learner_of(run, recipe, training, len(classes), sources_for(recipe, learned)),
             training,
             validation,
             classes,
