@@ -35,7 +35,7 @@ from tasks.records.split import Split
 from tasks.records.trained import Epoch
 from tasks.training.fitting import fit
 from tasks.training.learner import calibrate, examples, learner_of, work_of
-from tasks.training.sources import sources_of
+from tasks.training.sources import sources_for
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _judged(
     taught = pd.concat([rest, own])
     training = examples(run, taught, classes)
     validation = examples(run, tuning, classes)
-    learner = learner_of(run, recipe, training, len(classes), sources_of(taught))
+    learner = learner_of(run, recipe, training, len(classes), sources_for(recipe, taught))
     fit(
         learner.model,
         learner.examples,

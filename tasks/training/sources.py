@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.intake.acquisition import acquisitions_of
+from tasks.recipes import Recipe
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +27,13 @@ def sources_of(rows: pd.DataFrame) -> Array:
     Args:
         rows: Rows of the manifest. Its columns `TELLING` tell the sources apart.
     """
-    return pd.factorize(acquisitions_of(rows[TELLING]), sort=True)[0]
+    return pd.factorize(acquisitions_of(rows[TELLING].reset_index(drop=True)), sort=True)[0]
+
+
+def sources_for(recipe: Recipe, rows: pd.DataFrame) -> Array | None:
+    """`sources_of` the rows; None for a recipe that does not look at sources. Rows of copies, which
+    `balanced` learns from, have none."""
+    return sources_of(rows) if recipe == "travel" else None
 
 
 def cells_of(labels: Array, sources: Array, classes: int) -> Array:

@@ -23,7 +23,7 @@ from tasks.registry.versions import mlflow_client
 from tasks.training.devices import computed_on
 from tasks.training.fitting import Examples, Plan, fit
 from tasks.training.learner import Learner, calibrate, examples, learner_of, work_of
-from tasks.training.sources import sources_of
+from tasks.training.sources import sources_for
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def train_part(run: Run, split: Split, oversampled: Oversampled, recipe: Recipe)
         classes=classes,
         trained=_train_one(
             run,
-            learner_of(run, recipe, training, len(classes), sources_of(learned)),
+            learner_of(run, recipe, training, len(classes), sources_for(recipe, learned)),
             training,
             validation,
             classes,

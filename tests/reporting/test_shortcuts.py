@@ -74,6 +74,8 @@ def test_both_probes_are_shown_with_their_bounds(tmp_path: Path) -> None:
 
 def test_an_older_run_shows_no_such_section(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    html = page_of(run, make_records(run))
+    records = make_records(run)
+    records["evaluate"] = records["evaluate"].model_copy(update={"shortcuts": None})
+    html = page_of(run, records)
     assert 'id="shortcuts"' not in html
     assert 'href="#shortcuts"' not in html
