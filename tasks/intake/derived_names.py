@@ -1,8 +1,8 @@
 """Names that tell of which other file a file is a copy, as programs that augment images write them.
 
 The id of the original stands within the id of the copy. To tie too much together is harmless: tied
-files stand on one side of the split, and nothing else becomes of them. Ids that end in ``(1)`` or
-``- Copy`` are the original's own already, see `tasks.lesions.image_id_from`.
+files stand on one side of the split, and nothing else becomes of them. One ``(1)`` or ``- Copy`` at
+the end is not in an id at all, see `tasks.lesions.image_id_from`.
 """
 
 import re
@@ -21,6 +21,8 @@ ENDING = (
 CLEAR = (
     re.compile(r".*_original_(?P<of>.+?)(?:_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?"),
     re.compile(r"(?P<of>.+?)[_.-](?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-f]{32}", re.IGNORECASE),
+    # macOS, and Windows' copies of copies
+    re.compile(r"(?P<of>.+?)(?: -)?[ _](?:copy|copie|kopie|copia)(?: ?\d+)?", re.IGNORECASE),
     re.compile(rf"(?P<of>.+?)(?:[_-](?:{ENDING})[_-]?\d*)+", re.IGNORECASE),
 )
 # Keras: prefix, number of the picture, a random number. Others count files so too.
@@ -55,9 +57,15 @@ def derived_from(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["first", "second"], dtype="str")
 
 
-def in_words(rows: pd.DataFrame) -> str:
-    """What of a delivery is named as copies, in a sentence; empty if nothing is."""
-    found = derived_from(rows)
+def in_words(rows: pd.DataFrame, beside: pd.DataFrame | None = None) -> str:
+    """What of a delivery is named as copies, in a sentence; empty if nothing is.
+
+    Args:
+        rows: ``key`` and ``image_id`` of the delivery's files.
+        beside: Likewise, of files that are there already and may be originals.
+    """
+    found = derived_from(pd.concat([rows, beside]))
+    found = found[found["first"].isin(rows["key"])]
     if not len(found):
         return ""
     copy, original = found.iloc[0]

@@ -53,6 +53,7 @@ class Inspection:
         sources: Images by source.
         without_source: Name of the delivery of each image id whose source is not known.
         beside: Ids of images that the store holds already.
+        copies: What is named as a copy of another image, in a sentence.
         idle: Tables and folders of which the guide speaks, and that are not delivered.
         dicoms: Number of DICOMs.
         naming: Number of files whose names tell who the patient of a DICOM is.
@@ -72,6 +73,7 @@ class Inspection:
     sources: Counter[str] = field(default_factory=Counter)
     without_source: dict[str, str] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
+    copies: str = ""
     idle: list[str] = field(default_factory=list)
     dicoms: int = 0
     naming: int = 0
@@ -111,8 +113,8 @@ class Inspection:
         """What is missing and what that means, in sentences."""
         count = len(self.images)
         said = list(self.joined.notes)
-        ids = sorted(self.images)
-        said += filter(None, [copies_in_words(pd.DataFrame({"key": ids, "image_id": ids}))])
+        if self.copies:
+            said.append(self.copies)
         if self.naming:
             said.append(
                 f"The names of {plural(self.naming, 'file')}, or of folders above, tell who the "
@@ -197,6 +199,9 @@ def inspected(files: Mapping[str, Path], guide: Guide, beside: Iterable[str] = (
     told.images = set(ids.values())
     there = [(key, image_id_from(key)) for key in beside]
     told.beside = {image_id for _, image_id in there}
+    told.copies = copies_in_words(
+        *(pd.DataFrame(each, columns=["key", "image_id"]) for each in ([*ids.items()], there))
+    )
     names = Names(
         (*ids.items(), *there), {image_id_from(key): image_id_from(of) for key, of in named.items()}
     )

@@ -24,6 +24,8 @@ HASH_BITS = 64
 # at best.
 MAXIMUM_DISTANCE = 4
 MINIMUM_CORRELATION = 0.96
+# Half of each side. A frame, or black corners, make any two pictures alike, but not their middles.
+MIDDLE = slice(THUMBNAIL_PX // 4, THUMBNAIL_PX - THUMBNAIL_PX // 4)
 # If two hashes differ in at most 4 bits, one of 3 bands differs in at most 1 bit (pigeonhole). A
 # band of 21 bits has 2 million values, so few pictures share one by chance. With 5 narrow bands
 # that must be equal, fewer values are looked up, but among 100,000 pictures each shares every band
@@ -70,7 +72,7 @@ def near_duplicates(thumbnails: Array, of: Array | None = None) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     lowest = _low_frequencies(thumbnails)
     plain = _bits(lowest)
-    normal = _normalized(thumbnails)
+    normal, middle = _normalized(thumbnails), _normalized(thumbnails[:, MIDDLE, MIDDLE])
     chosen = np.arange(len(thumbnails)) if of is None else np.flatnonzero(of)
     found = []
     for turn, (mirrored, turned) in enumerate(
@@ -82,7 +84,9 @@ def near_duplicates(thumbnails: Array, of: Array | None = None) -> pd.DataFrame:
         close = distance <= MAXIMUM_DISTANCE
         first, second, distance = first[close], second[close], distance[close]
         correlation = np.einsum("ij,ij->i", normal[first], _normalized(turned, second))
-        sure = correlation >= MINIMUM_CORRELATION
+        middles = _normalized(turned[:, MIDDLE, MIDDLE], second)
+        inner = np.einsum("ij,ij->i", middle[first], middles)
+        sure = (correlation >= MINIMUM_CORRELATION) & (inner >= MINIMUM_CORRELATION)
         rows = (first[sure], second[sure], distance[sure], correlation[sure])
         found.append(pd.DataFrame(dict(zip(columns, rows, strict=True))))
     pairs = pd.concat(found, ignore_index=True)
@@ -128,7 +132,7 @@ def _turns(planes: Array, *, frequencies: bool = False) -> Iterator[Array]:
 def _normalized(planes: Array, rows: Array | None = None) -> Array:
     """Planes of zero mean and unit length, so that a scalar product is a correlation."""
     chosen = planes if rows is None else planes[rows]
-    flat = chosen.reshape(len(chosen), THUMBNAIL_PX**2).astype(np.float32)
+    flat = chosen.reshape(len(chosen), planes.shape[1] * planes.shape[2]).astype(np.float32)
     flat = flat - flat.mean(axis=1, keepdims=True)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from tasks.intake import candidates
 from tasks.intake.copies import copies_among
@@ -57,6 +57,15 @@ def test_lesions_with_the_same_mark_are_no_copies_but_a_copy_with_the_mark_is(
 
     assert not pairs(copies_among(marked))
     assert pairs(copies_among(together([marked, features(lesion(3))]))) == [(2, 4)]
+
+
+@pytest.mark.parametrize("mark", MARKS.values(), ids=list(MARKS))
+def test_not_even_where_the_skin_is_so_smooth_that_the_mark_says_most(mark: Alteration) -> None:
+    smooth = [lesion(seed).filter(ImageFilter.GaussianBlur(3)) for seed in range(LESIONS)]
+    marked = features(*map(mark, smooth))
+
+    assert not pairs(copies_among(marked))
+    assert pairs(copies_among(together([marked, marked.of(np.array([5]))]))) == [(5, LESIONS)]
 
 
 @pytest.mark.parametrize("of", [2, 3, 5])

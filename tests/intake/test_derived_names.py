@@ -20,6 +20,7 @@ def tied(*names: str) -> list[tuple[str, str]]:
     [
         *(f"nevus_original_m7.jpg_{UUID}.jpg", f"m7_jpg.rf.{HASH}.jpg", "m7_0_1234.jpg"),
         *("m7_aug_3.png", "m7_flip.jpg", "m7_rot90.jpg", "m7-hflip_rot180.jpg", "M7_FLIP_LR.JPG"),
+        *("m7 copy.jpg", "m7 copy 2.jpg", "m7_copy.jpg", "m7 - Copy (2).jpg", "m7 - Kopie.jpg"),
     ],
 )
 def test_a_copy_is_tied_to_its_original(name: str) -> None:
@@ -27,7 +28,16 @@ def test_a_copy_is_tied_to_its_original(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["m7b.jpg", "m77.jpg", "original_of_m7.jpg", "m8_0_1234.jpg", "flip.jpg", "m7_1.jpg"]
+    "name",
+    [
+        "m7b.jpg",
+        "m77.jpg",
+        "original_of_m7.jpg",
+        "m8_0_1234.jpg",
+        "flip.jpg",
+        "m7_1.jpg",
+        "m7copy.jpg",
+    ],
 )
 def test_a_name_that_only_resembles_another_is_not(name: str) -> None:
     assert tied(name, "m7.jpg") == []
@@ -50,3 +60,13 @@ def test_a_reading_tells_of_copies_and_of_nothing_else() -> None:
     )
     assert in_words(rows[:3]).startswith("1 image is named as a copy")
     assert in_words(rows[:2]) == ""
+
+
+def test_an_original_that_was_delivered_before_is_known_too() -> None:
+    rows, before = (
+        pd.DataFrame({"key": [name], "image_id": [image_id_from(name)]})
+        for name in ("m7_0_1234.jpg", "m7.jpg")
+    )
+    assert in_words(rows) == ""
+    assert in_words(rows, before).startswith("1 image is named as a copy")
+    assert in_words(before, rows) == ""

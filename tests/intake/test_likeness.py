@@ -76,3 +76,18 @@ def test_no_pair_within_the_distance_is_overlooked(seed: int, distance: int) -> 
     near = np.argwhere((plain[:, None] != other[None]).sum(axis=2) <= MAXIMUM_DISTANCE)
     assert {(11, 7)} <= {tuple(pair) for pair in near}
     assert {tuple(pair) for pair in near} <= set(zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("shape", ["frame", "corners"])
+def test_a_frame_or_corners_make_no_two_pictures_alike(shape: str) -> None:
+    draw = np.random.default_rng(3)
+    drawn = gaussian_filter(draw.normal(size=(20, 32, 32)), (0, 4, 4))
+    skins = 160 + 10 * drawn / drawn.std(axis=(1, 2), keepdims=True)
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    away = np.maximum(abs(x), abs(y)) if shape == "frame" else np.hypot(x, y)
+    within = away < (0.8 if shape == "frame" else 1)
+    marked = np.clip(skins * within, 0, 255).astype(np.uint8)
+    assert near_duplicates(marked).empty
+    copy = np.clip(marked[7:8] * 0.9, 0, 255).astype(np.uint8)
+    found = near_duplicates(np.concatenate([marked, copy]))
+    assert list(found[["first", "second"]].itertuples(index=False, name=None)) == [(7, 20)]

@@ -1,9 +1,9 @@
-"""Marks that pictures of different lesions share: a ruler, black corners, a stamp, a frame."""
+"""Marks that pictures of different lesions share: ruler, black corners, stamp, text, frame."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from tests.support.copies import Alteration, framed
+from tests.support.copies import Alteration, framed, with_text
 
 
 def ruled(picture: Image.Image) -> Image.Image:
@@ -32,9 +32,21 @@ def stamped(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
 
 
+def written_on(picture: Image.Image) -> Image.Image:
+    """With two lines of small letters near the lower edge."""
+    found = picture.copy()
+    draw = ImageDraw.Draw(found)
+    for above, text in ((26, "Clinic 2024-03-05  10:22  x20"), (13, "No. 4711  polarized")):
+        draw.text((4, found.height - above), text, fill=(255, 255, 255))
+    return found
+
+
 MARKS: dict[str, Alteration] = {
     "ruler": ruled,
     "black corners": cornered,
     "stamp": stamped,
     "frame": framed(0.1),
+    "text bar": with_text(0.1),
+    "large text bar": with_text(0.25),
+    "two lines": written_on,
 }

@@ -5,6 +5,8 @@ import io
 import pytest
 from PIL import Image
 
+from tasks.engine.deliveries import note_delivery
+from tasks.engine.person import person_here
 from tasks.engine.store import Store
 from tests.support.copies import COPIES
 from tests.support.deliveries import table_of
@@ -56,6 +58,7 @@ def test_a_copy_in_an_external_set_leaves_it_and_another_lesion_does_not(shelf: 
     put(shelf, "raw/first/Train/melanoma", 700, lesion(1))
     put(shelf, "external/b/melanoma", 800, crop(lesion(1)))
     put(shelf, "external/b/nevus", 801, lesion(2))
+    note_delivery(shelf, person_here(), [entry.key for entry in shelf.list("external/")])
     run, record = validated(shelf, packed_size=180)
     (kept,) = record.external
     assert list(table_of(run, kept.kept)["image_id"]) == ["ISIC_0000801"]
