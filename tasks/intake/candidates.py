@@ -17,6 +17,8 @@ from tasks.intake.local_features import ANGLES, NUMBERS, ODD, SIZES, LocalFeatur
 
 Array = np.ndarray[Any, Any]
 
+# The settings below were chosen on 150 altered images of the nine-class set's training folder, five
+# of them tried; docs/benchmarks.md tells what others that nobody chose on give.
 TABLES = 12
 SEED = 1  # of the bits of each table
 # Bits by which a table sorts: about this many features would share a cell if bits were chance.
@@ -34,6 +36,8 @@ FEWEST_VOTES = 3
 MOST_CANDIDATES = 16
 CHUNK = 400  # pictures whose votes are counted at once
 BLOCK = 20_000  # pictures whose meetings are in memory at once; for each, the tables are made anew
+# The bits of a signature that flip where the picture is mirrored.
+MIRROR = np.bitwise_or.reduce(np.uint64(1) << np.arange(NUMBERS, dtype=np.uint64)[ODD])
 
 
 def candidates(features: LocalFeatures, chosen: Array) -> pd.DataFrame:
@@ -63,10 +67,6 @@ def candidates(features: LocalFeatures, chosen: Array) -> pd.DataFrame:
         ["picture", "weight", "other", "mirrored"], ascending=[True, False, True, True]
     )
     return told.groupby("picture").head(MOST_CANDIDATES)[columns].reset_index(drop=True)
-
-
-WEIGHTS = np.uint64(1) << np.arange(NUMBERS, dtype=np.uint64)
-MIRROR = np.bitwise_or.reduce(WEIGHTS[ODD])
 
 
 def _signatures(codes: Array) -> Array:
@@ -169,6 +169,9 @@ def distinct(keys: Array) -> Array:
 
 
 def _votes(features: LocalFeatures, owners: Array, pairs: Array, is_mirrored: bool) -> pd.DataFrame:
+    """``picture``, ``other``, ``votes``, ``weight`` of pictures whose features (positions, the
+    asked one and one that nearly agrees) often turn and grow alike.
+    """
     number = max(len(features.counts), 1)
     weights = 1 / _times(pairs[:, 0])
     # Chance meetings of pictures are most of all, and few for each two pictures.

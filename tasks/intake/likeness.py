@@ -73,13 +73,16 @@ def near_duplicates(thumbnails: Array, of: Array | None = None) -> pd.DataFrame:
     lowest = _low_frequencies(thumbnails)
     plain = _bits(lowest)
     normal, middle = _normalized(thumbnails), _normalized(thumbnails[:, MIDDLE, MIDDLE])
-    chosen = np.arange(len(thumbnails)) if of is None else np.flatnonzero(of)
+    asked = np.ones(len(thumbnails), bool) if of is None else of
+    chosen = np.flatnonzero(asked)
     found = []
     for turn, (mirrored, turned) in enumerate(
         zip(_turns(lowest, frequencies=True), _turns(thumbnails), strict=True)
     ):
         other = _bits(mirrored)
-        first, second = _candidates(plain, other, chosen, turn == 0)
+        first, second = _candidates(plain, other, chosen)
+        once = (first < second) | ~asked[second] if turn == 0 else first != second
+        first, second = first[once], second[once]
         distance = np.count_nonzero(plain[first] != other[second], axis=1)
         close = distance <= MAXIMUM_DISTANCE
         first, second, distance = first[close], second[close], distance[close]
@@ -137,7 +140,7 @@ def _normalized(planes: Array, rows: Array | None = None) -> Array:
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
 
 
-def _candidates(plain: Array, other: Array, chosen: Array, symmetric: bool) -> tuple[Array, Array]:
+def _candidates(plain: Array, other: Array, chosen: Array) -> tuple[Array, Array]:
     """Positions, chosen ones in `plain` and any in `other`, that nearly agree in a band."""
     keys = []
     for band in BANDS:
@@ -153,8 +156,7 @@ def _candidates(plain: Array, other: Array, chosen: Array, symmetric: bool) -> t
             met = met[hits]
             keys.append(_meetings(chosen[hits], starts[met], counts[met], order))
     first, second = np.divmod(np.unique(np.concatenate(keys)), len(plain))
-    wanted = first < second if symmetric else first != second
-    return first[wanted], second[wanted]
+    return first, second
 
 
 def _meetings(places: Array, starts: Array, counts: Array, order: Array) -> Array:

@@ -33,7 +33,12 @@ FEWEST_FIELDS = 4
 STILL_PX = 8.0
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 REFINING = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
+BAND = (1.5, 6.0)  # the structure by which the map is refined
+NEAR_PX, TRIALS = 2.0, 300  # of the perspective map
 SLACK = 0.05  # of the least squares, so that a grey picture predicts too
+WHOLE = 0.99  # of a pixel that one picture must cover, and
+COUNTED = 0.9  # of a field
+AROUND_PX = 9  # side of what is shown around a feature
 
 
 def squares(pixels: Array) -> Array:
@@ -71,7 +76,7 @@ def _agreements(one: Array, two: Array, over: Array, shown: Array) -> Iterator[f
 
     def by(each: Array) -> float:
         laid = _laid(one.astype(np.float32), each)
-        inside = (_laid(np.ones((SIDE_PX, SIDE_PX), np.float32), each) > 0.99) & shown
+        inside = (_laid(np.ones((SIDE_PX, SIDE_PX), np.float32), each) > WHOLE) & shown
         return _predicted(_structure(laid, FINE), fine, inside)
 
     yield by(over)
@@ -89,13 +94,13 @@ def _shown(there: Array) -> Array:
     picture, a frame, a bar or a disc, lies outside for the most part."""
     mask = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.round(there).astype(np.int32)), 1)
-    return np.asarray(cv2.dilate(mask, np.ones((9, 9), np.uint8)) > 0)
+    return np.asarray(cv2.dilate(mask, np.ones((AROUND_PX, AROUND_PX), np.uint8)) > 0)
 
 
 def _best_map(matrix: Array, here: Array, there: Array) -> Array:
     """float ``(3, 3)``: of the affine map and a perspective one, the one that fits better."""
     maps = [np.vstack([matrix, [0, 0, 1]])]
-    seen, _ = cv2.findHomography(here, there, cv2.RANSAC, 2.0, maxIters=300)
+    seen, _ = cv2.findHomography(here, there, cv2.RANSAC, NEAR_PX, maxIters=TRIALS)
     if seen is not None:
         maps.append(seen)
     away = [
@@ -121,10 +126,9 @@ def _still(over: Array) -> Array | None:
 
 def _refined(one: Array, two: Array, over: Array, shown: Array) -> Array:
     """The map, moved until the pixels fit best; as it is where that does not end."""
-    band = (1.5, 6.0)
     try:
         _, rest = cv2.findTransformECC(
-            _structure(two, band), _structure(_laid(one, over), band), np.eye(3, dtype=np.float32),
+            _structure(two, BAND), _structure(_laid(one, over), BAND), np.eye(3, dtype=np.float32),
             cv2.MOTION_HOMOGRAPHY, REFINING, shown.astype(np.uint8), 1,
         )  # fmt: skip
     except cv2.error:
@@ -134,10 +138,12 @@ def _refined(one: Array, two: Array, over: Array, shown: Array) -> Array:
 
 
 def _laid(picture: Array, over: Array) -> Array:
+    """The picture where the map puts it; black elsewhere."""
     return np.asarray(cv2.warpPerspective(picture, over, (SIDE_PX, SIDE_PX)))
 
 
 def _structure(picture: Array, band: tuple[float, float]) -> Array:
+    """What is wider than the first and finer than the second width of a Gaussian."""
     values = picture.astype(np.float32)
     near, far = (_blurred(values, width) for width in band)
     return np.asarray(near - far)
@@ -152,6 +158,9 @@ def _blurred(values: Array, width: float) -> Array:
 
 
 def _predicted(one: Array, two: Array, inside: Array, side: int = FIELD_PX) -> float:
+    """The median over the fields, of the share of a field's grey variance in one picture that the
+    three colours of the other predict by least squares; the smaller of both directions.
+    """
     shares, strong = [], []
     for source, target in ((one, two), (two, one)):
         known, wanted = _fields(source, side), _fields(target @ GREY, side)[..., 0]
@@ -165,7 +174,7 @@ def _predicted(one: Array, two: Array, inside: Array, side: int = FIELD_PX) -> f
         left = wanted - (known @ factors)[..., 0]
         total = (wanted**2).sum(axis=1)
         shares.append(1 - (left**2).sum(axis=1) / np.maximum(total, 1e-6))
-        strong.append((total / np.maximum(number, 1)) * (number > 0.9 * side**2))
+        strong.append((total / np.maximum(number, 1)) * (number > COUNTED * side**2))
     share, structure = np.minimum(*shares), np.minimum(*strong)
     useful = structure >= LEAST_STRUCTURE
     fewest = min(FEWEST_FIELDS, len(share))

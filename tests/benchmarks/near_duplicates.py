@@ -189,7 +189,8 @@ def _kind(
     names = [f"copy {known['key'].iloc[each]}" for each in some]
     copied = rows_of(run, [alter(images[each]) for each in some], names)
     both = pd.concat([known, copied], ignore_index=True)
-    pairs = alike_among(run, both, np.ones(len(both), bool))
+    # From the side of the copies alone; validate looks from both.
+    pairs = alike_among(run, both, np.arange(len(both)) >= len(known))
     own = dict(zip(names, known["key"].iloc[some], strict=True))
     true = (pairs["second"].map(own) == pairs["first"]) | (
         pairs["first"].map(own) == pairs["second"]
@@ -249,7 +250,7 @@ def tell_pairs(chosen: argparse.Namespace, files: list[Path], images: list[Image
         f"{searched.processor:.1f} s of processor time; again {again.wall:.1f} s"
     )
     _tell_known(rows, pairs, lesions)
-    _tell_marked(images, names, lesions)
+    _tell_marked(images, names, lesions, chosen)
 
 
 def _tell_known(rows: pd.DataFrame, pairs: pd.DataFrame, lesions: dict[str, str]) -> None:
@@ -283,10 +284,16 @@ def _tell_known(rows: pd.DataFrame, pairs: pd.DataFrame, lesions: dict[str, str]
     )
 
 
-def _tell_marked(images: list[Image.Image], names: list[str], lesions: dict[str, str]) -> None:
+def _tell_marked(
+    images: list[Image.Image],
+    names: list[str],
+    lesions: dict[str, str],
+    chosen: argparse.Namespace,
+) -> None:
     """What is found among images of different lesions that carry the same mark."""
     first = {lesions[name]: at for at, name in reversed(list(enumerate(names))) if name in lesions}
     places = sorted(first.values())
+    places = sorted(random.Random(chosen.seed).sample(places, min(chosen.marked, len(places))))
     plain: set[tuple[str, str]] = set()
     for mark, alter in {AS_THEY_ARE: _as_it_is, **MARKS}.items():
         with stored() as run:
@@ -372,6 +379,7 @@ def main() -> None:
     parser.add_argument("--without", type=Path, help="leave out images that lie here too")
     parser.add_argument("--of", type=int, help="take only so many images, drawn by the seed")
     parser.add_argument("--number", type=int, default=300, help="images to alter")
+    parser.add_argument("--marked", type=int, default=500, help="images to mark")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peer", type=Path, help="Python of an environment with cleanvision")
     parser.add_argument("--most", type=int, default=32_000, help="pictures of the largest set")

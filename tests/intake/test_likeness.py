@@ -72,7 +72,7 @@ def test_no_pair_within_the_distance_is_overlooked(seed: int, distance: int) -> 
     other = random.integers(0, 2, (40, HASH_BITS)).astype(bool)
     other[7] = plain[11]
     other[7, random.choice(HASH_BITS, distance, replace=False)] ^= True
-    first, second = _candidates(plain, other, np.arange(40), False)
+    first, second = _candidates(plain, other, np.arange(40))
     near = np.argwhere((plain[:, None] != other[None]).sum(axis=2) <= MAXIMUM_DISTANCE)
     assert {(11, 7)} <= {tuple(pair) for pair in near}
     assert {tuple(pair) for pair in near} <= set(zip(first, second, strict=True))
@@ -89,3 +89,11 @@ def test_a_frame_or_corners_make_no_two_pictures_alike(shape: str) -> None:
     copy = np.clip(marked[7:8] * 0.9, 0, 255).astype(np.uint8)
     found = near_duplicates(np.concatenate([marked, copy]))
     assert list(found[["first", "second"]].itertuples(index=False, name=None)) == [(7, 20)]
+
+
+@pytest.mark.parametrize("place", [0, 20])
+def test_what_is_asked_for_is_compared_with_all_others_wherever_it_stands(place: int) -> None:
+    known = planes(20)
+    both = np.insert(known, place, known[7] // 2, axis=0)
+    found = near_duplicates(both, np.arange(21) == place)
+    assert list(found["second" if place == 0 else "first"]) == [7 + (place == 0)]
