@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 # weaker limit would warn without cause, because every run has about a dozen strata.
 UNEVEN = 0.001
 UNSEEN = (
-    "What the proof cannot show: a copy that the search misses, such as one photographed from a "
-    "screen, and another photograph of a lesion that no table names (docs/splitting.md)."
+    "What the proof cannot show: a copy that the search misses, most often one photographed from a "
+    "screen, rarely one in other colours or strongly compressed, and another photograph of a "
+    "lesion that no table names (docs/splitting.md)."
 )
 WORDS = {
     "image_id": "it is the same image as",
