@@ -8,9 +8,8 @@ that both pictures show, be spread over what both show, and not lie in one narro
 one feature elsewhere, which agrees by chance, are all that fixes an affine map.
 
 Two photographs of one lesion, taken alike, are found as well: the skin has the same features in
-both. `tasks.intake.same_pixels` tells them from copies. The tables name two lesions for 5 pairs
-that are found in the nine-class set's training folder; docs/benchmarks.md says what is known of
-these.
+both. `tasks.intake.same_pixels` tells them from copies. docs/benchmarks.md says how often, and what
+is known of the few pairs of which the tables name two lesions.
 """
 
 from typing import Any
