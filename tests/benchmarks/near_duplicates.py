@@ -150,7 +150,7 @@ def tell_kinds(chosen: argparse.Namespace, files: list[Path], images: list[Image
         peer = _by_peer(chosen.peer, images, some) if chosen.peer else {}
         print(
             f"\n{len(some)} copies of each kind among {len(images)} images\n"
-            "| copies | cleanvision | thumbnails | local features | found | confirmed as a copy |\n"
+            "| copies | cleanvision | thumbnails | local features | found | called a copy |\n"
             "|---|---|---|---|---|---|"
         )
         invented: list[tuple[str, str]] = []
