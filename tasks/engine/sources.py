@@ -53,6 +53,8 @@ COUNTED_BY_FORMAT = (
     "registry",
 )
 
+SOURCES = 1000  # files whose reading is kept: the hashes of several steps read most of them
+
 # What may begin with a docstring. Any other string that stands as a statement counts.
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -91,6 +93,7 @@ def _counts_by_format(name: str) -> bool:
     return any(name == each or name.startswith(f"{each}.") for each in COUNTED_BY_FORMAT)
 
 
+@lru_cache(SOURCES)
 def as_read(source: str) -> str:
     """What Python reads in a source: its syntax tree, in words, without docstrings."""
     tree = ast.parse(source)
@@ -102,7 +105,8 @@ def as_read(source: str) -> str:
     return ast.dump(tree)
 
 
-def imports_of(source: str) -> list[str]:
+@lru_cache(SOURCES)
+def imports_of(source: str) -> tuple[str, ...]:
     """The modules of ``tasks`` that a file imports, as dotted paths within ``tasks``.
 
     ``from tasks.a import b`` gives both ``a`` and ``a.b``, because the second may be a module too.
@@ -113,4 +117,4 @@ def imports_of(source: str) -> list[str]:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-    return [name.removeprefix("tasks.") for name in found if name.startswith("tasks.")]
+    return tuple(name.removeprefix("tasks.") for name in found if name.startswith("tasks."))
