@@ -126,7 +126,7 @@ def _of_few(pixels: Array) -> Array:
     n, side = coarse.shape[:2]
     red, green, blue = np.moveaxis(coarse.reshape(n, -1, 3).astype(np.float32), -1, 0)
     light = (red + 2 * green + blue) / 4
-    levels = np.stack((red, green, blue, light))
+    levels: Array = np.stack((red, green, blue, light))
     # Squares of levels would lose small spreads in float32: they are taken from a corner's level.
     corner = levels[..., :1]
     flags = (
@@ -134,7 +134,7 @@ def _of_few(pixels: Array) -> Array:
         np.minimum(np.minimum(red, green), blue) > PALE,
         np.maximum(green, blue) > red,  # which no skin is
     )
-    means = np.concatenate((levels, (levels - corner) ** 2, flags)) @ _places(side)
+    means: Array = np.concatenate((levels, (levels - corner) ** 2, flags)) @ _places(side)
     spread = np.sqrt(np.maximum(0, means[4:8] - (means[:4] - corner) ** 2))
     lights, (dark, pale, strange) = means[3], means[8:]
     corners, strips, ring, edge, whole = slice(0, 4), slice(4, 8), 8, 9, 10
