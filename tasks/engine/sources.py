@@ -53,6 +53,8 @@ COUNTED_BY_FORMAT = (
     "registry",
 )
 
+SOURCES = 1000  # files whose reading is kept: the hashes of several steps read most of them
+
 # What may begin with a docstring. Any other string that stands as a statement counts.
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -93,24 +95,30 @@ def _counts_by_format(name: str) -> bool:
 
 def as_read(source: str) -> str:
     """What Python reads in a source: its syntax tree, in words, without docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant):
-            node.kind = None  # u"text" is "text"
-        elif isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            del node.body[0]
-    return ast.dump(tree)
+    return _parsed(source)[0]
 
 
-def imports_of(source: str) -> list[str]:
+def imports_of(source: str) -> tuple[str, ...]:
     """The modules of ``tasks`` that a file imports, as dotted paths within ``tasks``.
 
     ``from tasks.a import b`` gives both ``a`` and ``a.b``, because the second may be a module too.
     """
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
+    return _parsed(source)[1]
+
+
+@lru_cache(SOURCES)
+def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
+    """`as_read` and `imports_of`, which both read the whole syntax tree."""
+    tree = ast.parse(source)
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            node.kind = None  # u"text" is "text"
+        elif isinstance(node, ast.ImportFrom) and node.module:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-    return [name.removeprefix("tasks.") for name in found if name.startswith("tasks.")]
+        elif isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    own = (name.removeprefix("tasks.") for name in found if name.startswith("tasks."))
+    return ast.dump(tree), tuple(own)

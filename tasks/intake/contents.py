@@ -319,7 +319,10 @@ def _packed(run: Run, found: dict[str, Pictures]) -> dict[str, list[Row]]:
     if not decoded:
         return rows
     pixels = [each.pixels for _, each in decoded]
-    shard, beside = run.share("shards", to_npy(pixels), ".npy"), _measured(pixels)
+    with ThreadPoolExecutor(1) as writer:  # the disk makes it wait
+        written = writer.submit(run.share, "shards", to_npy(pixels), ".npy")
+        beside = _measured(pixels)
+    shard = written.result()
     planes = np.frombuffer(b"".join(each.thumbnail for _, each in decoded), np.uint8)
     hashes = to_hex(perceptual_hashes(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)))
     facts = ("width", "height", "mode", "format", "pixel_hash", "thumbnail", "encoding", "camera")
@@ -334,9 +337,7 @@ def _packed(run: Run, found: dict[str, Pictures]) -> dict[str, list[Row]]:
 def _measured(pixels: list[Pixels]) -> list[bytes]:
     """What packed pixels show beside the lesion: float32 of `OF_PIXELS`, as bytes."""
     groups = [pixels[at : at + AT_ONCE] for at in range(0, len(pixels), AT_ONCE)]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:  # numpy releases the GIL
-        found = threads.map(lambda group: measured_on(np.stack(group)), groups)
-        return [row.tobytes() for group in found for row in group]
+    return [row.tobytes() for group in groups for row in measured_on(np.stack(group))]
 
 
 def shards_of(files: pd.DataFrame) -> tuple[Artifact, ...]:

@@ -8,12 +8,12 @@ import hashlib
 import io
 import re
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from tasks.intake.images import FORMATS
+from tasks.intake.images import FORMATS, first_scan
 
 # The luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row. Encoders scale it.
 STANDARD = (
@@ -23,11 +23,15 @@ STANDARD = (
     *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
 )
 SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # Pillow's numbers
+KEPT = 256  # beginnings of files
 LONGEST = 60  # letters of a camera's name
 
 
 def encoding_and_camera(data: bytes) -> tuple[str, str]:
     """How an image's file was encoded, and which camera its EXIF block names, in words.
+
+    What one encoder writes above the pixels is often the same in thousands of files, so an answer
+    is kept for each such beginning.
 
     Args:
         data: The file.
@@ -37,6 +41,19 @@ def encoding_and_camera(data: bytes) -> tuple[str, str]:
         table of another form than the standard's has a name of its own, such as ``tables 1f3a``.
         The second is empty where no camera is named. Both are empty for what Pillow cannot read.
     """
+    scan = first_scan(data)
+    if not scan:
+        return _told_by(data)
+    length = int.from_bytes(data[scan + 2 : scan + 4], "big")
+    return _told_by_head(data[: scan + 2 + length])
+
+
+@lru_cache(KEPT)
+def _told_by_head(head: bytes) -> tuple[str, str]:
+    return _told_by(head)
+
+
+def _told_by(data: bytes) -> tuple[str, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

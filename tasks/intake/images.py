@@ -176,11 +176,16 @@ def _is_marked(data: bytes) -> bool:
 
     No reader looks for marks after the first scan, where most of the bytes are.
     """
+    end = first_scan(data) or len(data)
+    return any(data.find(mark, 0, end) >= 0 for mark in NOT_PLAIN)
+
+
+def first_scan(data: bytes) -> int:
+    """Where the first scan of a JPEG begins, in bytes; 0 if the file is none, or an odd one."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] not in (0xDA, 0xFF):
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    sound = data[at : at + 2] == b"\xff\xda"
-    return any(data.find(mark, 0, at if sound else len(data)) >= 0 for mark in NOT_PLAIN)
+    return at if data[:2] == b"\xff\xd8" and data[at : at + 2] == b"\xff\xda" else 0
 
 
 def _is_upright(data: bytes) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import pandas as pd
@@ -64,14 +65,21 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
         log.info("An unfinished attempt already decoded %d of %d images.", done, len(new))
     # A photograph beside DICOMs may be named after their patient.
     pseudonyms, tags = of_store(run.store), told_by_tags(memory.files, seen, kept)
-    for pack in _packs(missing):
-        found = describe(run, pack, memory)
-        tags += told_by_tags(found)
-        nameless, _ = without_names(found, pseudonyms, tags)
-        remember_pack(run, nameless, {entry.key: entry.etag for entry in pack})
-        frames.append(found.assign(fetched=True))
-        done += len(pack)
-        run.progress(done, len(new), f"{done} of {len(new)} images decoded")
+    written: Future[None] | None = None
+    with ThreadPoolExecutor(1) as writer:  # the disk makes it wait, so the next pack is begun
+        for pack in _packs(missing):
+            found = describe(run, pack, memory)
+            tags += told_by_tags(found)
+            nameless, _ = without_names(found, pseudonyms, tags)
+            etags = {entry.key: entry.etag for entry in pack}
+            if written:
+                written.result()  # raises what went wrong, before more is done in vain
+            written = writer.submit(remember_pack, run, nameless, etags)
+            frames.append(found.assign(fetched=True))
+            done += len(pack)
+            run.progress(done, len(new), f"{done} of {len(new)} images decoded")
+    if written:
+        written.result()
     files, _ = without_names(pd.concat(frames), pseudonyms, tags)
     files = files.sort_values("key", ignore_index=True)
     return IngestedPart(

@@ -16,6 +16,7 @@ from tasks.intake.tables import Read, Row, read_tables
 from tasks.intake.tagged import Tagged
 from tasks.records.ingested import TableRead
 
+NOTHING: tuple[object, ...] = ((), {})
 LINKING = ("lesion_id", "patient_id")
 
 
@@ -181,6 +182,9 @@ def _scope_lesions(rows: list[Row]) -> str:
 
 def _add(kept: Row, row: Row, links: "Links") -> None:
     """Add the values of a row to those that are known. The first value stays."""
+    if not kept:
+        kept |= {name: value for name, value in row.items() if value not in NOTHING}
+        return
     codes = (*kept.get("archive_diagnosis", ()), *row.pop("archive_diagnosis", ()))
     if codes:
         kept["archive_diagnosis"] = tuple(dict.fromkeys(codes))

@@ -25,6 +25,8 @@ class Names:
     ) -> None:
         self.hidden = hidden or {}
         self.within = ""
+        self.found: dict[str, str] = {}  # what each cell that was asked for names
+        self.deliveries: dict[str, Names] = {}
         self.ids: set[str] = set()
         self.paths: dict[str, set[str]] = {}  # the last parts of a path -> ids
         self.folded: dict[str, set[str]] = {}
@@ -43,28 +45,38 @@ class Names:
         The cell may hold an id, a file's name, a path of any system or an address. Another case
         counts where it leaves no doubt.
         """
+        found = self.found.get(cell)  # tables of one archive name the same images
+        if found is None:
+            found = self.found[cell] = self._found(cell)
+        return found
+
+    def _found(self, cell: str) -> str:
         if (whole := image_id_from(cell)) in self.ids:  # a name may hold what a path holds too
             return whole
         path = _path_of(cell)
-        parts = _without_suffix(path).split("/")
-        for start in range(len(parts)) if self.paths else ():
-            if one := self._one(self.paths.get("/".join(parts[start:]), set())):
+        parts = _without_suffix(path).split("/") if self.paths else []
+        for start in range(len(parts)):
+            if one := self._one(self.paths.get("/".join(parts[start:]))):
                 return one
-        image_id = image_id_from(path)
-        for each in (image_id, same_number(image_id), image_id.rstrip(". ")):
+        image_id = whole if path == cell else image_id_from(path)
+        for each in dict.fromkeys((image_id, same_number(image_id), image_id.rstrip(". "))):
             if each in self.ids:
                 return each
-            if one := self._one(self.folded.get(each.casefold(), set())):
+            if one := self._one(self.folded.get(each.casefold())):
                 return one
         return self.hidden.get(image_id, image_id)
 
     def near(self, key: str) -> "Names":
         """These images, as a table of a delivery names them: of several, those of the delivery."""
-        found = copy(self)
-        found.within = "/".join(key.split("/")[1:2]) + "/"
-        return found
+        within = "/".join(key.split("/")[1:2]) + "/"
+        if within not in self.deliveries:
+            found = self.deliveries[within] = copy(self)
+            found.within, found.found = within, {}
+        return self.deliveries[within]
 
-    def _one(self, meant: set[str]) -> str | None:
+    def _one(self, meant: set[str] | None) -> str | None:
+        if not meant:
+            return None
         own = {each for each in meant if each.startswith(self.within)} if self.within else set()
         meant = own if len(meant) > 1 and own else meant
         return next(iter(meant)) if len(meant) == 1 else None

@@ -65,7 +65,7 @@ def sheets_of(data: bytes, is_header: IsHeader) -> list[Sheet]:
     if data.startswith(LFS):
         raise NoTable("a pointer of Git LFS instead of the table: fetch it with `git lfs pull`")
     if data.startswith(WORKBOOKS):
-        return [_sheet(title, rows, is_header) for title, rows in _workbook(data)]
+        return [_sheet(title, rows, is_header, bare) for title, rows in _workbook(data)]
     text = _text(data)
     first = re.match(r'"?sep=(.)"?\r?\n', text)
     separator = first[1] if first else separator_of(text)
@@ -79,7 +79,8 @@ def sheets_of(data: bytes, is_header: IsHeader) -> list[Sheet]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise NoTable(f"no table: {error}") from error
-    return [_sheet("", rows[1:] if first else rows, is_header)]
+    plain = text.isascii() and '="' not in text  # then blanks are all that may stand around a cell
+    return [_sheet("", rows[1:] if first else rows, is_header, str.strip if plain else bare)]
 
 
 def _text(data: bytes) -> str:
@@ -134,8 +135,13 @@ def _cell(cell: object) -> str:
     return str(cell)
 
 
-def _sheet(title: str, rows: list[tuple[int, list[str]]], is_header: IsHeader) -> Sheet:
-    told = [(line, [bare(cell) for cell in row]) for line, row in rows]
+def _sheet(
+    title: str,
+    rows: list[tuple[int, list[str]]],
+    is_header: IsHeader,
+    clean: Callable[[str], str],
+) -> Sheet:
+    told = [(line, list(map(clean, row))) for line, row in rows]
     told = [(line, row) for line, row in told if any(row)]
     if not told:
         raise NoTable("an empty table")

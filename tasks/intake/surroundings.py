@@ -18,7 +18,10 @@ BORDER = 0.16  # share of the side: how far in a ruler, a sticker or a corner re
 FRAME = 0.03  # share of the side: a frame along the edge
 CELLS = 15  # cells along each side: a sticker fills some, and none is as large as a lesion
 COARSE_PX = 60  # colours are measured on about so many pixels a side; lines on all
-AT_ONCE = 16  # images whose planes a processor's cache holds together
+# Images at once: so few that a processor's cache holds their planes, and that the product of one
+# plane of each with `_places` is too small for OpenBLAS to start threads (262,144 multiplications,
+# interface/gemm.c), which would take the processors from the threads that are at work.
+AT_ONCE = 6
 DARK = 48  # of 255: a black corner or a frame is darker, skin is not
 PALE = 225  # of 255, red, green and blue alike: paper and bubbles are paler, skin is redder
 STEEP = 24  # of 255, from one pixel to the next: a drawn line; the rim of a lesion is softer
@@ -123,16 +126,16 @@ def _of_few(pixels: Array) -> Array:
     n, side = coarse.shape[:2]
     red, green, blue = np.moveaxis(coarse.reshape(n, -1, 3).astype(np.float32), -1, 0)
     light = (red + 2 * green + blue) / 4
-    planes = np.stack(
-        (
-            *(red, green, blue, light, red * red, green * green, blue * blue, light * light),
-            light < DARK,
-            np.minimum(np.minimum(red, green), blue) > PALE,
-            np.maximum(green, blue) > red,  # which no skin is
-        )
+    levels: Array = np.stack((red, green, blue, light))
+    # Squares of levels would lose small spreads in float32: they are taken from a corner's level.
+    corner = levels[..., :1]
+    flags = (
+        light < DARK,
+        np.minimum(np.minimum(red, green), blue) > PALE,
+        np.maximum(green, blue) > red,  # which no skin is
     )
-    means = (planes.reshape(-1, side * side) @ _places(side)).reshape(len(planes), n, -1)
-    spread = np.sqrt(np.maximum(0, means[4:8] - means[:4] ** 2))
+    means: Array = np.concatenate((levels, (levels - corner) ** 2, flags)) @ _places(side)
+    spread = np.sqrt(np.maximum(0, means[4:8] - (means[:4] - corner) ** 2))
     lights, (dark, pale, strange) = means[3], means[8:]
     corners, strips, ring, edge, whole = slice(0, 4), slice(4, 8), 8, 9, 10
     lines = _lines(pixels[..., 1], max(2, round(BORDER * pixels.shape[1])))

@@ -96,7 +96,7 @@ def test_a_plain_image_measures_as_it_is(side: int) -> None:
     found = pd.DataFrame(measured_on(grey), columns=list(OF_PIXELS))
     assert np.allclose(found[["red", "red of the border", "light of the edge"]], 120, atol=0.01)
     zero = ["lines", "dark share", "pale share", "spread of red", "oddest colour", "oddest light"]
-    assert np.allclose(found[zero], 0, atol=0.5)  # squares of float32 have seven digits
+    assert np.allclose(found[zero], 0, atol=0.01)
     black = pd.DataFrame(measured_on(grey * 0), columns=list(OF_PIXELS))
     assert np.allclose(black[["dark share", "dark share of the corners"]], 1, atol=1e-4)
 
