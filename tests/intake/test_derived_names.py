@@ -20,6 +20,7 @@ def tied(*names: str) -> list[tuple[str, str]]:
     [
         *(f"nevus_original_m7.jpg_{UUID}.jpg", f"m7_jpg.rf.{HASH}.jpg", "m7_0_1234.jpg"),
         *("m7_aug_3.png", "m7_flip.jpg", "m7_rot90.jpg", "m7-hflip_rot180.jpg", "M7_FLIP_LR.JPG"),
+        *("m7-edited.jpg", "m7_resized.png", "m7_greyscale.png"),
         *("m7 copy.jpg", "m7 copy 2.jpg", "m7_copy.jpg", "m7 - Copy (2).jpg", "m7 - Kopie.jpg"),
     ],
 )
