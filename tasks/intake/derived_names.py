@@ -15,7 +15,8 @@ from tasks.lesions import image_id_from
 
 ENDING = (
     r"aug(?:mented)?|[hv]?flip(?:ped)?|flip[_-]?(?:h|v|lr|ud)|mirror(?:ed)?|rot(?:ate|ated|ation)?"
-    r"|edit(?:ed)?|resized?|scaled?|gr[ae]y(?:scale)?|crop(?:ped)?|blur(?:red)?|nois[ey]|bright(?:ness)?|contrast|zoom(?:ed)?|shear(?:ed)?"
+    r"|crop(?:ped)?|blur(?:red)?|nois[ey]|bright(?:ness)?|contrast|zoom(?:ed)?|shear(?:ed)?"
+    r"|edit(?:ed)?|resized?|scaled?|gr[ae]y(?:scale)?"
 )
 # What a program adds to the id of the original.
 CLEAR = (

@@ -1,11 +1,16 @@
 """ingest: everything under raw/ is described, once."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
+from tasks.engine.run import Run
 from tasks.engine.storage import open_store
 from tasks.engine.store import Store
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Momentary
 from tasks.intake import contents, images
+from tasks.intake import ingest as ingesting
 from tasks.intake.images import Decoded, Refused
 from tasks.intake.manifest import pixels_of
 from tasks.lesions import Code
@@ -210,3 +215,26 @@ def test_an_empty_raw_is_refused_with_what_to_do(store: Store, others: dict[str,
     assert told.value.exit_code == 64
     assert "python -m tasks deliver" in told.value.do
     assert run_of(store).record("ingest") is None
+
+
+@pytest.mark.parametrize("broken", ["first pack", "last pack"])
+def test_a_pack_that_cannot_be_written_ends_ingest_whichever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Packs are written while the next one is decoded, so nobody waits for the last one."""
+    store = open_store(str(tmp_path))
+    put_lesions(store, "melanoma", range(12))
+    monkeypatch.setattr(ingesting, "IMAGES_PER_SHARD", 4)
+    done: list[int] = []
+
+    def remember_pack(_run: Run, files: pd.DataFrame, _etags: dict[str, str]) -> None:
+        done.append(len(files))
+        if broken == "first pack" or sum(done) == 12:
+            raise Momentary("The disk is full.")
+
+    monkeypatch.setattr(ingesting, "remember_pack", remember_pack)
+    run = run_of(store)
+    with pytest.raises(Momentary, match="The disk is full"):
+        do(run, "ingest")
+    assert run.record("ingest") is None
+    assert sum(done) == 12 if broken == "last pack" else len(done) == 1
