@@ -233,7 +233,7 @@ def test_an_external_image_that_a_model_missed_and_that_is_gone_stays_a_miss(
 def test_a_set_that_models_were_judged_on_and_that_is_gone_is_told(tmp_path: Path) -> None:
     run, split, evaluated = made(tmp_path)
     look = {"threshold": THRESHOLD, "by": "external", "of_set": "clinic-c"}
-    enter_look(run, told_of(run, evaluated), "1" * 64, **look)  # type: ignore[arg-type]
+    enter_look(run, told_of(run, evaluated), "1" * 64, **look)  # type: ignore[arg-type]  # as given above
     said = gate(run, split, evaluated)
     assert [each for each in said.warnings if "are gone: clinic-c" in each]
 

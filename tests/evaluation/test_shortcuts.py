@@ -142,7 +142,7 @@ def test_what_was_drawn_on_is_recognized_and_mostly_taken_off(kind: Removable) -
 @pytest.mark.parametrize("kind", REMOVABLE)
 def test_where_nothing_is_there_nothing_is_taken_off(kind: Removable) -> None:
     assert [without(kind, each) for each in skins(6, side=180)] == [None] * 6
-    images, there = changed(f"{kind} taken off", skins(3))  # type: ignore[arg-type]
+    images, there = changed(f"{kind} taken off", skins(3))  # type: ignore[arg-type]  # a `Change`
     assert (len(images), len(there)) == (0, 0)
 
 

@@ -25,7 +25,7 @@ def told(
 ) -> Labelled:
     labels = folder.parent / "labels.csv"
     labels.write_text("\n".join([header, *rows]))
-    return labelled(folder, labels, **options)  # type: ignore[arg-type]
+    return labelled(folder, labels, **options)  # type: ignore[arg-type]  # by name
 
 
 def kept(found: Labelled) -> dict[str, str]:
