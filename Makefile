@@ -54,7 +54,8 @@ lock: environment
 	@PATH="$(CURDIR)/.venv/bin:$$PATH"; set -ex; \
 	uv $(COMPILE) --all-extras --group dev -o $(LOCK); \
 	uv $(COMPILE) --extra data --extra copies --extra phones --extra validate -c $(LOCK) -o locks/data.txt; \
-	uv $(COMPILE) --extra data --extra train --extra tensorflow -c $(LOCK) -o locks/train.txt; \
+	uv $(COMPILE) --extra data --extra train --extra tensorflow --extra onnx -c $(LOCK) -o locks/train.txt; \
 	uv $(COMPILE) --extra data --extra train --group gpu -c $(LOCK) -o locks/train-gpu.txt; \
 	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt; \
+	uv $(COMPILE) --extra serve --extra phones -c $(LOCK) -o locks/serve.txt; \
 	uv $(COMPILE) --extra supply -c $(LOCK) -o locks/supply.txt
