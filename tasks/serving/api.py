@@ -1,24 +1,25 @@
 """The web app: its API, documented at ``/docs`` as OpenAPI, and its page."""
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as NotServed
 from starlette.formparsers import MultiPartParser
 
 from tasks.records.record import Frozen
 from tasks.serving.answer import Answer, ModelFacts
 from tasks.serving.answering import Unreadable, answered, answered_together, lesion_of
 from tasks.serving.follow import Follower, Now
-from tasks.serving.gatekeeping import Gatekeeper, TooLarge
+from tasks.serving.gatekeeping import Gatekeeper
 from tasks.serving.in_use import Loaded
-from tasks.serving.metrics import Metrics
+from tasks.serving.metrics import Metrics, Timed
 from tasks.serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Told, "description": "The request is no form with files."},
     401: {"model": Told, "description": "Nobody is logged in."},
     403: {"model": Told, "description": "Not allowed."},
+    404: {"model": Told, "description": "No model waits for a decision."},
     413: {"model": Told, "description": "A file, or the whole request, is too large."},
     421: {"model": Told, "description": "The app is not known under this name."},
     422: {"model": Told, "description": "A file is no image, or too many or no files were sent."},
@@ -112,14 +114,18 @@ def app_of(
     )
     app.state.follower, app.state.metrics = follower, Metrics()
     app.state.settings = settings
-    app.middleware("http")(_timed)
     app.add_middleware(Gatekeeper, settings=settings)
-    app.exception_handler(TooLarge)(_too_large)
+    app.add_middleware(Timed, seconds=app.state.metrics.seconds)
     app.exception_handler(Unreadable)(_unreadable)
+    app.exception_handler(RequestValidationError)(_not_valid)
+    app.exception_handler(NotServed)(_not_served)
     app.add_api_route("/predict", predict, methods=["POST"], responses=PROBLEMS)
     app.add_api_route("/predict/batch", predict_batch, methods=["POST"], responses=PROBLEMS)
     app.add_api_route("/model", model, methods=["GET"], responses=_some(401, 403, 421, 429))
-    app.add_api_route("/metrics", metrics, methods=["GET"], responses=_some(401, 403, 421, 429))
+    app.add_api_route(
+        "/metrics", metrics, methods=["GET"], responses=_some(401, 403, 421, 429),
+        response_class=PlainTextResponse,
+    )  # fmt: skip
     app.add_api_route("/health", health, methods=["GET"], responses=_some(421))
     app.add_api_route("/ready", ready, methods=["GET"], responses=_some(421, 503))
     if add_page:
@@ -162,13 +168,14 @@ def asked_of(now: Now, standing: str, *, reviewer: bool) -> Loaded:
     """
     if standing == "challenger" and not reviewer:
         raise Refusal(403, "Only reviewers may ask the challenger.", do="ask the champion")
-    model = now.champion if standing == "champion" else now.challenger
-    if model is None:
-        words = NO_MODEL if standing == "champion" else "No model waits for a decision."
-        raise Refusal(
-            503, words, received=now.problem, do="promote a model: see `python -m tasks decide`"
-        )
-    return model
+    if standing == "challenger":
+        if now.challenger is None:
+            raise Refusal(404, "No model waits for a decision.", received=now.problem)
+        return now.challenger
+    if now.champion is None:
+        do = "promote a model: see `python -m tasks decide`"
+        raise Refusal(503, NO_MODEL, received=now.problem, do=do)
+    return now.champion
 
 
 def contents_of(files: list[UploadFile], most: int, file_bytes: int) -> list[bytes]:
@@ -209,7 +216,7 @@ Standing = Annotated[
 
 def predict(
     request: Request,
-    images: Annotated[list[UploadFile], File(description="Images of one lesion.")],
+    images: Annotated[list[UploadFile], File(min_length=1, description="Images of one lesion.")],
     attention: Annotated[
         bool, Form(description="Show what the model looked at. Takes ten times as long.")
     ] = False,
@@ -226,7 +233,9 @@ def predict(
 
 def predict_batch(
     request: Request,
-    images: Annotated[list[UploadFile], File(description="Images, each of another lesion.")],
+    images: Annotated[
+        list[UploadFile], File(min_length=1, description="Images, each of another lesion.")
+    ],
     standing: Standing = "champion",
 ) -> list[OfFile]:
     """Answer about many lesions, one image each. A file that cannot be read has a problem instead
@@ -277,16 +286,6 @@ def ready(request: Request) -> dict[str, str]:
 # Beside the routes ------------------------------------------------------------------------------
 
 
-async def _timed(request: Request, call_next: Callable[[Request], Any]) -> Response:
-    began = time.perf_counter()
-    response: Response = await call_next(request)
-    route = request.scope.get("route")
-    path = getattr(route, "path", "other")  # of what exists: a name from outside is no label
-    taken = time.perf_counter() - began
-    request.app.state.metrics.seconds.labels(path, str(response.status_code)).observe(taken)
-    return response
-
-
 def _problem(error: Unreadable) -> Problem:
     return Problem(
         problem=error.problem, expected=error.expected, received=error.received, do=error.do
@@ -299,5 +298,23 @@ async def _unreadable(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": _problem(error).model_dump()}, 422)
 
 
-async def _too_large(_request: Request, _error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": Problem(problem="The request is too large.").model_dump()}, 413)
+async def _not_valid(_request: Request, error: Exception) -> JSONResponse:
+    """A request that lacks a field, or holds another value: in the words of all other problems."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+    problem = Problem(
+        problem="The request is not as documented.",
+        expected=f"{field}: {first['msg']}",
+        received=str(first.get("input"))[:100],
+        do="correct the request; see /openapi.json",
+    )
+    return JSONResponse({"detail": problem.model_dump()}, 422)
+
+
+async def _not_served(_request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses, such as an unknown path or a damaged form."""
+    assert isinstance(error, NotServed)
+    told = error.detail
+    problem = told if isinstance(told, dict) else Problem(problem=f"{told}.").model_dump()
+    return JSONResponse({"detail": problem}, error.status_code, headers=error.headers)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -145,12 +146,19 @@ def _told(status: int, problem: str, do: str) -> JSONResponse:
     return JSONResponse({"detail": {"problem": problem, "do": do}}, status)
 
 
+def _problem_of_size(limit: int) -> dict[str, str]:
+    return {"problem": "The request is too large.", "do": f"send at most {limit:,} bytes"}
+
+
 def _too_large(limit: int) -> JSONResponse:
-    return _told(413, "The request is too large.", f"send at most {limit / 2**20:.0f} MB")
+    return JSONResponse({"detail": _problem_of_size(limit)}, 413)
 
 
-class TooLarge(Exception):
+class TooLarge(HTTPException):
     """More bytes came than were announced, or than are allowed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, _problem_of_size(limit))
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
@@ -162,7 +170,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         got += len(message.get("body", b""))
         if got > limit:
-            raise TooLarge
+            raise TooLarge(limit)
         return message
 
     return counted

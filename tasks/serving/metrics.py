@@ -1,6 +1,9 @@
 """Figures for Prometheus: how long answers take, what is answered and refused, by which version."""
 
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.serving.answer import Answer
 from tasks.serving.follow import Now
@@ -60,3 +63,29 @@ class Metrics:
             self.version.labels(standing).set(model.facts.version if model else 0)
         self.problem.set(1 if now.problem else 0)
         return bytes(generate_latest(self.registry))
+
+
+class Timed:
+    """An ASGI application around the app that measures how long each answer takes."""
+
+    def __init__(self, app: ASGIApp, seconds: Histogram) -> None:
+        self.app, self.seconds = app, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), "none"
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sent)
+        finally:
+            # Of a route that exists: a name from outside is no label.
+            path = getattr(scope.get("route"), "path", "other")
+            self.seconds.labels(path, status).observe(time.perf_counter() - began)

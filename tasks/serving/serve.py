@@ -1,6 +1,7 @@
 """serve: the web app in one process, which follows the champion."""
 
 import logging
+import socket
 from collections.abc import Callable
 
 import uvicorn
@@ -46,11 +47,18 @@ def serve(
         limit_concurrency=256,
         timeout_keep_alive=30,
     )
+    listener = _listener(settings)
     log.info("The app answers at http://%s:%d%s.", settings.host, settings.port, settings.root_path)
-    server = uvicorn.Server(config)
-    server.run()
-    if not server.started:
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """The address to answer at. Raises `Momentary` if another program has it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host.strip("[]"), settings.port), family=family)
+    except OSError as error:
         raise Momentary(
-            f"The app could not listen at {settings.host}:{settings.port}. Another program may: "
-            "give another --port."
-        )
+            f"The app cannot listen at {settings.host}:{settings.port}: {error.strerror}. Give "
+            "another --host or --port, or end the program that listens there."
+        ) from error

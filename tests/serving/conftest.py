@@ -1,11 +1,16 @@
 """A store with two registered models, of which people promoted the first; and the app over it."""
 
 import io
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +31,8 @@ from tasks.serving.follow import Follower
 from tasks.serving.settings import Settings
 from tests.support.approvals import copy_with_two, promoted
 from tests.support.deliveries import run_of
+from tests.support.paths import ROOT
+from tests.support.servers import free_port
 
 Array = np.ndarray[Any, Any]
 SOMEBODY = Person(name="anna", how="command line", authenticated=False)
@@ -105,3 +112,31 @@ def png(pixels: Array) -> bytes:
 def sent(*files: bytes, name: str = "lesion.png") -> dict[str, Any]:
     """The argument of a request that sends files."""
     return {"files": [("images", (name, data, "application/octet-stream")) for data in files]}
+
+
+@contextmanager
+def running(store: DirectoryStore, *options: str) -> Iterator[str]:
+    """``python -m tasks serve`` in a process of its own; gives the address once a model answers."""
+    port = free_port()
+    argv = [sys.executable, "-m", "tasks", "serve", "--store", store.uri, "--port", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*argv, "--each-minute", "1000000", *options], cwd=ROOT, stderr=log, stdout=log
+        )
+        try:
+            for _ in range(600):
+                with suppress(httpx.TransportError):
+                    if httpx.get(f"{address}/ready").status_code == 200:
+                        break
+                assert process.poll() is None, told_in(log)
+                time.sleep(0.1)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def told_in(log: Any) -> str:
+    log.seek(0)
+    return str(log.read().decode())
