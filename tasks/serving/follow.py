@@ -92,7 +92,14 @@ class Follower:
             return replace(self.now, problem=differs)
         champion = None
         if said is not None:
-            champion = self._loaded(client, version_of(client, said), "champion", self.now.champion)
+            try:
+                version = version_of(client, said)
+                champion = self._loaded(client, version, "champion", self.now.champion)
+            except PipelineError as error:
+                why = (
+                    f"version {said.version} is the champion and cannot be used: {in_short(error)}"
+                )
+                return replace(self.now, problem=why)
         challenger, told = self._challenger(client)
         return Now(champion, challenger, told, datetime.now(UTC))
 
