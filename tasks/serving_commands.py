@@ -65,6 +65,7 @@ def serve_command(
     _quiet_threads()
     from tasks.serving.serve import serve
     from tasks.serving.settings import Settings, users_in
+    from tasks.serving.website import add_page
 
     if registry:
         os.environ["MLFLOW_TRACKING_URI"] = registry
@@ -82,7 +83,7 @@ def serve_command(
         megapixels=megapixels,
         each_minute=each_minute,
     )
-    serve(open_store(store), settings)
+    serve(open_store(store), settings, add_page)
 
 
 def predict_command(
