@@ -17,8 +17,8 @@ from pydantic import Field, field_validator
 
 from tasks.engine.store import Store, read_many
 from tasks.errors import BadInput, Corrupt
-from tasks.evaluation import embedding
 from tasks.evaluation.appearance import BORDER, sharpness
+from tasks.evaluation.descriptor import DIMENSIONS, VERSION, descriptors_of
 from tasks.intake.images import Decoded
 from tasks.lesions import MELANOMA
 from tasks.records.record import Frozen
@@ -59,8 +59,8 @@ class Trace(Frozen):
     border_red: float = Field(description="Median of the border, which shows skin, 0 to 255.")
     border_green: float = Field(description="Median of the border, 0 to 255.")
     border_blue: float = Field(description="Median of the border, 0 to 255.")
-    extractor: int = Field(ge=1, description="`tasks.evaluation.embedding.VERSION`.")
-    embedding: tuple[float, ...] = Field(description="`tasks.evaluation.embedding.NAMES`.")
+    descriptor_version: int = Field(ge=1, description="`tasks.evaluation.descriptor.VERSION`.")
+    descriptor: tuple[float, ...] = Field(description="`tasks.evaluation.descriptor.NAMES`.")
     melanoma_probability: float | None = Field(
         ge=0, le=1, description="Of the lesion, calibrated; None where the model cannot judge."
     )
@@ -73,11 +73,11 @@ class Trace(Frozen):
         "nothing was wrong with it."
     )
 
-    @field_validator("embedding")
+    @field_validator("descriptor")
     @classmethod
     def _is_whole(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if len(value) != embedding.DIMENSIONS or not np.isfinite(value).all():
-            raise ValueError(f"an embedding is {embedding.DIMENSIONS} finite numbers")
+        if len(value) != DIMENSIONS or not np.isfinite(value).all():
+            raise ValueError(f"a descriptor is {DIMENSIONS} finite numbers")
         return value
 
 
@@ -110,7 +110,7 @@ def traces_of(
         refused: What is wrong with each image; empty where nothing is.
     """
     pixels = np.stack([image.pixels for image in images])
-    figures, described = acquisition_of(pixels), embedding.embedding_of(pixels)
+    figures, described = acquisition_of(pixels), descriptors_of(pixels)
     most = max(probabilities, key=lambda name: probabilities[name]) if probabilities else None
     return [
         Trace(
@@ -124,8 +124,8 @@ def traces_of(
             encoding=image.encoding,
             packed_px=pixels.shape[1],
             **dict(zip(ACQUISITION, map(float, row), strict=True)),
-            extractor=embedding.VERSION,
-            embedding=tuple(map(float, vector)),
+            descriptor_version=VERSION,
+            descriptor=tuple(map(float, vector)),
             melanoma_probability=probabilities.get(MELANOMA),
             answered=most,
             decision=decision,
@@ -189,8 +189,8 @@ def read(store: Store, since: datetime, until: datetime) -> pd.DataFrame:
         since, until: Times with a time zone.
 
     Returns:
-        The fields of `Trace` as columns, by hour and lesion. ``embedding`` holds one array a row,
-        see `embeddings_of`.
+        The fields of `Trace` as columns, by hour and lesion. ``descriptor`` holds one array a row,
+        see `descriptors_in`.
 
     Raises:
         BadInput: `until` does not come after `since`.
@@ -229,7 +229,7 @@ def _table(key: str, data: bytes) -> pd.DataFrame:
     return frame[list(Trace.model_fields)]
 
 
-def embeddings_of(frame: pd.DataFrame) -> Array:
-    """The embeddings of a table's rows, float32 ``(rows, DIMENSIONS)``."""
-    rows = [np.asarray(each, np.float32) for each in frame["embedding"]]
-    return np.array(rows, np.float32).reshape(len(frame), embedding.DIMENSIONS)
+def descriptors_in(frame: pd.DataFrame) -> Array:
+    """The descriptors of a table's rows, float32 ``(rows, DIMENSIONS)``."""
+    rows = [np.asarray(each, np.float32) for each in frame["descriptor"]]
+    return np.array(rows, np.float32).reshape(len(frame), DIMENSIONS)

@@ -8,13 +8,13 @@ from pydantic import ValidationError
 
 from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt
-from tasks.evaluation.embedding import embedding_of
+from tasks.evaluation.descriptor import descriptors_of
 from tasks.evaluation.traces import (
     ACQUISITION,
     FOLDER,
     Trace,
     acquisition_of,
-    embeddings_of,
+    descriptors_in,
     new_lesion,
     read,
     traces_of,
@@ -77,7 +77,7 @@ def test_what_was_written_is_read_again(store: Store) -> None:
     assert frame["melanoma_probability"].isna().tolist() == [False, False, True]
     assert [list(each) for each in frame["refused"]] == [[], [], ["too dark", "blurred"]]
     pixels = np.stack([np.asarray(lesion(seed)) for seed in (1, 2, 3)])
-    assert (embeddings_of(frame) == embedding_of(pixels)).all()
+    assert (descriptors_in(frame) == descriptors_of(pixels)).all()
     assert np.allclose(frame[list(ACQUISITION)], acquisition_of(pixels))
 
 
@@ -132,8 +132,8 @@ def test_the_border_shows_skin_and_the_mean_the_whole() -> None:
     [
         {"hour": "2026-11-30T12:47"},
         {"lesion": "patient 7"},
-        {"embedding": (1.0, 2.0)},
-        {"embedding": (float("nan"),) * 48},
+        {"descriptor": (1.0, 2.0)},
+        {"descriptor": (float("nan"),) * 48},
         {"melanoma_probability": 1.2},
         {"decision": "perhaps"},
         {"image_id": "ISIC_1"},

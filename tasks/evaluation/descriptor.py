@@ -55,7 +55,7 @@ NAMES: tuple[str, ...] = (
 DIMENSIONS = len(NAMES)
 
 
-def embedding_of(pixels: Array) -> Array:
+def descriptors_of(pixels: Array) -> Array:
     """The figures `NAMES` of images.
 
     Args:

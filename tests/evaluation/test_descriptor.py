@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from tasks.errors import BadInput
-from tasks.evaluation.embedding import DIMENSIONS, NAMES, VERSION, embedding_of
+from tasks.evaluation.descriptor import DIMENSIONS, NAMES, VERSION, descriptors_of
 from tests.support.skin import lesion
 
 SKIN = np.stack([np.asarray(lesion(seed)) for seed in range(6)])
@@ -16,18 +16,18 @@ SKIN = np.stack([np.asarray(lesion(seed)) for seed in range(6)])
 
 def moved(pixels: np.ndarray) -> dict[str, float]:
     """By how much the mean of each figure differs from the skin's."""
-    difference = embedding_of(pixels).mean(axis=0) - embedding_of(SKIN).mean(axis=0)
+    difference = descriptors_of(pixels).mean(axis=0) - descriptors_of(SKIN).mean(axis=0)
     return dict(zip(NAMES, difference.tolist(), strict=True))
 
 
 def test_the_same_pixels_give_the_same_figures_whatever_stands_beside_them() -> None:
-    all_at_once = embedding_of(SKIN)
+    all_at_once = descriptors_of(SKIN)
 
     assert all_at_once.shape == (6, DIMENSIONS)
     assert all_at_once.dtype == np.float32
     assert np.isfinite(all_at_once).all()
-    assert (embedding_of(SKIN[4:5])[0] == all_at_once[4]).all()
-    assert (embedding_of(SKIN[::-1])[::-1] == all_at_once).all()
+    assert (descriptors_of(SKIN[4:5])[0] == all_at_once[4]).all()
+    assert (descriptors_of(SKIN[::-1])[::-1] == all_at_once).all()
     assert (all_at_once[0] != all_at_once[1]).any()
 
 
@@ -35,7 +35,7 @@ def test_a_change_of_the_figures_raises_the_version() -> None:
     """Rounded: processors may differ in the last digits."""
     ramp = np.add.outer(np.arange(64), 2 * np.arange(64))[..., None] + np.array([60, 20, 0])
     image = ramp.clip(0, 255).astype(np.uint8)[None]
-    figures = " ".join(f"{each:.2f}" for each in embedding_of(image)[0] + 0.0)
+    figures = " ".join(f"{each:.2f}" for each in descriptors_of(image)[0] + 0.0)
 
     assert (VERSION, hashlib.sha256(figures.encode()).hexdigest()[:12]) == (1, "ee2599b0c911")
 
@@ -69,7 +69,7 @@ def test_an_image_is_described_within_8_ms() -> None:
     times = []
     for _ in range(5):
         before = time.process_time()
-        embedding_of(SKIN)
+        descriptors_of(SKIN)
         times.append((time.process_time() - before) / len(SKIN))
 
     assert min(times) < 0.008
@@ -82,8 +82,8 @@ def test_an_image_is_described_within_8_ms() -> None:
 )
 def test_what_cannot_be_described_is_refused(pixels: np.ndarray) -> None:
     with pytest.raises(BadInput, match="uint8"):
-        embedding_of(pixels)
+        descriptors_of(pixels)
 
 
 def test_no_image_gives_no_row() -> None:
-    assert embedding_of(SKIN[:0]).shape == (0, DIMENSIONS)
+    assert descriptors_of(SKIN[:0]).shape == (0, DIMENSIONS)
