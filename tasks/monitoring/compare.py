@@ -67,7 +67,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
+class Pair:
     """A figure of two sets of lesions, and how the two are compared."""
 
     figure: str
@@ -76,6 +76,11 @@ class _Pair:
     new: Array
     differ: Callable[[Array, Array], tuple[float, float]]
     words: Callable[[Array, Array], str]
+
+    @property
+    def flat(self) -> bool:
+        """Whether a lesion has one value, and not a vector."""
+        return self.old.ndim == 1
 
 
 def compared(asked: Asked, reference: Reference, seed: int) -> tuple[Compared, ...]:
@@ -87,7 +92,7 @@ def compared(asked: Asked, reference: Reference, seed: int) -> tuple[Compared, .
         seed: For draws. The same lesions, reference and seed give the same result.
     """
     generator = np.random.default_rng(seed)
-    pairs = list(_pairs(asked, reference, generator))
+    pairs = list(pairs_of(asked, reference, generator))
     large = [pair for pair in pairs if min(len(pair.old), len(pair.new)) >= FEWEST_TO_COMPARE]
     found = [pair.differ(pair.old, pair.new) for pair in large]
     adjusted = holm(np.array([chance for _, chance in found]))
@@ -114,7 +119,9 @@ def verdict_of(figures: tuple[Compared, ...]) -> Verdict:
     return "none" if shown and all(shown) else "insufficient evidence"
 
 
-def _pairs(asked: Asked, reference: Reference, generator: np.random.Generator) -> Iterator[_Pair]:
+def pairs_of(asked: Asked, reference: Reference, generator: np.random.Generator) -> Iterator[Pair]:
+    """Each figure of both sets of lesions, in the order of the result."""
+
     def names(old: Array, new: Array) -> tuple[float, float]:
         return names_differ(old, new, generator)
 
@@ -124,34 +131,32 @@ def _pairs(asked: Asked, reference: Reference, generator: np.random.Generator) -
     old, new = reference.learned, asked.described
     for column, (group, name) in VALUES.items():
         before, now = (table[column].to_numpy(float) for table in (old, new))
-        yield _Pair(name, group, before, now, values_differ, _medians(name, LEARNED))
+        yield Pair(name, group, before, now, values_differ, _medians(name, LEARNED))
     for column, name in NAMES.items():
         if column != "encoding" or reference.facts.encodings_known:
             before, now = (_names(table[column]) for table in (old, new))
-            yield _Pair(name, "file", before, now, names, _most_moved(name, LEARNED))
+            yield Pair(name, "file", before, now, names, _most_moved(name, LEARNED))
     before, now = descriptors_in(old), descriptors_in(new)
-    yield _Pair(DESCRIPTOR, "lesion", before, now, points, _told_apart)
+    yield Pair(DESCRIPTOR, "lesion", before, now, points, _told_apart)
     answers = asked.judged[asked.judged["answered"].notna()]
     before, now = (_names(table["answered"]) for table in (reference.answered, answers))
-    yield _Pair(ANSWERED, "answers", before, now, names, _most_moved(ANSWERED, TESTED))
+    yield Pair(ANSWERED, "answers", before, now, names, _most_moved(ANSWERED, TESTED))
     before, now = (
         table["melanoma_probability"].to_numpy(float) for table in (reference.answered, answers)
     )
-    yield _Pair(
-        PROBABILITY, "answers", before, now, values_differ, _medians(PROBABILITY, TESTED, 2)
-    )
+    yield Pair(PROBABILITY, "answers", before, now, values_differ, _medians(PROBABILITY, TESTED, 2))
     if reference.facts.refused:
         refused, of = reference.facts.refused
         before = np.where(np.arange(of) < refused, "refused", "answered")
         now = np.where(asked.judged["decision"] == "cannot judge", "refused", "answered")
-        yield _Pair(REFUSED, "refusals", before, now, names, _share_of("refused"))
+        yield Pair(REFUSED, "refusals", before, now, names, _share_of("refused"))
 
 
 def _names(column: pd.Series) -> Array:
     return column.fillna("").astype(object).to_numpy().astype(str)
 
 
-def _tested(pair: _Pair, effect: float, chance: float, adjusted: float, level: float) -> Compared:
+def _tested(pair: Pair, effect: float, chance: float, adjusted: float, level: float) -> Compared:
     return Compared(
         figure=pair.figure,
         group=pair.group,
@@ -166,7 +171,7 @@ def _tested(pair: _Pair, effect: float, chance: float, adjusted: float, level: f
     )
 
 
-def _not_compared(pair: _Pair) -> Compared:
+def _not_compared(pair: Pair) -> Compared:
     few = f"{len(pair.new)} lesions against {len(pair.old)}, and {FEWEST_TO_COMPARE} are needed"
     return _silent(pair.figure, pair.group, len(pair.new), len(pair.old), few)
 

@@ -58,14 +58,15 @@ def history_in(store: Store) -> History:
 
 
 def enter(store: Store, watched: Watched) -> Watched:
-    """Enter a test. A test of the same model and hours that says the same is entered once.
+    """Enter a test. A test of the same model and hours that says the same is entered once: whoever
+    repeats it, after a kill for example, gets what the first one said of news and new labels.
 
     Returns:
         The test as it stands in the ledger.
     """
     while True:
         now = history_in(store)
-        bare = {"news": False}
+        bare = {"news": False, "new_labelled": None, "enough": 0}
         for each in now.tests:
             if each.model_copy(update=bare) == watched.model_copy(update=bare):
                 return each

@@ -5,6 +5,7 @@ what to label first.
 """
 
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -17,8 +18,9 @@ from tasks.evaluation.traces import HOUR, descriptors_in, read
 from tasks.monitoring.causes import causes_of
 from tasks.monitoring.compare import LEVEL, Asked, compared, verdict_of
 from tasks.monitoring.history import enter, history_in
+from tasks.monitoring.new_labels import new_labelled_lesions
 from tasks.monitoring.reference import Reference, reference_of
-from tasks.monitoring.watched import ToLabel, Watched
+from tasks.monitoring.watched import ENOUGH, ToLabel, Watched
 from tasks.registry.champion import champion
 from tasks.registry.versions import mlflow_client
 
@@ -28,13 +30,28 @@ FIRST = 50  # lesions to label first
 NEAREST = 10  # lesions of the reference whose distance makes a lesion unusual
 
 
-def watch(store: Store, days: int, now: datetime | None = None) -> Watched:
+@dataclass(frozen=True)
+class Outcome:
+    """A drift test, and what was compared.
+
+    Attributes:
+        watched: The test, as it stands in the ledger.
+        asked, reference: What was compared.
+    """
+
+    watched: Watched
+    asked: Asked
+    reference: Reference
+
+
+def watch(store: Store, days: int, now: datetime | None = None, enough: int = ENOUGH) -> Outcome:
     """Test the last days for drift, and enter the result into the ledger of monitoring.
 
     Args:
         store: The store with the traces of the app and the run of the model in use.
         days: How many days to look at, at least 1; whole hours, until the last one that is over.
         now: Time of the test, with a time zone; None for the present.
+        enough: New labelled lesions with which a retraining is worth it.
 
     Raises:
         BadInput: No model is in use, or the store does not hold what it learned from.
@@ -56,7 +73,12 @@ def watch(store: Store, days: int, now: datetime | None = None) -> Watched:
     found = watched(reference, traces, since=until - timedelta(days=days), until=until)
     before = history_in(store).last_of(version.model_sha256)
     same = before is not None and set(found.moved) <= set(before.moved)
-    return enter(store, found.model_copy(update={"news": found.verdict == "drift" and not same}))
+    told: dict[str, object] = {"enough": enough}
+    if found.verdict == "drift":
+        told["news"] = not same
+        told["new_labelled"] = new_labelled_lesions(store, version.run.rpartition("/")[2])
+    entered = enter(store, found.model_copy(update=told))
+    return Outcome(entered, lesions_of(reference, traces)[0], reference)
 
 
 def watched(
@@ -83,6 +105,7 @@ def watched(
         level=LEVEL,
         figures=figures,
         label_first=to_label(asked, reference) if verdict == "drift" else (),
+        enough=ENOUGH,
     )
     return told.model_copy(update={"causes": causes_of(told.moved)})
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from tasks.figures import percent, plural
 from tasks.records.record import Frozen
 
+ENOUGH = 50  # new labelled lesions that make a retraining worth it, unless somebody says otherwise
 Verdict = Literal["drift", "none", "insufficient evidence"]
 Group = Literal["file", "device", "lesion", "answers", "refusals"]
 GROUPS: dict[Group, str] = {
@@ -72,6 +73,17 @@ class Watched(Frozen):
     level: float = Field(description="Probability of a false alarm of one test, at most, 0 to 1.")
     figures: tuple[Compared, ...] = Field(description="Each figure.")
     label_first: tuple[ToLabel, ...] = Field(description="On drift, what to label first.")
+    new_labelled: int | None = Field(
+        None,
+        description="On drift, lesions with a label that were delivered since the model was "
+        "trained, by folders and tables; None if that is not known.",
+    )
+    enough: int = Field(description="With so many new labelled lesions, a retraining is worth it.")
+
+    @property
+    def retrain(self) -> bool:
+        """Whether a retraining should start: on new drift, with enough new labelled lesions."""
+        return self.news and self.new_labelled is not None and self.new_labelled >= self.enough
 
     @property
     def moved(self) -> tuple[Group, ...]:
@@ -96,6 +108,13 @@ def in_words(watched: Watched) -> list[str]:
         lines.append(
             f"Label first: {plural(len(watched.label_first), 'lesion')}, the most unusual and the "
             "least certain ones; --json names them by hour and number."
+        )
+    if watched.verdict == "drift":
+        known = watched.new_labelled
+        count = "an unknown number of lesions" if known is None else plural(known, "lesion")
+        lines.append(
+            f"Delivered with a label since the model was trained: {count}. A retraining is worth "
+            f"it from {watched.enough} on."
         )
     return lines
 
