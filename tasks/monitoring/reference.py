@@ -158,7 +158,8 @@ def _made(store: Store, version: Version) -> tuple[dict[str, Any], pd.DataFrame,
         )
     run = Run(store, name, Retraining())
     parts = read_parquet(run, split.parts)
-    lesions = one_per_lesion(parts[parts["side"] != "test"])
+    # Of an image that was erased, the row stays, without its pixels.
+    lesions = one_per_lesion(parts[(parts["side"] != "test") & parts["shard"].notna()])
     answers = parquet_of(run.fetch(evaluated.predictions))
     facts = {
         "version": version.number,

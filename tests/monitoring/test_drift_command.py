@@ -1,12 +1,13 @@
 """``python -m tasks drift`` in a store with a model in use and the traces of its app."""
 
 import json
-import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -24,25 +25,21 @@ from tasks.monitoring.watch import watch
 from tasks.records.split import Split
 from tasks.registry.champion import champion
 from tasks.registry.promotions import Model, Promotion, append, promotions_in
-from tasks.registry.versions import MODEL, Version, mlflow_client
+from tasks.registry.versions import Version, mlflow_client
 from tasks.validation.laws.shift import one_per_lesion
 from tests.support.approvals import question_about
 from tests.support.deliveries import SMALL
+from tests.support.moved import forget, moved
 
 pytestmark = pytest.mark.slow
 
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(scope="module")
-def kept(registered_run: Run, tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
-    """A copy of the store, whose model is in use."""
-    to = tmp_path_factory.mktemp("watched") / "store"
-    store = DirectoryStore(Path(shutil.copytree(registered_run.store.uri, to)))
-    run = Run(store, registered_run.name, registered_run.config)
-    with mlflow_client(store) as client:
-        client.set_model_version_tag(MODEL, "1", "run", run.uri)
-    asked = question_about(run)
+def with_champion(run: Run, to: Path) -> DirectoryStore:
+    """A copy of a run's store, whose model is in use."""
+    store = moved(run.store.uri, to)
+    asked = question_about(Run(store, run.name, run.config))
     append(store, run.name, lambda now: asked)
     append(
         store,
@@ -50,6 +47,12 @@ def kept(registered_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Direc
         lambda now: Promotion(question=asked.id, before=None, after=asked.model, checks=()),
     )
     return store
+
+
+@pytest.fixture(scope="module")
+def kept(registered_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectoryStore]:
+    yield with_champion(registered_run, tmp_path_factory.mktemp("watched") / "store")
+    forget()
 
 
 def in_use(store: DirectoryStore) -> Model:
@@ -65,13 +68,17 @@ def version_of(store: DirectoryStore) -> Version:
     return found
 
 
-def pictures(store: DirectoryStore, run: str) -> list[bytes]:
-    """The files of the lesions that the model learned from, one each."""
-    record = Run(store, run, Retraining(**SMALL)).record("split")
+def learned(store: DirectoryStore, version: Version) -> pd.DataFrame:
+    """The rows that the model learned from."""
+    record = Run(store, version.run.rpartition("/")[2], Retraining(**SMALL)).record("split")
     assert isinstance(record, Split)
     parts = parquet_of(store.read(record.parts.key))
-    rows = one_per_lesion(parts[parts["side"] != "test"])
-    return [store.read(str(key)) for key in rows["key"]]
+    return parts[parts["side"] != "test"]
+
+
+def pictures(store: DirectoryStore, version: Version) -> list[bytes]:
+    """The files of the lesions that the model learned from, one each."""
+    return [store.read(str(key)) for key in one_per_lesion(learned(store, version))["key"]]
 
 
 def answers(store: DirectoryStore, files: list[bytes], days: int = 1) -> list[Trace]:
@@ -111,7 +118,7 @@ def test_the_reference_is_what_the_model_learned_from_and_is_made_once(
     kept: DirectoryStore,
 ) -> None:
     version = version_of(kept)
-    files = pictures(kept, version.run.rpartition("/")[2])
+    files = pictures(kept, version)
     made = reference_of(kept, version)
     keys = [entry.key for entry in kept.list(FOLDER)]
 
@@ -134,7 +141,7 @@ def test_the_same_images_have_not_drifted_and_another_device_has(
     kept: DirectoryStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = version_of(kept)
-    files = pictures(kept, version.run.rpartition("/")[2])
+    files = pictures(kept, version)
     write(kept, answers(kept, files))
     first = watch(kept, 3, NOW).watched
     moved = {each.figure for each in first.figures if each.drifted}
@@ -160,6 +167,23 @@ def test_the_same_images_have_not_drifted_and_another_device_has(
     again = json.loads(capsys.readouterr().out)
     assert (again["verdict"], again["news"]) == ("drift", False)  # it is not news a second time
     assert promotions_in(kept).champion == in_use(kept)  # and nothing was promoted
+
+
+def test_an_erasure_takes_the_reference_and_the_next_one_lacks_the_image(
+    registered_run: Run, tmp_path: Path
+) -> None:
+    store = with_champion(registered_run, tmp_path / "store")
+    version = version_of(store)
+    rows = learned(store, version)
+    lesions = rows["lesion_id"].fillna(rows["image_id"])
+    alone = str(rows.loc[~lesions.duplicated(keep=False), "image_id"].iloc[0])
+    before = reference_of(store, version)
+    assert main(["erase", "--store", store.uri, "--image", alone, "--reason", "a test"]) == 0
+
+    assert list(store.list(FOLDER)) == []
+    after = reference_of(store, version)
+    assert len(after.learned) == len(before.learned) - 1
+    assert (after.learned["red"] > 0).all()  # no black pixels
 
 
 def test_a_changed_reference_is_refused_and_its_folder_named(kept: DirectoryStore) -> None:
