@@ -34,6 +34,7 @@ from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.intake_commands import AcceptUnread
 from tasks.intake_commands import add_to as add_intake_to
 from tasks.model_commands import add_to
+from tasks.monitoring_commands import add_to as add_monitoring_to
 from tasks.options import AsJson, PublicKey, RunUri, StoreUri
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
 from tasks.serving_commands import add_to as add_serving_to
@@ -186,6 +187,7 @@ add_serving_to(app)
 add_signing_to(app, "Keys")
 add_intake_to(app)
 add_erasure_to(app)
+add_monitoring_to(app)
 
 
 @app.command("synthesize", rich_help_panel="Beside the pipeline")

@@ -292,6 +292,17 @@ BESIDE: tuple[Step, ...] = (
         notes=("ledger/promotions/",),
     ),
     Step(
+        "drift",
+        "Tests whether the app is asked about other lesions than its model learned from.",
+        module="monitoring.watch",
+        needs=(),
+        gives=Record,
+        image="train",
+        memory_mb=4096,
+        notes=("monitoring/", "ledger/monitoring/"),
+        mlflow=True,
+    ),
+    Step(
         "ask",
         "Puts a registered model before people; judges it anew if the champion has changed.",
         module="release.question",

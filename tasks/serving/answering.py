@@ -48,6 +48,14 @@ class Image:
     decoded: Decoded
 
 
+@dataclass(frozen=True)
+class Answered:
+    """An answer of a batch, with the images that the answer is about."""
+
+    answer: Answer
+    images: Sequence[Image]
+
+
 def images_of(data: bytes, number: int, side: int, megapixels: int) -> list[Image]:
     """Decode one file; a DICOM may hold several images.
 
@@ -132,7 +140,7 @@ def in_words(model: Loaded, found: Array, images: int, attention: tuple[str, ...
 
 def answered_together(
     model: Loaded, files: Sequence[bytes], megapixels: int
-) -> list[Answer | Unreadable]:
+) -> list["Answered | Unreadable"]:
     """An answer for each file, each the only image of its lesion, in their order.
 
     Files are decoded side by side and asked about in one go, which takes less time than file by
@@ -149,12 +157,13 @@ def answered_together(
         read = list(threads.map(decoded, enumerate(files, start=1)))
     every = [image for images in read if isinstance(images, list) for image in images]
     found = model.together.answers(pixels_of(every)) if every else np.zeros((0, 0))
-    answers, at = list[Answer | Unreadable](), 0
+    answers, at = list[Answered | Unreadable](), 0
     for images in read:
         if isinstance(images, Unreadable):
             answers.append(images)
             continue
-        answers.append(in_words(model, found[at : at + len(images)].mean(axis=0), len(images)))
+        mean = found[at : at + len(images)].mean(axis=0)
+        answers.append(Answered(in_words(model, mean, len(images)), images))
         at += len(images)
     return answers
 

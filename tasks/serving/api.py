@@ -1,7 +1,7 @@
 """The web app: its API, documented at ``/docs`` as OpenAPI, and its page."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -15,11 +15,19 @@ from starlette.formparsers import MultiPartParser
 
 from tasks.records.record import Frozen
 from tasks.serving.answer import Answer, ModelFacts
-from tasks.serving.answering import Unreadable, answered, answered_together, lesion_of
+from tasks.serving.answering import (
+    Answered,
+    Image,
+    Unreadable,
+    answered,
+    answered_together,
+    lesion_of,
+)
 from tasks.serving.follow import Follower, Now
 from tasks.serving.gatekeeping import Gatekeeper
 from tasks.serving.in_use import Loaded
 from tasks.serving.metrics import Metrics, Timed
+from tasks.serving.recording import Recorder
 from tasks.serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -97,11 +105,16 @@ def app_of(
     # Files of a form stay in memory: nothing that comes from outside reaches the disk.
     MultiPartParser.spool_max_size = settings.file_bytes + 1
 
+    figures = Metrics()
+    recorder = Recorder(follower.store, figures.lost, settings.gather_seconds)
+
     @asynccontextmanager
     async def lifetime(_app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(follower.start)
+        recorder.start()
         yield
         await run_in_threadpool(follower.stop)
+        await run_in_threadpool(recorder.stop)
 
     app = FastAPI(
         title="Melanoma: a second look",
@@ -112,7 +125,7 @@ def app_of(
         docs_url=None,  # FastAPI's own page fetches its script from elsewhere
         redoc_url=None,
     )
-    app.state.follower, app.state.metrics = follower, Metrics()
+    app.state.follower, app.state.metrics, app.state.recorder = follower, figures, recorder
     app.state.settings = settings
     app.add_middleware(Gatekeeper, settings=settings)
     app.add_middleware(Timed, seconds=app.state.metrics.seconds)
@@ -211,6 +224,13 @@ Standing = Annotated[
 ]
 
 
+def given(request: Request, answer: Answer, lesion: Sequence[Image]) -> None:
+    """Count an answer that is given, and leave its trace."""
+    _metrics(request).count(answer)
+    recorder: Recorder = request.app.state.recorder
+    recorder.keep(answer, [each.decoded for each in lesion])
+
+
 # The API ----------------------------------------------------------------------------------------
 
 
@@ -245,9 +265,9 @@ def predict_batch(
     files = contents_of(images, settings.batch, settings.file_bytes)
     told = []
     for number, each in enumerate(answered_together(asked, files, settings.megapixels), start=1):
-        if isinstance(each, Answer):
-            _metrics(request).count(each)
-            told.append(OfFile(file=number, answer=each, problem=None))
+        if isinstance(each, Answered):
+            given(request, each.answer, each.images)
+            told.append(OfFile(file=number, answer=each.answer, problem=None))
         else:
             _metrics(request).unreadable.inc()
             told.append(OfFile(file=number, answer=None, problem=_problem(each)))

@@ -40,6 +40,11 @@ class Metrics:
         self.unreadable = Counter(
             "melanoma_unreadable_files", "Files that were no image.", registry=registry
         )
+        self.lost = Counter(
+            "melanoma_lost_traces",
+            "Answers of which the drift test will know nothing.",
+            registry=registry,
+        )
         self.version = Gauge(
             "melanoma_model_version", "Version in use; 0: none.", ["standing"], registry=registry
         )

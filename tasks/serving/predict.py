@@ -11,8 +11,7 @@ from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.intake.folder import PlainFile, files_in
 from tasks.lesions import is_image
-from tasks.serving.answer import Answer
-from tasks.serving.answering import answered_together
+from tasks.serving.answering import Answered, answered_together
 from tasks.serving.follow import Follower
 from tasks.serving.in_use import Loaded
 
@@ -95,10 +94,11 @@ def _answers(model: Loaded, files: list[PlainFile], megapixels: int) -> list[Row
     facts = {"version": model.facts.version, "threshold": model.facts.threshold}
     rows = list[Row]()
     for file, each in zip(files, answers, strict=True):
-        if isinstance(each, Answer):
-            grounds = "; ".join(f"{refused.ground}: {refused.measured}" for refused in each.refused)
-            said = {"decision": each.decision, "problem": grounds or None}
-            rows.append({"file": file.within} | facts | said | each.probabilities)
+        if isinstance(each, Answered):
+            answer = each.answer
+            grounds = "; ".join(f"{one.ground}: {one.measured}" for one in answer.refused)
+            said = {"decision": answer.decision, "problem": grounds or None}
+            rows.append({"file": file.within} | facts | said | answer.probabilities)
         else:
             said = {"decision": "not read", "problem": each.received}
             rows.append({"file": file.within} | facts | said)

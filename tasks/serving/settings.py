@@ -28,6 +28,7 @@ class Settings:
         batch: Most files of one batch.
         megapixels: Largest image.
         each_minute: Most requests of one user, or of one address without a login.
+        gather_seconds: Time that traces of answers are gathered before they are written.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +46,7 @@ class Settings:
     batch: int = 64
     megapixels: int = 64
     each_minute: int = 240
+    gather_seconds: float = 60.0
 
     @property
     def has_login(self) -> bool:

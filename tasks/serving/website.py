@@ -16,7 +16,7 @@ from tasks.intake.drawn_lesions import draw
 from tasks.lesions import Diagnosis
 from tasks.serving.answer import Answer
 from tasks.serving.answering import Image, Unreadable, answered, data_url, lesion_of
-from tasks.serving.api import Refusal, asked_of, contents_of, may_review
+from tasks.serving.api import Refusal, asked_of, contents_of, given, may_review
 from tasks.serving.follow import Follower, Now
 from tasks.serving.languages import Texts, language_of, languages, texts_in
 from tasks.serving.page import PAGES, Example, failure, page, result
@@ -148,9 +148,8 @@ class Website:
             if waiting.side != model.side:
                 again = lesion_of(files, waiting.side, self.settings.megapixels)
             other = answered(waiting, again, attention=asked.attention)
-        metrics = request.app.state.metrics
-        if not asked.example:
-            metrics.count(told)
+        if not asked.example:  # what the program drew says nothing of what is served
+            given(request, told, lesion)
         return ToldOf(told, other, [preview(each) for each in lesion])
 
     def _page(

@@ -58,7 +58,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("erasure",),
     (
         *("__init__", "__main__", "erasure_commands", "intake_commands", "model_commands"),
-        *("options", "serving_commands", "signing_commands", "terminal"),
+        *("monitoring_commands", "options", "serving_commands", "signing_commands", "terminal"),
     ),
 )
 SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}
