@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,15 +44,15 @@ def add_page(app: FastAPI, follower: Follower, settings: Settings) -> None:
         settings: The operator's choices.
     """
     website = Website(follower, settings)
-    hidden = {"include_in_schema": False}
-    app.add_api_route("/", website.show, methods=["GET"], **hidden)
-    app.add_api_route("/", website.answer_whole, methods=["POST"], **hidden)
-    app.add_api_route("/page/answer", website.answer, methods=["POST"], **hidden)
-    app.add_api_route("/page/report/{version}", website.report, methods=["GET"], **hidden)
-    app.add_api_route("/page/examples/{name}.png", example_image, methods=["GET"], **hidden)
+    add = partial(app.add_api_route, include_in_schema=False)
+    add("/", website.show, methods=["GET"])
+    add("/", website.answer_whole, methods=["POST"])
+    add("/page/answer", website.answer, methods=["POST"])
+    add("/page/report/{version}", website.report, methods=["GET"])
+    add("/page/examples/{name}.png", example_image, methods=["GET"])
     for path in PAGES.iterdir():
         if path.suffix in KINDS:
-            app.add_api_route(f"/page/{path.name}", _static(path), methods=["GET"], **hidden)
+            add(f"/page/{path.name}", _static(path), methods=["GET"])
 
 
 class Website:

@@ -79,7 +79,7 @@ def client_of(
     given = settings or Settings(each_minute=100_000)
     options = {"base_url": "http://127.0.0.1", "client": ("127.0.0.1", 50000)} | more
     with TestClient(app_of(follower, given), **options) as client:
-        client.follower = follower  # type: ignore[attr-defined]
+        client.follower = follower
         yield client
 
 

@@ -258,13 +258,14 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(
 def test_no_file_that_is_sent_reaches_the_disk(
     empty: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rolled = []
+    rolled = list[Any]()
     original = tempfile.SpooledTemporaryFile.rollover
-    monkeypatch.setattr(
-        tempfile.SpooledTemporaryFile,
-        "rollover",
-        lambda self: (rolled.append(self), original(self))[1],
-    )
+
+    def told(file: Any) -> None:
+        rolled.append(file)
+        original(file)
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", told)
     before = set(os.listdir(tempfile.gettempdir()))
     large = png(photograph(1, 1400, 1400))
     assert len(large) > 2**21  # more than a form keeps in memory by default

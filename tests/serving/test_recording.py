@@ -98,7 +98,7 @@ def test_no_answer_waits_for_its_trace_and_what_does_not_fit_is_counted(
 def test_a_store_that_does_not_answer_makes_traces_wait_and_loses_none(
     tmp_path: Any, lost: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, failures = DirectoryStore(tmp_path), []
+    store, failures = DirectoryStore(tmp_path), list[int]()
 
     def sometimes(to: Any, rows: Any) -> Any:
         if len(failures) < 3:

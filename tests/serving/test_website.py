@@ -149,10 +149,10 @@ def test_a_clinician_asks_with_a_browser(switchable: DirectoryStore, tmp_path: P
             viewport={"width": 390, "height": 844}, color_scheme="dark", locale="en-US"
         )
         page = context.new_page()
-        asked, problems = [], []
+        asked, problems, consoled = list[str](), list[str](), list[tuple[str, str]]()
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda told: problems.append(told.text) if told.type == "error" else 0)
+        page.on("console", lambda told: consoled.append((told.type, told.text)))
         page.goto(address)
         page.locator("#choose").set_input_files(str(image))
         for _ in range(30):
@@ -168,4 +168,5 @@ def test_a_clinician_asks_with_a_browser(switchable: DirectoryStore, tmp_path: P
     assert re.search(r"\d+\s%", told)
     assert wide <= 390
     assert problems == []
+    assert [text for kind, text in consoled if kind == "error"] == []
     assert all(url.startswith((address, "data:", "blob:")) for url in asked)
