@@ -97,14 +97,20 @@ def _not_ruled_out(texts: Texts, facts: ModelFacts) -> Markup:
 # How often the model is right ---------------------------------------------------------------------
 
 
-def worth(texts: Texts, facts: ModelFacts) -> list[Markup]:
-    """How the model did on lesions that it had not learned from, and what that means here."""
+def worth(texts: Texts, facts: ModelFacts, *, with_predictive: bool = True) -> list[Markup]:
+    """How the model did on lesions that it had not learned from, and what that means here.
+
+    Args:
+        texts: In the language of the reader.
+        facts: Of the model.
+        with_predictive: Whether the positive predictive value is told, too.
+    """
     told = [_judged(texts, each) for each in facts.judged if each.found.n or each.cleared.n]
     if not told:
         told.append(texts.say("worth.unknown"))
     elif not any(each.where for each in facts.judged):
         told.append(texts.say("worth.only_own"))
-    if facts.predictive_value:
+    if facts.predictive_value and with_predictive:
         told.append(predictive(texts, facts.predictive_value))
     return told
 
