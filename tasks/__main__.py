@@ -37,6 +37,7 @@ from tasks.model_commands import add_to
 from tasks.monitoring_commands import add_to as add_monitoring_to
 from tasks.options import AsJson, PublicKey, RunUri, StoreUri
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
+from tasks.serving_commands import add_to as add_serving_to
 from tasks.signing_commands import add_to as add_signing_to
 from tasks.terminal import closing_table, progress_bars, summary, watcher
 from tasks.text.lines import visible
@@ -182,6 +183,7 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
 
 
 add_to(app)
+add_serving_to(app)
 add_signing_to(app, "Keys")
 add_intake_to(app)
 add_erasure_to(app)
