@@ -221,25 +221,32 @@ def quiet_day(pool: pd.DataFrame, asked: int, patient: int, number: int) -> tupl
     return found.verdict, [each.figure for each in found.figures if each.drifted]
 
 
-def drifted_day(
+def drifted_rows(
     pool: dict[str, pd.DataFrame], name: str, share: float, asked: int, number: int
-) -> tuple[str, tuple[str, ...]]:
-    """The answer of a test of a day with a drift, and the causes that it names."""
+) -> tuple[Reference, pd.DataFrame]:
+    """A reference, and what the app is asked about under a drift, of which a share is changed."""
     draw = np.random.default_rng([8, asked, int(100 * share), number])
     usual = pool[""]
     reference, new = dealt(usual, len(usual) - LEARNED - TESTED, draw)
     if name in pool:
         changed = round(share * asked)
         parts = [pool[name].iloc[new[:changed]], usual.iloc[new[changed:asked]]]
-        return told(outcome(reference, pd.concat(parts), number))
+        return reference, pd.concat(parts)
     melanoma = (usual["answered"] == MELANOMA).to_numpy()
     wanted = min(0.9, 3 * melanoma.mean()) * share + melanoma.mean() * (1 - share)
     count = min(round(wanted * asked), int(melanoma[new].sum()))
     chosen = [new[melanoma[new]][:count], new[~melanoma[new]][: asked - count]]
-    return told(outcome(reference, usual.iloc[np.concatenate(chosen)], number))
+    return reference, usual.iloc[np.concatenate(chosen)]
 
 
-def told(found: Watched) -> tuple[str, tuple[str, ...]]:
+def drifted_day(
+    pool: dict[str, pd.DataFrame], name: str, share: float, asked: int, number: int
+) -> tuple[str, tuple[str, ...]]:
+    """The answer of a test of a day with a drift, and the causes that it names."""
+    reference, rows = drifted_rows(pool, name, share, asked, number)
+    # Else all that is changed would come first, in hours of its own.
+    mixed = rows.iloc[np.random.default_rng([10, number]).permutation(len(rows))]
+    found = outcome(reference, mixed, number)
     return found.verdict, found.causes
 
 
