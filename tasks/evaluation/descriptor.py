@@ -139,7 +139,7 @@ def _band(plane: Array) -> Array:
     """What the half as large picture lacks: structures of one pixel."""
     half = _reduced(plane, 2)
     side = 2 * len(half)
-    return plane[:side, :side] - np.repeat(np.repeat(half, 2, axis=0), 2, axis=1)
+    return np.asarray(plane[:side, :side] - np.repeat(np.repeat(half, 2, axis=0), 2, axis=1))
 
 
 def _contrast(values: Array) -> float:

@@ -100,7 +100,8 @@ def traces_of(
     """The traces of the images of one lesion.
 
     Args:
-        images: The images as ingest decodes them, packed as for the model's training.
+        images: The images as `tasks.intake.contents.pictures_of` gives them, packed as for the
+            model's training. What `tasks.intake.images.decode` alone gives names no encoding.
         now: Time of the answer, with a time zone; only the hour is kept.
         lesion: See `new_lesion`.
         version, model_sha256: The model that answered.

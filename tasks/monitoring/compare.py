@@ -4,8 +4,9 @@ The figures are one family: their p-values are adjusted by Holm's method, so tha
 false alarm with a probability of at most `LEVEL`, however many figures there are and however they
 depend on each other. `tests/benchmarks/drift_alarms.py` measures it.
 
-A lesion counts once, with its first image. Lesions of one patient are not known to be so, and
-count as if they were of several; docs/monitoring.md says what this costs.
+A lesion counts once, with its first image. Which lesions are of one patient is not known. But they
+come within an hour, so lesions of one hour that are more alike than those of several say less: each
+figure is tested with its design effect.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tasks.figures import percent
 from tasks.monitoring.reference import Reference
 from tasks.monitoring.watched import Compared, Group, Verdict
 from tasks.statistics.two_samples import (
+    design_effect,
     holm,
     least_effect_shown,
     names_differ,
@@ -39,10 +41,10 @@ LARGEST_MISSED = 0.3
 VALUES: dict[str, tuple[Group, str]] = {
     "width": ("file", "width in pixels"),
     "height": ("file", "height in pixels"),
-    "sharpness": ("device", "sharpness"),
-    "border_red": ("device", "red of the skin"),
-    "border_green": ("device", "green of the skin"),
-    "border_blue": ("device", "blue of the skin"),
+    "sharpness": ("sharpness", "sharpness"),
+    "border_red": ("light", "red of the skin"),
+    "border_green": ("light", "green of the skin"),
+    "border_blue": ("light", "blue of the skin"),
     "red": ("lesion", "mean red"),
     "green": ("lesion", "mean green"),
     "blue": ("lesion", "mean blue"),
@@ -68,14 +70,21 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A figure of two sets of lesions, and how the two are compared."""
+    """A figure of two sets of lesions, how the two are compared, and the hour of each new one."""
 
     figure: str
     group: Group
     old: Array
     new: Array
-    differ: Callable[[Array, Array], tuple[float, float]]
+    differ: Callable[[Array, Array, float], tuple[float, float]]
     words: Callable[[Array, Array], str]
+    hours: Array
+
+    @property
+    def design(self) -> float:
+        """By how much lesions of one hour make the new ones say less, see `design_effect`."""
+        spread = np.maximum(self.new.std(axis=0), 1e-9) if not self.flat else 1.0
+        return design_effect(self.new / spread if not self.flat else self.new, self.hours)
 
     @property
     def flat(self) -> bool:
@@ -94,7 +103,7 @@ def compared(asked: Asked, reference: Reference, seed: int) -> tuple[Compared, .
     generator = np.random.default_rng(seed)
     pairs = list(pairs_of(asked, reference, generator))
     large = [pair for pair in pairs if min(len(pair.old), len(pair.new)) >= FEWEST_TO_COMPARE]
-    found = [pair.differ(pair.old, pair.new) for pair in large]
+    found = [pair.differ(pair.old, pair.new, pair.design) for pair in large]
     adjusted = holm(np.array([chance for _, chance in found]))
     tested = {
         pair.figure: _tested(pair, *each, float(chance), LEVEL / len(large))
@@ -122,34 +131,36 @@ def verdict_of(figures: tuple[Compared, ...]) -> Verdict:
 def pairs_of(asked: Asked, reference: Reference, generator: np.random.Generator) -> Iterator[Pair]:
     """Each figure of both sets of lesions, in the order of the result."""
 
-    def names(old: Array, new: Array) -> tuple[float, float]:
-        return names_differ(old, new, generator)
+    def names(old: Array, new: Array, design: float) -> tuple[float, float]:
+        return names_differ(old, new, generator, design)
 
-    def points(old: Array, new: Array) -> tuple[float, float]:
-        return points_differ(old, new, generator)
+    def points(old: Array, new: Array, design: float) -> tuple[float, float]:
+        return points_differ(old, new, generator, design)
 
     old, new = reference.learned, asked.described
+    hours = _names(new["hour"])
     for column, (group, name) in VALUES.items():
         before, now = (table[column].to_numpy(float) for table in (old, new))
-        yield Pair(name, group, before, now, values_differ, _medians(name, LEARNED))
+        yield Pair(name, group, before, now, values_differ, _medians(name, LEARNED), hours)
     for column, name in NAMES.items():
         if column != "encoding" or reference.facts.encodings_known:
             before, now = (_names(table[column]) for table in (old, new))
-            yield Pair(name, "file", before, now, names, _most_moved(name, LEARNED))
+            yield Pair(name, "file", before, now, names, _most_moved(name, LEARNED), hours)
     before, now = descriptors_in(old), descriptors_in(new)
-    yield Pair(DESCRIPTOR, "lesion", before, now, points, _told_apart)
-    answers = asked.judged[asked.judged["answered"].notna()]
-    before, now = (_names(table["answered"]) for table in (reference.answered, answers))
-    yield Pair(ANSWERED, "answers", before, now, names, _most_moved(ANSWERED, TESTED))
-    before, now = (
-        table["melanoma_probability"].to_numpy(float) for table in (reference.answered, answers)
-    )
-    yield Pair(PROBABILITY, "answers", before, now, values_differ, _medians(PROBABILITY, TESTED, 2))
+    yield Pair(DESCRIPTOR, "lesion", before, now, points, _told_apart, hours)
+    old, new = reference.answered, asked.judged[asked.judged["answered"].notna()]
+    hours = _names(new["hour"])
+    before, now = (_names(table["answered"]) for table in (old, new))
+    yield Pair(ANSWERED, "answers", before, now, names, _most_moved(ANSWERED, TESTED), hours)
+    before, now = (table["melanoma_probability"].to_numpy(float) for table in (old, new))
+    words = _medians(PROBABILITY, TESTED, 2)
+    yield Pair(PROBABILITY, "answers", before, now, values_differ, words, hours)
     if reference.facts.refused:
         refused, of = reference.facts.refused
         before = np.where(np.arange(of) < refused, "refused", "answered")
         now = np.where(asked.judged["decision"] == "cannot judge", "refused", "answered")
-        yield Pair(REFUSED, "refusals", before, now, names, _share_of("refused"))
+        hours = _names(asked.judged["hour"])
+        yield Pair(REFUSED, "refusals", before, now, names, _share_of("refused"), hours)
 
 
 def _names(column: pd.Series) -> Array:
@@ -157,16 +168,18 @@ def _names(column: pd.Series) -> Array:
 
 
 def _tested(pair: Pair, effect: float, chance: float, adjusted: float, level: float) -> Compared:
+    new = max(1, int(len(pair.new) / pair.design))
     return Compared(
         figure=pair.figure,
         group=pair.group,
         n=len(pair.new),
+        worth=new,
         reference=len(pair.old),
         effect=effect,
         chance=chance,
         adjusted=adjusted,
         drifted=adjusted <= LEVEL and effect >= SHIFT_EFFECT,
-        least=max(SHIFT_EFFECT, least_effect_shown(len(pair.old), len(pair.new), level)),
+        least=max(SHIFT_EFFECT, least_effect_shown(len(pair.old), new, level)),
         words=pair.words(pair.old, pair.new),
     )
 
@@ -191,6 +204,7 @@ def _silent(figure: str, group: Group, n: int, reference: int, why: str) -> Comp
         figure=figure,
         group=group,
         n=n,
+        worth=n,
         reference=reference,
         effect=None,
         chance=None,

@@ -193,7 +193,9 @@ def _learned(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([table, measured], axis=1)
     table["width"], table["height"] = (table[each].astype("int64") for each in ("width", "height"))
     table["encoding"] = table["encoding"].fillna("").astype("str")
-    return table.assign(descriptor=[found[place] for place in range(len(rows))])
+    return table.assign(
+        descriptor=pd.Series([found[place] for place in range(len(rows))], dtype="object")
+    )
 
 
 def _answered(lesions: pd.DataFrame, classes: Any) -> pd.DataFrame:

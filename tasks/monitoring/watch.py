@@ -98,6 +98,7 @@ def watched(
         until=until.strftime(HOUR),
         images=len(traces),
         lesions=traces["lesion"].nunique(),
+        hours=traces["hour"].nunique(),
         left_out=left,
         verdict=verdict,
         causes=(),

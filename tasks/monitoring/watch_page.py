@@ -17,7 +17,7 @@ from tasks.validation.laws.shift import SHIFT_EFFECT
 Array = np.ndarray[Any, Any]
 
 PAGES = Path(__file__).parent / "pages"
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300, 150, 36, 8, 8, 22  # of a chart, in its own units
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300, 150, 36, 18, 8, 22  # of a chart, in its own units
 WIDE = 620  # of the chart of the history
 POINTS = 60  # of a line
 MOST_BARS = 6

@@ -8,11 +8,13 @@ from tasks.figures import percent, plural
 from tasks.records.record import Frozen
 
 ENOUGH = 50  # new labelled lesions that make a retraining worth it, unless somebody says otherwise
+FEWEST_HOURS = 10  # below, it cannot be told how alike lesions of one hour are
 Verdict = Literal["drift", "none", "insufficient evidence"]
-Group = Literal["file", "device", "lesion", "answers", "refusals"]
+Group = Literal["file", "light", "sharpness", "lesion", "answers", "refusals"]
 GROUPS: dict[Group, str] = {
     "file": "files",
-    "device": "light, skin colour and sharpness",
+    "light": "light and skin colour",
+    "sharpness": "sharpness",
     "lesion": "the image as a whole",
     "answers": "what the model answers",
     "refusals": "refusals",
@@ -25,6 +27,10 @@ class Compared(Frozen):
     figure: str = Field(description="Name of the figure.")
     group: Group = Field(description="What it is about.")
     n: int = Field(description="Lesions that the app was asked about.")
+    worth: int = Field(
+        description="As many independent lesions say as much: lesions of one hour may be of one "
+        "patient, and alike."
+    )
     reference: int = Field(description="Lesions of the reference.")
     effect: float | None = Field(
         description="Difference of probabilities, 0 to 1; None where it was not compared."
@@ -64,6 +70,7 @@ class Watched(Frozen):
     until: str = Field(description="The hour after the last one, UTC.")
     images: int = Field(description="Images that the app was asked about in this time.")
     lesions: int = Field(description="Lesions of these images; each counts once.")
+    hours: int = Field(description="Hours in which they came.")
     left_out: dict[str, int] = Field(description="Lesions left out of a comparison, by reason.")
     verdict: Verdict = Field(description="The answer.")
     causes: tuple[str, ...] = Field(description="What the moved figures speak for, in words.")
@@ -111,9 +118,9 @@ def in_words(watched: Watched) -> list[str]:
         )
     if watched.verdict == "drift":
         known = watched.new_labelled
-        count = "an unknown number of lesions" if known is None else plural(known, "lesion")
+        new = "an unknown number of lesions" if known is None else plural(known, "lesion")
         lines.append(
-            f"Delivered with a label since the model was trained: {count}. A retraining is worth "
+            f"Delivered with a label since the model was trained: {new}. A retraining is worth "
             f"it from {watched.enough} on."
         )
     return lines
@@ -140,9 +147,15 @@ def _shown(watched: Watched) -> list[str]:
     for group, name in GROUPS.items():
         tested = [each for each in watched.figures if each.group == group and each.least]
         if tested:
-            least = max(each.least or 0.0 for each in tested)
+            worst = max(tested, key=lambda each: each.least or 0.0)
+            alike = f" (alike within hours, worth {worst.worth})" if worst.worth < worst.n else ""
             lines.append(
-                f"Of {name}, {plural(tested[0].n, 'lesion')} would show a difference of "
-                f"{percent(least)} with a probability of 80 %."
+                f"Of {name}, {plural(worst.n, 'lesion')}{alike} would show a difference of "
+                f"{percent(worst.least)} with a probability of 80 %."
             )
+    if 0 < watched.hours < FEWEST_HOURS:
+        lines.append(
+            f"Note: all lesions came within {plural(watched.hours, 'hour')}. If they are of few "
+            "patients, this may be their likeness, and no drift."
+        )
     return lines

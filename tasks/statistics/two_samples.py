@@ -1,14 +1,15 @@
 """Whether two samples come from one distribution: numbers, names, and points of many dimensions.
 
 Each test gives its p-value and an effect, a difference of probabilities from 0 to 1 that does not
-grow with the sample.
+grow with the sample. The new sample may come in clusters, such as the lesions of one patient. Then
+it says as much as a sample that is smaller by its design effect, see `design_effect`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import ks_2samp, norm
+from scipy.stats import ks_2samp, kstwo, norm
 
 Array = np.ndarray[Any, Any]
 
@@ -21,27 +22,67 @@ FOLDS = 5
 POWER = 0.8
 
 
-def values_differ(old: Array, new: Array) -> tuple[float, float]:
+def design_effect(values: Array, clusters: Array) -> float:
+    """By how much clusters make a sample say less than as many independent values: 1 or more.
+
+    It is 1 + (m - 1) r, with the mean size m of the cluster of a value, and r, how alike values of
+    one cluster are: the intraclass correlation of a one-way analysis of variance, summed over the
+    columns. Kish, "Survey sampling" (1965), chapter 5; of clusters of several sizes: Donner & Klar,
+    "Design and analysis of cluster randomization trials" (2000).
+
+    Args:
+        values: float ``(n,)`` or ``(n, d)``; or str ``(n,)``, of which each name is a column.
+        clusters: str ``(n,)``, the cluster of each value.
+
+    Returns:
+        1 too where a single cluster, or none with two values, cannot tell.
+    """
+    _, place, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    n, k = len(values), len(sizes)
+    if k < 2 or k == n:
+        return 1.0
+    if values.dtype.kind == "U":
+        values = values[:, None] == np.unique(values)
+    columns = np.asarray(values, float).reshape(n, -1)
+    sums = np.zeros((k, columns.shape[1]))
+    np.add.at(sums, place, columns)
+    means = sums / sizes[:, None]
+    between = (sizes[:, None] * (means - columns.mean(axis=0)) ** 2).sum() / (k - 1)
+    within = ((columns - means[place]) ** 2).sum() / (n - k)
+    usual = (n - (sizes**2).sum() / n) / (k - 1)
+    spread = between + (usual - 1) * within
+    alike = (between - within) / spread if spread > 0 else 0.0
+    return float(max(1.0, 1 + ((sizes**2).sum() / n - 1) * alike))
+
+
+def values_differ(old: Array, new: Array, design: float = 1.0) -> tuple[float, float]:
     """Kolmogorov-Smirnov statistic of two samples of numbers, and its asymptotic p-value.
 
     Ties, such as those of whole numbers, make the p-value too large, never too small.
 
     Args:
         old, new: float ``(n,)`` and ``(m,)``.
+        design: Design effect of the new sample.
     """
-    found = ks_2samp(old, new, method="asymp")
-    return float(found.statistic), float(found.pvalue)
+    statistic = float(ks_2samp(old, new, method="asymp").statistic)
+    n, m = len(old), len(new) / design
+    return statistic, float(kstwo.sf(statistic, max(1, round(n * m / (n + m)))))
 
 
-def names_differ(old: Array, new: Array, generator: np.random.Generator) -> tuple[float, float]:
+def names_differ(
+    old: Array, new: Array, generator: np.random.Generator, design: float = 1.0
+) -> tuple[float, float]:
     """Total variation distance of two samples of names, and the p-value of Pearson's statistic.
 
     The p-value is that of a permutation test: given all names together, it is drawn which of them
-    are new. So it holds for rare names too.
+    are new. So it holds for rare names too. The statistic is divided by the design effect, the
+    first-order correction of Rao & Scott, "The analysis of categorical data from complex sample
+    surveys", Journal of the American Statistical Association 76:221-230 (1981).
 
     Args:
         old, new: str ``(n,)`` and ``(m,)``.
         generator: For the draws.
+        design: Design effect of the new sample.
     """
     names, place = np.unique(np.concatenate([old, new]), return_inverse=True)
     before, now = (np.bincount(each, minlength=len(names)) for each in np.split(place, [len(old)]))
@@ -61,10 +102,12 @@ def names_differ(old: Array, new: Array, generator: np.random.Generator) -> tupl
     def draw(count: int) -> Array:
         return pearson(generator.multivariate_hypergeometric(totals, len(new), size=count))
 
-    return effect, drawn_chance(float(pearson(now)), draw)
+    return effect, drawn_chance(float(pearson(now)) / design, draw)
 
 
-def points_differ(old: Array, new: Array, generator: np.random.Generator) -> tuple[float, float]:
+def points_differ(
+    old: Array, new: Array, generator: np.random.Generator, design: float = 1.0
+) -> tuple[float, float]:
     """How well two samples of points can be told apart, and the p-value of their difference.
 
     The effect is that of a linear classifier on points that it did not learn from: the share of a
@@ -78,6 +121,8 @@ def points_differ(old: Array, new: Array, generator: np.random.Generator) -> tup
         old, new: float ``(n, d)`` and ``(m, d)``. Of each sample, at most `MOST_POINTS` points
             count, drawn at random.
         generator: For the draws.
+        design: Design effect of the new sample, by which the discrepancy is divided: its mean where
+            there is no difference grows at most by so much.
     """
     some = [
         each[generator.choice(len(each), min(len(each), MOST_POINTS), replace=False)]
@@ -95,7 +140,7 @@ def points_differ(old: Array, new: Array, generator: np.random.Generator) -> tup
 
     return _told_apart(points, is_new, generator), drawn_chance(
         # A millionth less: rounding must not make what was found more extreme than itself.
-        float(weights @ kernel @ weights) * (1 - 1e-6),
+        float(weights @ kernel @ weights) * (1 - 1e-6) / design,
         draw,
     )
 

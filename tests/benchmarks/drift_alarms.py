@@ -8,7 +8,8 @@ a drawn melanoma probability, stands for the model's answer, and 5 % are refused
 **False alarms.** Each day, the images are dealt anew by chance: some for what the model learned
 from, some for its test part, some for what the app is asked about. So there is no difference, and
 each "drift" is a false alarm. **Dependent lesions**: the same, but what is asked about comes as
-patients with three lesions that look alike in every figure, the worst that can be.
+patients with three lesions that are the same in every figure, the worst that can be. Lesions come
+in about 60 hours; those of a patient come in one.
 
 **Drifts.** What is asked about is changed as another device, file format or case mix would change
 it, all of it or 30 %. Counted is how often the test says drift, and names the cause.
@@ -31,10 +32,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import beta
 
+from tasks.config import Retraining
 from tasks.evaluation.descriptor import VERSION, descriptors_of
 from tasks.evaluation.traces import ACQUISITION, acquisition_of
+from tasks.intake.contents import pictures_of
 from tasks.intake.folders import label_of
-from tasks.intake.images import Decoded, decode
+from tasks.intake.images import Decoded, Refused
+from tasks.intake.pseudonyms import for_now
 from tasks.lesions import MELANOMA, is_image
 from tasks.monitoring import causes
 from tasks.monitoring.compare import LEVEL
@@ -45,39 +49,45 @@ from tasks.records.record import Artifact
 
 LEARNED, TESTED = 1000, 250  # images of the reference, and of the test part
 ASKED = (100, 200)  # lesions that the app is asked about
+HOURS = 60  # in which lesions come
 PATIENT = 3  # lesions of a patient, where they are dependent
 SHARE = 0.3  # of what is asked about, where a drift is of a part
 PACKED = 180
+CONFIG, NOBODY = Retraining(packed_size=PACKED), for_now()
 UNTIL = datetime(2026, 11, 30, tzinfo=UTC)
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)
 Row = dict[str, Any]
 
 
+def as_pixels(levels: np.ndarray) -> np.ndarray:
+    return np.asarray(levels.clip(0, 255).astype(np.uint8))
+
+
 def device(pixels: np.ndarray) -> np.ndarray:
     """Another lamp and another white balance, and a little less focus."""
     soft = gaussian_filter(pixels.astype(float), (0.7, 0.7, 0))
-    return (soft * [0.92, 1.0, 1.08] + [0, 0, 6]).clip(0, 255).astype(np.uint8)
+    return as_pixels(soft * [0.92, 1.0, 1.08] + [0, 0, 6])
 
 
 def lamp(pixels: np.ndarray) -> np.ndarray:
     """5 % less red and 5 % more blue: about what two dermatoscopes of one maker differ by."""
-    return (pixels * np.array([0.95, 1.0, 1.05])).clip(0, 255).astype(np.uint8)
+    return as_pixels(pixels * np.array([0.95, 1.0, 1.05]))
 
 
 def focus(pixels: np.ndarray) -> np.ndarray:
-    return gaussian_filter(pixels.astype(float), (1.2, 1.2, 0)).clip(0, 255).astype(np.uint8)
+    return as_pixels(gaussian_filter(pixels.astype(float), (1.2, 1.2, 0)))
 
 
-def compressed(pixels: np.ndarray) -> tuple[bytes, str]:
+def compressed(pixels: np.ndarray) -> bytes:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=60)
-    return buffer.getvalue(), "JPEG"
+    return buffer.getvalue()
 
 
-def converted(pixels: np.ndarray) -> tuple[bytes, str]:
+def converted(pixels: np.ndarray) -> bytes:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue(), "PNG"
+    return buffer.getvalue()
 
 
 DEVICES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -91,10 +101,14 @@ CAUSES = {
     "another device": causes.DEVICE,
     "another lamp": causes.DEVICE,
     "less focus": causes.DEVICE,
-    "JPEG of quality 60": causes.FILE,
+    "JPEG of quality 60": causes.PROCESSED,
     "PNG": causes.FILE,
     "melanomas three times as often": causes.CASES,
 }
+
+
+def decoded(data: bytes) -> Decoded | Refused:
+    return pictures_of(data, CONFIG, NOBODY).each[0]
 
 
 def described(image: Decoded) -> Row:
@@ -112,7 +126,7 @@ def described(image: Decoded) -> Row:
 
 def rows_of(path: Path) -> dict[str, Row] | None:
     """The figures of an image and of what each drift makes of it; None where it has no pixels."""
-    image = decode(path.read_bytes(), packed_px=PACKED, maximum_megapixels=50)
+    image = decoded(path.read_bytes())
     if not isinstance(image, Decoded):
         return None
     found = {"": described(image)}
@@ -122,7 +136,7 @@ def rows_of(path: Path) -> dict[str, Row] | None:
     with Image.open(path, formats=["JPEG", "PNG"]) as opened:
         full = np.asarray(opened.convert("RGB"))
     for name, write in FILES.items():
-        again = decode(write(full)[0], packed_px=PACKED, maximum_megapixels=50)
+        again = decoded(write(full))
         assert isinstance(again, Decoded)
         found[name] = described(again)
     return found
@@ -167,25 +181,27 @@ def reference_of(rows: pd.DataFrame, tested: pd.DataFrame) -> Reference:
     return Reference(facts, rows.reset_index(drop=True), tested.reset_index(drop=True))
 
 
-def asked_about(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the pool as traces, one lesion each."""
+def asked_about(rows: pd.DataFrame, patient: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Rows of the pool as traces, one lesion each; so many of each patient follow each other."""
     refused = rows["refused"].to_numpy()
+    hours = np.repeat(draw.integers(0, HOURS, -(-len(rows) // patient)), patient)[: len(rows)]
     return rows.reset_index(drop=True).assign(
-        hour="2026-11-29T12",
+        hour=[f"2026-11-{20 + hour // 10}T{8 + hour % 10:02d}" for hour in hours],
         lesion=[f"{number:016x}" for number in range(len(rows))],
         model_sha256="a" * 64,
         packed_px=PACKED,
         descriptor_version=VERSION,
-        answered=np.where(refused, None, rows["answered"].to_numpy(object)),
+        answered=rows["answered"].reset_index(drop=True).mask(refused),
         melanoma_probability=np.where(refused, np.nan, rows["melanoma_probability"]),
         decision=np.where(refused, "cannot judge", "not melanoma"),
     )
 
 
-def outcome(reference: Reference, rows: pd.DataFrame, number: int) -> Watched:
+def outcome(reference: Reference, rows: pd.DataFrame, number: int, patient: int = 1) -> Watched:
     """One test; `number` makes its draws its own."""
     until = UNTIL + timedelta(hours=number)
-    return watched(reference, asked_about(rows), since=until - timedelta(days=7), until=until)
+    traces = asked_about(rows, patient, np.random.default_rng([9, number]))
+    return watched(reference, traces, since=until - timedelta(days=7), until=until)
 
 
 def dealt(
@@ -201,29 +217,36 @@ def quiet_day(pool: pd.DataFrame, asked: int, patient: int, number: int) -> tupl
     """The answer of a test of a day without drift, and the figures that moved."""
     draw = np.random.default_rng([7, asked, patient, number])
     reference, new = dealt(pool, asked // patient, draw)
-    found = outcome(reference, pool.iloc[np.repeat(new, patient)], number)
+    found = outcome(reference, pool.iloc[np.repeat(new, patient)], number, patient)
     return found.verdict, [each.figure for each in found.figures if each.drifted]
 
 
-def drifted_day(
+def drifted_rows(
     pool: dict[str, pd.DataFrame], name: str, share: float, asked: int, number: int
-) -> tuple[str, tuple[str, ...]]:
-    """The answer of a test of a day with a drift, and the causes that it names."""
+) -> tuple[Reference, pd.DataFrame]:
+    """A reference, and what the app is asked about under a drift, of which a share is changed."""
     draw = np.random.default_rng([8, asked, int(100 * share), number])
     usual = pool[""]
     reference, new = dealt(usual, len(usual) - LEARNED - TESTED, draw)
     if name in pool:
         changed = round(share * asked)
         parts = [pool[name].iloc[new[:changed]], usual.iloc[new[changed:asked]]]
-        return told(outcome(reference, pd.concat(parts), number))
+        return reference, pd.concat(parts)
     melanoma = (usual["answered"] == MELANOMA).to_numpy()
     wanted = min(0.9, 3 * melanoma.mean()) * share + melanoma.mean() * (1 - share)
     count = min(round(wanted * asked), int(melanoma[new].sum()))
     chosen = [new[melanoma[new]][:count], new[~melanoma[new]][: asked - count]]
-    return told(outcome(reference, usual.iloc[np.concatenate(chosen)], number))
+    return reference, usual.iloc[np.concatenate(chosen)]
 
 
-def told(found: Watched) -> tuple[str, tuple[str, ...]]:
+def drifted_day(
+    pool: dict[str, pd.DataFrame], name: str, share: float, asked: int, number: int
+) -> tuple[str, tuple[str, ...]]:
+    """The answer of a test of a day with a drift, and the causes that it names."""
+    reference, rows = drifted_rows(pool, name, share, asked, number)
+    # Else all that is changed would come first, in hours of its own.
+    mixed = rows.iloc[np.random.default_rng([10, number]).permutation(len(rows))]
+    found = outcome(reference, mixed, number)
     return found.verdict, found.causes
 
 

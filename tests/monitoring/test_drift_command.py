@@ -17,8 +17,10 @@ from tasks.engine.directory import DirectoryStore
 from tasks.engine.run import Run
 from tasks.errors import BadInput, Corrupt
 from tasks.evaluation.traces import Trace, new_lesion, traces_of, write
-from tasks.intake.images import Decoded, decode
+from tasks.intake.contents import pictures_of
+from tasks.intake.images import Decoded
 from tasks.intake.manifest import parquet_of
+from tasks.intake.pseudonyms import for_now
 from tasks.monitoring.history import history_in
 from tasks.monitoring.reference import FOLDER, reference_of
 from tasks.monitoring.watch import watch
@@ -86,7 +88,7 @@ def answers(store: DirectoryStore, files: list[bytes], days: int = 1) -> list[Tr
     model = in_use(store)
     draw, made = np.random.default_rng(4), []
     for data in files:
-        image = decode(data, packed_px=SMALL["packed_size"], maximum_megapixels=50)
+        (image,) = pictures_of(data, Retraining(**SMALL), for_now()).each
         assert isinstance(image, Decoded)
         melanoma = float(draw.random())
         rest = [name for name in model.classes if name != "melanoma"]
@@ -132,9 +134,10 @@ def test_the_reference_is_what_the_model_learned_from_and_is_made_once(
     # A trace of the same file has the same figures as the reference.
     traced = answers(kept, files[:5])
     columns = ["width", "height", "red", "green", "blue", "sharpness", "border_red"]
-    learned = {tuple(row) for row in made.learned[columns].round(6).to_numpy().tolist()}
+    known = {tuple(row) for row in made.learned[columns].round(6).to_numpy().tolist()}
     for trace in traced:
-        assert tuple(round(float(getattr(trace, name)), 6) for name in columns) in learned
+        assert tuple(round(float(getattr(trace, name)), 6) for name in columns) in known
+        assert trace.encoding in set(made.learned["encoding"])
 
 
 def test_the_same_images_have_not_drifted_and_another_device_has(
@@ -160,7 +163,7 @@ def test_the_same_images_have_not_drifted_and_another_device_has(
     assert page.read_text() == kept.read("monitoring/drift.html").decode()
     last = history_in(kept).tests[-1]
     assert (last.verdict, last.news) == ("drift", True)
-    assert {"file", "device", "lesion"} <= set(last.moved)
+    assert {"file", "light", "lesion"} <= set(last.moved)
     assert "drift" in kept.read("monitoring/history.html").decode()
 
     assert main(["drift", "--store", kept.uri, "--days", "4", "--json"]) == 0

@@ -42,7 +42,7 @@ def pages(store: DirectoryStore, *clinics: Clinic) -> tuple[str, str]:
     """The pages after tests of so many days, and that of the history."""
     for day, clinic in enumerate(clinics):
         now = NOON + timedelta(days=day)
-        rows = asked(traces(120, 50 + day, clinic, now))
+        rows = asked(traces(200, 50 + day, clinic, now))
         last = enter(store, watched(REFERENCE, rows, since=now - timedelta(days=7), until=now))
     history = history_in(store)
     return page(last, lesions_of(REFERENCE, rows)[0], REFERENCE, history), history_page(history)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom, chisquare
+from scipy.stats import binom, chisquare, ks_2samp
 
 from tasks.statistics.two_samples import (
     DRAWS,
     ENOUGH,
+    design_effect,
     drawn_chance,
     holm,
     least_effect_shown,
@@ -167,3 +168,56 @@ def test_more_lesions_show_smaller_effects_and_few_show_none() -> None:
     assert shown[0] == 1.0
     assert shown == sorted(shown, reverse=True)
     assert shown[-1] < 0.12
+
+
+# Clusters ----------------------------------------------------------------------------------------
+
+
+def test_copies_within_clusters_are_worth_one() -> None:
+    draw = generator(12)
+    values, clusters = np.repeat(draw.normal(size=200), 4), np.repeat(np.arange(200), 4)
+
+    assert design_effect(values, clusters.astype(str)) == pytest.approx(4)
+    assert design_effect(np.repeat(np.array(["a", "b"] * 100), 4), clusters.astype(str)) == 4
+
+
+def test_two_patients_in_an_hour_are_worth_two() -> None:
+    """What counts is how alike lesions of one hour are, whoever they belong to."""
+    draw = generator(13)
+    points = np.repeat(draw.normal(size=(600, 3)), 3, axis=0)
+    hours = np.repeat(np.arange(300), 6).astype(str)
+
+    assert design_effect(points, hours) == pytest.approx(3, rel=0.15)
+
+
+def test_independent_values_are_worth_all_they_are() -> None:
+    draw = generator(14)
+    found = [
+        design_effect(draw.normal(size=300), draw.integers(0, 60, 300).astype(str))
+        for _ in range(50)
+    ]
+
+    assert min(found) == 1
+    assert np.mean(found) < 1.3
+    for values in (np.ones(20), np.array(["a"] * 20)):
+        assert design_effect(values, np.repeat(["x", "y"], 10)) == 1
+    assert design_effect(draw.normal(size=9), np.array(["one"] * 9)) == 1
+    assert design_effect(draw.normal(size=0), np.array([], str)) == 1
+
+
+def test_a_design_effect_makes_every_test_less_sure() -> None:
+    draw = generator(15)
+    old, new = draw.normal(size=400), draw.normal(0.6, 1, size=60)
+    names = [np.where(each > 0.5, "a", "b") for each in (old, new)]
+    points = [draw.normal(size=(200, 4)), draw.normal(0.5, 1, size=(60, 4))]
+
+    assert values_differ(old, new, 4)[1] > 10 * values_differ(old, new)[1]
+    assert names_differ(*names, draw, 4)[1] > 3 * names_differ(*names, draw)[1]
+    assert points_differ(*points, draw, 4)[1] > 10 * points_differ(*points, draw)[1]
+
+
+def test_without_clusters_the_chance_is_that_of_scipy() -> None:
+    draw = generator(16)
+    old, new = draw.normal(size=300), draw.normal(0.3, 1, size=80)
+
+    assert values_differ(old, new)[1] == pytest.approx(ks_2samp(old, new, method="asymp").pvalue)

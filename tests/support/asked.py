@@ -88,7 +88,7 @@ def traces(n: int, seed: int = 2, clinic: Clinic = USUAL, now: datetime = NOON) 
     draw = np.random.default_rng(seed)
     figures, answers = clinic.figures(n, draw), clinic.answers(n, draw)
     refused = draw.random(n) < clinic.refused
-    hours = now - np.sort(draw.integers(1, 7 * 24, n))[::-1] * timedelta(hours=1)
+    ages = np.sort(draw.integers(1, 7 * 24, n))[::-1]
     made = []
     for at in range(n):
         row, answer = figures.iloc[at], answers.iloc[at]
@@ -96,7 +96,7 @@ def traces(n: int, seed: int = 2, clinic: Clinic = USUAL, now: datetime = NOON) 
         called = "melanoma" if answer["melanoma_probability"] >= 0.4 else "not melanoma"
         made.append(
             Trace(
-                hour=hours[at].strftime(HOUR),
+                hour=(now - timedelta(hours=int(ages[at]))).strftime(HOUR),
                 lesion=draw.bytes(8).hex(),
                 version=3,
                 model_sha256=clinic.model,
