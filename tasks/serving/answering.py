@@ -4,22 +4,25 @@ The product's own decoder reads the files, so the model sees the same pixels as 
 whatever the file is: JPEG, PNG of 16 bits, CMYK, a phone's HEIC, DICOM.
 """
 
-from collections.abc import Callable, Sequence
+import base64
+import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image as Picture
 from scipy.special import logit
 
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.evaluation.saliency import drawn, occlusion
 from tasks.intake.contents import pictures_of
-from tasks.intake.images import Decoded
+from tasks.intake.images import Decoded, Opened, opened
 from tasks.intake.pseudonyms import for_now
 from tasks.lesions import MELANOMA
-from tasks.serving.answer import Answer, Refused
+from tasks.serving.answer import Answer
 from tasks.serving.in_use import Loaded
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +31,6 @@ NOTICE = (
     "This software is no medical device. It supports the decision of a clinician and makes no "
     "diagnosis."
 )
-Judge = Callable[[Sequence[Decoded]], list[list[Refused]]]
 
 
 class Unreadable(BadInput):
@@ -169,7 +171,7 @@ def answered_together(
 
 
 def looked_at(model: Loaded, image: Array) -> str:
-    """A PNG, as a data URL: the image beside what speaks for melanoma (red) and against (blue).
+    """The image under a map of what speaks for melanoma (red) and against (blue), as a data URL.
 
     Args:
         model: The model.
@@ -181,11 +183,13 @@ def looked_at(model: Loaded, image: Array) -> str:
         answers = model.together.answers(shown)[:, melanoma]
         return np.asarray(logit(np.clip(answers, 1e-6, 1 - 1e-6)))
 
-    return data_url(drawn(image, occlusion(score, image)))
+    beside = opened(drawn(image, occlusion(score, image)), maximum_megapixels=64)
+    assert isinstance(beside, Opened)
+    return data_url(beside.rgb[:, image.shape[1] :])  # behind the image itself
 
 
-def data_url(png: bytes) -> str:
-    """A PNG as an address that holds the PNG itself."""
-    import base64
-
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_url(pixels: Array) -> str:
+    """A PNG of uint8 ``(height, width, 3)`` as an address that holds the PNG itself."""
+    buffer = io.BytesIO()
+    Picture.fromarray(pixels).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
