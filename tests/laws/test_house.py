@@ -128,7 +128,7 @@ def test_pillow_opens_only_the_formats_that_are_accepted(path: Path) -> None:
 SHOWN_BY = {
     "botocore": "boto3",
     "docker": "apache-airflow-providers-docker",
-    "markupsafe": "jinja2",
+    "MarkupSafe": "jinja2",
     "starlette": "fastapi",
 }
 
