@@ -1,4 +1,4 @@
-# make demo      start Airflow, MLflow and a store on this machine, and run a retraining
+# make demo      start Airflow, MLflow, the web app and a store here, and run a retraining
 # make stop      end the processes of the demo
 # make images    build container images of the steps and of Airflow, for RUNNER=docker make demo
 # make check     run ruff, mypy, and the tests that run no step, server or container
@@ -7,7 +7,7 @@
 # make lock      resolve the libraries again, after a change in pyproject.toml
 #
 # IMAGES=folder METADATA=folder EXTERNAL=folder CONFIG=json make demo
-# AIRFLOW_PORT=8081 MLFLOW_PORT=5001 make demo
+# AIRFLOW_PORT=8081 MLFLOW_PORT=5001 APP_PORT=8201 make demo
 # RUNNER=docker STORE=s3://bucket/prefix AWS_SHARED_CREDENTIALS_FILE=file make demo
 
 PYTHON ?= python3

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the images melanoma-retraining/data, /train and /airflow. Writes the contents of each image
-# to build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
+# Builds the images melanoma-retraining/data, /train, /serve and /airflow. Writes the contents of
+# each image to build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
 #
 #   containers/build.sh [IMAGE ...]     also train-gpu, which takes gigabytes
 #
@@ -76,7 +76,7 @@ build() { # TARGET OPTION ...
         ${CA:+--secret id=ca,src="$CA"} ${UV:+--secret id=uv,src="$UV"} "$@" . >/dev/null
 }
 
-for image in ${*:-data train airflow}; do
+for image in ${*:-data train serve airflow}; do
     build "$image" --tag "melanoma-retraining/$image:latest" \
         --label org.opencontainers.image.base.digest="$base_digest" \
         --label melanoma-retraining.image="$image"

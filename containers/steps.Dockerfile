@@ -5,8 +5,9 @@
 #   train-gpu   train on an NVIDIA GPU: Keras on JAX with CUDA. CUDA comes as Python packages from
 #               the lock; of the machine it needs the driver only, which the engine's NVIDIA
 #               runtime puts into the container. `containers/build.sh train-gpu` builds it.
+#   serve   the web app: no TensorFlow, no training libraries
 #
-# `make images` builds the first two. BASE is an image with Python 3.11, its module venv and certificates:
+# `make images` builds data, train and serve. BASE is an image with Python 3.11, its module venv and certificates:
 # one made by containers/debian.sh, or python:3.11-slim by its digest. Build secrets, both optional
 # and in no layer afterwards: `ca`, certificates to trust while libraries are fetched, and `uv`, a
 # uv.toml that names an index of the house.
@@ -35,6 +36,11 @@ FROM installer AS train-gpu-libraries
 COPY locks/train-gpu.txt /locks/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
     --mount=type=cache,target=/cache /install.sh /locks/train-gpu.txt
+
+FROM installer AS serve-libraries
+COPY locks/serve.txt /locks/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
+    --mount=type=cache,target=/cache /install.sh /locks/serve.txt
 
 FROM ${BASE} AS code
 COPY tasks /app/tasks
@@ -84,6 +90,20 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.title="melanoma-retraining train-gpu" \
       org.opencontainers.image.revision="${REVISION}"
 
+# The app listens on every address of its container, so a login is asked for: give --users FILE, or
+# --person-header and --proxy, after `serve --store ... --host 0.0.0.0`.
+FROM step AS serve
+ENV OMP_NUM_THREADS=1 \
+    OPENBLAS_NUM_THREADS=1
+COPY --from=serve-libraries /libraries /libraries
+COPY --from=code /app /app
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="melanoma-retraining serve" \
+      org.opencontainers.image.revision="${REVISION}"
+EXPOSE 8200
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8200/ready', timeout=4)"]
+
 # Build outputs, not images: what is in them.
 FROM scratch AS data-supply
 COPY --from=data-libraries /supply /
@@ -93,3 +113,6 @@ COPY --from=train-libraries /supply /
 
 FROM scratch AS train-gpu-supply
 COPY --from=train-gpu-libraries /supply /
+
+FROM scratch AS serve-supply
+COPY --from=serve-libraries /supply /

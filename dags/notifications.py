@@ -28,12 +28,13 @@ log = logging.getLogger(__name__)
 
 SECONDS_TO_SEND = 10
 
-Event = Literal["verdict", "question", "failure", "late"]
+Event = Literal["verdict", "question", "failure", "late", "drift"]
 SUBJECTS: dict[Event, str] = {
     "verdict": "The gate has judged a model",
     "question": "A person must decide",
     "failure": "A task failed",
     "late": "A run takes longer than it should",
+    "drift": "The model in use is asked about what it did not learn from",
 }
 
 
@@ -77,6 +78,8 @@ class Notify(BaseNotifier):
     def _lines(self, place: Place, context: Any) -> list[str]:
         if self.event == "verdict":
             return said_by_gate(place.run)
+        if self.event == "drift":
+            return said_by_drift_test()
         if self.event == "failure":
             return [f"{place.task} failed: {context.get('exception') or 'see its log'}"]
         if self.event == "question":
@@ -106,6 +109,18 @@ def said_by_gate(run_id: str) -> list[str]:
         return [f"{run} holds no verdict."]
     policy = f"policy {verdict.policy.name}, version {verdict.policy.version}"
     return [f"{verdict.decision} ({policy}). {verdict.reason}", f"Report: {run}/report.html"]
+
+
+def said_by_drift_test() -> list[str]:
+    """The last drift test of the installation's store, in lines."""
+    from dags.store import last_drift_test
+    from tasks.monitoring.watched import in_words
+
+    store = os.environ.get("MELANOMA_STORE", "").rstrip("/")
+    found = last_drift_test(store)
+    if found is None:
+        return [f"{store} holds no drift test."]
+    return [*in_words(found), f"Page: {store}/monitoring/drift.html"]
 
 
 def send(connection: str, subject: str, text: str) -> None:

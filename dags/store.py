@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import get_parsing_context
 
@@ -18,6 +18,9 @@ from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tasks.errors import BadInput, Momentary
 from tasks.records.record import Record
+
+if TYPE_CHECKING:
+    from tasks.monitoring.watched import Watched
 
 log = logging.getLogger(__name__)
 Seen = TypeVar("Seen")
@@ -101,6 +104,19 @@ def record_of(address: str, step: str) -> Record | None:
     store, _, name = address.rpartition("/runs/")
     with logged_in(store):
         return read_record(open_store(store), name, step)
+
+
+def last_drift_test(uri: str) -> "Watched | None":
+    """The last entry of the ledger of monitoring of a store; None if there is none.
+
+    Raises:
+        Corrupt: The ledger is damaged.
+    """
+    from tasks.monitoring.history import history_in  # for no parse of a DAG
+
+    with logged_in(uri):
+        tests = history_in(open_store(uri)).tests
+    return tests[-1] if tests else None
 
 
 def policies_for_form() -> list[str]:

@@ -43,10 +43,10 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 @app.command()
 def start() -> None:
-    """Start Airflow and MLflow, deliver images, retrain, and show the outcome.
+    """Start Airflow, MLflow and the web app, deliver images, retrain, and show the outcome.
 
     The environment may hold IMAGES and METADATA (folders; without them, lesions are drawn), CONFIG
-    (JSON), AIRFLOW_PORT, MLFLOW_PORT, DEMO_HOME, RUNNER (process or docker) and STORE
+    (JSON), AIRFLOW_PORT, MLFLOW_PORT, APP_PORT, DEMO_HOME, RUNNER (process or docker) and STORE
     (s3://bucket/prefix).
     """
     with _explained():
@@ -79,7 +79,9 @@ def stop() -> None:
 
 def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
     if standing:
-        console.print(f"Airflow and MLflow are running: {place.airflow}, {place.mlflow}")
+        console.print(
+            f"Airflow, MLflow and the app are running: {place.airflow}, {place.mlflow}, {place.app}"
+        )
     else:
         standing_now = _start_services(place)
     _deliver(place)
@@ -88,7 +90,7 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
     if not standing:
         for started in standing_now:
             wait_until_ready(started)
-        console.print(f"Airflow: {place.airflow}   MLflow: {place.mlflow}")
+        console.print(f"Airflow: {place.airflow}   MLflow: {place.mlflow}   App: {place.app}")
     _say_who_may_log_in(place)
     airflow = Airflow(place.airflow, passwords_file(place.home))
     for dag in (RETRAINING, PROMOTION):
@@ -108,12 +110,13 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
 def _start_services(place: Place) -> list[Started]:
     check_port_is_free(place.mlflow_port, "MLFLOW_PORT", "MLflow", place.mlflow_host)
     check_port_is_free(place.airflow_port, "AIRFLOW_PORT", "Airflow")
+    check_port_is_free(place.app_port, "APP_PORT", "The web app")
     _lock_up(place.home)
     for folder in ("airflow", "mlflow", "run", "store"):
         (place.home / folder).mkdir(parents=True, exist_ok=True)
     _stands_in(place).write_text(_where(place))
     settings = environment(place)
-    console.print("Starting Airflow and MLflow ...")
+    console.print("Starting Airflow, MLflow and the web app ...")
     passwords(place.home)  # before Airflow would make some of its own
     first, *others = services(place)
     mlflow = start_service(first, place.home, settings)
@@ -167,6 +170,7 @@ def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
         "Airflow": airflow.page(RETRAINING, name),
         "MLflow": place.mlflow,
         "Report": f"{place.store}/runs/{name}/report.html",
+        "App": place.app,
     }
     if look.tasks["register"].state == "success":
         addresses["Decide"] = f"{place.airflow}/required_actions"
@@ -175,7 +179,7 @@ def _conclude(place: Place, airflow: Airflow, look: Look, name: str) -> None:
     _say_who_may_log_in(place)
     if place.runner == "docker":
         console.print(f"MLflow's login and password: {mlflow_login(place)}", soft_wrap=True)
-    console.print("Airflow and MLflow stay up; `make stop` ends them.")
+    console.print("Airflow, MLflow and the app stay up; `make stop` ends them.")
 
 
 def _say_who_may_log_in(place: Place) -> None:
@@ -238,6 +242,7 @@ def _where_it_stands(place: Place, standing: dict[str, Started]) -> Place:
         place,
         airflow_port=_port_of(standing["airflow-api-server"], "AIRFLOW_PORT"),
         mlflow_port=_port_of(standing["mlflow"], "MLFLOW_PORT"),
+        app_port=_port_of(standing["app"], "APP_PORT"),
     )
 
 

@@ -32,6 +32,7 @@ class Place:
         images: Folder of delivered images; None for synthetic lesions.
         metadata: Folder of delivered tables, if any.
         external: Folder of an external set, with its labels, if any.
+        app_port: Port of the web app, on 127.0.0.1.
         config: Configuration of the run.
         runner: Place where steps run: ``process`` or ``docker``.
         s3: Address of a store on S3; None for a directory under `home`.
@@ -48,6 +49,7 @@ class Place:
     s3: str | None = None
     mlflow_host: str = "127.0.0.1"
     external: Path | None = None
+    app_port: int = 8200
 
     @property
     def store(self) -> str:
@@ -56,6 +58,10 @@ class Place:
     @property
     def airflow(self) -> str:
         return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def app(self) -> str:
+        return f"http://127.0.0.1:{self.app_port}"
 
     @property
     def mlflow(self) -> str:
@@ -72,7 +78,7 @@ def place_from(environment: Mapping[str, str] = os.environ) -> Place:
 
     Args:
         environment: IMAGES, METADATA, EXTERNAL (folders), CONFIG (JSON), AIRFLOW_PORT,
-            MLFLOW_PORT, DEMO_HOME, RUNNER (process or docker) and STORE (s3://bucket/prefix),
+            MLFLOW_PORT, APP_PORT, DEMO_HOME, RUNNER (process or docker) and STORE (s3://bucket/prefix),
             all optional.
 
     Raises:
@@ -98,6 +104,7 @@ def place_from(environment: Mapping[str, str] = os.environ) -> Place:
         images=images,
         metadata=metadata,
         external=external,
+        app_port=_port(environment, "APP_PORT", 8200),
         config=parse_config(environment.get("CONFIG") or usual),
         runner=_runner(environment),
         s3=_s3(environment),

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -32,11 +32,13 @@ class Service:
         name: Name of the service, its log and its entry under ``run/``.
         argv: The command to run.
         page: Address that answers 200 when the service is ready; None without a port.
+        secrets: What its environment holds, and that of no other service.
     """
 
     name: str
     argv: tuple[str, ...]
     page: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def start(service: Service, home: Path, environment: Mapping[str, str]) -> Start
         process = subprocess.Popen(
             service.argv,
             cwd=home,
-            env=dict(environment),
+            env={**environment, **service.secrets},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ AIRFLOW__SECTION__OPTION.
 """
 
 import base64
+import configparser
 import json
 import os
 import secrets
@@ -124,6 +125,7 @@ def services(place: Place) -> tuple[Service, ...]:
         Service("airflow-api-server", server, f"{place.airflow}/api/v2/version"),
         Service("airflow-scheduler", scheduler),
         Service("airflow-dag-processor", (*airflow, "dag-processor")),
+        Service("app", _app(place), f"{place.app}/health", _mlflow_password(place)),
     )
 
 
@@ -139,6 +141,25 @@ def _mlflow(place: Place) -> tuple[str, ...]:
         *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
         *("--artifacts-destination", str(home / "artifacts")),
     )
+
+
+def _app(place: Place) -> tuple[str, ...]:
+    # It looks often: a person who has just approved a model waits for the model.
+    return (
+        *(sys.executable, "-m", "tasks", "serve", "--store", place.store, "--every", "3"),
+        *("--port", str(place.app_port)),
+    )
+
+
+def _mlflow_password(place: Place) -> dict[str, str]:
+    """What logs the app in to an MLflow that asks for a password."""
+    if place.runner != "docker":
+        return {}
+    _lock(place)
+    login = configparser.ConfigParser(interpolation=None)
+    login.read(mlflow_login(place))
+    names = ("mlflow_tracking_username", "mlflow_tracking_password")
+    return {name.upper(): login["mlflow"][name] for name in names}
 
 
 def passwords_file(home: Path) -> Path:

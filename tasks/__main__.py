@@ -34,8 +34,10 @@ from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.intake_commands import AcceptUnread
 from tasks.intake_commands import add_to as add_intake_to
 from tasks.model_commands import add_to
+from tasks.monitoring_commands import add_to as add_monitoring_to
 from tasks.options import AsJson, PublicKey, RunUri, StoreUri
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
+from tasks.serving_commands import add_to as add_serving_to
 from tasks.signing_commands import add_to as add_signing_to
 from tasks.terminal import closing_table, progress_bars, summary, watcher
 from tasks.text.lines import visible
@@ -181,9 +183,11 @@ def _all_steps(run: Run, steps: tuple[Step, ...], console: Console, states: dict
 
 
 add_to(app)
+add_serving_to(app)
 add_signing_to(app, "Keys")
 add_intake_to(app)
 add_erasure_to(app)
+add_monitoring_to(app)
 
 
 @app.command("synthesize", rich_help_panel="Beside the pipeline")

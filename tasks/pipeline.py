@@ -5,7 +5,7 @@ of a step holds one function of the step's name.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from tasks.config import Retraining
 from tasks.errors import BadInput
@@ -248,68 +248,65 @@ PIPELINE: tuple[Step, ...] = (
     ),
 )
 
+
+def _command(name: str, does: str, module: str, **settings: Any) -> Step:
+    nothing: dict[str, Any] = {"needs": (), "gives": Record, "image": "train"}
+    return Step(name, does, module, **nothing | settings)
+
+
 # Commands that an orchestrator runs beside the steps. They commit no record.
 BESIDE: tuple[Step, ...] = (
-    Step(
+    _command(
         "report",
         "Writes the report of a run from the records that it has.",
         module="reporting.report",
-        needs=(),
-        gives=Record,
-        image="train",
         keeps=("report.html", "quarantine.html"),
         mlflow=True,
     ),
-    Step(
+    _command(
         "promote",
         "Makes a model that people approved the champion.",
         module="release.promote",
         needs=("register",),
-        gives=Record,
-        image="train",
         memory_mb=4096,
         notes=("ledger/promotions/",),
         mlflow=True,
     ),
-    Step(
+    _command(
         "rollback",
         "Makes an earlier champion the champion again.",
         module="release.rollback",
-        needs=(),
-        gives=Record,
-        image="train",
         memory_mb=4096,
         notes=("ledger/promotions/",),
         mlflow=True,
     ),
-    Step(
+    _command(
         "propose",
         "Puts a policy of the installation's own before people.",
         module="release.propose",
-        needs=(),
-        gives=Record,
-        image="train",
         notes=("ledger/promotions/",),
     ),
-    Step(
+    _command(
+        "drift",
+        "Tests whether the app is asked about other lesions than its model learned from.",
+        module="monitoring.watch",
+        memory_mb=4096,
+        notes=("monitoring/", "ledger/monitoring/"),
+        mlflow=True,
+    ),
+    _command(
         "ask",
         "Puts a registered model before people; judges it anew if the champion has changed.",
         module="release.question",
         needs=("register",),
-        gives=Record,
-        image="train",
         machine="large",
         memory_mb=8192,
         cpus=4,
         spools=True,
         keeps=("evidence/",),
         hours=96,
-        notes=(
-            "runs/",
-            "shared/",
-            "ledger/",
-            "private/",
-        ),  # to judge anew is to do every step again
+        # To judge anew is to do every step again.
+        notes=("runs/", "shared/", "ledger/", "private/"),
         mlflow=True,
     ),
 )

@@ -22,6 +22,7 @@ CHATTY = {
     "great_expectations": logging.WARNING,
     "alembic": logging.WARNING,
     "matplotlib": logging.WARNING,
+    "tf2onnx": logging.ERROR,  # each pass over the graph of a model
 }
 
 

@@ -23,6 +23,7 @@ from tasks.erasure.without import (
 )
 from tasks.intake.feature_files import COMPARED, shard_of
 from tasks.intake.feature_files import FOLDER as FEATURES
+from tasks.monitoring.reference import FOLDER as REFERENCES
 from tasks.records.record import sha256
 from tasks.release.golden import ANSWERS, PIXELS
 
@@ -95,6 +96,9 @@ def beside(store: Store, scope: Scope) -> Iterator[Work]:
             yield Work(entry.key, store.read(entry.key), None)
     # Their names of pictures cannot be told from others, and seconds make the tables anew.
     for entry in list(store.list(COMPARED)):
+        yield Work(entry.key, store.read(entry.key), None)
+    # Figures of images without their ids: the next drift test makes them anew.
+    for entry in list(store.list(REFERENCES)):
         yield Work(entry.key, store.read(entry.key), None)
     for entry in list(store.list("runs/")):
         if entry.key.endswith("/raw.json") and entry.key.count("/") == 2:

@@ -28,10 +28,8 @@ KEPT = (
     *("KERAS_BACKEND", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
 )
 ROOT = Path(__file__).parents[2]  # the folder of the package `tasks`
-CHILD = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from tasks.registry.clean_process import answer; answer(*sys.argv[2:])"
-)
+CHILD = "import sys; sys.path.insert(0, sys.argv[1]); "
+ASK = "from tasks.registry.clean_process import answer; answer(*sys.argv[2:])"
 PIXELS, ANSWERS = "pixels.npy", "answers.npy"
 
 
@@ -53,30 +51,55 @@ def answers_apart(model: Path, pixels: Array, what: str, seconds: float = SECOND
     """
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, PIXELS), pixels, allow_pickle=False)
-        argv = [sys.executable, "-I", "-c", CHILD, str(ROOT), str(model.absolute()), folder]
-        try:
-            done = subprocess.run(
-                argv,
-                cwd=folder,
-                env=_environment(folder),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise Momentary(f"{what} gave no answers within {seconds:.0f} s.") from None
-        if done.returncode < 0:
-            name = signal.Signals(-done.returncode).name
-            raise Momentary(f"{what} gave no answers: {name} ended its process.")
-        if done.returncode:
-            raise _no_answers(what, done.stderr.strip()[-300:] or f"exit code {done.returncode}")
+        in_own_process(ASK, [str(model.absolute()), folder], folder, what, seconds)
         try:
             return np.asarray(np.load(Path(folder, ANSWERS), allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
             raise _no_answers(what, f"{type(error).__name__}: {error}") from error
+
+
+def in_own_process(
+    call: str,
+    arguments: list[str],
+    folder: str,
+    what: str,
+    seconds: float = SECONDS,
+    *,
+    backend: str = "",
+) -> None:
+    """Run a line of Python in a process of its own, which can import this program.
+
+    Args:
+        call: The line, which finds the arguments in ``sys.argv[2:]``.
+        arguments: What the line is given.
+        folder: Working folder of the process, and its home.
+        what: The model, for the message.
+        seconds: Time that the process may take.
+        backend: Keras's backend there; empty: as here.
+
+    Raises:
+        Corrupt: The process failed.
+        Momentary: The process took too long, or the system ended it.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", CHILD + call, str(ROOT), *arguments],
+            cwd=folder,
+            env=_environment(folder) | ({"KERAS_BACKEND": backend} if backend else {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Momentary(f"{what} gave no answers within {seconds:.0f} s.") from None
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise Momentary(f"{what} gave no answers: {name} ended its process.")
+    if done.returncode:
+        raise _no_answers(what, done.stderr.strip()[-300:] or f"exit code {done.returncode}")
 
 
 def _environment(folder: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from tasks.engine.quiet import imports_muted
 from tasks.engine.signing import keys_here
 from tasks.errors import Corrupt
 from tasks.records.record import sha256
+from tasks.registry.light_form import LIGHT
 from tasks.registry.versions import FILES, MODEL, mlflow_module
 
 WEIGHTS = "data/model.keras"
@@ -32,7 +33,13 @@ USUAL = {DESCRIPTION, "conda.yaml", "python_env.yaml", "requirements.txt", LOADE
 
 
 def add_version(
-    client: Any, *, run_id: str, model: bytes, description: str, tags: dict[str, str]
+    client: Any,
+    *,
+    run_id: str,
+    model: bytes,
+    light: bytes,
+    description: str,
+    tags: dict[str, str],
 ) -> tuple[int, dict[str, str]]:
     """Register a ``.keras`` file, byte for byte, as a new version.
 
@@ -40,6 +47,7 @@ def add_version(
         client: MLflow's client.
         run_id: The MLflow run of the training; the files go to its artifacts.
         model: The ``.keras`` file.
+        light: Its light form, see `tasks.registry.light_form`.
         description: Of the version, in Markdown.
         tags: Tags of the version. `FILES` is added.
 
@@ -51,6 +59,8 @@ def add_version(
     place = f"model/{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
         written, keys = _written(Path(folder), model), keys_here()
+        (written / LIGHT).parent.mkdir()
+        (written / LIGHT).write_bytes(light)
         if keys.on:
             (written / SIGNATURE).write_bytes(sign_folder(written, SIGNATURE, keys))
         files = hashes_of(written)

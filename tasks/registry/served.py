@@ -135,16 +135,17 @@ def check_answers(model: Path, golden: Golden, what: str) -> str:
         Corrupt: An answer differs by more than `TOLERANCE`.
         Momentary: The machine did not let the model answer.
     """
-    return compared(answers_apart(model, golden.pixels, what), golden, what)
+    return compared(answers_apart(model, golden.pixels, what), golden, what, " in a clean process")
 
 
-def compared(given: Array, golden: Golden, what: str) -> str:
+def compared(given: Array, golden: Golden, what: str, where: str = "") -> str:
     """Compare answers with those that `evaluate` recorded.
 
     Args:
         given: ``(n, classes)``, the answers to the golden images.
         golden: The images, and the answers to expect.
         what: The model, for the message.
+        where: Where the model was asked, for the answer.
 
     Returns:
         How far the answers differ, in words.
@@ -170,7 +171,7 @@ def compared(given: Array, golden: Golden, what: str) -> str:
             f"{len(apart)} golden images are answered otherwise",
         )
     return (
-        f"{len(apart)} golden images are answered in a clean process as when the model was "
+        f"{len(apart)} golden images are answered{where} as when the model was "
         f"judged, largest difference {largest:.1g} (tolerance {TOLERANCE})"
     )
 

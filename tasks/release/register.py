@@ -17,8 +17,9 @@ from tasks.records.verdict import Verdict
 from tasks.registry.aliases import REASON, STATUS
 from tasks.registry.challenger import pass_over, propose, standing_challenger
 from tasks.registry.champion import alias_of
+from tasks.registry.light_form import light_answers, light_form
 from tasks.registry.model_folder import add_version
-from tasks.registry.served import standing_files
+from tasks.registry.served import compared, standing_files
 from tasks.registry.shown import attach, figures_in_words, log_test_metrics, measured
 from tasks.registry.tracking import Diary
 from tasks.registry.verdicts import anchor_verdict
@@ -31,7 +32,8 @@ from tasks.registry.versions import (
     has_run,
     mlflow_client,
 )
-from tasks.release.evidence import FOLDER, keep_evidence
+from tasks.release.evidence import FOLDER, Bundle, keep_evidence
+from tasks.release.golden import golden_from
 from tasks.release.signature import sign_evidence
 from tasks.release.verify import verify
 
@@ -73,10 +75,12 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         newly = made_by == run.uri  # also by an attempt that was killed before its record stood
         passed_over = ""
         if version is None:
+            model = run.fetch(chosen.model)
             version, files = add_version(
                 client,
                 run_id=mlflow_run,
-                model=run.fetch(chosen.model),
+                model=model,
+                light=_light(run, model),
                 description=_page(run, CARD[0]),
                 tags=_tags(run, chosen, evaluated, verdict, evidence),
             )
@@ -95,6 +99,19 @@ def register(run: Run, trained: Trained, evaluated: Evaluated, verdict: Verdict)
         files=files,
         passed_over=passed_over,
     )
+
+
+def _light(run: Run, model: bytes) -> bytes:
+    """The light form of a model, if it answers the golden images as the model was judged.
+
+    Raises:
+        Corrupt: The model cannot be converted, or the light form answers otherwise.
+    """
+    what = "The light form of the model"
+    golden, _ = golden_from(Bundle(f"{run.uri}/{FOLDER}").read)
+    light = light_form(model, golden.pixels.shape[1], what)
+    log.info("%s: %s.", what, compared(light_answers(light, golden.pixels), golden, what))
+    return light
 
 
 def become_challenger(client: Any, run: Run, version: int, evaluated: Evaluated) -> str:

@@ -54,7 +54,7 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     home = tmp_path_factory.mktemp("house")
-    place = Place(home, free_port(), free_port(), None, None, Retraining())
+    place = Place(home, free_port(), free_port(), None, None, Retraining(), app_port=free_port())
     stand_in, held = home / "stand-in", home / "held"
     stand_in.write_text(STAND_IN)
     stand_in.chmod(0o755)

@@ -391,7 +391,8 @@ def test_airflow_finds_the_dags_and_what_they_import(process: Any, tmp_path: Pat
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
 
-    assert done.stdout.splitlines()[-5:] == [
-        "['melanoma_policy', 'melanoma_promotion', 'melanoma_retraining', 'melanoma_rollback'] {}",
-        *["False False True"] * 4,  # nothing runs for a day of the past
+    assert done.stdout.splitlines()[-6:] == [
+        "['melanoma_monitoring', 'melanoma_policy', 'melanoma_promotion', 'melanoma_retraining', "
+        "'melanoma_rollback'] {}",
+        *["False False True"] * 5,  # nothing runs for a day of the past
     ], done.stderr

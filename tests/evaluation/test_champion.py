@@ -109,7 +109,7 @@ def crown(run: Run) -> Crown:
         with mlflow_client(run.store) as client:
             made = client.create_run(experiment_id(client, run.store)).info.run_id
             version, _ = add_version(
-                client, run_id=made, model=data, description="", tags=described | tags
+                client, run_id=made, model=data, light=b"", description="", tags=described | tags
             )
             client.set_registered_model_alias(MODEL, CHAMPION, str(version))
         told = described | tags

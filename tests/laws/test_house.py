@@ -54,11 +54,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("validation",),
     ("release",),
-    ("monitoring", "reporting"),
+    ("monitoring", "reporting", "serving"),
     ("erasure",),
     (
         *("__init__", "__main__", "erasure_commands", "intake_commands", "model_commands"),
-        *("options", "signing_commands", "terminal"),
+        *("monitoring_commands", "options", "serving_commands", "signing_commands", "terminal"),
     ),
 )
 SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}

@@ -90,7 +90,7 @@ def asked(
         patched.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         patched.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
         patched.setenv("PYTHONPATH", str(home))
-        patched.setattr(clean_process, "CHILD", clean_process.CHILD + tell)
+        patched.setattr(clean_process, "ASK", clean_process.ASK + tell)
         said = check_served_as_judged(client, run, registered)
     return said, json.loads(seen.read_text())
 
@@ -98,7 +98,7 @@ def asked(
 def test_the_true_model_answers_as_when_it_was_judged(asked: tuple[str, Any]) -> None:
     said, _ = asked
 
-    assert "the 6 files that MLflow serves are those that were registered" in said
+    assert "the 7 files that MLflow serves are those that were registered" in said
     assert "32 golden images are answered in a clean process" in said
     assert float(said.partition("largest difference ")[2].partition(" ")[0]) < TOLERANCE / 100
 
@@ -242,7 +242,7 @@ def test_a_process_that_the_system_ends_is_a_fault_of_the_moment(
     golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    monkeypatch.setattr(clean_process, "CHILD", killed)
+    monkeypatch.setattr(clean_process, "ASK", killed)
     with pytest.raises(Momentary, match="SIGKILL ended its process"):
         answers_apart(tmp_path / "model.keras", golden.pixels, WHAT)
 
@@ -313,11 +313,26 @@ def test_another_folder_is_noticed(
     spoil: Callable[[Path], None],
     of_an_older_version: bool,
 ) -> None:
-    record = registered.model_copy(update={"files": {}}) if of_an_older_version else registered
+    record = older(registered, folder) if of_an_older_version else registered
     assert "that MLflow serves are those" in served_of(run, record)
     spoil(folder)
     with pytest.raises(Corrupt, match="is not the folder that was registered"):
         served_of(run, record)
+
+
+def older(registered: Registered, folder: Path) -> Registered:
+    """The record, and the folder, as an earlier version of the program registered them."""
+    shutil.rmtree(folder / "light")
+    return registered.model_copy(update={"files": {}})
+
+
+def test_another_light_form_is_noticed(run: Run, registered: Registered, folder: Path) -> None:
+    light = folder / "light/model.onnx"
+    data = light.read_bytes()
+    light.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(Corrupt, match="is not the folder") as caught:
+        served_of(run, registered)
+    assert "light/model.onnx" in caught.value.expected
 
 
 def test_other_libraries_to_install_are_noticed_by_the_record(
@@ -327,8 +342,7 @@ def test_other_libraries_to_install_are_noticed_by_the_record(
     with pytest.raises(Corrupt, match="is not the folder") as caught:
         served_of(run, registered)
     assert "requirements.txt" in caught.value.expected
-    older = served_of(run, registered.model_copy(update={"files": {}}))
-    assert "kept no hash of the other files" in older
+    assert "kept no hash of the other files" in served_of(run, older(registered, folder))
 
 
 def test_a_version_that_mlflow_serves_from_elsewhere_is_noticed(

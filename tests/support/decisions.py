@@ -87,7 +87,7 @@ def standing(folder: Path, drawn: Path) -> Iterator[House]:
         drawn: Folder of drawn lesions.
     """
     home = folder / "synthetic"
-    place = Place(home, free_port(), free_port(), None, None, Retraining())
+    place = Place(home, free_port(), free_port(), None, None, Retraining(), app_port=free_port())
     for name in ("airflow", "mlflow", "store"):
         (home / name).mkdir(parents=True, exist_ok=True)
     passwords(home)

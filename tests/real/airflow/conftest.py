@@ -22,6 +22,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         "DEMO_HOME": str(folder / "home"),
         "AIRFLOW_PORT": str(free_port()),
         "MLFLOW_PORT": str(free_port()),
+        "APP_PORT": str(free_port()),
         "MELANOMA_SCHEDULE": SCHEDULE,
         "MELANOMA_QUIET_SECONDS": "1",
     }

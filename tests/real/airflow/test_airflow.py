@@ -215,7 +215,7 @@ def test_a_refused_model_is_a_green_run_with_register_skipped(demo: Demo) -> Non
     # `make demo` once more, which finds what stands.
     again = run_demo("start", demo.environment | {"CONFIG": json.dumps(UNTAUGHT)})
     assert again.returncode == 0, again.stdout
-    assert "Airflow and MLflow are running" in again.stdout
+    assert "Airflow, MLflow and the app are running" in again.stdout
     assert "nothing was registered" in again.stdout
     name = demo.last_run
     states = demo.states(name)

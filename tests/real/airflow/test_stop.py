@@ -65,6 +65,7 @@ def test_a_taken_port_is_named_with_its_holder_and_the_way_out(demo: Demo) -> No
     other = demo.environment | {
         "DEMO_HOME": str(demo.folder.parent / "other"),
         "MLFLOW_PORT": str(free_port()),
+        "APP_PORT": str(free_port()),
     }
     done = run_demo("start", other)
     port = other["AIRFLOW_PORT"]
@@ -82,6 +83,7 @@ def test_an_interrupted_demo_leaves_no_process(demo: Demo, number: signal.Signal
         "DEMO_HOME": str(folder),
         "AIRFLOW_PORT": str(free_port()),
         "MLFLOW_PORT": str(free_port()),
+        "APP_PORT": str(free_port()),
     }
     begun = subprocess.Popen(
         [sys.executable, "-m", "demo", "start"],
@@ -104,7 +106,7 @@ def test_stop_ends_every_process_and_may_be_repeated(demo: Demo) -> None:
     assert (done.returncode, "processes ended" in done.stdout) == (0, True)
     assert not processes_of(demo.home, MARK)
     assert not any(process.is_running() for process in before)
-    ports = {int(demo.environment[name]) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
+    ports = {int(demo.environment[name]) for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "APP_PORT")}
     listening = psutil.net_connections("tcp")
     assert not any(
         connection.laddr.port in ports and connection.status == psutil.CONN_LISTEN

@@ -39,6 +39,7 @@ def demo(
         "CONFIG": json.dumps(PASSING | {"parts": 2}),
         "AIRFLOW_PORT": str(free_port()),
         "MLFLOW_PORT": str(free_port()),
+        "APP_PORT": str(free_port()),
         "MELANOMA_SCHEDULE": SCHEDULE,
     }
     try:

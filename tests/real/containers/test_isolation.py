@@ -30,7 +30,7 @@ MORE = {
     "evaluate": {"ledger/chain"},
     "register": {"runs/probe/evidence"},
 }
-SPEAKERS = ("train", "evaluate", "register", "report", "promote", "rollback", "ask")
+SPEAKERS = ("train", "evaluate", "register", "report", "promote", "rollback", "ask", "drift")
 ROWS = (*PIPELINE, *BESIDE)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 WRITE = (
@@ -52,7 +52,8 @@ def test_a_step_writes_to_what_its_row_says_and_reads_all(
 ) -> None:
     folders = [f"runs/probe/{name}" for name in (*(each.name for each in PIPELINE), "evidence")]
     others = ["", "raw", "raw/images", "external", "ledger", "shared", "runs", "runs/other"]
-    others += ["shared/latest", "ledger/chain", "ledger/promotions"]
+    others += ["shared/latest", "ledger/chain", "ledger/promotions", "ledger/monitoring"]
+    others += ["monitoring", "monitoring/reference"]
     places = [*others, *folders, "runs/probe", "runs/other/train"]
     said = probe(WRITE, ",".join(f"{store}/{each}" for each in places), store=store, step=row.name)
     written = {os.path.relpath(each, store) for each in json.loads(said[-1])}
@@ -60,7 +61,9 @@ def test_a_step_writes_to_what_its_row_says_and_reads_all(
     own = {"report": {"runs/probe"}, "promote": {"ledger/promotions"}}
     own["rollback"] = own["propose"] = own["promote"]
     whole_runs = {each for each in places if each.startswith("runs")}
-    own["ask"] = {"shared", "ledger", "ledger/chain", "ledger/promotions", *whole_runs}
+    own["drift"] = {"ledger/monitoring", "monitoring", "monitoring/reference"}
+    ledgers = {each for each in places if each.startswith("ledger")}
+    own["ask"] = {"shared", *ledgers, *whole_runs}
     if "shared" in own.get(row.name, {"shared"}):  # there if another step made it
         written.discard("shared/latest")
     mine = own.get(row.name, {f"runs/probe/{row.name}", "shared"})

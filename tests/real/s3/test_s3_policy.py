@@ -28,6 +28,7 @@ CONFIG = Retraining(
 PLACES = (
     *("raw", "external/ph2", "ledger", "ledger/chain", "ledger/promotions", "shared/shards"),
     *("runs/first/evidence", "runs/first/evidence/ingest", "private"),
+    *("monitoring", "monitoring/reference", "ledger/monitoring"),
     *(f"runs/first/{step.name}" for step in PIPELINE),
 )
 # What each may write, said once more: a row that may write more must be meant.
@@ -38,6 +39,7 @@ MORE = {
     "promote": {"ledger/promotions"},
     "rollback": {"ledger/promotions"},
     "propose": {"ledger/promotions"},
+    "drift": {"monitoring", "monitoring/reference", "ledger/monitoring"},
     "ask": {p for p in PLACES if p.startswith(("runs/", "ledger", "shared/", "private"))},
     "register": {"runs/first/evidence", "runs/first/evidence/ingest"},
 }

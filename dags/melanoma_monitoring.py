@@ -1,0 +1,159 @@
+"""Test every day whether the app is asked about other lesions than its model learned from."""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.exceptions import AirflowTimetableInvalid
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from dags.assets import LABELS_WANTED
+from dags.default_args import DEFAULT_ARGS, STARTS
+from dags.notifications import Notify
+from dags.places.choice import task_of
+from dags.store import last_drift_test
+from tasks.errors import BadInput
+
+ABOUT = """
+Compares what the app was asked about in the last days with what the model in use learned from.
+
+**It starts** every day at 05:00 UTC, unless MELANOMA_MONITORING_SCHEDULE says otherwise, or by
+hand.
+**It tests** (`drift`): files, light, skin colour, sharpness, the image as a whole, what the model
+answers, and what is refused. Three answers: drift, none, insufficient evidence. At one test a day,
+at most one false alarm a year. The ledger of monitoring keeps each answer; the store holds the page
+`monitoring/drift.html`.
+**On new drift** (`want_labels`) the asset `labels_wanted` says which lesions to label first, and
+people are told. Drift that the test before found too is not told again.
+**It starts a retraining** (`retrain`) only if enough labelled lesions were delivered since the
+model in use was trained.
+**It promotes nothing**, and takes no model back.
+"""
+
+
+def schedule() -> CronTriggerTimetable:
+    """When a test is made: at the times of MELANOMA_MONITORING_SCHEDULE, a cron expression in UTC
+    (default ``0 5 * * *``).
+
+    Raises:
+        BadInput: It is not a cron expression.
+    """
+    expression = os.environ.get("MELANOMA_MONITORING_SCHEDULE") or "0 5 * * *"
+    # As for the retraining: no run that was due before Airflow first saw the DAG.
+    times = CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta(0))
+    try:
+        times.validate()
+    except AirflowTimetableInvalid as error:
+        raise BadInput(
+            "The times of the drift tests cannot be read.",
+            expected="MELANOMA_MONITORING_SCHEDULE to be a cron expression, such as '0 5 * * *'",
+            received=f"MELANOMA_MONITORING_SCHEDULE={expression} ({error})",
+            do="correct it for Airflow's processes, and start them again",
+        ) from error
+    return times
+
+
+def store_uri() -> str:
+    """The address of the store of this installation."""
+    return os.environ.get("MELANOMA_STORE", "").rstrip("/")
+
+
+def wanted() -> dict[str, Any]:
+    """What the last test wants labelled: the extra of the asset's event.
+
+    Raises:
+        AirflowFailException: There is no test.
+        AirflowSkipException: It found no drift, or none that the test before had not found.
+    """
+    found = last_drift_test(store_uri())
+    if found is None:
+        raise AirflowFailException(
+            "No drift test was entered.\n"
+            "  Expected: an entry of the task drift in the ledger of monitoring\n"
+            "  Received: none\n  Do:       read the log of the task drift"
+        )
+    if not found.news:
+        again = ", as the test before" if found.verdict == "drift" else ""
+        raise AirflowSkipException(f"No labels are wanted: {found.verdict}{again}.")
+    hours: dict[str, list[str]] = {}
+    for each in found.label_first:
+        hours.setdefault(each.hour, []).append(each.lesion)
+    return {
+        "version": found.version,
+        "until": found.until,
+        "causes": list(found.causes),
+        "lesions_by_hour": hours,
+        "retrain": found.retrain,
+    }
+
+
+@task(
+    outlets=[LABELS_WANTED],
+    on_success_callback=Notify("drift"),
+    doc_md="On new drift, raises the asset `labels_wanted`, and tells people.",
+)
+def want_labels() -> None:
+    """Says on new drift which lesions should be labelled first."""
+    get_current_context()["outlet_events"][LABELS_WANTED].extra = wanted()
+
+
+@task(doc_md="Skips the retraining unless enough labelled lesions were delivered.")
+def enough_labels() -> None:
+    """Skips what follows unless a retraining is worth it."""
+    found = last_drift_test(store_uri())
+    if found is None or not found.retrain:
+        known = found.new_labelled if found else None
+        count = "an unknown number of" if known is None else known
+        raise AirflowSkipException(
+            f"No retraining: {count} lesions with a label were delivered since the model was "
+            f"trained, and {found.enough if found else 'some'} are enough."
+        )
+
+
+with DAG(
+    "melanoma_monitoring",
+    description="Tests every day whether the model in use is asked about what it learned from.",
+    doc_md=ABOUT,
+    schedule=schedule(),
+    catchup=False,
+    allowed_run_types=STARTS,
+    max_active_runs=1,  # the ledger's last entry is that of this run
+    default_args=DEFAULT_ARGS,
+    params={
+        "days": Param(
+            7, type="integer", minimum=1, maximum=92, title="Days", description="Days to look at."
+        ),
+        "enough": Param(
+            50,
+            type="integer",
+            minimum=1,
+            title="Enough labelled lesions",
+            description="On drift, a retraining starts if so many were delivered since the model "
+            "in use was trained.",
+        ),
+    },
+    user_defined_macros={"store": store_uri},
+    tags=["melanoma", "monitoring"],
+):
+    tested = task_of(
+        "drift",
+        "--store",
+        "{{ store() }}",
+        "--days",
+        "{{ params.days }}",
+        "--enough",
+        "{{ params.enough }}",
+        doc_md="Tests the last days for drift, and enters the answer into the ledger.",
+    )
+    labels, enough = want_labels(), enough_labels()
+    retrain = TriggerDagRunOperator(
+        task_id="retrain",
+        trigger_dag_id="melanoma_retraining",
+        # Cleared and run again, it starts no second retraining.
+        trigger_run_id="drift__{{ run_id }}",
+        skip_when_already_exists=True,
+        doc_md="Starts `melanoma_retraining`.",
+    )
+    tested >> labels >> enough >> retrain

@@ -1,0 +1,79 @@
+"""The ledger of monitoring: what each drift test said.
+
+The entries are ``ledger/monitoring/000001.json`` and on, each created once, each holding the
+SHA-256 of the entry before it, and signed where there is a key.
+"""
+
+from dataclasses import dataclass
+
+from tasks.engine.ledger import (
+    Chain,
+    Entry,
+    entry_files,
+    entry_key,
+    fact_of,
+    next_entry,
+    parse_chain,
+)
+from tasks.engine.store import Store
+from tasks.errors import AlreadyExists
+from tasks.monitoring.watched import Watched
+
+FOLDER = "ledger/monitoring/"
+DRIFT_TEST = "drift test"
+KINDS = {DRIFT_TEST: Watched}
+
+
+@dataclass(frozen=True)
+class History:
+    """The ledger of monitoring at one moment.
+
+    Attributes:
+        chain: The entries.
+        tests: What each entry says, in order.
+    """
+
+    chain: Chain
+    tests: tuple[Watched, ...]
+
+    @property
+    def rows(self) -> list[tuple[Entry, Watched]]:
+        """Each entry with what it says, in order."""
+        return list(zip(self.chain.entries, self.tests, strict=True))
+
+    def last_of(self, model_sha256: str) -> Watched | None:
+        """The last test of a model; None if it was never tested."""
+        found = [each for each in self.tests if each.model_sha256 == model_sha256]
+        return found[-1] if found else None
+
+
+def history_in(store: Store) -> History:
+    """Read the ledger of monitoring.
+
+    Raises:
+        Corrupt: An entry is missing, changed or not understood.
+    """
+    chain = parse_chain(entry_files(store, FOLDER), FOLDER)
+    return History(chain, tuple(fact_of(entry, KINDS, FOLDER) for entry in chain.entries))
+
+
+def enter(store: Store, watched: Watched) -> Watched:
+    """Enter a test. A test of the same model and hours that says the same is entered once: whoever
+    repeats it, after a kill for example, gets what the first one said of news and new labels.
+
+    Returns:
+        The test as it stands in the ledger.
+    """
+    while True:
+        now = history_in(store)
+        bare = {"news": False, "new_labelled": None, "enough": 0}
+        for each in now.tests:
+            if each.model_copy(update=bare) == watched.model_copy(update=bare):
+                return each
+        content = watched.model_dump(mode="json")
+        entry = next_entry(now.chain, DRIFT_TEST, "", content, FOLDER)
+        try:
+            store.create(entry_key(entry.number, FOLDER), entry.data)
+        except AlreadyExists:
+            continue
+        return watched

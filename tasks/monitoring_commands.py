@@ -1,0 +1,67 @@
+"""The command that watches what the app is asked about: drift."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks.engine.storage import open_store
+from tasks.errors import BadInput
+from tasks.monitoring.watched import ENOUGH
+from tasks.options import PANEL, AsJson, StoreUri
+from tasks.text.lines import visible
+
+PAGE, HISTORY = "monitoring/drift.html", "monitoring/history.html"
+MOST_DAYS = 92
+
+
+def drift_command(
+    store: StoreUri,
+    days: Annotated[
+        int, typer.Option(min=1, max=MOST_DAYS, help="Look at the last so many days.")
+    ] = 7,
+    enough: Annotated[
+        int,
+        typer.Option(min=1, help="With so many new labelled lesions, a retraining is worth it."),
+    ] = ENOUGH,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the page here too; a new file, page.html.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test whether the app is asked about other images or lesions than its model learned from.
+
+    Three answers: drift, none, insufficient evidence. The ledger keeps each test. The store holds
+    the pages monitoring/drift.html and monitoring/history.html. Drift promotes nothing.
+    """
+    from tasks.monitoring.history import history_in
+    from tasks.monitoring.watch import watch
+    from tasks.monitoring.watch_page import history_page, page
+    from tasks.monitoring.watched import in_words
+
+    if output is not None and (output.exists() or not output.parent.is_dir()):
+        raise BadInput(
+            "The page cannot be written.",
+            expected="--output, a file that does not exist, in a folder that does",
+            received=str(output),
+            do="give another file",
+        )
+    opened = open_store(store)
+    found = watch(opened, days, enough=enough)
+    history = history_in(opened)
+    made = page(found.watched, found.asked, found.reference, history)
+    opened.replace(PAGE, made.encode())
+    opened.replace(HISTORY, history_page(history).encode())
+    if output is not None:
+        output.write_text(made)
+    if as_json:
+        print(found.watched.model_dump_json(indent=1))
+        return
+    for line in in_words(found.watched):
+        print(visible(line))
+    print(visible(f"Page: {opened.uri}/{PAGE}"))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("drift", rich_help_panel=PANEL)(drift_command)
