@@ -117,12 +117,22 @@ def test_not_melanoma_is_never_told_without_what_was_missed() -> None:
     assert "No figures are recorded for this model." in told
 
 
-def test_a_cancer_other_than_melanoma_is_named() -> None:
-    told = text_of(
-        result(EN, answered(decision="not melanoma", probabilities=CANCER), None, shown())
+def test_a_cancer_other_than_melanoma_is_told_first_and_does_not_look_harmless() -> None:
+    cancer = answered(decision="not melanoma", probabilities=CANCER)
+    precursor = answered(
+        decision="not melanoma", probabilities={"melanoma": 0.01, "actinic keratosis": 0.9}
     )
+    harmless = answered(decision="not melanoma", probabilities=HARMLESS)
 
-    assert "Most probable is Basal cell carcinoma (73\u00a0%). This is a cancer." in told
+    assert [text_of(sentences.leads(EN, each)[0]) for each in (cancer, precursor)] == [
+        "Most probable is Basal cell carcinoma (73\u00a0%), a kind of cancer.",
+        "Most probable is Actinic keratosis (90\u00a0%), which can become a cancer.",
+    ]
+    assert 'class="call serious"' in result(EN, cancer, None, ())
+    assert 'class="call cleared"' in result(EN, harmless, None, ())
+    # Who suspects melanoma has no need of a lesser alarm.
+    suspected = cancer.model_copy(update={"decision": "melanoma"})
+    assert 'class="call suspected"' in result(EN, suspected, None, ())
 
 
 def test_a_model_that_was_never_judged_elsewhere_says_so() -> None:
