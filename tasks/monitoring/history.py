@@ -41,9 +41,13 @@ class History:
         """Each entry with what it says, in order."""
         return list(zip(self.chain.entries, self.tests, strict=True))
 
-    def last_of(self, model_sha256: str) -> Watched | None:
-        """The last test of a model; None if it was never tested."""
-        found = [each for each in self.tests if each.model_sha256 == model_sha256]
+    def last_of(self, model_sha256: str, until: str) -> Watched | None:
+        """The last test of a model that looked at hours before `until` alone; None without one.
+
+        A test that is repeated within its hour, after a kill for example, so tells the same news.
+        """
+        own = (each for each in self.tests if each.model_sha256 == model_sha256)
+        found = [each for each in own if each.until < until]
         return found[-1] if found else None
 
 

@@ -49,7 +49,7 @@ def watch(store: Store, days: int, now: datetime | None = None, enough: int = EN
 
     Args:
         store: The store with the traces of the app and the run of the model in use.
-        days: How many days to look at, at least 1; whole hours, until the last one that is over.
+        days: How many days to look at, at least 1, in whole hours, this one included.
         now: Time of the test, with a time zone; None for the present.
         enough: New labelled lesions with which a retraining is worth it.
 
@@ -68,10 +68,11 @@ def watch(store: Store, days: int, now: datetime | None = None, enough: int = EN
             do="promote a model first: python -m tasks decide, or the DAG melanoma_promotion",
         )
     reference = reference_of(store, version)
-    until = (now or datetime.now(UTC)).astimezone(UTC)
+    present = (now or datetime.now(UTC)).astimezone(UTC)
+    until = present.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     traces = read(store, until - timedelta(days=days), until)
     found = watched(reference, traces, since=until - timedelta(days=days), until=until)
-    before = history_in(store).last_of(version.model_sha256)
+    before = history_in(store).last_of(version.model_sha256, found.until)
     same = before is not None and set(found.moved) <= set(before.moved)
     told: dict[str, object] = {"enough": enough}
     if found.verdict == "drift":

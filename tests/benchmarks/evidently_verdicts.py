@@ -15,8 +15,8 @@ from pathlib import Path
 os.environ["DO_NOT_TRACK"] = "1"
 
 import pandas as pd
-from evidently import Report
-from evidently.presets import DataDriftPreset
+from evidently import Report  # type: ignore[import-not-found]  # in an environment of its own
+from evidently.presets import DataDriftPreset  # type: ignore[import-not-found]
 
 
 def drifted(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, object]:

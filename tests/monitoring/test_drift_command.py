@@ -168,7 +168,9 @@ def test_the_same_images_have_not_drifted_and_another_device_has(
 
     assert main(["drift", "--store", kept.uri, "--days", "4", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
-    assert (again["verdict"], again["news"]) == ("drift", False)  # it is not news a second time
+    assert (again["verdict"], again["news"]) == ("drift", True)  # repeated within its hour
+    tomorrow = watch(kept, 4, NOW + timedelta(days=1)).watched
+    assert (tomorrow.verdict, tomorrow.news) == ("drift", False)  # it is not news a second time
     assert promotions_in(kept).champion == in_use(kept)  # and nothing was promoted
 
 

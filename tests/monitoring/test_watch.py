@@ -244,8 +244,10 @@ def test_each_test_is_entered_once_and_the_history_continues(store: Store) -> No
 
     assert again == one  # what stands in the ledger
     assert history_in(store).tests == (one, other)
-    assert history_in(store).last_of(SHA) == other
-    assert history_in(store).last_of("b" * 64) is None
+    later = "2026-12-01T12"
+    assert history_in(store).last_of(SHA, later) == other
+    assert history_in(store).last_of("b" * 64, later) is None
+    assert history_in(store).last_of(SHA, other.until) is None  # of the same hour
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "unknown"])

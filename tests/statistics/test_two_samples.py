@@ -208,12 +208,12 @@ def test_independent_values_are_worth_all_they_are() -> None:
 def test_a_design_effect_makes_every_test_less_sure() -> None:
     draw = generator(15)
     old, new = draw.normal(size=400), draw.normal(0.6, 1, size=60)
-    names = [np.where(each > 0.5, "a", "b") for each in (old, new)]
-    points = [draw.normal(size=(200, 4)), draw.normal(0.5, 1, size=(60, 4))]
+    before, now = (np.where(each > 0.5, "a", "b") for each in (old, new))
+    there, here = draw.normal(size=(200, 4)), draw.normal(0.5, 1, size=(60, 4))
 
     assert values_differ(old, new, 4)[1] > 10 * values_differ(old, new)[1]
-    assert names_differ(*names, draw, 4)[1] > 3 * names_differ(*names, draw)[1]
-    assert points_differ(*points, draw, 4)[1] > 10 * points_differ(*points, draw)[1]
+    assert names_differ(before, now, draw, 4)[1] > 3 * names_differ(before, now, draw)[1]
+    assert points_differ(there, here, draw, 4)[1] > 10 * points_differ(there, here, draw)[1]
 
 
 def test_without_clusters_the_chance_is_that_of_scipy() -> None:
