@@ -5,17 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.records.record import Frozen
+from tasks.records.refusals import Ground
 
 Decision = Literal["melanoma", "not melanoma", "cannot judge"]
-Ground = Literal[
-    "too small",
-    "too dark",
-    "too bright",
-    "blurred",
-    "no lesion",
-    "not dermoscopy",
-    "far from what was learned",
-]
 
 
 class Counted(Frozen):
