@@ -22,7 +22,7 @@ from tasks.intake.contents import pictures_of
 from tasks.intake.images import Decoded, Opened, opened
 from tasks.intake.pseudonyms import for_now
 from tasks.lesions import MELANOMA
-from tasks.serving.answer import Answer
+from tasks.serving.answer import Answer, Refused
 from tasks.serving.in_use import Loaded
 
 Array = np.ndarray[Any, Any]
@@ -111,10 +111,44 @@ def answered(model: Loaded, images: Sequence[Image], *, attention: bool = False)
         images: Images of the lesion, at least one.
         attention: Whether to show what the model looked at: about 80 predictions an image.
     """
+    refused = refused_among(model, images)
+    if refused:
+        return no_answer(model, refused, len(images))
     pixels = pixels_of(images)
     found = model.alone.answers(pixels).mean(axis=0)
     shown = tuple(looked_at(model, each) for each in pixels) if attention else ()
     return in_words(model, found, len(images), attention=shown)
+
+
+def refused_among(model: Loaded, images: Sequence[Image]) -> tuple[Refused, ...]:
+    """Why the model cannot judge some of the images; empty where all can be judged."""
+    if model.judge is None:
+        return ()
+    widths, heights = (
+        np.array([getattr(each.decoded, name) for each in images]) for name in ("width", "height")
+    )
+    told = model.judge.judge(pixels_of(images), widths, heights)
+    return tuple(
+        Refused(image=image.number, ground=ground, measured=measured)
+        for image, grounds in zip(images, told, strict=True)
+        for ground, measured in grounds
+    )
+
+
+def no_answer(model: Loaded, refused: tuple[Refused, ...], images: int) -> Answer:
+    """The answer about a lesion of which an image cannot be judged.
+
+    A lesion is not judged by its other images: in the figures of the model, a lesion is refused
+    where one of its images is.
+    """
+    return Answer(
+        decision="cannot judge",
+        probabilities={},
+        refused=refused,
+        images=images,
+        model=model.facts,
+        notice=NOTICE,
+    )
 
 
 def in_words(model: Loaded, found: Array, images: int, attention: tuple[str, ...] = ()) -> Answer:
@@ -165,7 +199,9 @@ def answered_together(
             answers.append(images)
             continue
         mean = found[at : at + len(images)].mean(axis=0)
-        answers.append(Answered(in_words(model, mean, len(images)), images))
+        refused = refused_among(model, images)
+        said = no_answer(model, refused, len(images)) if refused else None
+        answers.append(Answered(said or in_words(model, mean, len(images)), images))
         at += len(images)
     return answers
 

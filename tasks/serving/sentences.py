@@ -113,7 +113,11 @@ def worth(texts: Texts, facts: ModelFacts, *, with_predictive: bool = True) -> l
         facts: Of the model.
         with_predictive: Whether the positive predictive value is told, too.
     """
-    told = [_judged(texts, each) for each in facts.judged if each.found.n or each.cleared.n]
+    told = [
+        _judged(texts, each) + _given_up(texts, each)
+        for each in facts.judged
+        if each.found.n or each.cleared.n
+    ]
     if not told:
         told.append(texts.say("worth.unknown"))
     elif not any(each.where for each in facts.judged):
@@ -134,6 +138,18 @@ def _judged(texts: Texts, judged: Judged) -> Markup:
         found_range=texts.range(judged.found.lower, judged.found.upper),
         cleared=_counted(texts, judged.cleared),
         cleared_range=texts.range(judged.cleared.lower, judged.cleared.upper),
+    )
+
+
+def _given_up(texts: Texts, judged: Judged) -> Markup:
+    """Of how many of these lesions the model would have said nothing."""
+    if judged.refused is None or judged.melanomas_refused is None:
+        return Markup()
+    return Markup(" ") + texts.say(
+        "worth.refused",
+        refused=_counted(texts, judged.refused),
+        range=texts.range(judged.refused.lower, judged.refused.upper),
+        melanomas=texts.count(judged.melanomas_refused.successes),
     )
 
 
