@@ -19,13 +19,17 @@ from PIL import Image
 
 from tasks.engine.directory import DirectoryStore
 from tasks.engine.person import Person
+from tasks.evaluation.answerable import Answerable
+from tasks.intake.drawn_lesions import draw
 from tasks.intake.manifest import parquet_of, read_parquet
+from tasks.lesions import DIAGNOSES
 from tasks.records.evaluated import Evaluated
 from tasks.records.split import Split
 from tasks.registry.champion import promotions_of
 from tasks.registry.versions import mlflow_client
 from tasks.release.compare import compare
 from tasks.release.rollback import rollback
+from tasks.serving.answering import images_of
 from tasks.serving.api import app_of
 from tasks.serving.follow import Follower
 from tasks.serving.settings import Settings
@@ -37,6 +41,38 @@ from tests.support.servers import free_port
 
 Array = np.ndarray[Any, Any]
 SOMEBODY = Person(name="anna", how="command line", authenticated=False)
+
+
+@pytest.fixture(scope="session")
+def lesions(two_challengers: Path) -> list[Array]:
+    """Drawn lesions, uint8 ``(180, 180, 3)``, that both models can judge."""
+    judges = [judge_of(two_challengers, name) for name in ("first", "second")]
+    found = list[Array]()
+    for number in range(200):
+        seeds = (np.random.default_rng(number) for _ in range(2))
+        pixels = draw(DIAGNOSES[number % len(DIAGNOSES)], *seeds)
+        if not any(grounds_of(judge, pixels) for judge in judges):
+            found.append(pixels)
+        if len(found) == 6:
+            return found
+    raise AssertionError("nearly every drawn lesion is refused")
+
+
+def judge_of(store: Path, name: str) -> Answerable:
+    """The judge of images of a run."""
+    run = run_of(DirectoryStore(store), name)
+    evaluated = run.record("evaluate")
+    assert isinstance(evaluated, Evaluated)
+    assert evaluated.refusals
+    return Answerable.from_bytes(run.fetch(evaluated.refusals.judge))
+
+
+def grounds_of(judge: Answerable, pixels: Array) -> list[tuple[str, str]]:
+    (image,) = images_of(png(pixels), 1, judge.side, 64)
+    decoded = image.decoded
+    sides = np.array([decoded.width]), np.array([decoded.height])
+    (found,) = judge.judge(decoded.pixels[None], *sides)
+    return [(str(ground), told) for ground, told in found]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from PIL import Image
 
 from tasks.__main__ import main
 from tasks.engine.directory import DirectoryStore
+from tasks.evaluation.refusals import REFUSED
 from tasks.lesions import MELANOMA
+from tasks.records.refusals import GROUNDS
 from tasks.serving.answering import NOTICE
 from tests.serving.conftest import client_of, png, sent
 from tests.support.dicoms import native, photograph
@@ -22,32 +25,28 @@ from tests.support.dicoms import native, photograph
 pytestmark = pytest.mark.slow
 
 Array = np.ndarray[Any, Any]
+PICTURE = png(photograph(1))
+NOISE = png(np.random.default_rng(0).integers(0, 256, (180, 180, 3), np.uint8))
 
 
 def test_the_app_answers_as_the_model_was_judged(
     app: TestClient, store: DirectoryStore, judged: pd.DataFrame
 ) -> None:
     """The files as delivered: decoded, squeezed and asked as in the pipeline."""
-    for row in judged.head(12).to_dict("records"):
+    assert 0 < (judged[REFUSED] == "").sum() < len(judged)
+    for row in judged.to_dict("records"):
         answer = app.post("/predict", **sent(store.read(row["key"]))).json()
+        assert (answer["decision"] == "cannot judge") == bool(row[REFUSED])
+        if row[REFUSED]:
+            continue
         for name, probability in answer["probabilities"].items():
             assert probability == pytest.approx(row[name], abs=1e-5)
         called = row[MELANOMA] >= answer["model"]["threshold"]
         assert answer["decision"] == ("melanoma" if called else "not melanoma")
 
 
-def test_answers_differ_from_lesion_to_lesion(
-    app: TestClient, store: DirectoryStore, judged: pd.DataFrame
-) -> None:
-    found = [
-        app.post("/predict", **sent(store.read(key))).json()["probabilities"][MELANOMA]
-        for key in judged["key"].head(12)
-    ]
-    assert np.ptp(found) > 1e-3
-
-
-def test_melanoma_comes_first_and_the_model_is_named(app: TestClient) -> None:
-    answer = app.post("/predict", **sent(png(photograph(1)))).json()
+def test_melanoma_comes_first_and_the_model_is_named(app: TestClient, lesions: list[Array]) -> None:
+    answer = app.post("/predict", **sent(png(lesions[1]))).json()
 
     order = list(answer["probabilities"])
     others = [answer["probabilities"][name] for name in order[1:]]
@@ -100,9 +99,9 @@ def jpegs_of(rgb: Array) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("make", [kinds_of_file, jpegs_of], ids=lambda each: each.__name__)
 def test_one_lesion_has_one_answer_in_every_kind_of_file_and_by_every_way(
-    app: TestClient, store: DirectoryStore, tmp_path: Path, make: Any
+    app: TestClient, store: DirectoryStore, tmp_path: Path, make: Any, lesions: list[Array]
 ) -> None:
-    files = make(photograph(3, 96, 96))
+    files = make(lesions[3])
     alone = {
         kind: app.post("/predict", **sent(data)).json()["probabilities"]
         for kind, data in files.items()
@@ -116,6 +115,7 @@ def test_one_lesion_has_one_answer_in_every_kind_of_file_and_by_every_way(
     table = pd.read_csv(f"{folder}.csv").set_index("file")
 
     expected = next(iter(alone.values()))
+    assert expected
     for number, kind in enumerate(files):
         row = table.loc[f"{number}.{'dcm' if kind == 'dicom' else 'png'}"]
         for name, probability in expected.items():
@@ -125,16 +125,16 @@ def test_one_lesion_has_one_answer_in_every_kind_of_file_and_by_every_way(
             assert row[name] == pytest.approx(probability, abs=1e-6), kind
 
 
-def test_another_lesion_has_another_answer(app: TestClient) -> None:
+def test_another_lesion_has_another_answer(app: TestClient, lesions: list[Array]) -> None:
     one, other = (
-        app.post("/predict", **sent(png(photograph(number, 96, 96)))).json()["probabilities"]
+        app.post("/predict", **sent(png(lesions[number]))).json()["probabilities"]
         for number in (3, 4)
     )
     assert one != other
 
 
-def test_several_images_of_a_lesion_are_averaged(app: TestClient) -> None:
-    files = [png(photograph(number)) for number in range(3)]
+def test_several_images_of_a_lesion_are_averaged(app: TestClient, lesions: list[Array]) -> None:
+    files = [png(pixels) for pixels in lesions[:3]]
     each = [app.post("/predict", **sent(file)).json()["probabilities"] for file in files]
     together = app.post("/predict", **sent(*files)).json()
 
@@ -143,11 +143,50 @@ def test_several_images_of_a_lesion_are_averaged(app: TestClient) -> None:
         assert probability == pytest.approx(np.mean([one[name] for one in each]), abs=1e-6)
 
 
-def test_what_the_model_looked_at_is_shown_only_where_asked_for(app: TestClient) -> None:
-    file = png(photograph(1))
+def test_what_the_model_looked_at_is_shown_only_where_asked_for(
+    app: TestClient, lesions: list[Array]
+) -> None:
+    file = png(lesions[1])
     assert app.post("/predict", **sent(file)).json()["attention"] == []
     (shown,) = app.post("/predict", **sent(file), data={"attention": "true"}).json()["attention"]
     assert shown.startswith("data:image/png;base64,")
+
+
+# What the model cannot judge -------------------------------------------------------------------
+
+
+def test_what_is_no_skin_is_refused_with_its_ground(app: TestClient) -> None:
+    answer = app.post("/predict", **sent(NOISE), data={"attention": "true"}).json()
+    assert (answer["decision"], answer["probabilities"]) == ("cannot judge", {})
+    assert answer["attention"] == []
+    assert {each["image"] for each in answer["refused"]} == {1}
+    for each in answer["refused"]:
+        assert each["ground"] in GROUNDS
+        assert re.search(r"[0-9]", each["measured"])
+
+
+def test_a_lesion_is_refused_where_one_of_its_images_is(
+    app: TestClient, lesions: list[Array]
+) -> None:
+    answer = app.post("/predict", **sent(png(lesions[0]), NOISE)).json()
+    assert answer["decision"] == "cannot judge"
+    assert {each["image"] for each in answer["refused"]} == {2}
+
+
+def test_in_a_batch_a_refused_image_costs_no_other_its_answer(
+    app: TestClient, lesions: list[Array]
+) -> None:
+    good = png(lesions[1])
+    first, second, third = app.post("/predict/batch", **sent(good, NOISE, good)).json()
+    assert first["answer"] == third["answer"]
+    assert first["answer"]["probabilities"]
+    assert second["answer"]["decision"] == "cannot judge"
+
+
+def test_the_figures_tell_how_many_lesions_are_refused(app: TestClient) -> None:
+    own = app.get("/model").json()["champion"]["judged"][0]
+    assert own["refused"]["n"] > 0
+    assert own["melanomas_refused"]["n"] < own["refused"]["n"]
 
 
 # What cannot be answered ------------------------------------------------------------------------
@@ -160,11 +199,11 @@ def test_what_the_model_looked_at_is_shown_only_where_asked_for(app: TestClient)
         (b"\x00" * 100, "not that of an image"),
         (b"%PDF-1.7 ...", "a PDF"),
         (b"<svg onload='x'/>", "XML or HTML"),
-        (png(photograph(1))[:-200], "truncated"),
+        (PICTURE[:-200], "truncated"),
     ],
 )
 def test_a_file_that_is_no_image_is_told(app: TestClient, data: bytes, told: str) -> None:
-    found = app.post("/predict", **sent(png(photograph(1)), data))
+    found = app.post("/predict", **sent(PICTURE, data))
     assert found.status_code == 422
     problem = found.json()["detail"]
     assert problem["problem"] == "File 2 cannot be read."
@@ -172,8 +211,10 @@ def test_a_file_that_is_no_image_is_told(app: TestClient, data: bytes, told: str
     assert problem["do"]
 
 
-def test_in_a_batch_a_file_that_is_no_image_costs_no_other_its_answer(app: TestClient) -> None:
-    good = png(photograph(1))
+def test_in_a_batch_a_file_that_is_no_image_costs_no_other_its_answer(
+    app: TestClient, lesions: list[Array]
+) -> None:
+    good = png(lesions[1])
     first, second, third = app.post("/predict/batch", **sent(good, b"no image", good)).json()
     assert first["answer"] == third["answer"]
     assert second["answer"] is None
@@ -213,10 +254,13 @@ def test_health_readiness_and_the_model_are_told(app: TestClient) -> None:
     assert told["problem"] == ""
 
 
-def test_answers_are_counted_by_version_decision_and_class(store: DirectoryStore) -> None:
+def test_answers_are_counted_by_version_decision_and_class(
+    store: DirectoryStore, lesions: list[Array]
+) -> None:
     with client_of(store) as client:
         before = client.get("/metrics").text
-        answer = client.post("/predict", **sent(png(photograph(1)))).json()
+        answer = client.post("/predict", **sent(png(lesions[1]))).json()
+        client.post("/predict", **sent(NOISE))
         client.post("/predict", **sent(b"no image"))
         after = client.get("/metrics").text
     likely = max(answer["probabilities"], key=lambda name: answer["probabilities"][name])
@@ -226,8 +270,9 @@ def test_answers_are_counted_by_version_decision_and_class(store: DirectoryStore
     )
     assert line in after
     assert line not in before
+    assert re.search(r'melanoma_refusals_total{ground="[a-z ]+",version="1"} 1.0', after)
     assert "melanoma_unreadable_files_total 1.0" in after
-    assert 'melanoma_answer_seconds_count{path="/predict",status="200"} 1.0' in after
+    assert 'melanoma_answer_seconds_count{path="/predict",status="200"} 2.0' in after
     assert 'melanoma_model_version{standing="champion"} 1.0' in after
 
 

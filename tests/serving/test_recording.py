@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
@@ -50,8 +51,10 @@ def decoded(number: int) -> Any:
 
 
 @pytest.mark.slow
-def test_each_answer_of_the_app_leaves_a_trace(store: DirectoryStore) -> None:
-    file = png(photograph(1, 70, 50))
+def test_each_answer_of_the_app_leaves_a_trace(
+    store: DirectoryStore, lesions: list[np.ndarray[Any, Any]]
+) -> None:
+    file = png(lesions[1])
     with client_of(store) as client:
         single = client.post("/predict", **sent(file, file)).json()
         client.post("/predict/batch", **sent(file, b"no image", file))
@@ -62,12 +65,11 @@ def test_each_answer_of_the_app_leaves_a_trace(store: DirectoryStore) -> None:
     assert page.status_code == 200
     found = read(store, *WHEN)
 
-    assert (
-        len(found) == 2 + 2 + 1
-    )  # an image that cannot be read and an example leave none, nor does the challenger
+    # An image that cannot be read leaves none, nor does an example, nor the challenger.
+    assert len(found) == 2 + 2 + 1
     assert found["lesion"].nunique() == 4
     assert set(found["version"]) == {1}
-    assert set(zip(found["width"], found["height"], strict=True)) == {(70, 50)}
+    assert set(zip(found["width"], found["height"], strict=True)) == {(180, 180)}
     assert set(found["decision"]) == {single["decision"]}
     expected = single["probabilities"]["melanoma"]
     assert found["melanoma_probability"].to_numpy() == pytest.approx(expected, abs=1e-5)

@@ -9,38 +9,39 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tasks.engine.directory import DirectoryStore
 from tests.serving.conftest import png, running, sent, switch
-from tests.support.dicoms import photograph
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-FILES = [png(photograph(number)) for number in range(4)]
 ASKERS = 3
 
 Answers = list[dict[str, float]]
+Array = np.ndarray[Any, Any]
 
 
-def answers_of(address: str) -> Answers:
+def answers_of(address: str, files: list[bytes]) -> Answers:
     return [
         httpx.post(f"{address}/predict", timeout=30, **sent(file)).json()["probabilities"]
-        for file in FILES
+        for file in files
     ]
 
 
 def test_while_the_champion_switches_no_answer_is_lost_and_none_mixes_two_versions(
-    switchable: DirectoryStore,
+    switchable: DirectoryStore, lesions: list[Array]
 ) -> None:
+    files = [png(pixels) for pixels in lesions]
     seen, wrong = Counter[int](), list[str]()
     ended = threading.Event()
 
     def ask(address: str, expected: dict[int, Answers]) -> None:
         with httpx.Client(timeout=30) as client:
             while not ended.is_set():
-                for file, number in zip(FILES, range(len(FILES)), strict=True):
+                for file, number in zip(files, range(len(files)), strict=True):
                     found = client.post(f"{address}/predict", **sent(file))
                     if found.status_code != 200:
                         wrong.append(found.text)
@@ -53,10 +54,10 @@ def test_while_the_champion_switches_no_answer_is_lost_and_none_mixes_two_versio
                         wrong.append(f"version {version}: {answer['probabilities']}")
 
     with running(switchable, "--every", "0.2") as address:
-        expected = {1: answers_of(address)}
+        expected = {1: answers_of(address, files)}
         switch(switchable, 2)
         wait_for(address, 2)
-        expected[2] = answers_of(address)
+        expected[2] = answers_of(address, files)
         for one, other in zip(expected[1], expected[2], strict=True):
             assert one != pytest.approx(other, abs=1e-3)
         askers = [threading.Thread(target=ask, args=(address, expected)) for _ in range(ASKERS)]

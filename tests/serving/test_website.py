@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -16,6 +18,7 @@ from tests.support.dicoms import native, photograph
 
 pytestmark = pytest.mark.slow
 
+Array = np.ndarray[Any, Any]
 USERS = {"anna": "secret", "berta": "hidden"}
 ANNA, BERTA = ("anna", "secret"), ("berta", "hidden")
 
@@ -38,8 +41,10 @@ def test_the_page_asks_for_nothing_that_the_app_does_not_have(app: TestClient) -
     assert not re.search(r'(?:src|href)="(?:https?:)?//', shown)
 
 
-def test_the_page_answers_as_the_api_with_and_without_scripts(app: TestClient) -> None:
-    file = png(photograph(1))
+def test_the_page_answers_as_the_api_with_and_without_scripts(
+    app: TestClient, lesions: list[Array]
+) -> None:
+    file = png(lesions[1])
     answer = app.post("/predict", **sent(file)).json()
     shown = f"{100 * answer['probabilities']['melanoma']:.0f} %"
     for path in ("/page/answer", "/"):
@@ -138,12 +143,21 @@ def test_under_a_sub_path_every_address_of_the_page_begins_with_the_path(
         assert address.startswith("/melanoma/"), address
 
 
-def test_a_clinician_asks_with_a_browser(switchable: DirectoryStore, tmp_path: Path) -> None:
+def test_what_is_no_skin_is_refused_on_the_page(app: TestClient) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (180, 180, 3), np.uint8)
+    found = app.post("/page/answer", data={"language": "en"}, **sent(png(noise)))
+    assert found.status_code == 200
+    assert "cannot judge this image" in found.text
+
+
+def test_a_clinician_asks_with_a_browser(
+    switchable: DirectoryStore, tmp_path: Path, lesions: list[Array]
+) -> None:
     """Upload, answer, keyboard alone, at phone width, in the dark."""
     from tests.serving.conftest import running
 
     image = tmp_path / "lesion.png"
-    image.write_bytes(png(photograph(1, 200, 200)))
+    image.write_bytes(png(lesions[1]))
     with running(switchable) as address, chromium() as browser:
         context = browser.new_context(
             viewport={"width": 390, "height": 844}, color_scheme="dark", locale="en-US"
