@@ -63,7 +63,8 @@ def split_of(run: Run) -> Split:
         {
             "key": f"raw/{n}.jpg", "image_id": f"ISIC_{n:07d}", "label": TWO[n % 2],
             "pixel_hash": sha256(str(n).encode()), "lesion_id": f"L{n}", "source": "HAM10000",
-            "size_bytes": 1, "shard": shard.key, "shard_sha256": shard.sha256, "index": n,
+            "size_bytes": 1, "width": PX, "height": PX,
+            "shard": shard.key, "shard_sha256": shard.sha256, "index": n,
         }
         for n in range(N)
     ]  # fmt: skip
