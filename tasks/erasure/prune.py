@@ -37,6 +37,7 @@ KINDS = {
     ".csv": "tables",
     ".keras": "weights",
     ".npz": "checkpoints",
+    ".judge": "judges of images",
     ".features": "local features",
     ".html": "pages of checks",
     ".png": "pictures",

@@ -16,6 +16,7 @@ from tasks.evaluation.comparison import COLUMN, STANDING
 from tasks.evaluation.external import labelled_sets, score_sets
 from tasks.evaluation.folds import cross_estimate
 from tasks.evaluation.predictions import predicted
+from tasks.evaluation.refusals import REFUSED, grounds_of, judge_of, refusals_of
 from tasks.evaluation.saliency import drawn, occlusion
 from tasks.evaluation.scoring import balanced_accuracy, by_lesion, figures, operating_threshold
 from tasks.evaluation.shortcuts import ask_again, probes_of
@@ -80,8 +81,12 @@ def evaluate(
     predictions = predictions.assign(
         **ask_again(lambda shown: answers_of(model, shown)[:, melanoma], predictions, pixels)
     )
+    judge = judge_of(run, rows)
+    if judge:
+        predictions[REFUSED] = grounds_of(judge.judge, test, pixels)
     found = figures(predictions, classes, threshold, run.config.prevalence)
     _tell(found)
+    external = score_sets(run, model, sets, found, judge.judge if judge else None)
     images = dict(zip(test["image_id"], pixels, strict=True))
     log_odds = _log_odds(model, melanoma)
     return Evaluated(
@@ -99,8 +104,9 @@ def evaluate(
         predictions=run.keep("predictions.parquet", to_parquet(predictions)),
         cross=crossed,
         ledger=chain.head,
-        external=score_sets(run, model, sets, found),
+        external=external,
         shortcuts=probes_of(predictions, threshold),
+        refusals=refusals_of(run, rows, judge, predictions, external, threshold) if judge else None,
     )
 
 

@@ -15,10 +15,12 @@ import pandas as pd
 
 from tasks.engine.judged import judged_of
 from tasks.engine.run import Run
+from tasks.evaluation.answerable import Answerable
 from tasks.evaluation.champion import ask_champion, ask_standing, used_by
 from tasks.evaluation.comparison import COLUMN, STANDING
 from tasks.evaluation.elsewhere import LESION, beside, drops, with_labels
 from tasks.evaluation.predictions import predicted
+from tasks.evaluation.refusals import REFUSED, grounds_of
 from tasks.evaluation.scoring import figures
 from tasks.figures import percent
 from tasks.intake.cells import spelling
@@ -70,6 +72,7 @@ def score_sets(
     model: keras.Model,
     sets: Mapping[str, Labelled],
     own: Figures,
+    judge: Answerable | None,
 ) -> tuple[External, ...]:
     """Figures of a model on each set.
 
@@ -78,16 +81,24 @@ def score_sets(
         model: Model from images to probabilities of the classes of `own`.
         sets: As `labelled_sets` gives them.
         own: Figures on the own test part, with the threshold.
+        judge: Says about which images the model must not be asked, if there is one.
     """
     found = []
     for name, each in sets.items():
-        scored = _scored(run, model, each, own, name)
+        scored = _scored(run, model, each, own, name, judge)
         _tell(scored, own)
         found.append(scored)
     return tuple(found)
 
 
-def _scored(run: Run, model: keras.Model, each: Labelled, own: Figures, name: str) -> External:
+def _scored(
+    run: Run,
+    model: keras.Model,
+    each: Labelled,
+    own: Figures,
+    name: str,
+    judge: Answerable | None,
+) -> External:
     made, artifact, champion, standing = None, None, None, None
     known: dict[str, int | None] = {}
     if len(each.rows):
@@ -96,6 +107,8 @@ def _scored(run: Run, model: keras.Model, each: Labelled, own: Figures, name: st
         # By these, images are recognized that models were judged on before.
         predictions["pixel_hash"] = each.rows["pixel_hash"]
         predictions[LIKENESS] = each.rows["perceptual_hash"]
+        if judge:
+            predictions[REFUSED] = grounds_of(judge, each.rows, pixels)
         others = {COLUMN: ask_champion(run, pixels), STANDING: ask_standing(run, pixels)}
         bars = {}
         for column, (version, answers) in others.items():

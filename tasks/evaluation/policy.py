@@ -36,6 +36,7 @@ from tasks.evaluation.external_rules import (
     ExternalSensitivity,
     ExternalSets,
 )
+from tasks.evaluation.refusal_rules import Refusals
 from tasks.evaluation.rules import (
     BalancedAccuracy,
     CalibrationError,
@@ -70,6 +71,7 @@ PolicyRule = Annotated[
     | ClassesKept
     | MixedArchives
     | ShortcutProbes
+    | Refusals
     | ExternalSets
     | ExternalSensitivity
     | ExternalAuc

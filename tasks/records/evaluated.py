@@ -8,6 +8,7 @@ from tasks.lesions import Diagnosis
 from tasks.recipes import RecordedRecipe
 from tasks.records.figures import Estimate, Figures, Proportion
 from tasks.records.record import Artifact, Frozen, LedgerHead, Record
+from tasks.records.refusals import Refusals
 from tasks.records.shortcuts import Probes
 
 
@@ -181,10 +182,10 @@ class Evaluated(Record):
     # 1 wrote the image ids of a lesion as one text, and called the recipe `residual` `best`; 2
     # compared with no other challenger; 3 knew neither external sets nor figures of mixed archives,
     # and asked about no changed images; 4 knew no recipe `travel`, and counted no external images
-    # that others had learned from.
-    FORMAT: ClassVar[int] = 5
+    # that others had learned from; 5 had no judge of images.
+    FORMAT: ClassVar[int] = 6
     NOT_CONTENT: ClassVar[dict[str, Any]] = {"ledger": True}
-    ADDED: ClassVar[tuple[str, ...]] = ("standing", "external", "shortcuts")
+    ADDED: ClassVar[tuple[str, ...]] = ("standing", "external", "shortcuts", "refusals")
 
     recipe: RecordedRecipe = Field(description="Chosen by balanced accuracy on validation.")
     model: Artifact = Field(description="The recipe's ``.keras`` file, as `train` made it.")
@@ -210,7 +211,8 @@ class Evaluated(Record):
     predictions: Artifact = Field(
         description="Parquet: image_id, lesion, group, label, source, age_years, sex, site, "
         "skin_tone, sharpness, a probability for each class, the champion's and the standing "
-        "challenger's of melanoma, and the model's own of melanoma after each change of the image."
+        "challenger's of melanoma, the model's own of melanoma after each change of the image, and "
+        "the grounds on which the image is refused, empty for none."
     )
     standing: Standing | None = Field(
         None,
@@ -233,6 +235,11 @@ class Evaluated(Record):
         None,
         description="The model asked again about changed images, to see what else than lesions it "
         "looks at; None in older records.",
+    )
+    refusals: Refusals | None = Field(
+        None,
+        description="The judge that says about which images the model must not be asked, and what "
+        "it refuses; None in older records, and where there are too few images to fit one.",
     )
 
     @property

@@ -308,6 +308,10 @@ class Bundle:
             return csv_of(data)
         return pd.read_parquet(io.BytesIO(data))
 
+    def file_of(self, step: str, artifact: Artifact) -> bytes:
+        """The bytes of an artifact that a record of the bundle vouches for."""
+        return self.read(self._path(step, artifact))
+
     def rows(self, step: str, artifact: Artifact) -> pd.DataFrame:
         """As `table`, of rows of a manifest: a cell may hold several codes."""
         return parquet_of(self.read(self._path(step, artifact)))

@@ -5,7 +5,8 @@ by an erasure that the bundle tells. With a key, an accepted key signed the bund
 follow from each other. No more is missing than was erased. No group stands on two sides of the
 split. Copies are of training images. The figures, the comparisons with the champion and with the
 standing challenger, cross-validation and the figures on external sets follow from the predictions.
-No external image shares anything with an image of the split. The golden images are test images,
+No external image shares anything with an image of the split. The judge of images can be read, and
+the lesions that it leaves follow from the predictions. The golden images are test images,
 with the answers of the predictions. The verdict follows from the figures and the policy.
 For a bundle in a directory, the checks need no network; they never need Airflow or MLflow.
 
@@ -26,7 +27,7 @@ from tasks.engine.signing import Keys
 from tasks.records.evaluated import Evaluated
 from tasks.records.record import Frozen, sha256
 from tasks.records.verdict import Verdict
-from tasks.release.checks import data, external, figures, golden, records, verdict
+from tasks.release.checks import data, external, figures, golden, records, refusals, verdict
 from tasks.release.checks.flaw import flaw, record_of
 from tasks.release.evidence import Bundle
 from tasks.release.signature import the_signature_holds
@@ -56,7 +57,9 @@ CHECKS: tuple[Callable[..., str], ...] = (
     figures.the_cross_estimate_follows_from_its_predictions,
     external.external_sets_share_nothing_with_what_was_learned_from,
     external.the_external_figures_follow_from_the_predictions,
+    refusals.the_refusals_follow_from_the_predictions,
     golden.the_golden_images_are_of_the_test_part,
+    refusals.the_judge_says_the_same_of_the_golden_images,
     verdict.the_verdict_follows_from_the_figures,
     verdict.the_card_tells_the_verdict,
     records.the_libraries_are_listed,

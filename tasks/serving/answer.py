@@ -5,17 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.records.record import Frozen
+from tasks.records.refusals import Ground
 
 Decision = Literal["melanoma", "not melanoma", "cannot judge"]
-Ground = Literal[
-    "too small",
-    "too dark",
-    "too bright",
-    "blurred",
-    "no lesion",
-    "not dermoscopy",
-    "far from what was learned",
-]
 
 
 class Counted(Frozen):
@@ -33,6 +25,14 @@ class Judged(Frozen):
     where: str = Field(description="Name of the external set; empty: the model's own test part.")
     found: Counted = Field(description="Melanomas that the model called melanoma.")
     cleared: Counted = Field(description="Other lesions that the model did not call melanoma.")
+    refused: Counted | None = Field(
+        None,
+        description="Lesions about which the app would give no answer; None where the model has no "
+        "judge of images.",
+    )
+    melanomas_refused: Counted | None = Field(
+        None, description="Melanomas among `refused`; None likewise."
+    )
 
 
 class PredictiveValue(Frozen):

@@ -4,19 +4,22 @@ The product's own decoder reads the files, so the model sees the same pixels as 
 whatever the file is: JPEG, PNG of 16 bits, CMYK, a phone's HEIC, DICOM.
 """
 
-from collections.abc import Callable, Sequence
+import base64
+import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image as Picture
 from scipy.special import logit
 
 from tasks.config import Retraining
 from tasks.errors import BadInput
 from tasks.evaluation.saliency import drawn, occlusion
 from tasks.intake.contents import pictures_of
-from tasks.intake.images import Decoded
+from tasks.intake.images import Decoded, Opened, opened
 from tasks.intake.pseudonyms import for_now
 from tasks.lesions import MELANOMA
 from tasks.serving.answer import Answer, Refused
@@ -28,7 +31,6 @@ NOTICE = (
     "This software is no medical device. It supports the decision of a clinician and makes no "
     "diagnosis."
 )
-Judge = Callable[[Sequence[Decoded]], list[list[Refused]]]
 
 
 class Unreadable(BadInput):
@@ -109,10 +111,44 @@ def answered(model: Loaded, images: Sequence[Image], *, attention: bool = False)
         images: Images of the lesion, at least one.
         attention: Whether to show what the model looked at: about 80 predictions an image.
     """
+    refused = refused_among(model, images)
+    if refused:
+        return no_answer(model, refused, len(images))
     pixels = pixels_of(images)
     found = model.alone.answers(pixels).mean(axis=0)
     shown = tuple(looked_at(model, each) for each in pixels) if attention else ()
     return in_words(model, found, len(images), attention=shown)
+
+
+def refused_among(model: Loaded, images: Sequence[Image]) -> tuple[Refused, ...]:
+    """Why the model cannot judge some of the images; empty where all can be judged."""
+    if model.judge is None:
+        return ()
+    widths, heights = (
+        np.array([getattr(each.decoded, name) for each in images]) for name in ("width", "height")
+    )
+    told = model.judge.judge(pixels_of(images), widths, heights)
+    return tuple(
+        Refused(image=image.number, ground=ground, measured=measured)
+        for image, grounds in zip(images, told, strict=True)
+        for ground, measured in grounds
+    )
+
+
+def no_answer(model: Loaded, refused: tuple[Refused, ...], images: int) -> Answer:
+    """The answer about a lesion of which an image cannot be judged.
+
+    A lesion is not judged by its other images: in the figures of the model, a lesion is refused
+    where one of its images is.
+    """
+    return Answer(
+        decision="cannot judge",
+        probabilities={},
+        refused=refused,
+        images=images,
+        model=model.facts,
+        notice=NOTICE,
+    )
 
 
 def in_words(model: Loaded, found: Array, images: int, attention: tuple[str, ...] = ()) -> Answer:
@@ -163,13 +199,15 @@ def answered_together(
             answers.append(images)
             continue
         mean = found[at : at + len(images)].mean(axis=0)
-        answers.append(Answered(in_words(model, mean, len(images)), images))
+        refused = refused_among(model, images)
+        said = no_answer(model, refused, len(images)) if refused else None
+        answers.append(Answered(said or in_words(model, mean, len(images)), images))
         at += len(images)
     return answers
 
 
 def looked_at(model: Loaded, image: Array) -> str:
-    """A PNG, as a data URL: the image beside what speaks for melanoma (red) and against (blue).
+    """The image under a map of what speaks for melanoma (red) and against (blue), as a data URL.
 
     Args:
         model: The model.
@@ -181,11 +219,13 @@ def looked_at(model: Loaded, image: Array) -> str:
         answers = model.together.answers(shown)[:, melanoma]
         return np.asarray(logit(np.clip(answers, 1e-6, 1 - 1e-6)))
 
-    return data_url(drawn(image, occlusion(score, image)))
+    beside = opened(drawn(image, occlusion(score, image)), maximum_megapixels=64)
+    assert isinstance(beside, Opened)
+    return data_url(beside.rgb[:, image.shape[1] :])  # behind the image itself
 
 
-def data_url(png: bytes) -> str:
-    """A PNG as an address that holds the PNG itself."""
-    import base64
-
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_url(pixels: Array) -> str:
+    """A PNG of uint8 ``(height, width, 3)`` as an address that holds the PNG itself."""
+    buffer = io.BytesIO()
+    Picture.fromarray(pixels).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -225,10 +225,12 @@ Standing = Annotated[
 
 
 def given(request: Request, answer: Answer, lesion: Sequence[Image]) -> None:
-    """Count an answer that is given, and leave its trace."""
+    """Count an answer that is given, and leave its trace. What reviewers ask the challenger is not
+    what is served."""
     _metrics(request).count(answer)
-    recorder: Recorder = request.app.state.recorder
-    recorder.keep(answer, [each.decoded for each in lesion])
+    if answer.model.standing == "champion":
+        recorder: Recorder = request.app.state.recorder
+        recorder.keep(answer, [each.decoded for each in lesion])
 
 
 # The API ----------------------------------------------------------------------------------------
@@ -246,8 +248,9 @@ def predict(
     settings, now = _settings(request), _now(request)
     asked = asked_of(now, standing, reviewer=may_review(request))
     files = contents_of(images, settings.files, settings.file_bytes)
-    found = answered(asked, lesion_of(files, asked.side, settings.megapixels), attention=attention)
-    _metrics(request).count(found)
+    lesion = lesion_of(files, asked.side, settings.megapixels)
+    found = answered(asked, lesion, attention=attention)
+    given(request, found, lesion)
     return found
 
 

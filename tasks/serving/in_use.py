@@ -13,6 +13,7 @@ from typing import Any, Literal
 from tasks.config import Retraining
 from tasks.engine.run import Run, open_run
 from tasks.errors import BadInput, Corrupt
+from tasks.evaluation.answerable import Answerable
 from tasks.lesions import Diagnosis
 from tasks.recipes import recipe_now
 from tasks.records.evaluated import Evaluated
@@ -41,6 +42,8 @@ class Loaded:
     Attributes:
         alone: The model for one image, on one thread, so that questions do not wait for each other.
         together: The same model for a batch, on all cores.
+        judge: Says which images the model cannot judge; None: the run had too few images to fit
+            one, or was made by an earlier version of the program.
         classes: Class of each output.
         facts: What people are told of the model.
         checked: What was checked of the loaded model, in words.
@@ -48,6 +51,7 @@ class Loaded:
 
     alone: LightModel
     together: LightModel
+    judge: Answerable | None
     classes: tuple[Diagnosis, ...]
     facts: ModelFacts
     checked: str
@@ -87,6 +91,7 @@ def load(client: Any, version: Version, standing: Standing, prevalence: float | 
     return Loaded(
         alone=alone,
         together=together,
+        judge=_judge(bundle, evaluated),
         classes=evaluated.classes,
         facts=_facts(bundle, evaluated, version, standing, prevalence),
         checked=f"{checked}{remark}",
@@ -141,6 +146,12 @@ def _light_form(client: Any, registered: Registered, version: Version, what: str
     return data
 
 
+def _judge(bundle: Bundle, evaluated: Evaluated) -> Answerable | None:
+    if evaluated.refusals is None:
+        return None
+    return Answerable.from_bytes(bundle.file_of("evaluate", evaluated.refusals.judge))
+
+
 def _facts(
     bundle: Bundle,
     evaluated: Evaluated,
@@ -172,6 +183,9 @@ def _facts(
 def _judged(evaluated: Evaluated) -> list[Judged]:
     """The headline figures of the own test part, then those of each external set with images."""
     own = evaluated.figures.headline
+    given_up = (
+        {each.name: each for each in evaluated.refusals.lesions} if evaluated.refusals else {}
+    )
     sets = [("", own.sensitivity, own.specificity)]
     sets += [
         (each.name, each.figures.sensitivity, each.figures.specificity)
@@ -179,7 +193,15 @@ def _judged(evaluated: Evaluated) -> list[Judged]:
         if each.figures
     ]
     return [
-        Judged(where=name, found=_counted(found), cleared=_counted(cleared))
+        Judged(
+            where=name,
+            found=_counted(found),
+            cleared=_counted(cleared),
+            refused=_counted(given_up[name].refused) if name in given_up else None,
+            melanomas_refused=(
+                _counted(given_up[name].melanomas_refused) if name in given_up else None
+            ),
+        )
         for name, found, cleared in sets
     ]
 

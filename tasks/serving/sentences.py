@@ -4,7 +4,6 @@ Every share comes with its numerator, its denominator and its interval.
 """
 
 import math
-from collections.abc import Iterator
 
 from markupsafe import Markup
 
@@ -41,8 +40,8 @@ def leads(texts: Texts, answer: Answer) -> list[Markup]:
     if answer.decision == "melanoma" and facts.predictive_value:
         told.append(predictive(texts, facts.predictive_value))
     if answer.decision == "not melanoma":
-        told += [*_serious(texts, answer), _not_ruled_out(texts, facts)]
-    return told
+        told.append(_not_ruled_out(texts, facts))
+    return [_serious(texts, answer), *told] if is_serious(answer) else told
 
 
 def _probability(texts: Texts, answer: Answer) -> Markup:
@@ -67,13 +66,22 @@ def compared(texts: Texts, probability: float, threshold: float) -> tuple[str, s
     return written
 
 
-def _serious(texts: Texts, answer: Answer) -> Iterator[Markup]:
-    """That the most probable class needs treatment too, though it is not melanoma."""
-    name = max(answer.probabilities, key=lambda each: answer.probabilities[each])
-    kind = "cancer" if name in CANCERS else "precursor" if name in PRECURSORS else ""
-    if kind:
-        share = texts.percent(answer.probabilities[name])
-        yield texts.say(f"lead.{kind}", name=bold(texts.named(name)), probability=share)
+def is_serious(answer: Answer) -> bool:
+    """Whether the most probable class needs treatment too, though melanoma is not suspected."""
+    if answer.decision != "not melanoma":
+        return False
+    return _most_probable(answer) in (*CANCERS, *PRECURSORS)
+
+
+def _most_probable(answer: Answer) -> str:
+    return max(answer.probabilities, key=lambda each: answer.probabilities[each])
+
+
+def _serious(texts: Texts, answer: Answer) -> Markup:
+    name = _most_probable(answer)
+    kind = "cancer" if name in CANCERS else "precursor"
+    share = texts.percent(answer.probabilities[name])
+    return texts.say(f"lead.{kind}", name=bold(texts.named(name)), probability=share)
 
 
 def _not_ruled_out(texts: Texts, facts: ModelFacts) -> Markup:
@@ -97,14 +105,24 @@ def _not_ruled_out(texts: Texts, facts: ModelFacts) -> Markup:
 # How often the model is right ---------------------------------------------------------------------
 
 
-def worth(texts: Texts, facts: ModelFacts) -> list[Markup]:
-    """How the model did on lesions that it had not learned from, and what that means here."""
-    told = [_judged(texts, each) for each in facts.judged if each.found.n or each.cleared.n]
+def worth(texts: Texts, facts: ModelFacts, *, with_predictive: bool = True) -> list[Markup]:
+    """How the model did on lesions that it had not learned from, and what that means here.
+
+    Args:
+        texts: In the language of the reader.
+        facts: Of the model.
+        with_predictive: Whether the positive predictive value is told, too.
+    """
+    told = [
+        _judged(texts, each) + _given_up(texts, each)
+        for each in facts.judged
+        if each.found.n or each.cleared.n
+    ]
     if not told:
         told.append(texts.say("worth.unknown"))
     elif not any(each.where for each in facts.judged):
         told.append(texts.say("worth.only_own"))
-    if facts.predictive_value:
+    if facts.predictive_value and with_predictive:
         told.append(predictive(texts, facts.predictive_value))
     return told
 
@@ -120,6 +138,18 @@ def _judged(texts: Texts, judged: Judged) -> Markup:
         found_range=texts.range(judged.found.lower, judged.found.upper),
         cleared=_counted(texts, judged.cleared),
         cleared_range=texts.range(judged.cleared.lower, judged.cleared.upper),
+    )
+
+
+def _given_up(texts: Texts, judged: Judged) -> Markup:
+    """Of how many of these lesions the model would have said nothing."""
+    if judged.refused is None or judged.melanomas_refused is None:
+        return Markup()
+    return Markup(" ") + texts.say(
+        "worth.refused",
+        refused=_counted(texts, judged.refused),
+        range=texts.range(judged.refused.lower, judged.refused.upper),
+        melanomas=texts.count(judged.melanomas_refused.successes),
     )
 
 

@@ -32,7 +32,6 @@ DRAWN: tuple[tuple[str, Diagnosis, int], ...] = (
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 # The report brings looks and charts of its own, and no script; it may do nothing else.
 OF_REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
-PREVIEW_PX = 320
 
 
 def add_page(app: FastAPI, follower: Follower, settings: Settings) -> None:
@@ -230,11 +229,7 @@ def in_words(error: Refusal | Unreadable) -> str:
 
 def preview(image: Image) -> str:
     """The image as the model saw it, as a data URL: made of pixels alone, so without EXIF."""
-    picture = Picture.fromarray(image.decoded.pixels)
-    picture.thumbnail((PREVIEW_PX, PREVIEW_PX))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return data_url(buffer.getvalue())
+    return data_url(image.decoded.pixels)
 
 
 @cache

@@ -128,7 +128,8 @@ def test_pillow_opens_only_the_formats_that_are_accepted(path: Path) -> None:
 SHOWN_BY = {
     "botocore": "boto3",
     "docker": "apache-airflow-providers-docker",
-    "fastapi": "apache-airflow",
+    "MarkupSafe": "jinja2",
+    "starlette": "fastapi",
 }
 
 

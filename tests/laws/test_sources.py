@@ -29,11 +29,11 @@ COUNTED = {
     "check_balance": "balancing 1, figures, lesions",
     "oversample": "balancing 2, intake 2, lesions",
     "train": "curve, figures, intake 3, lesions, model_file, recipes, training 17",
-    "evaluate": "engine 4, evaluation 13, figures, intake 10, lesions, model_file, recipes, "
+    "evaluate": "engine 4, evaluation 19, figures, intake 10, lesions, model_file, recipes, "
     "splitting 3, statistics 7, terms, training 16",
     "gate": "engine 4, evaluation 16, figures, intake 9, lesions, splitting 4, statistics 7, terms",
-    "register": "curve, engine 4, evaluation 19, figures, intake 9, lesions, recipes, release "
-    "14, splitting 5, statistics 7, terms, text 2, validation 1",
+    "register": "curve, engine 4, evaluation 26, figures, intake 9, lesions, recipes, release "
+    "15, splitting 5, statistics 7, terms, text 2, validation 1",
 }
 OF_TRAIN = files_that_count("training.train")
 
@@ -266,7 +266,7 @@ FORMATS = {
     "Balance": (1, "bd7600c01eba"),
     "Oversampled": (1, "e969b6a2e794"),
     "Trained": (3, "dc3d1b6bdaf0"),
-    "Evaluated": (5, "1a747f1b358d"),
+    "Evaluated": (6, "18ebc740bc37"),
     "Verdict": (2, "bb54b6be4016"),
     "Registered": (3, "ebd6e0e175c3"),
     "IngestedPart": (1, "aebc73f18152"),

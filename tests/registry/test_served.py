@@ -14,10 +14,8 @@ import pytest
 import yaml
 
 from tasks.engine.run import Run
-from tasks.engine.storage import open_store
 from tasks.errors import Corrupt, Momentary
 from tasks.model_file import answers_of, from_bytes, to_bytes
-from tasks.records.evaluated import Evaluated
 from tasks.records.registered import Registered
 from tasks.registry import clean_process
 from tasks.registry.clean_process import answers_apart
@@ -26,7 +24,6 @@ from tasks.registry.versions import mlflow_client
 from tasks.release.evidence import Bundle
 from tasks.release.served import check_served_as_judged, golden_of
 from tasks.training.residual_network import residual, served
-from tests.support.deliveries import run_of
 
 pytestmark = pytest.mark.slow
 
@@ -378,27 +375,6 @@ def test_a_folder_that_is_gone_is_told(run: Run, registered: Registered, folder:
 
 
 # Evidence of an earlier version of the program ----------------------------------------------------
-
-
-def test_of_an_old_bundle_golden_images_are_made_of_the_runs_pixels(
-    store_of_format_1: Path,
-) -> None:
-    run = run_of(open_store(str(store_of_format_1)), "first")
-    bundle = Bundle(f"{run.uri}/evidence")
-    golden, remark = golden_of(bundle, run)
-    evaluated = run.record("evaluate")
-    assert golden
-    assert isinstance(evaluated, Evaluated)
-
-    assert "these are made of the run's pixels" in remark
-    model = from_bytes(run.fetch(evaluated.model))
-    assert "golden images" in compared(answers_of(model, golden.pixels), golden, WHAT)
-    shutil.rmtree(store_of_format_1 / "shared")
-    assert golden_of(bundle, run) == (
-        None,
-        "; the evidence, of an earlier version of the program, holds no golden images, and the "
-        "pixels of the run are gone: the model was asked nothing",
-    )
 
 
 def test_evidence_put_in_the_place_of_that_which_was_registered_is_noticed(

@@ -34,7 +34,7 @@ def test_the_evidence_of_a_run_holds_also_far_from_its_store(run: Run, copied: P
     assert verified.run == run.name
     assert verified.decision == "pass"
     assert verified.model_sha256 == registered.model_sha256
-    assert len(verified.held) == 21
+    assert len(verified.held) == 23
     assert "no champion answered, and none is compared with" in verified.held
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.run import Run
+from tasks.engine.storage import open_store
 from tasks.errors import Corrupt
 from tasks.intake.manifest import pixels_of
+from tasks.model_file import answers_of, from_bytes
+from tasks.records.evaluated import Evaluated
 from tasks.records.split import Split
+from tasks.registry.served import compared
 from tasks.release.evidence import MANIFEST, SECOND, Bundle, Manifest
 from tasks.release.golden import ANSWERS, LEAST, PIXELS, chosen, golden_from
+from tasks.release.served import golden_of
 from tasks.release.verify import verify
 from tests.support.bundles import reseal
+from tests.support.deliveries import run_of
 
 # Which images become golden ---------------------------------------------------------------------
 
@@ -199,3 +206,28 @@ def test_a_bundle_without_golden_images_holds_only_in_an_earlier_format(copied: 
     earlier = Manifest(format=SECOND, run=now.run, files=now.files).sealed()
     (copied / MANIFEST).write_bytes(earlier.data)
     assert "no golden images in a bundle of an earlier format" in " ".join(verify(str(copied)).held)
+
+
+# Evidence of an earlier version of the program ----------------------------------------------------
+
+
+@pytest.mark.slow
+def test_of_an_old_bundle_golden_images_are_made_of_the_runs_pixels(
+    store_of_format_1: Path,
+) -> None:
+    run = run_of(open_store(str(store_of_format_1)), "first")
+    bundle = Bundle(f"{run.uri}/evidence")
+    golden, remark = golden_of(bundle, run)
+    evaluated = run.record("evaluate")
+    assert golden
+    assert isinstance(evaluated, Evaluated)
+
+    assert "these are made of the run's pixels" in remark
+    model = from_bytes(run.fetch(evaluated.model))
+    assert "golden images" in compared(answers_of(model, golden.pixels), golden, "Version 1")
+    shutil.rmtree(store_of_format_1 / "shared")
+    assert golden_of(bundle, run) == (
+        None,
+        "; the evidence, of an earlier version of the program, holds no golden images, and the "
+        "pixels of the run are gone: the model was asked nothing",
+    )

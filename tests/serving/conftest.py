@@ -29,6 +29,7 @@ from tasks.release.rollback import rollback
 from tasks.serving.api import app_of
 from tasks.serving.follow import Follower
 from tasks.serving.settings import Settings
+from tasks.serving.website import add_page
 from tests.support.approvals import copy_with_two, promoted
 from tests.support.deliveries import run_of
 from tests.support.paths import ROOT
@@ -78,7 +79,7 @@ def client_of(
     follower = Follower(store, seconds=3600, prevalence=0.02)
     given = settings or Settings(each_minute=100_000)
     options = {"base_url": "http://127.0.0.1", "client": ("127.0.0.1", 50000)} | more
-    with TestClient(app_of(follower, given), **options) as client:
+    with TestClient(app_of(follower, given, add_page), **options) as client:
         client.follower = follower
         yield client
 

@@ -80,6 +80,7 @@ def test_melanoma_is_told_with_probability_threshold_and_predictive_value() -> N
         in told
     )
     assert "not ruled out" not in told
+    assert told.count("that it suspects here") == 1
 
 
 def test_figures_are_told_with_their_bounds_own_and_external() -> None:
@@ -100,7 +101,7 @@ def test_not_melanoma_is_never_told_without_what_was_missed() -> None:
         result(EN, answered(decision="not melanoma", probabilities=HARMLESS), None, shown())
     )
 
-    assert "Melanoma not suspected" in told
+    assert "No suspicion of melanoma" in told
     assert (
         "Melanoma is not ruled out: the model missed 2 of 81 melanomas of its own test part"
         " (0 to 9\u00a0%). Of another hospital (ph2) it missed 0 of 39 (0 to 10\u00a0%)." in told
@@ -116,12 +117,22 @@ def test_not_melanoma_is_never_told_without_what_was_missed() -> None:
     assert "No figures are recorded for this model." in told
 
 
-def test_a_cancer_other_than_melanoma_is_named() -> None:
-    told = text_of(
-        result(EN, answered(decision="not melanoma", probabilities=CANCER), None, shown())
+def test_a_cancer_other_than_melanoma_is_told_first_and_does_not_look_harmless() -> None:
+    cancer = answered(decision="not melanoma", probabilities=CANCER)
+    precursor = answered(
+        decision="not melanoma", probabilities={"melanoma": 0.01, "actinic keratosis": 0.9}
     )
+    harmless = answered(decision="not melanoma", probabilities=HARMLESS)
 
-    assert "Most probable is Basal cell carcinoma (73\u00a0%). This is a cancer." in told
+    assert [text_of(sentences.leads(EN, each)[0]) for each in (cancer, precursor)] == [
+        "Most probable is Basal cell carcinoma (73\u00a0%), a kind of cancer.",
+        "Most probable is Actinic keratosis (90\u00a0%), which can become a cancer.",
+    ]
+    assert 'class="call serious"' in result(EN, cancer, None, ())
+    assert 'class="call cleared"' in result(EN, harmless, None, ())
+    # Who suspects melanoma has no need of a lesser alarm.
+    suspected = cancer.model_copy(update={"decision": "melanoma"})
+    assert 'class="call suspected"' in result(EN, suspected, None, ())
 
 
 def test_a_model_that_was_never_judged_elsewhere_says_so() -> None:
@@ -222,7 +233,7 @@ def test_the_page_tells_the_model_in_use_and_links_its_report() -> None:
     html = shown_page(prefix="/clinic")
     told = text_of(html)
 
-    for each in ("7 · In use", "28 November 2026", "4,812 images", "best", "5b" * 32):
+    for each in ("7 · In use", "28 November 2026", "4,812 images", "best", "8.2\u00a0%", "5b" * 8):
         assert each in told
     assert 'href="/clinic/page/report/7"' in html
     assert 'action="/clinic/#result"' in html

@@ -58,10 +58,13 @@ def test_each_answer_of_the_app_leaves_a_trace(store: DirectoryStore) -> None:
         page = client.post("/page/answer", **sent(file))
         client.post("/page/answer", data={"example": "a"})
         client.post("/predict", **sent(b"no image"))
+        client.post("/predict?standing=challenger", **sent(file))
     assert page.status_code == 200
     found = read(store, *WHEN)
 
-    assert len(found) == 2 + 2 + 1  # an image that cannot be read and an example leave none
+    assert (
+        len(found) == 2 + 2 + 1
+    )  # an image that cannot be read and an example leave none, nor does the challenger
     assert found["lesion"].nunique() == 4
     assert set(found["version"]) == {1}
     assert set(zip(found["width"], found["height"], strict=True)) == {(70, 50)}

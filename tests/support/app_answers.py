@@ -64,7 +64,9 @@ PROBABILITIES = {
     "squamous cell carcinoma": 0.0027,
 }
 HARMLESS = {**PROBABILITIES, "melanoma": 0.021, "nevus": 0.814}
-CANCER = {**PROBABILITIES, "melanoma": 0.021, "nevus": 0.104, "basal cell carcinoma": 0.731}
+CANCER = {"melanoma": 0.021, "basal cell carcinoma": 0.731, "nevus": 0.104} | {
+    name: share for name, share in PROBABILITIES.items() if share < 0.1 and "basal" not in name
+}
 GROUNDS: tuple[Ground, ...] = Ground.__args__  # type: ignore[attr-defined]  # of a Literal
 
 

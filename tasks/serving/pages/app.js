@@ -155,8 +155,6 @@ if (form) {
       if (own.signal.aborted) return;
       put(failed(texts.unreachable, texts.unreachable_do));
     }
-    asking = null;
-    busy(false);
   }
 
   const fragment = (text) =>
@@ -176,14 +174,17 @@ if (form) {
     return answer;
   }
 
+  // What stands above the answer takes its last size before the page scrolls to the answer.
   function put(answer) {
+    asking = null;
+    busy(false);
+    const isAnswer = answer.dataset.fragment === "answer";
+    say(isAnswer ? texts.ready : texts.failed, !isAnswer);
     place.replaceChildren(answer);
     const heading = place.querySelector("[data-focus]");
     heading.focus({ preventScroll: true });
     const { top } = heading.getBoundingClientRect();
     if (top < 0 || top > innerHeight / 2) place.scrollIntoView();
-    const isAnswer = answer.dataset.fragment === "answer";
-    say(isAnswer ? texts.ready : texts.failed, !isAnswer);
   }
 
   function busy(is) {
