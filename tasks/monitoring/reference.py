@@ -20,6 +20,7 @@ from tasks.engine.run import Run, read_record
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists, BadInput, Corrupt, NotFound
 from tasks.evaluation.descriptor import VERSION, descriptors_of
+from tasks.evaluation.refusals import REFUSED
 from tasks.evaluation.scoring import by_lesion, most_probable
 from tasks.evaluation.traces import ACQUISITION, acquisition_of
 from tasks.intake.manifest import by_shard, parquet_of, read_parquet
@@ -62,7 +63,8 @@ class Facts(Frozen):
         "`tasks.evaluation.traces.ACQUISITION` and ``descriptor``."
     )
     answered: Artifact = Field(
-        description="Parquet: a row for each lesion of the test part, with ``answered`` and "
+        description="Parquet: a row for each lesion of the test part that the app would not "
+        "refuse, with ``answered`` and "
         "``melanoma_probability``."
     )
 
@@ -160,7 +162,7 @@ def _made(store: Store, version: Version) -> tuple[dict[str, Any], pd.DataFrame,
     parts = read_parquet(run, split.parts)
     # Of an image that was erased, the row stays, without its pixels.
     lesions = one_per_lesion(parts[(parts["side"] != "test") & parts["shard"].notna()])
-    answers = parquet_of(run.fetch(evaluated.predictions))
+    answers = _judged(parquet_of(run.fetch(evaluated.predictions)))
     facts = {
         "version": version.number,
         "run": version.run,
@@ -207,11 +209,18 @@ def _answered(lesions: pd.DataFrame, classes: Any) -> pd.DataFrame:
     )
 
 
+def _judged(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions of lesions that the app would not refuse: of others, no answer is kept."""
+    if REFUSED not in predictions:
+        return predictions
+    refused = predictions.loc[predictions[REFUSED].fillna("") != "", "lesion"]
+    return predictions[~predictions["lesion"].isin(refused)]
+
+
 def _refused(evaluated: Evaluated) -> tuple[int, int] | None:
     """Lesions of the test part that are refused, of how many; None before models had a judge of
     images."""
-    refusals: Any = getattr(evaluated, "refusals", None)
-    if refusals is None:
+    if evaluated.refusals is None:
         return None
-    own = refusals.lesions[0].refused
+    own = evaluated.refusals.lesions[0].refused
     return own.successes, own.n
