@@ -4,10 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.evaluation.traces import Decision
 from tasks.records.record import Frozen
 from tasks.records.refusals import Ground
-
-Decision = Literal["melanoma", "not melanoma", "cannot judge"]
 
 
 class Counted(Frozen):

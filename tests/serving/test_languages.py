@@ -7,6 +7,7 @@ import pytest
 
 from tasks.errors import BadInput
 from tasks.lesions import DIAGNOSES
+from tasks.records.refusals import GROUNDS
 from tasks.serving.languages import language_of, languages, texts_in
 from tasks.serving.page import PAGES
 from tests.support.app_answers import GROUNDS

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tasks.records.refusals import GROUNDS
 from tasks.serving import sentences
 from tasks.serving.answer import Answer, Counted, Judged, ModelFacts, PredictiveValue
 from tasks.serving.languages import Texts, languages, texts_in
@@ -13,7 +14,6 @@ from tests.support.app_answers import (
     CANCER,
     CHALLENGER,
     CHAMPION,
-    GROUNDS,
     HARMLESS,
     OWN,
     answered,

@@ -6,10 +6,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from tasks.records.refusals import Ground
 from tasks.serving.answer import (
     Answer,
     Counted,
-    Ground,
     Judged,
     ModelFacts,
     PredictiveValue,
@@ -67,7 +67,6 @@ HARMLESS = {**PROBABILITIES, "melanoma": 0.021, "nevus": 0.814}
 CANCER = {"melanoma": 0.021, "basal cell carcinoma": 0.731, "nevus": 0.104} | {
     name: share for name, share in PROBABILITIES.items() if share < 0.1 and "basal" not in name
 }
-GROUNDS: tuple[Ground, ...] = Ground.__args__  # type: ignore[attr-defined]  # of a Literal
 
 
 def drawn_lesion(seed: int, *, size: int = 160, looked: bool = False) -> bytes:
