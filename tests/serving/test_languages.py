@@ -10,7 +10,6 @@ from tasks.lesions import DIAGNOSES
 from tasks.records.refusals import GROUNDS
 from tasks.serving.languages import language_of, languages, texts_in
 from tasks.serving.page import PAGES
-from tests.support.app_answers import GROUNDS
 
 EN = texts_in("en")
 
