@@ -63,8 +63,8 @@ class Gatekeeper:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
         self.pace = Pace(settings.each_minute)
-        most = max(settings.files, settings.batch)
-        self.bytes = most * settings.file_bytes + FORM_BYTES
+        self.guesses = Pace(settings.guesses_each_minute)
+        self.bytes = settings.request_bytes + FORM_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,6 +85,10 @@ class Gatekeeper:
             return None
         person = self._person(scope, headers)
         if person is None:
+            # A browser that was not asked yet sends no password: that is no guess.
+            wait = self.guesses.wait(_address(scope)) if "authorization" in headers else 0
+            if wait:
+                return _later("Too many wrong passwords.", wait)
             answer = _told(401, "Nobody is logged in.", "log in with name and password")
             if self.settings.users:
                 answer.headers["WWW-Authenticate"] = 'Basic realm="melanoma", charset="UTF-8"'
@@ -95,11 +99,7 @@ class Gatekeeper:
         if _length(headers) > self.bytes:
             return _too_large(self.bytes)
         wait = self.pace.wait(person or _address(scope))
-        if wait:
-            answer = _told(429, "Too many requests.", f"wait {wait:.1f} s")
-            answer.headers["Retry-After"] = str(int(wait) + 1)
-            return answer
-        return None
+        return _later("Too many requests.", wait) if wait else None
 
     def _person(self, scope: Scope, headers: Headers) -> str | None:
         """Who asks; empty without a login, None for somebody who is not logged in."""
@@ -144,6 +144,12 @@ def _basic(header: str) -> tuple[str, str]:
 
 def _told(status: int, problem: str, do: str) -> JSONResponse:
     return JSONResponse({"detail": {"problem": problem, "do": do}}, status)
+
+
+def _later(problem: str, wait: float) -> JSONResponse:
+    answer = _told(429, problem, f"wait {wait:.1f} s")
+    answer.headers["Retry-After"] = str(int(wait) + 1)
+    return answer
 
 
 def _problem_of_size(limit: int) -> dict[str, str]:

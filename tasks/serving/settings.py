@@ -24,10 +24,12 @@ class Settings:
         seconds: Time between two looks at the ledger.
         prevalence: Share of melanomas among the lesions of this clinic, 0 to 1; None: not stated.
         file_bytes: Largest file.
+        request_bytes: Largest request, all files together. So much of each request is in memory.
         files: Most files of one lesion.
         batch: Most files of one batch.
         megapixels: Largest image.
         each_minute: Most requests of one user, or of one address without a login.
+        guesses_each_minute: Most wrong passwords of one address.
         gather_seconds: Time that traces of answers are gathered before they are written.
     """
 
@@ -42,10 +44,12 @@ class Settings:
     seconds: float = 10.0
     prevalence: float | None = None
     file_bytes: int = 32 * 2**20
+    request_bytes: int = 64 * 2**20
     files: int = 8
     batch: int = 64
     megapixels: int = 64
     each_minute: int = 240
+    guesses_each_minute: int = 20
     gather_seconds: float = 60.0
 
     @property

@@ -224,6 +224,14 @@ def test_in_no_minute_more_pass_than_a_full_bucket_and_a_minutes_filling(
         assert within <= 2 * each_minute
 
 
+def test_passwords_cannot_be_guessed_at_speed(empty: DirectoryStore) -> None:
+    with client_of(empty, Settings(guesses_each_minute=3, users=USERS)) as app:
+        wrong = [app.get("/model", auth=("anna", str(n))).status_code for n in range(5)]
+        assert wrong == [401, 401, 401, 429, 429]
+        assert app.get("/model", auth=("anna", "secret")).status_code == 200
+        assert [app.get("/model").status_code for _ in range(5)] == [401] * 5
+
+
 def test_askers_are_forgotten_before_they_fill_the_memory() -> None:
     pace = Pace(2, clock=lambda: 0.0, most=5)
     for number in range(50):
@@ -234,7 +242,7 @@ def test_askers_are_forgotten_before_they_fill_the_memory() -> None:
 def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(
     empty: DirectoryStore,
 ) -> None:
-    settings = Settings(file_bytes=1000, files=1, batch=1)
+    settings = Settings(file_bytes=1000, request_bytes=1000)
     with client_of(empty, settings) as app:
         announced = app.post("/predict", **sent(b"x" * 200_000))
         assert announced.status_code == 413
