@@ -134,7 +134,11 @@ def _of_few(pixels: Array) -> Array:
         np.minimum(np.minimum(red, green), blue) > PALE,
         np.maximum(green, blue) > red,  # which no skin is
     )
-    means: Array = np.concatenate((levels, (levels - corner) ** 2, flags)) @ _places(side)
+    # Levels are quarters, their squares sixteenths: their sums are exact in float64. So no machine,
+    # library or number of threads adds them up to something else.
+    masks, counts = _places(side)
+    planes = np.concatenate((levels, (levels - corner) ** 2, flags), dtype=np.float64)
+    means: Array = (planes @ masks / counts).astype(np.float32)
     spread = np.sqrt(np.maximum(0, means[4:8] - (means[:4] - corner) ** 2))
     lights, (dark, pale, strange) = means[3], means[8:]
     corners, strips, ring, edge, whole = slice(0, 4), slice(4, 8), 8, 9, 10
@@ -152,8 +156,9 @@ def _of_few(pixels: Array) -> Array:
 
 
 @cache
-def _places(side: int) -> Array:
-    """What turns a plane into its means over places: float32 ``(side * side, 11)``.
+def _places(side: int) -> tuple[Array, Array]:
+    """What turns a plane into its sums over places, float64 ``(side * side, 11)``, 0 or 1; and how
+    many pixels each place has, float64 ``(11,)``.
 
     The places are four corners, the upper, lower, left and right strip, the border, the edge, and
     the whole.
@@ -162,14 +167,14 @@ def _places(side: int) -> Array:
     one, other, every = slice(wide), slice(-wide, None), slice(None)
     boxes = [(down, across) for down in (one, other) for across in (one, other)]
     boxes += [(one, every), (other, every), (every, one), (every, other)]
-    masks = np.zeros((len(boxes) + 3, side, side), np.float32)
+    masks = np.zeros((len(boxes) + 3, side, side), np.float64)
     for mask, (down, across) in zip(masks, boxes, strict=False):
         mask[down, across] = 1
     masks[8:] = 1
     masks[8, wide:-wide, wide:-wide] = 0
     masks[9, thin:-thin, thin:-thin] = 0
     flat = masks.reshape(len(masks), -1)
-    return np.ascontiguousarray((flat / flat.sum(axis=1, keepdims=True)).T)
+    return np.ascontiguousarray(flat.T), flat.sum(axis=1)
 
 
 def _oddest(coarse: Array) -> tuple[Array, Array]:
