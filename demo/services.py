@@ -136,9 +136,10 @@ def processes_of(home: Path, mark: str) -> list[psutil.Process]:
 
 
 def is_step(process: psutil.Process) -> bool:
-    """Whether a process is a ``python -m tasks``."""
+    """Whether a process is a ``python -m tasks``, and not the web app."""
     try:
-        return bool(process.cmdline()[1:3] == ["-m", "tasks"])
+        command = process.cmdline()[1:4]
+        return bool(command[:2] == ["-m", "tasks"] and command[2:] != ["serve"])
     except psutil.Error:
         return False
 
