@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 
 from tasks.engine.storage import open_store
-from tasks.intake.images import Decoded, decode
+from tasks.intake.images import Decoded, Refused, decode
 from tasks.registry.versions import MODEL, tracking_uri
 from tasks.serving.predict import champion_of
 from tests.support.servers import free_port
@@ -44,8 +44,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate", type=float, default=20)
     given = parser.parse_args()
-    files = [path.read_bytes() for path in sorted(given.images.rglob("*.jpg"))][:2000]
     model = champion_of(open_store(given.store))
+    read = (path.read_bytes() for path in sorted(given.images.rglob("*.jpg"))[:2000])
+    files = [data for data in read if isinstance(decoded(data, model.side), Decoded)]
     print(
         f"Version {model.facts.version}, recipe {model.facts.recipe}, packed {model.side} px; "
         f"{len(files)} images; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}.\n"
@@ -157,7 +158,8 @@ def mlflow_server(store: str, version: int) -> Iterator[tuple[str, psutil.Proces
     argv = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     argv += ["--model-uri", f"models:/{MODEL}/{version}", "--port", str(port)]
     uri = tracking_uri(open_store(store))
-    with running(argv, os.environ | {"MLFLOW_TRACKING_URI": uri}) as process:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it starts ``uvicorn`` by name
+    with running(argv, os.environ | {"MLFLOW_TRACKING_URI": uri, "PATH": path}) as process:
         yield f"http://127.0.0.1:{port}", process
 
 
@@ -193,9 +195,13 @@ def posted(address: str, body: bytes) -> httpx.Response:
     return httpx.post(f"{address}/invocations", content=body, headers=kind, timeout=60)
 
 
+def decoded(data: bytes, side: int) -> Decoded | Refused:
+    return decode(data, packed_px=side, maximum_megapixels=64)
+
+
 def decoded_as_json(data: bytes, side: int) -> bytes:
     """What MLflow's server accepts: the packed pixels, as text."""
-    found = decode(data, packed_px=side, maximum_megapixels=64)
+    found = decoded(data, side)
     assert isinstance(found, Decoded)
     return json.dumps({"inputs": {"rgb_0_to_255": [found.pixels.tolist()]}}).encode()
 
