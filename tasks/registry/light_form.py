@@ -12,6 +12,7 @@ import numpy as np
 
 from tasks.engine.quiet import imports_muted
 from tasks.registry.clean_process import in_own_process
+from tasks.registry.light_model import LightModel
 
 Array = np.ndarray[Any, Any]
 
@@ -83,10 +84,7 @@ def light_answers(light: bytes, pixels: Array) -> Array:
     Returns:
         float32 ``(n, classes)``.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(light, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"pixels": pixels})[0])
+    return LightModel(light, "The light form of the model").answers(pixels)
 
 
 def of_fixed_size(network: Any, side: int) -> Any:

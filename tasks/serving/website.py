@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from fastapi import FastAPI, File, Form, Query, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse, Response
 from PIL import Image as Picture
 
@@ -54,6 +55,38 @@ def add_page(app: FastAPI, follower: Follower, settings: Settings) -> None:
             add(f"/page/{path.name}", _static(path), methods=["GET"])
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the form of the page sends."""
+
+    images: list[UploadFile]
+    language: str
+    attention: bool
+    beside: bool
+    example: str
+
+    def files(self, settings: Settings) -> list[bytes]:
+        """The files to answer about. Raises `Refusal` if there are none, or too many."""
+        if not self.example:
+            return contents_of(self.images, settings.files, settings.file_bytes)
+        if self.example not in {name for name, _, _ in DRAWN}:
+            raise Refusal(422, "There is no such example.")
+        return [drawn_image(self.example)]
+
+
+def question_of(
+    images: Annotated[list[UploadFile] | None, File()] = None,
+    language: Annotated[str, Form(max_length=20)] = "",
+    attention: Annotated[bool, Form()] = False,
+    beside: Annotated[bool, Form()] = False,
+    example: Annotated[str, Form(max_length=20)] = "",
+) -> Question:
+    """The question that a request holds."""
+    # A browser sends an empty file of no name where none was chosen.
+    chosen = [each for each in images or [] if each.filename or each.size]
+    return Question(chosen, language, attention, beside, example)
+
+
 class Website:
     """The addresses of the page, over one follower."""
 
@@ -71,16 +104,11 @@ class Website:
     def answer(
         self,
         request: Request,
-        images: Annotated[list[UploadFile] | None, File()] = None,
-        language: Annotated[str, Form(max_length=20)] = "",
-        attention: Annotated[bool, Form()] = False,
-        beside: Annotated[bool, Form()] = False,
-        example: Annotated[str, Form(max_length=20)] = "",
+        asked: Annotated[Question, Depends(question_of)],
     ) -> HTMLResponse:
         """The answer alone, which the page's script puts in its place."""
-        now, texts = self.follower.now, _texts(request, language)
+        now, texts = self.follower.now, _texts(request, asked.language)
         try:
-            asked = Question(images or [], example, attention, beside)
             told = self._answered(request, now, asked)
         except (Refusal, Unreadable) as error:
             return HTMLResponse(failure(texts, in_words(error)), _status(error))
@@ -91,28 +119,23 @@ class Website:
                 told.beside,
                 told.shown,
                 prefix=self.settings.root_path,
-                drawn=bool(example),
+                drawn=bool(asked.example),
             )
         )
 
     def answer_whole(
         self,
         request: Request,
-        images: Annotated[list[UploadFile] | None, File()] = None,
-        language: Annotated[str, Form(max_length=20)] = "",
-        attention: Annotated[bool, Form()] = False,
-        beside: Annotated[bool, Form()] = False,
-        example: Annotated[str, Form(max_length=20)] = "",
+        asked: Annotated[Question, Depends(question_of)],
     ) -> HTMLResponse:
         """The page with the answer, for a browser without scripts."""
-        now, texts = self.follower.now, _texts(request, language)
+        now, texts = self.follower.now, _texts(request, asked.language)
         try:
-            asked = Question(images or [], example, attention, beside)
             told = self._answered(request, now, asked)
         except (Refusal, Unreadable) as error:
             shown = self._page(request, now, texts, error=in_words(error))
             return HTMLResponse(shown, _status(error))
-        return HTMLResponse(self._page(request, now, texts, told, drawn=bool(example)))
+        return HTMLResponse(self._page(request, now, texts, told, drawn=bool(asked.example)))
 
     def report(self, request: Request, version: int) -> Response:
         """The report of the run that made the model in use, or the one that waits."""
@@ -131,7 +154,7 @@ class Website:
             headers={"Content-Security-Policy": OF_REPORT},
         )
 
-    def _answered(self, request: Request, now: Now, asked: "Question") -> "ToldOf":
+    def _answered(self, request: Request, now: Now, asked: Question) -> "ToldOf":
         """Answer with one snapshot: the champion, or the challenger where a reviewer has no
         champion to ask."""
         reviewer = may_review(request)
@@ -179,25 +202,6 @@ class Website:
             shown=told.shown if told else (),
             drawn=drawn,
         )
-
-
-class Question:
-    """What the form of the page sends."""
-
-    def __init__(
-        self, images: list[UploadFile], example: str, attention: bool, beside: bool
-    ) -> None:
-        # A browser sends an empty file of no name where none was chosen.
-        self.images = [each for each in images if each.filename or each.size]
-        self.example, self.attention, self.beside = example, attention, beside
-
-    def files(self, settings: Settings) -> list[bytes]:
-        """The files to answer about. Raises `Refusal` if there are none, or too many."""
-        if not self.example:
-            return contents_of(self.images, settings.files, settings.file_bytes)
-        if self.example not in {name for name, _, _ in DRAWN}:
-            raise Refusal(422, "There is no such example.")
-        return [drawn_image(self.example)]
 
 
 class ToldOf:
