@@ -65,7 +65,7 @@ def convert(model: str, side: str) -> None:
     network = of_fixed_size(from_bytes(path.read_bytes()), int(side))
     shape = tf.TensorSpec((None, int(side), int(side), 3), tf.uint8, name="pixels")
 
-    @tf.function(input_signature=[shape])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[shape])  # type: ignore[untyped-decorator]  # no types
     def answer(pixels: Any) -> Any:
         return network(tf.cast(pixels, tf.float32), training=False)
 
@@ -99,7 +99,7 @@ def of_fixed_size(network: Any, side: int) -> Any:
     """
     import keras
 
-    class Product(keras.layers.Layer):  # type: ignore[misc]
+    class Product(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         """Weights times the columns, times the rows."""
 
         def __init__(self, weights: Array, **options: Any) -> None:

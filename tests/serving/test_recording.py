@@ -129,7 +129,7 @@ def test_what_cannot_be_described_is_counted_and_the_next_is_kept(
     store = DirectoryStore(tmp_path)
     recorder = Recorder(store, lost, seconds=60)
     recorder.start()
-    recorder.keep(answer_of(), [None])  # type: ignore[list-item]
+    recorder.keep(answer_of(), [None])  # type: ignore[list-item]  # on purpose
     recorder.keep(answer_of(2), decoded(1))
     recorder.stop()
     assert count_of(lost) == 1
