@@ -13,7 +13,7 @@ from tasks.records.record import Frozen
 VARIABLE = "MELANOMA_PERSON"
 ONE_PERSON = "MELANOMA_ONE_PERSON"  # environment variable: "yes" switches the second person off
 
-How = Literal["Airflow", "command line", "schedule", "event"]
+How = Literal["Airflow", "app", "command line", "schedule", "event"]
 
 
 class Person(Frozen):

@@ -5,9 +5,8 @@ import json
 import pandas as pd
 
 from tasks.engine.store import Entry, Store, read_many
-from tasks.intake.dicom import tags_alone
 from tasks.intake.dicom_file import is_dicom
-from tasks.intake.dicom_tags import Tags
+from tasks.intake.dicom_tags import Tags, tags_alone
 from tasks.intake.pseudonyms import KEY, PREFIX, of_store
 
 PLAIN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")

@@ -30,8 +30,9 @@ from tasks.engine.run import Run
 from tasks.engine.sources import code_hash
 from tasks.engine.store import Entry, read_many
 from tasks.errors import BadInput
-from tasks.intake.dicom import Pictures, names_its_patient, pictures_of_dicom
+from tasks.intake.dicom import Pictures, pictures_of_dicom
 from tasks.intake.dicom_file import is_dicom
+from tasks.intake.dicom_tags import names_its_patient
 from tasks.intake.encoding import encoding_and_camera
 from tasks.intake.images import THUMBNAIL_PX, Decoded, Refused, decode
 from tasks.intake.likeness import perceptual_hashes, to_hex

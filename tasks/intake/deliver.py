@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.engine.deliveries import note_delivery, note_withdrawal
 from tasks.engine.directory import DirectoryStore
-from tasks.engine.person import person_here
+from tasks.engine.person import Person, person_here
 from tasks.engine.store import PARALLEL_REQUESTS, Store
 from tasks.engine.withdrawals import (
     EXTERNAL,
@@ -40,6 +40,7 @@ def deliver(
     replace: bool = False,
     restore: bool = False,
     external: str | None = None,
+    by: Person | None = None,
 ) -> int:
     """Copy ``images`` to ``raw/<its name>/`` and the tables of ``metadata`` to ``raw/metadata/``.
 
@@ -58,6 +59,7 @@ def deliver(
         restore: Whether files that were withdrawn come back.
         external: Name of an external set: models are judged on its images, and never learn from
             them. They go to ``external/<name>/``, their tables to ``external/<name>/metadata/``.
+        by: Who delivers; None for the person behind this process.
 
     Returns:
         Number of files that are new in the store.
@@ -98,19 +100,18 @@ def deliver(
         told.check()
     for sentence in told.in_short:
         log.info("%s", sentence)
-    return _taken(store, made)
+    return _taken(store, made, by or person_here())
 
 
-def _taken(store: Store, made: Placed) -> int:
+def _taken(store: Store, made: Placed, by: Person) -> int:
     """Copy what is new, and note all; the number of new files."""
     if made.replaced:  # first, so that no run ever takes both
-        who = person_here()
-        note_withdrawal(store, replacement(who, made.replaced))
+        note_withdrawal(store, replacement(by, made.replaced))
     tell(made)
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
         fresh = [(key, file) for key, file in made.files.items() if key not in made.known]
         new = sum(threads.map(lambda item: _copy(store, *item), fresh))
-    note_delivery(store, person_here(), list(made.files))
+    note_delivery(store, by, list(made.files))
     log.info("%d files delivered to %s, %d of them new.", len(made.files), store.uri, new)
     return new
 

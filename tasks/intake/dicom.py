@@ -30,8 +30,7 @@ from tasks.intake.dicom_colours import (
     rgb_of_ycbcr,
     said_by_jpeg,
 )
-from tasks.intake.dicom_file import DicomFile, NotRead, is_dicom, parsed
-from tasks.intake.dicom_names import names_patient
+from tasks.intake.dicom_file import DicomFile, NotRead, parsed
 from tasks.intake.dicom_tags import Tags, tags_of
 from tasks.intake.images import (
     FORMATS,
@@ -52,7 +51,6 @@ PHOTOGRAPHS = (
     "VL Image Storage",
 )
 UNDEFINED = 0xFFFFFFFF  # a length that the elements within say
-MOST_BYTES = 2**26  # of a deflated file of which only the tags are asked for
 MOST_FRAMES = 512  # as many as one shard holds; a film is no set of photographs
 JPEG = "1.2.840.10008.1.2.4."
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2",
@@ -143,20 +141,27 @@ def pictures_of_dicom(
         return Pictures((Refused("undecodable", told),), tags)
 
 
-def names_its_patient(key: str, data: bytes) -> bool:
-    """Whether the name of a file, or of a folder above it, says who the patient is."""
-    try:
-        return is_dicom(data) and names_patient(key, parsed(data, MOST_BYTES, pixels=False))
-    except NotRead:
-        return False
+def opened_of_dicom(data: bytes, maximum_megapixels: int) -> list[Opened]:
+    """The pictures of a DICOM in full size and in sRGB, without anything that its tags say.
 
+    Args:
+        data: A file of which `pictures_of_dicom` decodes each picture.
+        maximum_megapixels: As there.
 
-def tags_alone(data: bytes, pseudonyms: Pseudonyms) -> Tags:
-    """What the tags say, without a look at the pixels; nothing if they cannot be read."""
-    try:
-        return tags_of(parsed(data, MOST_BYTES, pixels=False), pseudonyms)
-    except NotRead:
-        return Tags()
+    Raises:
+        NotRead: A picture cannot be decoded.
+    """
+    file = parsed(data, most_bytes=maximum_megapixels * 6_000_000)
+    header = _header(file, maximum_megapixels)
+    frames = [header] if isinstance(header, Refused) else _frames(file, header, maximum_megapixels)
+    profile, space = file.bytes("ICCProfile"), file.text("ColorSpace")
+    found = []
+    for each in frames:
+        if isinstance(each, Refused):
+            raise NotRead(each.reason)
+        converted, _ = by_profile(each.rgb, profile, space)
+        found.append(each if converted is None else replace(each, rgb=converted))
+    return found
 
 
 def _header(file: DicomFile, maximum_megapixels: int) -> Header | Refused:

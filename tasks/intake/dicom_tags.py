@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.intake.cells import OLDEST, UNKNOWN, sex
-from tasks.intake.dicom_file import DicomFile
-from tasks.intake.dicom_names import NOBODY, clear_of, day_of
+from tasks.intake.dicom_file import DicomFile, NotRead, is_dicom, parsed
+from tasks.intake.dicom_names import NOBODY, clear_of, day_of, names_patient
 from tasks.intake.pseudonyms import Pseudonyms
 
+MOST_BYTES = 2**26  # of a deflated file of which only the tags are asked for
 PLAIN_TEXT = re.compile(r"[^\W_][\w .,/()+-]{0,63}")
 DAYS_OF = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 TAKEN = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "StudyDate", "SeriesDate")
@@ -127,3 +128,19 @@ def _age(file: DicomFile) -> float | None:
         return None
     full = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
     return float(full) if 0 <= full <= OLDEST else None
+
+
+def names_its_patient(key: str, data: bytes) -> bool:
+    """Whether the name of a file, or of a folder above it, says who the patient is."""
+    try:
+        return is_dicom(data) and names_patient(key, parsed(data, MOST_BYTES, pixels=False))
+    except NotRead:
+        return False
+
+
+def tags_alone(data: bytes, pseudonyms: Pseudonyms) -> Tags:
+    """What the tags say, without a look at the pixels; nothing if they cannot be read."""
+    try:
+        return tags_of(parsed(data, MOST_BYTES, pixels=False), pseudonyms)
+    except NotRead:
+        return Tags()

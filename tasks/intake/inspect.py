@@ -18,8 +18,8 @@ from tasks.errors import BadInput
 from tasks.figures import listed, plural
 from tasks.intake.contents import withheld
 from tasks.intake.derived_names import in_words as copies_in_words
-from tasks.intake.dicom import names_its_patient, tags_alone
 from tasks.intake.dicom_file import header_of
+from tasks.intake.dicom_tags import names_its_patient, tags_alone
 from tasks.intake.folder import ODD_NAME, Found, found_in, is_odd
 from tasks.intake.folders import folder_means, is_negated, label_by, suggestion_for
 from tasks.intake.forms import unread_forms

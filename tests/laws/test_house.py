@@ -23,7 +23,7 @@ COMMANDS = [
     *("intake_commands", "model_commands", "release.promote", "release.rollback"),
     *("erasure_commands", "erasure.erase", "erasure.pages"),
     *("release.compare", "release.decide", "release.propose", "reporting.report"),
-    "monitoring.score",
+    *("feedback.release", "monitoring.score"),
 ]
 HEAVY = ("numpy", "pandas", "boto3", "keras", "tensorflow", "great_expectations", "mlflow")
 
@@ -54,6 +54,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("validation",),
     ("release",),
+    ("feedback",),
     ("monitoring", "reporting", "serving"),
     ("erasure",),
     (
