@@ -21,6 +21,7 @@ from tasks.erasure.without import (
     shard_without,
     table_without,
 )
+from tasks.feedback.kept import keys_of, waiting_in
 from tasks.intake.feature_files import COMPARED, shard_of
 from tasks.intake.feature_files import FOLDER as FEATURES
 from tasks.monitoring.reference import FOLDER as REFERENCES
@@ -100,6 +101,11 @@ def beside(store: Store, scope: Scope) -> Iterator[Work]:
     # Figures of images without their ids: the next drift test makes them anew.
     for entry in list(store.list(REFERENCES)):
         yield Work(entry.key, store.read(entry.key), None)
+    # The other images of such a lesion are of the same patient.
+    for found in waiting_in(store):
+        if scope.pixels & {each.pixel_hash for each in found.kept.images}:
+            for key in keys_of(store, found.kept.lesion):
+                yield Work(key, store.read(key), None)
     for entry in list(store.list("runs/")):
         if entry.key.endswith("/raw.json") and entry.key.count("/") == 2:
             was = store.read(entry.key)

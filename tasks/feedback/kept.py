@@ -229,9 +229,14 @@ def check_proof(diagnosis: str, proof: str) -> None:
 
 def remove(store: Store, lesion: str) -> None:
     """Remove all that is kept of a lesion, last what names it: a removal that was killed shows."""
-    own = [entry.key for entry in store.list(f"{FOLDER}{lesion}/")]
-    for key in sorted(own, key=lambda each: each == _key(lesion, FACTS)):
+    for key in keys_of(store, lesion):
         store.delete(key)
+
+
+def keys_of(store: Store, lesion: str) -> list[str]:
+    """The keys of all that is kept of a lesion, last what names it."""
+    own = [entry.key for entry in store.list(f"{FOLDER}{lesion}/")]
+    return sorted(own, key=lambda each: each == _key(lesion, FACTS))
 
 
 def _key(lesion: str, name: str) -> str:
