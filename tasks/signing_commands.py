@@ -41,7 +41,7 @@ def keygen_command(
 def sign_command(store: StoreUri, reason: Reason) -> None:
     """Vouch, in your name, for all that a store holds and this key did not sign yet.
 
-    Ledgers, records and evidence are verified first. Both ledgers keep your name and reason.
+    Ledgers, records and evidence are verified first. The ledgers keep your name and reason.
     """
     from tasks.release.sign import sign
 

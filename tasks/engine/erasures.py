@@ -29,7 +29,8 @@ from tasks.engine.ledger import (
     parse_chain,
 )
 from tasks.engine.person import Person
-from tasks.engine.signing import Keys, keys_here, not_signed
+from tasks.engine.signed_chains import Signed
+from tasks.engine.signing import Keys, keys_here
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists
 from tasks.records.record import Frozen, sha256
@@ -89,13 +90,6 @@ class Erased(Frozen):
         description="Delivered files that were not looked into and may hold something, a number; "
         "None where nobody counted them.",
     )
-
-
-class Signed(Frozen):
-    """A person's word for all entries before."""
-
-    by: Person = Field(description="Who vouches.")
-    reason: str = Field(description="Why, in the person's words.")
 
 
 Fact = Erasing | Erased | Signed
@@ -227,20 +221,3 @@ def append(store: Store, said: Callable[[Erasures], Fact | None], keys: Keys | N
         except AlreadyExists:
             continue
         return entry.number
-
-
-def unvouched(store: Store) -> int:
-    """How many entries no key signed, and nobody vouched for.
-
-    Raises:
-        Corrupt: An entry is damaged, or carries a signature that no accepted key made.
-    """
-    chain, keys = parse_chain(entry_files(store, FOLDER), FOLDER), keys_here()
-    count = 0
-    for entry in reversed(chain.entries):
-        if entry.signature and (why := entry.why_not(keys, FOLDER)):
-            raise not_signed(f"The entry {entry_key(entry.number, FOLDER)}", why, store.uri)
-        if entry.signature and entry.kind == SIGNING:
-            break
-        count += not entry.signature
-    return count

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from tasks.engine.ledger import (
+    SIGNING,
     Chain,
     Entry,
     check_signed,
@@ -20,6 +21,7 @@ from tasks.engine.ledger import (
     parse_chain,
 )
 from tasks.engine.person import Person
+from tasks.engine.signed_chains import Signed
 from tasks.engine.signing import keys_here
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists
@@ -46,8 +48,8 @@ class Deleted(Frozen):
     reason: str = Field(description="Why, in the reviewer's words.")
 
 
-Fact = Released | Deleted
-KINDS: dict[str, type[Fact]] = {"release": Released, "deletion": Deleted}
+Fact = Released | Deleted | Signed
+KINDS: dict[str, type[Fact]] = {"release": Released, "deletion": Deleted, SIGNING: Signed}
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.config import Retraining
-from tasks.engine.erasures import Signed, unvouched
-from tasks.engine.erasures import append as append_erasure
 from tasks.engine.ledger import FOLDER as CHAIN
 from tasks.engine.ledger import SIGNING, Chain, append, chain_of
 from tasks.engine.person import Person
 from tasks.engine.run import Run, record_key
+from tasks.engine.signed_chains import FOLDERS, Signed, unvouched, vouch_for
 from tasks.engine.signing import (
     KEY,
     NONE,
@@ -91,8 +90,9 @@ def sign(store: Store, by: Person, reason: str) -> Vouched:
         entries = (*_open(chain, keys, CHAIN), *_open(now.chain, keys, PROMOTIONS))
         records = list(_open_records(store, keys))
         bundles = [each for each in _bundles(store, keys) if _is_open(each, client, store)]
-        erasures = unvouched(store)
-        done = Vouched(len(entries) + erasures, len(records), len(bundles))
+        beside = {folder: unvouched(store, folder) for folder in FOLDERS}
+        count = len(entries) + sum(beside.values())
+        done = Vouched(count, len(records), len(bundles))
         for bundle in bundles:
             sign_bundle(bundle)
         for key, data in records:
@@ -110,8 +110,8 @@ def sign(store: Store, by: Person, reason: str) -> Vouched:
         heads,
         NONE,
     )
-    if erasures:
-        append_erasure(store, lambda now: Signed(by=by, reason=reason), NONE)
+    for folder in (folder for folder, count in beside.items() if count):
+        vouch_for(store, folder, Signed(by=by, reason=reason))
     append_promotion(
         store,
         "",

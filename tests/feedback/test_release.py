@@ -1,5 +1,7 @@
 """A reviewer releases lesions into a delivery, or deletes them; the ledger says so."""
 
+from pathlib import Path
+
 import pytest
 
 from tasks.engine.deliveries import Delivery, facts_in
@@ -11,8 +13,10 @@ from tasks.feedback.decided import decided_in
 from tasks.feedback.kept import FOLDER, waiting_in
 from tasks.feedback.release import delete, release
 from tasks.intake.manifest import read_parquet
+from tasks.release.sign import sign
 from tests.support.deliveries import do, picture, put_lesions, run_of
 from tests.support.feedback import REVIEWER, diagnosed, files, kept
+from tests.support.keys import pair_in, use
 from tests.support.stores import keys, on_a_directory, on_real_stores
 
 
@@ -169,6 +173,25 @@ def test_a_changed_ledger_is_found(store: Store, change: str) -> None:
         store.replace(key, store.read(key).replace(b"melanoma", b"nevus   "))
     with pytest.raises(Corrupt):
         decided_in(store)
+
+
+@on_a_directory
+def test_with_a_key_each_entry_must_be_vouched_for(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that got its key late is read again once a person has vouched for it."""
+    released(store)
+    use(monkeypatch, pair_in(tmp_path / "keys").private)
+    with pytest.raises(Corrupt, match=r"ledger/feedback/000001\.json"):
+        decided_in(store)
+    assert sign(store, REVIEWER, "They were here before the key.").entries == 1
+    assert sign(store, REVIEWER, "Again.").entries == 0
+    released(store, 2)
+    assert len(decided_in(store).released) == 2
+
+    use(monkeypatch)
+    with pytest.raises(BadInput, match="must be signed too"):
+        released(store, 3)
 
 
 @on_a_directory
