@@ -91,3 +91,13 @@ def test_a_long_history_names_how_many_tests_it_leaves_out(store: DirectoryStore
 
     assert "5 earlier tests stand in the ledger" in text
     assert text.count("<tr class=") == MOST_TESTS
+
+
+def test_the_history_shows_which_test_started_a_retraining(store: DirectoryStore) -> None:
+    pages(store, USUAL, DRIFTED)
+    before = history_in(store)
+    assert "Started a retraining" not in history_page(before)
+
+    last = before.tests[-1].model_copy(update={"starts": True, "new_labelled": 61})
+    text = history_page(History(before.chain, (*before.tests[:-1], last)))
+    assert text.count("Started a retraining, with 61 new labelled lesions.") == 1
