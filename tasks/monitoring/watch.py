@@ -139,6 +139,7 @@ def watched(
         figures=figures,
         label_first=to_label(asked, reference) if verdict == "drift" else (),
         enough=ENOUGH,
+        synthetic=facts.synthetic,
     )
     return told.model_copy(update={"causes": causes_of(told.moved)})
 

@@ -9,6 +9,9 @@ from tasks.records.record import Frozen
 
 ENOUGH = 50  # new labelled lesions that make a retraining worth it, unless somebody says otherwise
 FEWEST_HOURS = 10  # below, it cannot be told how alike lesions of one hour are
+SYNTHETIC = (
+    "SYNTHETIC: the model learned from drawn lesions, and this test says nothing about patients"
+)
 Verdict = Literal["drift", "none", "insufficient evidence"]
 Group = Literal["file", "light", "sharpness", "lesion", "answers", "refusals"]
 GROUPS: dict[Group, str] = {
@@ -86,6 +89,11 @@ class Watched(Frozen):
         "trained, by folders and tables; None if that is not known.",
     )
     enough: int = Field(description="With so many new labelled lesions, a retraining is worth it.")
+    synthetic: bool | None = Field(
+        None,
+        description="Whether the model learned from drawn lesions alone; None where that is not "
+        "known, as in entries of an earlier version of the program.",
+    )
     labelled_then: int | None = Field(
         None,
         description="New labelled lesions of this model when a drift test last started a "
@@ -129,6 +137,8 @@ def in_words(watched: Watched) -> list[str]:
         f"{headline(watched)} Version {watched.version} was asked about {what} from "
         f"{watched.since} until {watched.until} UTC."
     ]
+    if watched.synthetic:
+        lines.append(f"{SYNTHETIC}.")
     lines += [f"The figures speak for {cause}." for cause in watched.causes]
     lines += [f"Drifted: {each.words}." for each in watched.figures if each.drifted]
     for reason, count in watched.left_out.items():
