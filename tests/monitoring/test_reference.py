@@ -51,7 +51,7 @@ def test_the_share_that_is_refused_is_that_of_the_own_test_part() -> None:
     )
 
     assert _refused(evaluated_of(measured, refusals=refusals)) == (12, 400)
-    assert _refused(evaluated_of(measured)) is None
+    assert _refused(evaluated_of(measured, refusals=None)) is None
 
 
 def test_a_model_learned_from_drawn_lesions_only_if_all_are() -> None:
