@@ -2,7 +2,7 @@
 
 import os
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -16,6 +16,9 @@ from dags.places.choice import task_of
 from dags.store import last_drift_test
 from tasks.errors import BadInput
 
+if TYPE_CHECKING:
+    from tasks.monitoring.watched import Watched
+
 ABOUT = """
 Compares what the app was asked about in the last days with what the model in use learned from.
 
@@ -27,8 +30,9 @@ at most one false alarm a year. The ledger of monitoring keeps each answer; the 
 `monitoring/drift.html`.
 **On new drift** (`want_labels`) the asset `labels_wanted` says which lesions to label first, and
 people are told. Drift that the test before found too is not told again.
-**It starts a retraining** (`retrain`) only if enough labelled lesions were delivered since the
-model in use was trained.
+**It starts a retraining** (`retrain`) on drift, new or not, once enough labelled lesions were
+delivered since the model in use was trained. Drift that lasts starts the next one only after as
+many more.
 **It promotes nothing**, and takes no model back.
 """
 
@@ -60,12 +64,11 @@ def store_uri() -> str:
     return os.environ.get("MELANOMA_STORE", "").rstrip("/")
 
 
-def wanted() -> dict[str, Any]:
-    """What the last test wants labelled: the extra of the asset's event.
+def test_now() -> "Watched":
+    """The test of this run: the last entry of the ledger.
 
     Raises:
-        AirflowFailException: There is no test.
-        AirflowSkipException: It found no drift, or none that the test before had not found.
+        AirflowFailException: There is none.
     """
     found = last_drift_test(store_uri())
     if found is None:
@@ -74,6 +77,17 @@ def wanted() -> dict[str, Any]:
             "  Expected: an entry of the task drift in the ledger of monitoring\n"
             "  Received: none\n  Do:       read the log of the task drift"
         )
+    return found
+
+
+def wanted() -> dict[str, Any]:
+    """What the last test wants labelled: the extra of the asset's event.
+
+    Raises:
+        AirflowFailException: There is no test.
+        AirflowSkipException: It found no drift, or none that the test before had not found.
+    """
+    found = test_now()
     if not found.news:
         again = ", as the test before" if found.verdict == "drift" else ""
         raise AirflowSkipException(f"No labels are wanted: {found.verdict}{again}.")
@@ -99,17 +113,22 @@ def want_labels() -> None:
     get_current_context()["outlet_events"][LABELS_WANTED].extra = wanted()
 
 
-@task(doc_md="Skips the retraining unless enough labelled lesions were delivered.")
-def enough_labels() -> None:
-    """Skips what follows unless a retraining is worth it."""
-    found = last_drift_test(store_uri())
-    if found is None or not found.retrain:
-        known = found.new_labelled if found else None
+@task(doc_md="Skips the retraining unless there is drift, and enough lesions with a label.")
+def enough_labels() -> str:
+    """The id of the retraining that the last test starts: the same for each test of a model and an
+    hour, so that none is started twice. Skips what follows unless the test starts one."""
+    found = test_now()
+    if not found.retrain:
+        known = found.new_labelled
         count = "an unknown number of" if known is None else known
-        raise AirflowSkipException(
-            f"No retraining: {count} lesions with a label were delivered since the model was "
-            f"trained, and {found.enough if found else 'some'} are enough."
+        labels = (
+            f": {count} lesions with a label were delivered since the model was trained, and "
+            f"{found.worth_from} are enough"
         )
+        raise AirflowSkipException(
+            f"No retraining: {found.verdict}{labels if found.verdict == 'drift' else ''}."
+        )
+    return f"drift-{found.model_sha256[:12]}-{found.until}"
 
 
 with DAG(
@@ -131,7 +150,7 @@ with DAG(
             minimum=1,
             title="Enough labelled lesions",
             description="On drift, a retraining starts if so many were delivered since the model "
-            "in use was trained.",
+            "in use was trained, and since drift last started one.",
         ),
     },
     user_defined_macros={"store": store_uri},
@@ -145,15 +164,19 @@ with DAG(
         "{{ params.days }}",
         "--enough",
         "{{ params.enough }}",
+        "--starts-retraining",
         doc_md="Tests the last days for drift, and enters the answer into the ledger.",
     )
     labels, enough = want_labels(), enough_labels()
     retrain = TriggerDagRunOperator(
         task_id="retrain",
         trigger_dag_id="melanoma_retraining",
-        # Cleared and run again, it starts no second retraining.
-        trigger_run_id="drift__{{ run_id }}",
+        # Cleared and run again, it starts no second retraining. A person who marks `enough_labels`
+        # as a success starts one for this run.
+        trigger_run_id="{{ ti.xcom_pull(task_ids='enough_labels') or 'drift__' ~ run_id }}",
         skip_when_already_exists=True,
         doc_md="Starts `melanoma_retraining`.",
     )
-    tested >> labels >> enough >> retrain
+    # Labels that come after the first day of a drift start the retraining too.
+    tested >> labels
+    tested >> enough >> retrain

@@ -2,6 +2,7 @@
 
     __main__.py   start, stop
     place.py      where it lives: ports, folders, what is to be learned from
+    defaults.py   what runs take that nobody configures
     settings.py   Airflow's and MLflow's settings, each with its reason
     services.py   processes that outlive this one: start, find, end
     engine.py     the Docker engine, if steps run in containers

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from demo import engine, outcome
 from demo.airflow_api import PROMOTION, RETRAINING, Airflow
+from demo.defaults import give_defaults
 from demo.follow import Look, follow
 from demo.place import Place, check_port_is_free, parent_folder, place_from
 from demo.services import Started, end, is_step, processes_of, recorded, wait_until_ready
@@ -78,6 +79,9 @@ def stop() -> None:
 
 
 def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
+    if not standing:
+        _prepare(place)
+    console.print(give_defaults(place), soft_wrap=True, markup=False)
     if standing:
         console.print(
             f"Airflow, MLflow and the app are running: {place.airflow}, {place.mlflow}, {place.app}"
@@ -107,7 +111,8 @@ def _demonstrate(place: Place, standing: dict[str, Started]) -> Look:
     return look
 
 
-def _start_services(place: Place) -> list[Started]:
+def _prepare(place: Place) -> None:
+    """Check the ports, and make the folders."""
     check_port_is_free(place.mlflow_port, "MLFLOW_PORT", "MLflow", place.mlflow_host)
     check_port_is_free(place.airflow_port, "AIRFLOW_PORT", "Airflow")
     check_port_is_free(place.app_port, "APP_PORT", "The web app")
@@ -115,6 +120,9 @@ def _start_services(place: Place) -> list[Started]:
     for folder in ("airflow", "mlflow", "run", "store"):
         (place.home / folder).mkdir(parents=True, exist_ok=True)
     _stands_in(place).write_text(_where(place))
+
+
+def _start_services(place: Place) -> list[Started]:
     settings = environment(place)
     console.print("Starting Airflow, MLflow and the web app ...")
     passwords(place.home)  # before Airflow would make some of its own

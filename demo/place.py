@@ -15,9 +15,10 @@ CODE = Path(__file__).parent.parent
 
 # Small, short training suffices for nine classes of drawn lesions. The figures show that the
 # pipeline works, not that the networks are good.
-SYNTHETIC_CONFIG = """{
-    "image_size": 48, "packed_size": 64, "epochs": 8, "residual_epochs": 20, "policy": "synthetic"
-}"""
+SYNTHETIC_CONFIG = (
+    '{"image_size": 48, "packed_size": 64, "epochs": 8, "residual_epochs": 20, '
+    '"policy": "synthetic"}'
+)
 REAL_CONFIG = "{}"
 
 
@@ -33,7 +34,7 @@ class Place:
         metadata: Folder of delivered tables, if any.
         external: Folder of an external set, with its labels, if any.
         app_port: Port of the web app, on 127.0.0.1.
-        config: Configuration of the run.
+        config: Configuration of the run: what CONFIG names, over that of the demo.
         runner: Place where steps run: ``process`` or ``docker``.
         s3: Address of a store on S3; None for a directory under `home`.
         mlflow_host: Address that MLflow listens on; one that containers reach, if there are any.
@@ -105,7 +106,7 @@ def place_from(environment: Mapping[str, str] = os.environ) -> Place:
         metadata=metadata,
         external=external,
         app_port=_port(environment, "APP_PORT", 8200),
-        config=parse_config(environment.get("CONFIG") or usual),
+        config=parse_config(environment.get("CONFIG") or "{}", usual),
         runner=_runner(environment),
         s3=_s3(environment),
     )

@@ -24,6 +24,13 @@ def drift_command(
         int,
         typer.Option(min=1, help="With so many new labelled lesions, a retraining is worth it."),
     ] = ENOUGH,
+    starts_retraining: Annotated[
+        bool,
+        typer.Option(
+            "--starts-retraining",
+            help="Whoever calls starts a retraining if it is worth it: the ledger notes this.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Write the page here too; a new file, page.html.")
     ] = None,
@@ -47,7 +54,7 @@ def drift_command(
             do="give another file",
         )
     opened = open_store(store)
-    found = watch(opened, days, enough=enough)
+    found = watch(opened, days, enough=enough, starts=starts_retraining)
     history = history_in(opened)
     made = page(found.watched, found.asked, found.reference, history)
     opened.replace(PAGE, made.encode())

@@ -211,7 +211,7 @@ def released() -> dict[str, set[int]]:
         if not name or not version.isdecimal():
             raise BadInput(
                 "The name of a policy's file does not state the version.",
-                expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-4.yaml",
+                expected=f"{FOLDER.name}/NAME-VERSION.yaml, such as melanoma-5.yaml",
                 received=path.name,
                 do="rename the file",
             )
@@ -255,7 +255,7 @@ def parse_policy(data: bytes, where: str) -> Policy:
             f"The policy {where} cannot be read.",
             expected="a YAML file with the fields of tasks.evaluation.policy.Policy",
             received=" ".join(str(error).split())[:500],
-            do="correct the file; tasks/evaluation/policies/melanoma-4.yaml is an example",
+            do="correct the file; tasks/evaluation/policies/melanoma-5.yaml is an example",
         ) from error
 
 

@@ -22,7 +22,10 @@ from tasks.records.refusals import Origin
 
 Array = np.ndarray[Any, Any]
 
-EACH = 100  # images of each kind
+EACH = 100  # images of each kind that is derived from images of the test part
+# Of each kind without skin: of 100, all refused, 95 % could not be proven at a third look at a test
+# part any more, and of 200 at 29 looks (`tasks.statistics.confidence`).
+WITHOUT_SKIN = 200
 NOT_SKIN, OTHERS = 0.95, 0.80  # shares that should be refused
 # Kinds that should be refused, of which no images can be drawn.
 WITHOUT_IMAGES = ("clinical photographs",)
@@ -60,8 +63,8 @@ class Kind:
 
 
 def kinds_of(pixels: Array, seed: int = 1) -> list[Kind]:
-    """Every kind that can be made here, `EACH` images of each, of what is derived at most one of
-    each image.
+    """Every kind that can be made here: `WITHOUT_SKIN` images of each kind without skin, `EACH` of
+    the others, and of these at most one of each image.
 
     Args:
         pixels: Images of the test part, uint8 ``(n, side, side, 3)``, RGB; not changed.
@@ -72,12 +75,13 @@ def kinds_of(pixels: Array, seed: int = 1) -> list[Kind]:
     photographs = sample_photographs()
     if photographs:
         rng = np.random.default_rng([seed, 0])
-        made = crops(photographs, side, EACH, rng)
-        found.append(Kind(PHOTOGRAPHS, "photographs", False, made, np.full(EACH, side)))
+        made = crops(photographs, side, WITHOUT_SKIN, rng)
+        sides = np.full(WITHOUT_SKIN, side)
+        found.append(Kind(PHOTOGRAPHS, "photographs", False, made, sides))
     for number, (name, draw) in enumerate(DRAWN.items(), 1):
         rng = np.random.default_rng([seed, number])
-        made = np.stack([levels(draw(side, rng)) for _ in range(EACH)])
-        found.append(Kind(name, "drawn", False, made, np.full(EACH, side)))
+        made = np.stack([levels(draw(side, rng)) for _ in range(WITHOUT_SKIN)])
+        found.append(Kind(name, "drawn", False, made, np.full(WITHOUT_SKIN, side)))
     count = min(EACH, len(pixels))  # no image twice, or the bounds would not hold
     for number, (name, change) in enumerate(CHANGED.items(), 1 + len(DRAWN)):
         rng = np.random.default_rng([seed, number])

@@ -46,9 +46,18 @@ class History:
 
         A test that is repeated within its hour, after a kill for example, so tells the same news.
         """
-        own = (each for each in self.tests if each.model_sha256 == model_sha256)
-        found = [each for each in own if each.until < until]
+        found = self._before(model_sha256, until)
         return found[-1] if found else None
+
+    def labelled_then(self, model_sha256: str, until: str) -> int | None:
+        """New labelled lesions when a test of a model that looked at hours before `until` alone
+        last started a retraining; None if none did."""
+        found = [each for each in self._before(model_sha256, until) if each.retrain]
+        return found[-1].new_labelled if found else None
+
+    def _before(self, model_sha256: str, until: str) -> list[Watched]:
+        own = (each for each in self.tests if each.model_sha256 == model_sha256)
+        return [each for each in own if each.until < until]
 
 
 def history_in(store: Store) -> History:
@@ -62,15 +71,16 @@ def history_in(store: Store) -> History:
 
 
 def enter(store: Store, watched: Watched) -> Watched:
-    """Enter a test. A test of the same model and hours that says the same is entered once: whoever
-    repeats it, after a kill for example, gets what the first one said of news and new labels.
+    """Enter a test. A test of the same model and hours that says the same, and starts the same, is
+    entered once: whoever repeats it, after a kill for example, gets what the first one said of news
+    and new labels.
 
     Returns:
         The test as it stands in the ledger.
     """
     while True:
         now = history_in(store)
-        bare = {"news": False, "new_labelled": None, "enough": 0}
+        bare = {"news": False, "new_labelled": None, "enough": 0, "labelled_then": None}
         for each in now.tests:
             if each.model_copy(update=bare) == watched.model_copy(update=bare):
                 return each

@@ -8,7 +8,7 @@ It is made once for each model and kept in ``monitoring/reference/<SHA-256 of th
 import hashlib
 import io
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from tasks.evaluation.refusals import REFUSED
 from tasks.evaluation.scoring import by_lesion, most_probable
 from tasks.evaluation.traces import ACQUISITION, acquisition_of
 from tasks.intake.manifest import by_shard, parquet_of, read_parquet
-from tasks.lesions import DIAGNOSES, MELANOMA
+from tasks.lesions import DIAGNOSES, MELANOMA, source_from
 from tasks.records.evaluated import Evaluated
 from tasks.records.ingested import Ingested
 from tasks.records.record import Artifact, Frozen, sha256
@@ -56,6 +56,11 @@ class Facts(Frozen):
     refused: tuple[int, int] | None = Field(
         description="Lesions of its test part that the app would refuse, of how many; None where "
         "the model's run does not say so."
+    )
+    synthetic: bool | None = Field(
+        None,
+        description="Whether it learned from drawn lesions alone; None in the file of an earlier "
+        "version of the program, see `_told`.",
     )
     made: str = Field(description="When the reference was made, UTC, ISO 8601.")
     learned: Artifact = Field(
@@ -96,10 +101,28 @@ def reference_of(store: Store, version: Version) -> Reference:
     """
     folder = f"{FOLDER}{version.model_sha256}/{FORMAT}-{VERSION}/"
     try:
-        return _read(store, folder)
+        return _told(store, version, _read(store, folder))
     except NotFound:
         log.info("The reference of version %d is made, once.", version.number)
     return _kept(store, folder, *_made(store, version))
+
+
+def _told(store: Store, version: Version, found: Reference) -> Reference:
+    """A reference that says whether its lesions are drawn, also one of an earlier version of the
+    program: the run that made the model says so. None where the run is gone."""
+    if found.facts.synthetic is not None:
+        return found
+    name = version.run.rpartition("/")[2]
+    split = read_record(store, name, "split")
+    if not isinstance(split, Split):
+        return found
+    parts = read_parquet(Run(store, name, Retraining()), split.parts)
+    drawn = _drawn(parts[parts["side"] != "test"])
+    return replace(found, facts=found.facts.model_copy(update={"synthetic": drawn}))
+
+
+def _drawn(rows: pd.DataFrame) -> bool:
+    return bool(rows["image_id"].map(source_from).eq("SYNTHETIC").all())
 
 
 def _read(store: Store, folder: str) -> Reference:
@@ -173,6 +196,7 @@ def _made(store: Store, version: Version) -> tuple[dict[str, Any], pd.DataFrame,
         "lesions_learned": len(lesions),
         "encodings_known": "encoding" in lesions,
         "refused": _refused(evaluated),
+        "synthetic": _drawn(lesions),
     }
     classes = tuple(name for name in DIAGNOSES if name in evaluated.classes)
     return facts, _learned(run, _some(lesions)), _answered(by_lesion(answers, classes), classes)

@@ -17,7 +17,7 @@ from tasks.evaluation.descriptor import VERSION
 from tasks.evaluation.traces import HOUR, descriptors_in, read
 from tasks.monitoring.causes import causes_of
 from tasks.monitoring.compare import LEVEL, Asked, compared, verdict_of
-from tasks.monitoring.history import enter, history_in
+from tasks.monitoring.history import History, enter, history_in
 from tasks.monitoring.new_labels import new_labelled_lesions
 from tasks.monitoring.reference import Reference, reference_of
 from tasks.monitoring.watched import ENOUGH, ToLabel, Watched
@@ -44,7 +44,14 @@ class Outcome:
     reference: Reference
 
 
-def watch(store: Store, days: int, now: datetime | None = None, enough: int = ENOUGH) -> Outcome:
+def watch(
+    store: Store,
+    days: int,
+    now: datetime | None = None,
+    enough: int = ENOUGH,
+    *,
+    starts: bool = False,
+) -> Outcome:
     """Test the last days for drift, and enter the result into the ledger of monitoring.
 
     Args:
@@ -52,6 +59,7 @@ def watch(store: Store, days: int, now: datetime | None = None, enough: int = EN
         days: How many days to look at, at least 1, in whole hours, this one included.
         now: Time of the test, with a time zone; None for the present.
         enough: New labelled lesions with which a retraining is worth it.
+        starts: Whether the caller starts a retraining if it is worth it. The ledger then says so.
 
     Raises:
         BadInput: No model is in use, or the store does not hold what it learned from.
@@ -72,20 +80,43 @@ def watch(store: Store, days: int, now: datetime | None = None, enough: int = EN
     until = present.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     traces = read(store, until - timedelta(days=days), until)
     found = watched(reference, traces, since=until - timedelta(days=days), until=until)
-    before = history_in(store).last_of(version.model_sha256, found.until)
-    same = before is not None and set(found.moved) <= set(before.moved)
-    told: dict[str, object] = {"enough": enough}
+    new = None
     if found.verdict == "drift":
-        told["news"] = not same
-        told["new_labelled"] = new_labelled_lesions(store, version.run.rpartition("/")[2])
-    entered = enter(store, found.model_copy(update=told))
-    return Outcome(entered, lesions_of(reference, traces)[0], reference)
+        new = new_labelled_lesions(store, version.run.rpartition("/")[2])
+    told = told_after(history_in(store), found, new, enough=enough, starts=starts)
+    return Outcome(enter(store, told), lesions_of(reference, traces)[0], reference)
+
+
+def told_after(
+    history: History, found: Watched, new: int | None, *, enough: int, starts: bool
+) -> Watched:
+    """A test, with what is news after the tests before, and whether a retraining starts.
+
+    Args:
+        history: The tests before.
+        found: The test, as `watched` gives it.
+        new: Lesions with a label that were delivered since the model was trained; None if unknown.
+        enough, starts: See `watch`.
+    """
+    drift = found.verdict == "drift"
+    before = history.last_of(found.model_sha256, found.until)
+    same = before is not None and set(found.moved) <= set(before.moved)
+    told = found.model_copy(
+        update={
+            "enough": enough,
+            "news": drift and not same,
+            "new_labelled": new if drift else None,
+            "labelled_then": history.labelled_then(found.model_sha256, found.until),
+        }
+    )
+    return told.model_copy(update={"starts": starts and told.worth_it})
 
 
 def watched(
     reference: Reference, traces: pd.DataFrame, *, since: datetime, until: datetime
 ) -> Watched:
-    """What a test of these traces says; `Watched.news` is not known here, and False."""
+    """What a test of these traces says; what follows from the tests before is not known here, see
+    `told_after`."""
     asked, left = lesions_of(reference, traces)
     facts = reference.facts
     # Draws that a repetition of the test draws again.
@@ -108,6 +139,7 @@ def watched(
         figures=figures,
         label_first=to_label(asked, reference) if verdict == "drift" else (),
         enough=ENOUGH,
+        synthetic=facts.synthetic,
     )
     return told.model_copy(update={"causes": causes_of(told.moved)})
 

@@ -57,10 +57,11 @@ def page(watched: Watched, asked: Asked, reference: Reference, history: History)
 def history_page(history: History) -> str:
     """The page of all tests, as self-contained HTML."""
     drifts = sum(each.verdict == "drift" for each in history.tests)
+    drawn = sum(bool(each.synthetic) for each in history.tests)
     return (
         _environment()
         .get_template("history.html.j2")
-        .render(drifts=drifts, total=len(history.tests), **_tests(history))
+        .render(drifts=drifts, drawn=drawn, total=len(history.tests), **_tests(history))
     )
 
 

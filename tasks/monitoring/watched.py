@@ -9,6 +9,9 @@ from tasks.records.record import Frozen
 
 ENOUGH = 50  # new labelled lesions that make a retraining worth it, unless somebody says otherwise
 FEWEST_HOURS = 10  # below, it cannot be told how alike lesions of one hour are
+SYNTHETIC = (
+    "SYNTHETIC: the model learned from drawn lesions, and this test says nothing about patients"
+)
 Verdict = Literal["drift", "none", "insufficient evidence"]
 Group = Literal["file", "light", "sharpness", "lesion", "answers", "refusals"]
 GROUPS: dict[Group, str] = {
@@ -86,11 +89,39 @@ class Watched(Frozen):
         "trained, by folders and tables; None if that is not known.",
     )
     enough: int = Field(description="With so many new labelled lesions, a retraining is worth it.")
+    synthetic: bool | None = Field(
+        None,
+        description="Whether the model learned from drawn lesions alone; None where that is not "
+        "known, as in entries of an earlier version of the program.",
+    )
+    labelled_then: int | None = Field(
+        None,
+        description="New labelled lesions of this model when a drift test last started a "
+        "retraining; None if none did.",
+    )
+    starts: bool | None = Field(
+        None,
+        description="Whether who made the test starts a retraining on it; None in entries of an "
+        "earlier version of the program, which did so on new drift alone.",
+    )
+
+    @property
+    def worth_from(self) -> int:
+        """New labelled lesions from which a retraining is worth it: so many that `enough` came
+        since a drift test last started one. So drift that lasts starts one retraining, and the
+        next only on new labels, also where the gate refuses what was trained."""
+        return self.enough + (self.labelled_then or 0)
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether a retraining is worth it: on drift, with enough new labelled lesions."""
+        known = self.new_labelled
+        return self.verdict == "drift" and known is not None and known >= self.worth_from
 
     @property
     def retrain(self) -> bool:
-        """Whether a retraining should start: on new drift, with enough new labelled lesions."""
-        return self.news and self.new_labelled is not None and self.new_labelled >= self.enough
+        """Whether this test starts a retraining."""
+        return self.news and self.worth_it if self.starts is None else self.starts
 
     @property
     def moved(self) -> tuple[Group, ...]:
@@ -106,6 +137,8 @@ def in_words(watched: Watched) -> list[str]:
         f"{headline(watched)} Version {watched.version} was asked about {what} from "
         f"{watched.since} until {watched.until} UTC."
     ]
+    if watched.synthetic:
+        lines.append(f"{SYNTHETIC}.")
     lines += [f"The figures speak for {cause}." for cause in watched.causes]
     lines += [f"Drifted: {each.words}." for each in watched.figures if each.drifted]
     for reason, count in watched.left_out.items():
@@ -121,7 +154,7 @@ def in_words(watched: Watched) -> list[str]:
         new = "an unknown number of lesions" if known is None else plural(known, "lesion")
         lines.append(
             f"Delivered with a label since the model was trained: {new}. A retraining is worth "
-            f"it from {watched.enough} on."
+            f"it from {watched.worth_from} on{_since(watched)}."
         )
     return lines
 
@@ -134,6 +167,12 @@ def headline(watched: Watched) -> str:
     if watched.verdict == "none":
         return "No drift."
     return "Insufficient evidence."
+
+
+def _since(watched: Watched) -> str:
+    if watched.labelled_then is None:
+        return ""
+    return f", as a drift test started one at {watched.labelled_then}"
 
 
 def _shown(watched: Watched) -> list[str]:

@@ -46,9 +46,10 @@ def entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Enter:
 DRIFT = USUAL.but(format="PNG")
 
 
-def test_the_test_comes_first_then_labels_then_a_retraining(dag: Any) -> None:
-    assert dag.tested.downstream_task_ids == {"want_labels"}
-    assert dag.labels.operator.downstream_task_ids == {"enough_labels"}
+def test_labels_and_a_retraining_both_follow_the_test_and_not_each_other(dag: Any) -> None:
+    # A skipped want_labels, of drift that is no news, does not skip the retraining.
+    assert dag.tested.downstream_task_ids == {"want_labels", "enough_labels"}
+    assert dag.labels.operator.downstream_task_ids == set()
     assert dag.enough.operator.downstream_task_ids == {"retrain"}
     assert dag.retrain.trigger_dag_id == "melanoma_retraining"
     for task in (dag.labels.operator, dag.enough.operator, dag.retrain):
@@ -56,6 +57,7 @@ def test_the_test_comes_first_then_labels_then_a_retraining(dag: Any) -> None:
     told = list(dag.tested.argv)
     assert told[told.index("--days") + 1] == "{{ params.days }}"
     assert told[told.index("--enough") + 1] == "{{ params.enough }}"
+    assert "--starts-retraining" in told
     assert not {"promote", "rollback", "ask"} & set(dag.tested.dag.task_ids)
 
 
@@ -93,24 +95,42 @@ def test_without_new_drift_nothing_is_raised(
 def test_without_any_test_the_task_fails(dag: Any, entered: Enter) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    with pytest.raises(AirflowFailException, match="No drift test was entered"):
-        dag.wanted()
+    for task in (dag.wanted, dag.enough_labels.function):
+        with pytest.raises(AirflowFailException, match="No drift test was entered"):
+            task()
+
+
+@pytest.mark.parametrize("news", [True, False])
+def test_a_retraining_starts_where_the_test_says_so_also_on_drift_that_is_no_news(
+    dag: Any, entered: Enter, news: bool
+) -> None:
+    found = entered(DRIFT, news=news, new_labelled=50, starts=True)
+    one = dag.enough_labels.function()
+
+    assert one == f"drift-{found.model_sha256[:12]}-{found.until}"
+    entered(DRIFT, n=140, new_labelled=55, starts=True)  # a second test of the same hour
+    assert dag.enough_labels.function() == one
+    assert dag.retrain.trigger_run_id.startswith("{{ ti.xcom_pull(task_ids='enough_labels')")
+    assert dag.retrain.skip_when_already_exists
 
 
 @pytest.mark.parametrize(
-    ("known", "news", "starts"),
-    [(50, True, True), (49, True, False), (None, True, False), (500, False, False)],
+    ("clinic", "said", "words"),
+    [
+        (DRIFT, {"new_labelled": 49}, "drift: 49 lesions .* and 50 are enough"),
+        (DRIFT, {"new_labelled": 99, "labelled_then": 50}, "99 lesions .* and 100 are enough"),
+        (DRIFT, {"new_labelled": None}, "an unknown number of lesions"),
+        (USUAL, {}, "No retraining: none"),
+    ],
+    ids=["few", "few since", "unknown", "no drift"],
 )
-def test_a_retraining_starts_only_with_enough_new_labels(
-    dag: Any, entered: Enter, known: int | None, news: bool, starts: bool
+def test_a_retraining_is_skipped_with_the_reason(
+    dag: Any, entered: Enter, clinic: Clinic, said: dict[str, Any], words: str
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    entered(DRIFT, news=news, new_labelled=known)
-    if starts:
-        dag.enough_labels.function()
-        return
-    with pytest.raises(AirflowSkipException, match="No retraining"):
+    entered(clinic, starts=False, **said)
+    with pytest.raises(AirflowSkipException, match=words):
         dag.enough_labels.function()
 
 

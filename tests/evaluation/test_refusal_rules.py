@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from tasks.evaluation.bounds import Unreadable
-from tasks.evaluation.policy import parse_policy, policy_bytes
+from tasks.evaluation.policy import parse_policy, policy_bytes, released
+from tasks.evaluation.refusal_kinds import EACH, WITHOUT_SKIN
 from tasks.evaluation.refusal_rules import Refusals as Rule
 from tasks.records.refusals import Answered, Refusals, RefusedKind
 from tasks.statistics.proportions import lower_bound, proportion
-from tests.support.judged import NOTHING, case_of, good
+from tests.support.judged import MELANOMA_POLICY, NOTHING, case_of, good
 
 RULE = Rule(
     rule="refusals",
@@ -111,15 +112,45 @@ def test_the_reason_names_the_kind_its_count_and_what_is_asked() -> None:
     assert "90.0" in first.reason
 
 
-def test_a_policy_may_hold_the_rule() -> None:
-    added = (
-        "rules:\n  - rule: refusals\n    answered_at_least: 0.85\n    not_skin_at_least: 0.9\n"
-        "    others_at_least: 0.7\n    why: as here\n"
-        "    method: Clopper-Pearson, one-sided, by lesion and by image\n"
-    )
-    text = policy_bytes("melanoma").decode().replace("rules:\n", added, 1)
-    policy = parse_policy(text.encode(), "own")
-    assert policy.rules[0].rule == "refusals"
-    assert "refusals" not in {
-        each.rule for each in parse_policy(policy_bytes("melanoma"), "").rules
-    }
+@pytest.mark.parametrize(("name", "first"), [("melanoma", 5), ("synthetic", 4)])
+def test_a_released_policy_holds_the_rule_since_a_version(name: str, first: int) -> None:
+    for version in released()[name]:
+        rules = parse_policy(policy_bytes(name, version), name).rules
+        assert ("refusals" in {each.rule for each in rules}) == (version >= first)
+
+
+def of_patients(look: int, *kinds: RefusedKind, refused: int = 12) -> dict[str, str]:
+    """What the policy for patients says of refusals at a look, from 1, at one test part."""
+    (rule,) = (each for each in MELANOMA_POLICY.rules if each.rule == "refusals")
+    assert isinstance(rule, Rule)
+    found = told(*kinds, refused=refused)
+    case = case_of(good(refusals=found), confidence=MELANOMA_POLICY.confidence(look))
+    return {each.name: each.decision for each in rule.judge(case)}
+
+
+def test_the_policy_for_patients_can_be_met_at_many_looks_with_the_images_that_are_made() -> None:
+    skin = kind("blurred", EACH, skin=True, n=EACH)
+    drawn = kind("noise", WITHOUT_SKIN, skin=False, n=WITHOUT_SKIN)
+    assert set(of_patients(29, skin, drawn).values()) == {"pass"}
+    assert of_patients(30, skin, drawn)["refused of images without skin"] != "pass"
+    few = kind("noise", 100, skin=False)
+    assert of_patients(2, skin, few)["refused of images without skin"] == "pass"
+    assert of_patients(3, skin, few)["refused of images without skin"] == "insufficient evidence"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"refused": 90}, "lesions answered about"),
+        ({"noise": 180}, "refused of images without skin"),
+        ({"blurred": 70}, "refused of images of skin that are unsound"),
+    ],
+)
+def test_the_policy_for_patients_fails_a_judge_of_images_that_does_not_do_it(
+    wrong: dict[str, int], name: str
+) -> None:
+    made = {"noise": 200, "blurred": 100} | wrong
+    skin = kind("blurred", made["blurred"], skin=True)
+    drawn = kind("noise", made["noise"], skin=False, n=200)
+    said = of_patients(1, skin, drawn, refused=wrong.get("refused", 12))
+    assert {each for each, decision in said.items() if decision == "fail"} == {name}

@@ -11,9 +11,11 @@ from tasks.engine.run import Run
 from tasks.evaluation.refusal_kinds import (
     CHANGED,
     DRAWN,
+    EACH,
     NOT_SKIN,
     OTHERS,
     PHOTOGRAPHS,
+    WITHOUT_SKIN,
     Kind,
     crops,
     kinds_of,
@@ -85,15 +87,19 @@ def test_kinds_are_the_same_each_time_and_at_least_a_hundred_images() -> None:
     assert {*DRAWN, *CHANGED, PHOTOGRAPHS} < {each.name for each in once}
     for one, other in zip(once, again, strict=True):
         assert (one.pixels == other.pixels).all()
-        assert len(one.pixels) == len(one.sides) == 100
+        assert len(one.pixels) == len(one.sides) == (EACH if one.skin else WITHOUT_SKIN) >= 100
         assert one.pixels.shape[1:] == (48, 48, 3)
-        assert len({each.tobytes() for each in one.pixels}) >= 95, one.name
+        assert len({each.tobytes() for each in one.pixels}) >= 0.95 * len(one.pixels), one.name
 
 
 def test_of_what_is_derived_no_image_counts_twice() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (30, 48, 48, 3), np.uint8)
     counts = {each.origin: len(each.pixels) for each in kinds_of(pixels)}
-    assert counts == {"photographs": 100, "drawn": 100, "derived from test images": 30}
+    assert counts == {
+        "photographs": WITHOUT_SKIN,
+        "drawn": WITHOUT_SKIN,
+        "derived from test images": 30,
+    }
 
 
 def test_crops_are_parts_of_the_photographs() -> None:

@@ -159,6 +159,7 @@ def test_the_same_images_have_not_drifted_and_another_device_has(
     said = capsys.readouterr().out
 
     assert said.startswith("Drift. ")
+    assert "SYNTHETIC: the model learned from drawn lesions" in said
     assert "red of the skin" in said
     assert "file format" in said
     assert page.read_text() == kept.read("monitoring/drift.html").decode()
@@ -173,6 +174,21 @@ def test_the_same_images_have_not_drifted_and_another_device_has(
     tomorrow = watch(kept, 4, NOW + timedelta(days=1)).watched
     assert (tomorrow.verdict, tomorrow.news) == ("drift", False)  # it is not news a second time
     assert promotions_in(kept).champion == in_use(kept)  # and nothing was promoted
+
+
+def test_a_reference_of_an_earlier_version_is_read_and_says_that_its_lesions_are_drawn(
+    kept: DirectoryStore,
+) -> None:
+    version = version_of(kept)
+    made = reference_of(kept, version)
+    assert made.facts.synthetic is True
+    (key,) = (each.key for each in kept.list(FOLDER) if each.key.endswith("reference.json"))
+    was = kept.read(key)
+    earlier = json.loads(was)
+    del earlier["synthetic"]
+    kept.replace(key, json.dumps(earlier).encode())
+    assert reference_of(kept, version).facts == made.facts
+    kept.replace(key, was)
 
 
 def test_an_erasure_takes_the_reference_and_the_next_one_lacks_the_image(

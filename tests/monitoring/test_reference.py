@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.refusals import REFUSED
-from tasks.monitoring.reference import _judged, _refused
+from tasks.monitoring.reference import _drawn, _judged, _refused
 from tasks.records.figures import Proportion
 from tasks.records.refusals import Answered, Refusals
 from tasks.statistics.proportions import proportion
@@ -51,4 +51,15 @@ def test_the_share_that_is_refused_is_that_of_the_own_test_part() -> None:
     )
 
     assert _refused(evaluated_of(measured, refusals=refusals)) == (12, 400)
-    assert _refused(evaluated_of(measured)) is None
+    assert _refused(evaluated_of(measured, refusals=None)) is None
+
+
+def test_a_model_learned_from_drawn_lesions_only_if_all_are() -> None:
+    drawn, real = (
+        pd.DataFrame({"image_id": ["SYNTHETIC_1"]}),
+        pd.DataFrame({"image_id": ["ISIC_1"]}),
+    )
+
+    assert _drawn(drawn)
+    assert not _drawn(real)
+    assert not _drawn(pd.concat([drawn, real]))

@@ -9,8 +9,10 @@ import pytest
 
 from tasks.engine.directory import DirectoryStore
 from tasks.monitoring.history import History, enter, history_in
+from tasks.monitoring.reference import Reference
 from tasks.monitoring.watch import lesions_of, watched
 from tasks.monitoring.watch_page import MOST_TESTS, history_page, page
+from tasks.monitoring.watched import in_words
 from tests.support.asked import NOON, USUAL, Clinic, asked, reference, traces
 
 REFERENCE = reference()
@@ -38,14 +40,16 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def pages(store: DirectoryStore, *clinics: Clinic) -> tuple[str, str]:
+def pages(
+    store: DirectoryStore, *clinics: Clinic, against: Reference = REFERENCE
+) -> tuple[str, str]:
     """The pages after tests of so many days, and that of the history."""
     for day, clinic in enumerate(clinics):
         now = NOON + timedelta(days=day)
         rows = asked(traces(200, 50 + day, clinic, now))
-        last = enter(store, watched(REFERENCE, rows, since=now - timedelta(days=7), until=now))
+        last = enter(store, watched(against, rows, since=now - timedelta(days=7), until=now))
     history = history_in(store)
-    return page(last, lesions_of(REFERENCE, rows)[0], REFERENCE, history), history_page(history)
+    return page(last, lesions_of(against, rows)[0], against, history), history_page(history)
 
 
 @pytest.fixture
@@ -91,3 +95,32 @@ def test_a_long_history_names_how_many_tests_it_leaves_out(store: DirectoryStore
 
     assert "5 earlier tests stand in the ledger" in text
     assert text.count("<tr class=") == MOST_TESTS
+
+
+def test_the_history_shows_which_test_started_a_retraining(store: DirectoryStore) -> None:
+    pages(store, USUAL, DRIFTED)
+    before = history_in(store)
+    assert "Started a retraining" not in history_page(before)
+
+    last = before.tests[-1].model_copy(update={"starts": True, "new_labelled": 61})
+    text = history_page(History(before.chain, (*before.tests[:-1], last)))
+    assert text.count("Started a retraining, with 61 new labelled lesions.") == 1
+
+
+def test_a_model_of_drawn_lesions_is_marked_wherever_a_test_shows(store: DirectoryStore) -> None:
+    shown, told = pages(store, USUAL, against=reference(synthetic=True))
+
+    for text in (shown, told):
+        assert Tags(text).open == []
+        assert '<div class="synthetic" role="note"><b>SYNTHETIC</b>' in text
+        assert text.count('<b class="stamp">SYNTHETIC</b>') == 1
+    assert "<title>SYNTHETIC: Drift" in shown
+    assert "1 of 1 test watched a model that learned from drawn lesions" in told
+    assert "SYNTHETIC" in in_words(history_in(store).tests[-1])[1]
+
+
+@pytest.mark.parametrize("known", [False, None], ids=["real", "not known"])
+def test_a_model_of_real_lesions_is_not_marked(store: DirectoryStore, known: bool | None) -> None:
+    for text in pages(store, USUAL, against=reference(synthetic=known)):
+        assert "SYNTHETIC" not in text
+    assert "SYNTHETIC" not in "\n".join(in_words(history_in(store).tests[-1]))

@@ -14,10 +14,11 @@ from tasks.lesions import MELANOMA, Diagnosis
 from tasks.records.evaluated import Champion, Comparison, Evaluated
 from tasks.records.figures import Estimate, Figures
 from tasks.records.record import Artifact
+from tasks.records.refusals import Answered, Refusals, RefusedKind
 from tasks.records.shortcuts import CHANGES, Probe, Probes, Turned
 from tasks.statistics.confidence import CONFIDENCE
 from tasks.statistics.differences import difference_of_estimates, difference_of_proportions
-from tasks.statistics.proportions import proportion
+from tasks.statistics.proportions import lower_bound, proportion
 
 NOTHING = Artifact(key="k", sha256="0" * 64, size_bytes=0)
 THRESHOLD = 0.5
@@ -85,6 +86,7 @@ def evaluated_of(measured: Figures, **changes: Any) -> Evaluated:
             "champion": None,
             "predictions": NOTHING,
             "shortcuts": steady(),
+            "refusals": careful(),
         }
         | changes
     )
@@ -103,6 +105,39 @@ def steady() -> Probes:
         if not change.endswith("taken off")
     )
     return Probes(images=250, melanomas=100, others=150, probes=probes)
+
+
+def careful() -> Refusals:
+    """Of a judge of images that refuses what is unsound, and few lesions of the test part."""
+
+    def kind(name: str, n: int, *, skin: bool) -> RefusedKind:
+        return RefusedKind(
+            kind=name,
+            origin="derived from test images" if skin else "drawn",
+            skin=skin,
+            refused=proportion(n, n),
+            at_least=lower_bound(n, n),
+            target=0.80 if skin else 0.95,
+            grounds={},
+        )
+
+    own = Answered(
+        name="",
+        refused=proportion(12, 400),
+        melanomas_refused=proportion(3, 100),
+        sensitivity=proportion(94, 97),
+        specificity=proportion(272, 291),
+    )
+    return Refusals(
+        judge=NOTHING,
+        learned_from=1000,
+        fit_kinds=("clouds",),
+        allowed=0.05,
+        validation=proportion(9, 200),
+        lesions=(own,),
+        kinds=(kind("noise", 200, skin=False), kind("blurred", 100, skin=True)),
+        not_measured=("clinical photographs",),
+    )
 
 
 def elsewhere_of(

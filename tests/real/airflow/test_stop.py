@@ -42,6 +42,7 @@ def test_bad_input_fails_at_once_with_what_to_do_and_no_retry(demo: Demo) -> Non
 
 
 def test_delivered_images_start_a_run_and_stopping_it_ends_its_process(demo: Demo) -> None:
+    before = demo.store.read("config.json")
     demo.store.replace("config.json", json.dumps(PASSING | {"seed": 11}).encode())
     assets = demo.airflow.request("GET", "assets", name_pattern="images_delivered")["assets"]
     demo.airflow.request("POST", "assets/events", {"asset_id": assets[0]["id"], "extra": {}})
@@ -58,7 +59,7 @@ def test_delivered_images_start_a_run_and_stopping_it_ends_its_process(demo: Dem
     assert '"seed":11' in said  # a run that nobody started has the defaults of the store
     demo.airflow.end_runs(RETRAINING)
     demo.wait(lambda: not demo.step_processes, seconds=60)
-    demo.store.delete("config.json")
+    demo.store.replace("config.json", before)
 
 
 def test_a_taken_port_is_named_with_its_holder_and_the_way_out(demo: Demo) -> None:
