@@ -295,6 +295,13 @@ BESIDE: tuple[Step, ...] = (
         mlflow=True,
     ),
     _command(
+        "outcomes",
+        "Looks whether the model in use keeps its promise, by diagnoses that came later.",
+        module="monitoring.follow_up",
+        notes=("monitoring/", "ledger/monitoring/"),
+        mlflow=True,
+    ),
+    _command(
         "ask",
         "Puts a registered model before people; judges it anew if the champion has changed.",
         module="release.question",
