@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
 
 
 def seen(
-    browser: Browser, html: str, folder: Path, width: int, scheme: str
+    browser: Browser, html: str, folder: Path, width: int, scheme: Literal["light", "dark"]
 ) -> tuple[int, list[str]]:
     """The width of a page, and what axe finds on the page."""
     file = folder / "page.html"
