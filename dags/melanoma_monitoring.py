@@ -1,4 +1,5 @@
-"""Test every day whether the app is asked about other lesions than its model learned from."""
+"""Test every day whether the app is asked about other lesions than its model learned from, and look
+whether the model keeps what it promised."""
 
 import os
 from datetime import timedelta
@@ -13,7 +14,7 @@ from dags.assets import LABELS_WANTED
 from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.notifications import Notify
 from dags.places.choice import task_of
-from dags.store import last_drift_test
+from dags.store import last_drift_test, last_outcomes
 from tasks.errors import BadInput
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ people are told. Drift that the test before found too is not told again.
 **It starts a retraining** (`retrain`) on drift, new or not, once enough labelled lesions were
 delivered since the model in use was trained. Drift that lasts starts the next one only after as
 many more.
+**It looks at the diagnoses** that reviewers released (`outcomes`), whatever the drift test says:
+whether the model in use keeps the lower bound of its sensitivity. The page is
+`monitoring/outcomes.html`. A model that keeps its promise is accused with a probability of at most
+5 % in all its life.
+**On a new alarm** (`tell_broken_promise`) people are told, once.
 **It promotes nothing**, and takes no model back.
 """
 
@@ -131,6 +137,30 @@ def enough_labels() -> str:
     return f"drift-{found.model_sha256[:12]}-{found.until}"
 
 
+@task(
+    on_success_callback=Notify("outcome"),
+    doc_md="On a new alarm, tells people that the model in use breaks what it promised.",
+)
+def tell_broken_promise() -> None:
+    """Skips unless this run is the one that tells people of an alarm."""
+    found = last_outcomes(store_uri())
+    if found is None:
+        raise AirflowFailException(
+            "No look at released diagnoses was entered.\n"
+            "  Expected: an entry of the task outcomes in the ledger of monitoring\n"
+            "  Received: none\n  Do:       read the log of the task outcomes"
+        )
+    state = found.in_use.state
+    if state != "broken" or found.told_by != request_of(get_current_context()["run_id"]):
+        by = f", which {found.told_by} told" if found.told_by else ""
+        raise AirflowSkipException(f"There is no new alarm: {state}{by}.")
+
+
+def request_of(run_id: str) -> str:
+    """The name under which a run tells people of an alarm. Each alarm is told by one."""
+    return f"melanoma_monitoring, {run_id}"
+
+
 with DAG(
     "melanoma_monitoring",
     description="Tests every day whether the model in use is asked about what it learned from.",
@@ -153,7 +183,7 @@ with DAG(
             "in use was trained, and since drift last started one.",
         ),
     },
-    user_defined_macros={"store": store_uri},
+    user_defined_macros={"store": store_uri, "request": request_of},
     tags=["melanoma", "monitoring"],
 ):
     tested = task_of(
@@ -180,3 +210,14 @@ with DAG(
     # Labels that come after the first day of a drift start the retraining too.
     tested >> labels
     tested >> enough >> retrain
+
+    followed = task_of(
+        "outcomes",
+        "--store",
+        "{{ store() }}",
+        "--name",
+        "{{ request(run_id) }}",
+        doc_md="Looks whether the model in use keeps its promise, by diagnoses that came later.",
+    )
+    told = tell_broken_promise()
+    followed >> told

@@ -28,13 +28,14 @@ log = logging.getLogger(__name__)
 
 SECONDS_TO_SEND = 10
 
-Event = Literal["verdict", "question", "failure", "late", "drift"]
+Event = Literal["verdict", "question", "failure", "late", "drift", "outcome"]
 SUBJECTS: dict[Event, str] = {
     "verdict": "The gate has judged a model",
     "question": "A person must decide",
     "failure": "A task failed",
     "late": "A run takes longer than it should",
     "drift": "The model in use is asked about what it did not learn from",
+    "outcome": "The model in use breaks what it promised",
 }
 
 
@@ -80,6 +81,8 @@ class Notify(BaseNotifier):
             return said_by_gate(place.run)
         if self.event == "drift":
             return said_by_drift_test()
+        if self.event == "outcome":
+            return said_by_outcomes()
         if self.event == "failure":
             return [f"{place.task} failed: {context.get('exception') or 'see its log'}"]
         if self.event == "question":
@@ -121,6 +124,18 @@ def said_by_drift_test() -> list[str]:
     if found is None:
         return [f"{store} holds no drift test."]
     return [*in_words(found), f"Page: {store}/monitoring/drift.html"]
+
+
+def said_by_outcomes() -> list[str]:
+    """The last look at the released diagnoses of the installation's store, in lines."""
+    from dags.store import last_outcomes
+    from tasks.monitoring.outcomes import in_words
+
+    store = os.environ.get("MELANOMA_STORE", "").rstrip("/")
+    found = last_outcomes(store)
+    if found is None:
+        return [f"{store} holds no look at released diagnoses."]
+    return [*in_words(found), f"Page: {store}/monitoring/outcomes.html"]
 
 
 def send(connection: str, subject: str, text: str) -> None:

@@ -20,6 +20,7 @@ from tasks.errors import BadInput, Momentary
 from tasks.records.record import Record
 
 if TYPE_CHECKING:
+    from tasks.monitoring.outcomes import Outcomes
     from tasks.monitoring.watched import Watched
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def record_of(address: str, step: str) -> Record | None:
 
 
 def last_drift_test(uri: str) -> "Watched | None":
-    """The last entry of the ledger of monitoring of a store; None if there is none.
+    """The last drift test in the ledger of monitoring of a store; None if there is none.
 
     Raises:
         Corrupt: The ledger is damaged.
@@ -117,6 +118,20 @@ def last_drift_test(uri: str) -> "Watched | None":
     with logged_in(uri):
         tests = history_in(open_store(uri)).tests
     return tests[-1] if tests else None
+
+
+def last_outcomes(uri: str) -> "Outcomes | None":
+    """The last look at released diagnoses in the ledger of monitoring of a store; None if there is
+    none.
+
+    Raises:
+        Corrupt: The ledger is damaged.
+    """
+    from tasks.monitoring.history import history_in  # for no parse of a DAG
+
+    with logged_in(uri):
+        looks = history_in(open_store(uri)).outcomes
+    return looks[-1] if looks else None
 
 
 def policies_for_form() -> list[str]:

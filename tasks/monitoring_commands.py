@@ -1,4 +1,4 @@
-"""The command that watches what the app is asked about: drift."""
+"""The commands that watch the app: drift, and outcomes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from tasks.options import PANEL, AsJson, StoreUri
 from tasks.text.lines import visible
 
 PAGE, HISTORY = "monitoring/drift.html", "monitoring/history.html"
+OUTCOMES = "monitoring/outcomes.html"
 MOST_DAYS = 92
 
 
@@ -46,13 +47,7 @@ def drift_command(
     from tasks.monitoring.watch_page import history_page, page
     from tasks.monitoring.watched import in_words
 
-    if output is not None and (output.exists() or not output.parent.is_dir()):
-        raise BadInput(
-            "The page cannot be written.",
-            expected="--output, a file that does not exist, in a folder that does",
-            received=str(output),
-            do="give another file",
-        )
+    _check_output(output)
     opened = open_store(store)
     found = watch(opened, days, enough=enough, starts=starts_retraining)
     history = history_in(opened)
@@ -69,6 +64,56 @@ def drift_command(
     print(visible(f"Page: {opened.uri}/{PAGE}"))
 
 
+def outcomes_command(
+    store: StoreUri,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the page here too; a new file, page.html.")
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(
+            help="Name of the request that tells people of an alarm, such as the DAG run: each "
+            "alarm is told once."
+        ),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Look whether the model in use keeps what it promised, by diagnoses that came later.
+
+    Three answers: broken, kept so far, insufficient evidence. It counts the lesions that reviewers
+    released. The ledger keeps each new result. The store holds the page monitoring/outcomes.html.
+    An alarm promotes nothing.
+    """
+    from tasks.monitoring.follow_up import follow_up
+    from tasks.monitoring.outcomes import in_words
+    from tasks.monitoring.outcomes_page import page
+
+    _check_output(output)
+    opened = open_store(store)
+    found = follow_up(opened, name)
+    made = page(found)
+    opened.replace(OUTCOMES, made.encode())
+    if output is not None:
+        output.write_text(made)
+    if as_json:
+        print(found.outcomes.model_dump_json(indent=1))
+        return
+    for line in in_words(found.outcomes):
+        print(visible(line))
+    print(visible(f"Page: {opened.uri}/{OUTCOMES}"))
+
+
+def _check_output(output: Path | None) -> None:
+    if output is not None and (output.exists() or not output.parent.is_dir()):
+        raise BadInput(
+            "The page cannot be written.",
+            expected="--output, a file that does not exist, in a folder that does",
+            received=str(output),
+            do="give another file",
+        )
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
+    """Add the commands to the command line."""
     app.command("drift", rich_help_panel=PANEL)(drift_command)
+    app.command("outcomes", rich_help_panel=PANEL)(outcomes_command)

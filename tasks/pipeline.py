@@ -254,6 +254,7 @@ def _command(name: str, does: str, module: str, **settings: Any) -> Step:
     return Step(name, does, module, **nothing | settings)
 
 
+WATCHING: dict[str, Any] = {"notes": ("monitoring/", "ledger/monitoring/"), "mlflow": True}
 # Commands that an orchestrator runs beside the steps. They commit no record.
 BESIDE: tuple[Step, ...] = (
     _command(
@@ -291,8 +292,13 @@ BESIDE: tuple[Step, ...] = (
         "Tests whether the app is asked about other lesions than its model learned from.",
         module="monitoring.watch",
         memory_mb=4096,
-        notes=("monitoring/", "ledger/monitoring/"),
-        mlflow=True,
+        **WATCHING,
+    ),
+    _command(
+        "outcomes",
+        "Looks whether the model in use keeps its promise, by diagnoses that came later.",
+        module="monitoring.follow_up",
+        **WATCHING,
     ),
     _command(
         "ask",
@@ -387,11 +393,8 @@ def part_named(step: Step, name: str, config: Retraining) -> Step:
 
 
 def _part(step: Step, part: Part | str) -> Step:
-    assert step.division
+    own = step.division
+    assert own
     return replace(
-        step,
-        name=f"{step.name}/{part}",
-        gives=step.division.gives,
-        outside=step.division.outside,
-        part=part,
+        step, name=f"{step.name}/{part}", gives=own.gives, outside=own.outside, part=part
     )

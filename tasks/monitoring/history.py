@@ -1,4 +1,4 @@
-"""The ledger of monitoring: what each drift test said.
+"""The ledger of monitoring: what each drift test said, and each look at released diagnoses.
 
 The entries are ``ledger/monitoring/000001.json`` and on, each created once, each holding the
 SHA-256 of the entry before it, and signed where there is a key.
@@ -17,11 +17,13 @@ from tasks.engine.ledger import (
 )
 from tasks.engine.store import Store
 from tasks.errors import AlreadyExists
+from tasks.monitoring.outcomes import Outcomes
 from tasks.monitoring.watched import Watched
 
 FOLDER = "ledger/monitoring/"
 DRIFT_TEST = "drift test"
-KINDS = {DRIFT_TEST: Watched}
+OUTCOMES = "outcomes"
+KINDS: dict[str, type[Watched | Outcomes]] = {DRIFT_TEST: Watched, OUTCOMES: Outcomes}
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,18 @@ class History:
 
     Attributes:
         chain: The entries.
-        tests: What each entry says, in order.
+        tests: What each drift test said, in order.
+        outcomes: What each look at released diagnoses said, in order.
     """
 
     chain: Chain
     tests: tuple[Watched, ...]
+    outcomes: tuple[Outcomes, ...] = ()
 
     @property
     def rows(self) -> list[tuple[Entry, Watched]]:
-        """Each entry with what it says, in order."""
-        return list(zip(self.chain.entries, self.tests, strict=True))
+        """Each drift test with its entry, in order."""
+        return list(zip(self.chain.of(DRIFT_TEST), self.tests, strict=True))
 
     def last_of(self, model_sha256: str, until: str) -> Watched | None:
         """The last test of a model that looked at hours before `until` alone; None without one.
@@ -67,7 +71,12 @@ def history_in(store: Store) -> History:
         Corrupt: An entry is missing, changed or not understood.
     """
     chain = parse_chain(entry_files(store, FOLDER), FOLDER)
-    return History(chain, tuple(fact_of(entry, KINDS, FOLDER) for entry in chain.entries))
+    facts = [fact_of(entry, KINDS, FOLDER) for entry in chain.entries]
+    return History(
+        chain,
+        tuple(each for each in facts if isinstance(each, Watched)),
+        tuple(each for each in facts if isinstance(each, Outcomes)),
+    )
 
 
 def enter(store: Store, watched: Watched) -> Watched:

@@ -30,7 +30,10 @@ MORE = {
     "evaluate": {"ledger/chain"},
     "register": {"runs/probe/evidence"},
 }
-SPEAKERS = ("train", "evaluate", "register", "report", "promote", "rollback", "ask", "drift")
+SPEAKERS = (
+    *("train", "evaluate", "register", "report", "promote", "rollback", "ask"),
+    *("drift", "outcomes"),
+)
 ROWS = (*PIPELINE, *BESIDE)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 WRITE = (
@@ -62,6 +65,7 @@ def test_a_step_writes_to_what_its_row_says_and_reads_all(
     own["rollback"] = own["propose"] = own["promote"]
     whole_runs = {each for each in places if each.startswith("runs")}
     own["drift"] = {"ledger/monitoring", "monitoring", "monitoring/reference"}
+    own["outcomes"] = own["drift"]
     ledgers = {each for each in places if each.startswith("ledger")}
     own["ask"] = {"shared", *ledgers, *whole_runs}
     if "shared" in own.get(row.name, {"shared"}):  # there if another step made it

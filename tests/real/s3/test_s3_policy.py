@@ -43,6 +43,7 @@ MORE = {
     "rollback": {"ledger/promotions"},
     "propose": {"ledger/promotions"},
     "drift": {"monitoring", "monitoring/reference", "monitoring/traces", "ledger/monitoring"},
+    "outcomes": {"monitoring", "monitoring/reference", "monitoring/traces", "ledger/monitoring"},
     "ask": {p for p in PLACES if p.startswith(("runs/", "ledger", "shared/", "private"))},
     "register": {"runs/first/evidence", "runs/first/evidence/ingest"},
 }
