@@ -10,6 +10,9 @@ the last two colons.
 
 A step's user reads the store, and writes only the keys that the row of the step allows. Only who
 may write ``private/`` reads it. No step writes ``raw/``: people who deliver need another key.
+
+The web app has the user ``serve``. With feedback, reviewers deliver by the app, so its user writes
+``raw/feedback/``, and deletes what waits in ``review/``.
 """
 
 import argparse
@@ -22,6 +25,12 @@ from tasks.pipeline import BESIDE, PIPELINE, may_write
 EVIDENCE = "evidence/"
 PRIVATE = "private/"  # see `tasks.intake.pseudonyms`
 ROWS = (*PIPELINE, *BESIDE)
+APP = "serve"
+REVIEW = "review/"  # see `tasks.feedback.kept`
+APP_WRITES = (
+    *("monitoring/traces/", REVIEW, "raw/feedback/", "raw/metadata/feedback/"),
+    *("ledger/feedback/", "ledger/deliveries/"),
+)
 PRINCIPAL = "arn:aws:iam:::user/melanoma-{step}"
 
 
@@ -36,7 +45,8 @@ def bucket_policy(bucket: str, prefix: str, principal: str = PRINCIPAL) -> dict[
     top = f"arn:aws:s3:::{bucket}"
     store = f"{top}/{prefix}/" if prefix else f"{top}/"
     names = {row: principal.replace("{step}", row.name) for row in ROWS}
-    everybody = list(names.values())
+    app = principal.replace("{step}", APP)
+    everybody = [*names.values(), app]
     # Without the right to list, S3 answers "forbidden" for a key that does not exist.
     statements = [
         _statement("Allow", everybody, "s3:ListBucket", [top]),
@@ -44,7 +54,7 @@ def bucket_policy(bucket: str, prefix: str, principal: str = PRINCIPAL) -> dict[
         # Who has this key can try which number a patient's name stands for.
         _statement(
             "Deny",
-            [name for row, name in names.items() if PRIVATE not in row.notes],
+            [app, *(name for row, name in names.items() if PRIVATE not in row.notes)],
             "s3:GetObject",
             [f"{store}{PRIVATE}*"],
         ),
@@ -55,6 +65,8 @@ def bucket_policy(bucket: str, prefix: str, principal: str = PRINCIPAL) -> dict[
             "s3:PutObject",
             [f"{store}runs/*/{EVIDENCE}*"],
         ),
+        _statement("Allow", [app], "s3:PutObject", [f"{store}{each}*" for each in APP_WRITES]),
+        _statement("Allow", [app], "s3:DeleteObject", [f"{store}{REVIEW}*"]),
     ]
     for row, name in names.items():
         mine = [store + key + ("*" if key.endswith("/") else "") for key in may_write(row, "*")]

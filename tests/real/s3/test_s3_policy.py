@@ -6,18 +6,20 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.s3_policy import ROWS, bucket_policy
+from infra.s3_policy import APP, ROWS, bucket_policy
 from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import Run, open_run
 from tasks.engine.storage import open_store
 from tasks.errors import BadInput
+from tasks.feedback.release import delete, release
 from tasks.intake.deliver import deliver
 from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE, Step
 from tasks.release.promote import promote
 from tasks.reporting.report import report
 from tests.support.approvals import approved
+from tests.support.feedback import REVIEWER, diagnosed, kept
 from tests.support.servers import S3Server
 
 PREFIX = "house/melanoma"
@@ -28,7 +30,8 @@ CONFIG = Retraining(
 PLACES = (
     *("raw", "external/ph2", "ledger", "ledger/chain", "ledger/promotions", "shared/shards"),
     *("runs/first/evidence", "runs/first/evidence/ingest", "private"),
-    *("monitoring", "monitoring/reference", "ledger/monitoring"),
+    *("monitoring", "monitoring/reference", "monitoring/traces", "ledger/monitoring"),
+    *("review", "raw/feedback", "raw/metadata/feedback", "ledger/feedback", "ledger/deliveries"),
     *(f"runs/first/{step.name}" for step in PIPELINE),
 )
 # What each may write, said once more: a row that may write more must be meant.
@@ -39,7 +42,7 @@ MORE = {
     "promote": {"ledger/promotions"},
     "rollback": {"ledger/promotions"},
     "propose": {"ledger/promotions"},
-    "drift": {"monitoring", "monitoring/reference", "ledger/monitoring"},
+    "drift": {"monitoring", "monitoring/reference", "monitoring/traces", "ledger/monitoring"},
     "ask": {p for p in PLACES if p.startswith(("runs/", "ledger", "shared/", "private"))},
     "register": {"runs/first/evidence", "runs/first/evidence/ingest"},
 }
@@ -60,7 +63,8 @@ def bucket(radosgw: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def keys(radosgw: S3Server, bucket: str) -> dict[str, S3Server]:
-    users = {row.name: radosgw.new_user(f"melanoma-{row.name}") for row in ROWS}
+    names = [APP, *(row.name for row in ROWS)]
+    users = {name: radosgw.new_user(f"melanoma-{name}") for name in names}
     policy = json.dumps(bucket_policy(bucket, PREFIX))
     assert len(policy) < 20_480  # the most that AWS takes
     radosgw.client().put_bucket_policy(Bucket=bucket, Policy=policy)
@@ -88,6 +92,40 @@ def test_every_step_can_do_its_work_with_its_own_key(
     report(run_with(keys["report"], bucket, "", monkeypatch))
     run = run_with(keys["promote"], bucket, "", monkeypatch)
     assert promote(run, approved(run).id) == 1
+
+
+def test_the_app_delivers_what_a_reviewer_releases_and_writes_nothing_else(
+    radosgw: S3Server, keys: dict[str, S3Server], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = {"Bucket": bucket, "Key": f"{PREFIX}/private/secret"}
+    radosgw.client().put_object(**secret, Body=b"")
+    use(keys[APP], monkeypatch)
+    store = open_store(f"s3://{bucket}/{PREFIX}")
+    first, second = kept(store, 1), kept(store, 2)
+    diagnosed(store, first)
+    assert len(release(store, [first], REVIEWER)) == 1
+    delete(store, second, REVIEWER, "The patient asked.")
+    assert list(store.list("review/")) == []
+
+    client, written, answered = keys[APP].client(), set(), set()
+    for place in PLACES:
+        there = {"Bucket": bucket, "Key": f"{PREFIX}/{place}/tried-by-the-app"}
+        try:
+            client.put_object(**there, Body=b"")
+            written.add(place)
+        except ClientError as error:
+            answered.add(error.response["ResponseMetadata"]["HTTPStatusCode"])
+    assert answered == {403}
+    assert written == {
+        *("monitoring/traces", "review", "raw/feedback", "raw/metadata/feedback"),
+        *("ledger/feedback", "ledger/deliveries"),
+    }
+    (image, *_) = store.list("raw/feedback/melanoma/")
+    for key in (image.key, "ledger/feedback/000001.json"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.delete_object(Bucket=bucket, Key=f"{PREFIX}/{key}")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.get_object(**secret)
 
 
 @each_row
