@@ -55,12 +55,19 @@ def serve_command(
         int, typer.Option(min=1, help="Most requests of one user a minute.")
     ] = 240,
     megapixels: Megapixels = 64,
+    feedback: Annotated[
+        bool,
+        typer.Option(
+            "--feedback", help="Keep images where the patient has agreed, for a later diagnosis."
+        ),
+    ] = False,
 ) -> None:
     """Answer clinicians with the model in use: a page and an API, which follow the champion.
 
     The app looks at the ledger of promotions and at MLflow's alias. Where both name the same
     version, the app loads that version, checks files and answers, and switches without a restart.
-    Else the last good version stays in use, and the app says so. Images are not kept.
+    Else the last good version stays in use, and the app says so. Images are not kept,
+    unless --feedback is given and the patient has agreed.
     """
     _quiet_threads()
     from tasks.serving.serve import serve
@@ -82,6 +89,7 @@ def serve_command(
         prevalence=prevalence,
         megapixels=megapixels,
         each_minute=each_minute,
+        feedback=feedback,
     )
     serve(open_store(store), settings, add_page)
 

@@ -87,4 +87,12 @@ class Answer(Frozen):
         description="PNG of each image, as a data URL, that shows what speaks for melanoma (red) "
         "and against melanoma (blue); only where asked for.",
     )
+    lesion: str = Field(
+        "",
+        description="Number under which the images are kept, for the diagnosis that comes later; "
+        "empty where none is kept.",
+    )
+    not_kept: str = Field(
+        "", description="Why images that were to be kept are not; empty where nothing is wrong."
+    )
     notice: str = Field(description="What this answer is not.")

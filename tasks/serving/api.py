@@ -3,9 +3,9 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import Depends, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import Field
@@ -13,6 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as NotServed
 from starlette.formparsers import MultiPartParser
 
+from tasks.errors import PipelineError
+from tasks.evaluation.traces import new_lesion
 from tasks.records.record import Frozen
 from tasks.serving.answer import Answer, ModelFacts
 from tasks.serving.answering import (
@@ -23,31 +25,19 @@ from tasks.serving.answering import (
     answered_together,
     lesion_of,
 )
+from tasks.serving.consent import OF_CHALLENGER, check_consent, with_images_kept
+from tasks.serving.diagnosing import Viewer, add_diagnosis
 from tasks.serving.follow import Follower, Now
 from tasks.serving.gatekeeping import Gatekeeper
 from tasks.serving.in_use import Loaded
 from tasks.serving.metrics import Metrics, Timed
+from tasks.serving.problems import PROBLEMS, Problem, Refusal, refusal_of, some
 from tasks.serving.recording import Recorder
 from tasks.serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
 NO_MODEL = "No model is in use yet."
-
-
-class Problem(Frozen):
-    """Why a request has no answer, as `tasks.errors.BadInput` tells it."""
-
-    problem: str = Field(description="What is wrong.")
-    expected: str = Field("", description="What was expected.")
-    received: str = Field("", description="What was received.")
-    do: str = Field("", description="What to do.")
-
-
-class Told(Frozen):
-    """The body of an answer without an answer."""
-
-    detail: Problem = Field(description="The problem.")
 
 
 class OfFile(Frozen):
@@ -68,26 +58,6 @@ class InUse(Frozen):
     problem: str = Field(
         description="Why the model in use may not be the one that the ledger names; else empty."
     )
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Told, "description": "The request is no form with files."},
-    401: {"model": Told, "description": "Nobody is logged in."},
-    403: {"model": Told, "description": "Not allowed."},
-    404: {"model": Told, "description": "No model waits for a decision."},
-    413: {"model": Told, "description": "A file, or the whole request, is too large."},
-    421: {"model": Told, "description": "The app is not known under this name."},
-    422: {"model": Told, "description": "A file is no image, or too many or no files were sent."},
-    429: {"model": Told, "description": "Too many requests."},
-    503: {"model": Told, "description": "No model is in use yet."},
-}
-
-
-class Refusal(HTTPException):
-    """A request without an answer, with its `Problem`."""
-
-    def __init__(self, status: int, problem: str, **told: str) -> None:
-        super().__init__(status, Problem(problem=problem, **told).model_dump())
 
 
 def app_of(
@@ -130,24 +100,23 @@ def app_of(
     app.add_middleware(Gatekeeper, settings=settings)
     app.add_middleware(Timed, seconds=app.state.metrics.seconds)
     app.exception_handler(Unreadable)(_unreadable)
+    app.exception_handler(PipelineError)(_failed)
     app.exception_handler(RequestValidationError)(_not_valid)
     app.exception_handler(NotServed)(_not_served)
     app.add_api_route("/predict", predict, methods=["POST"], responses=PROBLEMS)
     app.add_api_route("/predict/batch", predict_batch, methods=["POST"], responses=PROBLEMS)
-    app.add_api_route("/model", model, methods=["GET"], responses=_some(401, 403, 421, 429))
+    app.add_api_route("/model", model, methods=["GET"], responses=some(401, 403, 421, 429))
     app.add_api_route(
-        "/metrics", metrics, methods=["GET"], responses=_some(401, 403, 421, 429),
+        "/metrics", metrics, methods=["GET"], responses=some(401, 403, 421, 429),
         response_class=PlainTextResponse,
     )  # fmt: skip
-    app.add_api_route("/health", health, methods=["GET"], responses=_some(421))
-    app.add_api_route("/ready", ready, methods=["GET"], responses=_some(421, 503))
+    app.add_api_route("/health", health, methods=["GET"], responses=some(421))
+    app.add_api_route("/ready", ready, methods=["GET"], responses=some(421, 503))
+    if settings.feedback:
+        add_diagnosis(app)
     if add_page:
         add_page(app, follower, settings)
     return app
-
-
-def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: PROBLEMS[status] for status in statuses}
 
 
 # What a request is given ------------------------------------------------------------------------
@@ -170,7 +139,7 @@ def _metrics(request: Request) -> Metrics:
 
 def may_review(request: Request) -> bool:
     """Whether who asks is shown the challenger too."""
-    return _settings(request).is_reviewer(getattr(request.state, "person", ""))
+    return Viewer(request, _settings(request)).reviewer
 
 
 def asked_of(now: Now, standing: str, *, reviewer: bool) -> Loaded:
@@ -224,13 +193,38 @@ Standing = Annotated[
 ]
 
 
-def given(request: Request, answer: Answer, lesion: Sequence[Image]) -> None:
-    """Count an answer that is given, and leave its trace. What reviewers ask the challenger is not
-    what is served."""
-    _metrics(request).count(answer)
-    if answer.model.standing == "champion":
-        recorder: Recorder = request.app.state.recorder
-        recorder.keep(answer, [each.decoded for each in lesion])
+def given(
+    request: Request, answer: Answer, lesion: Sequence[Image], consented: Sequence[bytes] = ()
+) -> Answer:
+    """Count an answer that is given, leave its trace, and keep the images of who agreed. What
+    reviewers ask the challenger is not what is served.
+
+    Args:
+        request: The request.
+        answer: The answer.
+        lesion: The images, decoded.
+        consented: The files as they were sent, if the patient has agreed that they are kept.
+
+    Returns:
+        The answer, which says where images were to be kept under which number they are.
+    """
+    state = request.app.state
+    state.metrics.count(answer)
+    if answer.model.standing != "champion":
+        return answer.model_copy(update={"not_kept": OF_CHALLENGER}) if consented else answer
+    number = new_lesion()
+    state.recorder.keep(answer, [each.decoded for each in lesion], number)
+    if not consented:
+        return answer
+    return with_images_kept(
+        answer,
+        consented,
+        number,
+        store=state.follower.store,
+        settings=state.settings,
+        metrics=state.metrics,
+        by=Viewer(request, state.settings).login,
+    )
 
 
 # The API ----------------------------------------------------------------------------------------
@@ -242,16 +236,23 @@ def predict(
     attention: Annotated[
         bool, Form(description="Show what the model looked at. Takes ten times as long.")
     ] = False,
+    consent: Annotated[
+        bool,
+        Form(
+            description="The patient has agreed that the images are kept for feedback, see "
+            "the answer's field lesion. Only where the installation keeps images."
+        ),
+    ] = False,
     standing: Standing = "champion",
 ) -> Answer:
     """Answer about one lesion, from one or several images of the lesion."""
     settings, now = _settings(request), _now(request)
+    check_consent(settings, consent=consent)
     asked = asked_of(now, standing, reviewer=may_review(request))
     files = contents_of(images, settings.files, settings.file_bytes)
     lesion = lesion_of(files, asked.side, settings.megapixels)
     found = answered(asked, lesion, attention=attention)
-    given(request, found, lesion)
-    return found
+    return given(request, found, lesion, files if consent else ())
 
 
 def predict_batch(
@@ -310,15 +311,22 @@ def ready(request: Request) -> dict[str, str]:
 
 
 def _problem(error: Unreadable) -> Problem:
-    return Problem(
-        problem=error.problem, expected=error.expected, received=error.received, do=error.do
-    )
+    return Problem.model_validate(refusal_of(error).detail)
 
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Unreadable)
     request.app.state.metrics.unreadable.inc()
     return JSONResponse({"detail": _problem(error).model_dump()}, 422)
+
+
+async def _failed(_request: Request, error: Exception) -> JSONResponse:
+    """What the store refuses, or cannot say."""
+    assert isinstance(error, PipelineError)
+    refusal = refusal_of(error)
+    if refusal.status_code >= 500:
+        log.warning("A request has no answer: %s", str(error).splitlines()[0])
+    return JSONResponse({"detail": refusal.detail}, refusal.status_code)
 
 
 async def _not_valid(_request: Request, error: Exception) -> JSONResponse:

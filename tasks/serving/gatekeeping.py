@@ -21,7 +21,8 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Under "no-referrer" a browser hides the origin of the page's own forms, see `_is_foreign`.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -94,12 +95,25 @@ class Gatekeeper:
                 answer.headers["WWW-Authenticate"] = 'Basic realm="melanoma", charset="UTF-8"'
             return answer
         scope.setdefault("state", {})["person"] = person
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        if self._is_foreign(scope, headers):
             return _told(403, "Another website sent this request.", "use the page of the app")
         if _length(headers) > self.bytes:
             return _too_large(self.bytes)
         wait = self.pace.wait(person or _address(scope))
         return _later("Too many requests.", wait) if wait else None
+
+    def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
+        """Whether another website sent the request. Browsers before 2023 name only the origin, and
+        of what changes something only."""
+        site = headers.get("sec-fetch-site")
+        if site not in (None, "same-origin", "none"):
+            return True
+        origin = headers.get("origin")
+        if origin is None or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return False
+        if origin == "null":  # hidden, by a proxy or by the other website
+            return site is None
+        return _name_of(origin.partition("://")[2]) not in self.settings.allowed_hosts
 
     def _person(self, scope: Scope, headers: Headers) -> str | None:
         """Who asks; empty without a login, None for somebody who is not logged in."""

@@ -7,7 +7,7 @@ none of the languages. Texts hold no markup; what stands between braces is fille
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -79,6 +79,14 @@ class Texts:
         months = self.words["format.months"].split()
         return str(self.say("format.day", day=day.day, month=months[day.month - 1], year=day.year))
 
+    def moment(self, moment: str) -> str:
+        """A moment to the minute, UTC; text that is no moment, as `day` shows it."""
+        try:
+            at = datetime.fromisoformat(moment).astimezone(UTC)
+        except ValueError:
+            return moment
+        return f"{self.day(at.isoformat())}, {at:%H:%M} UTC"
+
     @property
     def _percent(self) -> str:
         return self.words["format.percent"]
@@ -86,6 +94,14 @@ class Texts:
     def _written(self, english: str) -> str:
         """A share that `tasks.figures` wrote, as this language writes it."""
         return english.replace(".", self.words["format.decimal"]).replace("\u00a0%", self._percent)
+
+
+def texts_for(language: str | None, accept_language: str | None) -> Texts:
+    """The texts of the language that a reader has chosen, else of the one that the browser asks
+    for."""
+    if language in languages():
+        return texts_in(language)
+    return texts_in(language_of(accept_language))
 
 
 @cache

@@ -48,6 +48,14 @@ class Metrics:
         self.version = Gauge(
             "melanoma_model_version", "Version in use; 0: none.", ["standing"], registry=registry
         )
+        self.kept = Counter(
+            "melanoma_kept_lesions", "Lesions whose images are kept.", registry=registry
+        )
+        self.not_kept = Counter(
+            "melanoma_lesions_not_kept",
+            "Lesions whose images were to be kept, and could not be.",
+            registry=registry,
+        )
         self.problem = Gauge(
             "melanoma_following_problem",
             "1 while the version in use may not be the one that the ledger names.",

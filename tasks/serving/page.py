@@ -10,8 +10,9 @@ Addresses that the page asks for, below its prefix:
     GET  /page/report/<version>  the report of a version
 
 Fields of both forms, multipart: ``images`` (1 to 8 files; a browser sends an empty file of no name
-where none was chosen), ``language``, ``attention`` and ``beside`` (``true``, or absent),
-``example`` (the name of an example, in place of images).
+where none was chosen), ``language``, ``attention``, ``beside`` and ``consent`` (``true``, or
+absent), ``example`` (the name of an example, in place of images). The pages of feedback are in
+`tasks.serving.feedback_page`.
 
 Names of sets, runs and files, and all other text of a record, are hostile input, so the templates
 escape them. The page holds neither scripts nor styles of its own, and fetches nothing from outside:
@@ -66,6 +67,7 @@ def page(
     error: str = "",
     shown: Sequence[str] = (),
     drawn: bool = False,
+    feedback: bool = False,
 ) -> str:
     """The whole page, as HTML.
 
@@ -81,13 +83,14 @@ def page(
         error: Why the question was not answered, in English.
         shown: Data URL of each image that was sent, in the order of the images.
         drawn: Whether the question was about an example.
+        feedback: Whether images are kept here where a patient has agreed.
     """
     fragment = Markup()
     if error:
         fragment = Markup(failure(texts, error))
     elif answer:
         fragment = Markup(result(texts, answer, beside, shown, prefix=prefix, drawn=drawn))
-    return _rendered(
+    return rendered(
         "page.html.j2",
         texts,
         model=model,
@@ -96,9 +99,9 @@ def page(
         examples=examples,
         prefix=prefix,
         fragment=fragment,
-        languages=[texts_in(code) for code in languages()],
+        here="/",
+        feedback=feedback,
         script=_texts_of_the_script(texts),
-        fingerprint=_fingerprint,
     )
 
 
@@ -112,7 +115,7 @@ def result(
     drawn: bool = False,
 ) -> str:
     """The answer alone, as HTML that the page puts in its place; arguments as of `page`."""
-    return _rendered(
+    return rendered(
         "result.html.j2",
         texts,
         answers=[answer, beside] if beside else [answer],
@@ -129,15 +132,31 @@ def failure(texts: Texts, error: str) -> str:
         texts: In the language of the reader.
         error: The reason, in English; each line is shown on a line of its own.
     """
-    return _rendered("failure.html.j2", texts, error=error)
+    return rendered("failure.html.j2", texts, error=error)
 
 
-def _rendered(template: str, texts: Texts, **values: Any) -> str:
-    return (
-        _environment()
-        .get_template(template)
-        .render(texts=texts, sentences=sentences, melanoma=MELANOMA, english=ENGLISH, **values)
-    )
+def rendered(template: str, texts: Texts, **values: Any) -> str:
+    """A template of the folder ``pages``, filled in, as HTML.
+
+    Args:
+        template: Name of its file.
+        texts: In the language of the reader.
+        values: What the template needs; a missing one is an error.
+    """
+    shared = {
+        "texts": texts,
+        "sentences": sentences,
+        "melanoma": MELANOMA,
+        "english": ENGLISH,
+        "languages": [texts_in(code) for code in languages()],
+        "fingerprint": _fingerprint,
+    }
+    return _environment().get_template(template).render(**shared, **values)
+
+
+def in_fours(lesion: str) -> list[str]:
+    """The number of a lesion in groups of four, which a person can read and copy by hand."""
+    return [lesion[at : at + 4] for at in range(0, len(lesion), 4)]
 
 
 @cache
@@ -152,6 +171,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "visible": visible,
+        "in_fours": in_fours,
         "lines": lambda text: "\n".join(visible(line) for line in text.splitlines()),
     }
     return environment

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from tasks.engine.store import Store
 from tasks.errors import PipelineError
-from tasks.evaluation.traces import Trace, new_lesion, traces_of, write
+from tasks.evaluation.traces import Trace, traces_of, write
 from tasks.intake.images import Decoded
 from tasks.serving.answer import Answer
 
@@ -32,11 +32,12 @@ KEPT = 20_000
 
 @dataclass(frozen=True)
 class Given:
-    """An answer that was given, and when."""
+    """An answer that was given, when, and the number of its lesion."""
 
     answer: Answer
     images: Sequence[Decoded]
     at: datetime
+    lesion: str
 
 
 @dataclass
@@ -65,11 +66,17 @@ class Recorder:
             self._given.put(None)
             self._thread.join()
 
-    def keep(self, answer: Answer, images: Sequence[Decoded]) -> None:
+    def keep(self, answer: Answer, images: Sequence[Decoded], lesion: str) -> None:
         """Leave a trace of an answer. Never waits: where too many wait, the answer is counted as
-        lost."""
+        lost.
+
+        Args:
+            answer: The answer.
+            images: Its images, decoded.
+            lesion: Number of the lesion, see `tasks.evaluation.traces.new_lesion`.
+        """
         try:
-            self._given.put_nowait(Given(answer, images, datetime.now(UTC)))
+            self._given.put_nowait(Given(answer, images, datetime.now(UTC), lesion))
         except queue.Full:
             self.lost.inc()
 
@@ -98,7 +105,7 @@ class Recorder:
             return traces_of(
                 given.images,
                 now=given.at,
-                lesion=new_lesion(),
+                lesion=given.lesion,
                 version=facts.version,
                 model_sha256=facts.sha256,
                 probabilities=answer.probabilities,

@@ -21,6 +21,7 @@ class Settings:
         proxies: Addresses of the proxies that may set the header.
         reviewers: Users who are shown the challenger too. Without a login everybody is.
         root_path: Sub-path behind a proxy, such as ``/melanoma``; empty: none.
+        feedback: Whether images may be kept, where a patient has agreed.
         seconds: Time between two looks at the ledger.
         prevalence: Share of melanomas among the lesions of this clinic, 0 to 1; None: not stated.
         file_bytes: Largest file.
@@ -41,6 +42,7 @@ class Settings:
     proxies: tuple[str, ...] = ()
     reviewers: tuple[str, ...] = ()
     root_path: str = ""
+    feedback: bool = False
     seconds: float = 10.0
     prevalence: float | None = None
     file_bytes: int = 32 * 2**20

@@ -17,10 +17,13 @@ from tasks.intake.drawn_lesions import draw
 from tasks.lesions import Diagnosis
 from tasks.serving.answer import Answer
 from tasks.serving.answering import Image, Unreadable, answered, data_url, lesion_of
-from tasks.serving.api import Refusal, asked_of, contents_of, given, may_review
+from tasks.serving.api import asked_of, contents_of, given, may_review
+from tasks.serving.consent import OF_EXAMPLE, check_consent
 from tasks.serving.follow import Follower, Now
-from tasks.serving.languages import Texts, language_of, languages, texts_in
+from tasks.serving.languages import Texts, texts_for
 from tasks.serving.page import PAGES, Example, failure, page, result
+from tasks.serving.problems import Refusal, in_words, refusal_of
+from tasks.serving.reviewing import add_feedback
 from tasks.serving.settings import Settings
 
 # Drawn lesions to ask about: name, class, and the seed of the drawing.
@@ -53,6 +56,8 @@ def add_page(app: FastAPI, follower: Follower, settings: Settings) -> None:
     for path in PAGES.iterdir():
         if path.suffix in KINDS:
             add(f"/page/{path.name}", _static(path), methods=["GET"])
+    if settings.feedback:
+        add_feedback(app, follower.store, settings)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Question:
     language: str
     attention: bool
     beside: bool
+    consent: bool
     example: str
 
     def files(self, settings: Settings) -> list[bytes]:
@@ -79,12 +85,13 @@ def question_of(
     language: Annotated[str, Form(max_length=20)] = "",
     attention: Annotated[bool, Form()] = False,
     beside: Annotated[bool, Form()] = False,
+    consent: Annotated[bool, Form()] = False,
     example: Annotated[str, Form(max_length=20)] = "",
 ) -> Question:
     """The question that a request holds."""
     # A browser sends an empty file of no name where none was chosen.
     chosen = [each for each in images or [] if each.filename or each.size]
-    return Question(chosen, language, attention, beside, example)
+    return Question(chosen, language, attention, beside, consent, example)
 
 
 class Website:
@@ -111,7 +118,8 @@ class Website:
         try:
             told = self._answered(request, now, asked)
         except (Refusal, Unreadable) as error:
-            return HTMLResponse(failure(texts, in_words(error)), _status(error))
+            refusal = _refusal(error)
+            return HTMLResponse(failure(texts, in_words(refusal)), refusal.status_code)
         return HTMLResponse(
             result(
                 texts,
@@ -133,8 +141,9 @@ class Website:
         try:
             told = self._answered(request, now, asked)
         except (Refusal, Unreadable) as error:
-            shown = self._page(request, now, texts, error=in_words(error))
-            return HTMLResponse(shown, _status(error))
+            refusal = _refusal(error)
+            shown = self._page(request, now, texts, error=in_words(refusal))
+            return HTMLResponse(shown, refusal.status_code)
         return HTMLResponse(self._page(request, now, texts, told, drawn=bool(asked.example)))
 
     def report(self, request: Request, version: int) -> Response:
@@ -157,6 +166,7 @@ class Website:
     def _answered(self, request: Request, now: Now, asked: Question) -> "ToldOf":
         """Answer with one snapshot: the champion, or the challenger where a reviewer has no
         champion to ask."""
+        check_consent(self.settings, consent=asked.consent)
         reviewer = may_review(request)
         alone = "challenger" if now.champion is None and now.challenger and reviewer else "champion"
         model = asked_of(now, alone, reviewer=reviewer)
@@ -170,8 +180,10 @@ class Website:
             if waiting.side != model.side:
                 again = lesion_of(files, waiting.side, self.settings.megapixels)
             other = answered(waiting, again, attention=asked.attention)
-        if not asked.example:  # what the program drew says nothing of what is served
-            given(request, told, lesion)
+        if not asked.example:
+            told = given(request, told, lesion, files if asked.consent else ())
+        elif asked.consent:  # what the program drew says nothing of what is served
+            told = told.model_copy(update={"not_kept": OF_EXAMPLE})
         return ToldOf(told, other, [preview(each) for each in lesion])
 
     def _page(
@@ -201,6 +213,7 @@ class Website:
             error=error,
             shown=told.shown if told else (),
             drawn=drawn,
+            feedback=self.settings.feedback,
         )
 
 
@@ -212,23 +225,11 @@ class ToldOf:
 
 
 def _texts(request: Request, language: str | None) -> Texts:
-    if language in languages():
-        return texts_in(language)
-    return texts_in(language_of(request.headers.get("accept-language")))
+    return texts_for(language, request.headers.get("accept-language"))
 
 
-def _status(error: Refusal | Unreadable) -> int:
-    return error.status_code if isinstance(error, Refusal) else 422
-
-
-def in_words(error: Refusal | Unreadable) -> str:
-    """A problem in lines, as the command line tells it."""
-    if isinstance(error, Unreadable):
-        told = {"problem": error.problem, "received": error.received, "do": error.do}
-    else:
-        assert isinstance(error.detail, dict)
-        told = error.detail
-    return "\n".join(told[key] for key in ("problem", "received", "do") if told.get(key))
+def _refusal(error: Refusal | Unreadable) -> Refusal:
+    return error if isinstance(error, Refusal) else refusal_of(error)
 
 
 def preview(image: Image) -> str:

@@ -24,6 +24,7 @@ COMMANDS = [
     *("erasure_commands", "erasure.erase", "erasure.pages"),
     *("release.compare", "release.decide", "release.propose", "reporting.report"),
     *("feedback.release", "monitoring.score"),
+    *("serving.reviewing", "serving.website", "serving_commands"),
 ]
 HEAVY = ("numpy", "pandas", "boto3", "keras", "tensorflow", "great_expectations", "mlflow")
 

@@ -1,6 +1,7 @@
 """A store with two registered models, of which people promoted the first; and the app over it."""
 
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,9 @@ from tests.support.paths import ROOT
 from tests.support.servers import free_port
 
 Array = np.ndarray[Any, Any]
+# Two clinicians, and a reviewer.
+USERS = {"anna": "secret", "berta": "hidden", "carl": "third"}
+ANNA, BERTA, CARL = USERS.items()
 SOMEBODY = Person(name="anna", how="command line", authenticated=False)
 
 
@@ -126,6 +130,24 @@ def app(store: DirectoryStore) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def reviewed(two_challengers: Path, tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
+    """As `store`; images of lesions are kept here. A test counts on its own lesions alone."""
+    copy = copy_with_two(two_challengers, tmp_path_factory.mktemp("reviewed") / "store")
+    promoted(run_of(copy, "first"))
+    return copy
+
+
+@pytest.fixture(scope="session")
+def keeping(reviewed: DirectoryStore) -> Iterator[TestClient]:
+    """The app over `reviewed`, where images are kept and Berta reviews. Nobody is logged in."""
+    settings = Settings(
+        feedback=True, users=USERS, reviewers=("berta",), each_minute=100_000, gather_seconds=0.05
+    )
+    with client_of(reviewed, settings, follow_redirects=False) as client:
+        yield client
+
+
 @pytest.fixture(scope="module")
 def judged(store: DirectoryStore) -> pd.DataFrame:
     """The test part's images with the answers that `evaluate` recorded of the first model:
@@ -137,6 +159,21 @@ def judged(store: DirectoryStore) -> pd.DataFrame:
     parts = read_parquet(run, split.parts)
     keys = parts.loc[parts["side"] == "test", ["image_id", "key"]]
     return parquet_of(run.fetch(evaluated.predictions)).merge(keys, on="image_id")
+
+
+def asked_with_consent(client: TestClient, file: bytes, person: tuple[str, str] = ANNA) -> Any:
+    """The answer about a lesion whose patient has agreed."""
+    found = client.post("/predict", data={"consent": "true"}, auth=person, **sent(file))
+    assert found.status_code == 200, found.text
+    return found.json()
+
+
+@pytest.fixture
+def lesion(keeping: TestClient, lesions: list[Array]) -> str:
+    """Number of a lesion that Anna has asked about."""
+    number = asked_with_consent(keeping, png(lesions[1]))["lesion"]
+    assert re.fullmatch("[0-9a-f]{16}", number)
+    return str(number)
 
 
 def png(pixels: Array) -> bytes:

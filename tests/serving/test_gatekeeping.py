@@ -176,6 +176,30 @@ def test_another_website_cannot_send_requests_in_the_name_of_who_is_logged_in(
             assert app.get("/model", headers={"Sec-Fetch-Site": site}).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("origin", "more", "passes"),
+    [
+        ("http://127.0.0.1:8200", {}, True),
+        ("http://LOCALHOST", {}, True),
+        ("https://evil.example", {}, False),
+        ("https://evil.example", {"Sec-Fetch-Site": "same-origin"}, False),
+        ("https://127.0.0.1.evil.example", {}, False),
+        ("127.0.0.1", {}, False),
+        ("null", {}, False),
+        ("null", {"Sec-Fetch-Site": "same-origin"}, True),
+        ("", {}, False),
+    ],
+)
+def test_a_browser_that_names_the_origin_alone_is_protected_too(
+    empty: DirectoryStore, origin: str, more: dict[str, str], passes: bool
+) -> None:
+    with client_of(empty) as app:
+        found = app.post("/predict", headers={"Origin": origin, **more}, **sent(FILE))
+        assert (found.status_code != 403) == passes
+        # To read is no harm: the browser shows the answer to its own page alone.
+        assert app.get("/health", headers={"Origin": origin}).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/model", "/nowhere", "/health"])
 def test_every_answer_forbids_what_the_page_does_not_need(empty: DirectoryStore, path: str) -> None:
     found = asked(empty, Settings(), path)

@@ -44,7 +44,7 @@ def test_each_class_and_each_ground_has_words(language: str) -> None:
 def test_no_text_is_left_over() -> None:
     """Each key stands somewhere: whole, or its beginning before what is filled in."""
     sources = "".join(path.read_text() for path in PAGES.glob("*.j2"))
-    for name in ("page", "sentences", "languages"):
+    for name in ("page", "sentences", "languages", "feedback_page"):
         sources += (PAGES.parent / f"{name}.py").read_text()
     whole = set(re.findall(r"\"([a-z_.]+)\"", sources))
     whole |= {f"{noun}.{number}" for noun in whole for number in ("one", "other")}

@@ -226,6 +226,25 @@ def test_champion_stands_first_beside_the_challenger_which_is_marked() -> None:
     assert "Nobody has approved" not in text_of(result(EN, answered(), None, ()))
 
 
+def test_the_number_of_kept_images_leads_to_their_page() -> None:
+    html = result(EN, answered(lesion="4f2a09c177deb310"), None, (), prefix="/clinic")
+
+    assert "4f2a09c177deb310" in text_of(html)  # the gaps are no text, so a copy has none
+    assert 'href="/clinic/feedback/4f2a09c177deb310?language=en"' in html
+    assert "Write this number into the patient" in text_of(html)
+    assert "/feedback" not in result(EN, answered(), None, ())
+
+
+def test_images_that_could_not_be_kept_are_told_with_the_answer() -> None:
+    html = result(texts_in("de"), answered(not_kept=f"No space left {HOSTILE}"), None, ())
+
+    assert "Nichts wurde aufbewahrt" in text_of(html)
+    assert 'lang="en">No space left' in html
+    assert "Verdacht auf Melanom" in text_of(html)
+    assert "<script>" not in html
+    assert "aufbewahrt" not in text_of(result(texts_in("de"), answered(), None, ()))
+
+
 # The page -----------------------------------------------------------------------------------------
 
 

@@ -5,18 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # no types
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tasks.serving.languages import languages, texts_in
 from tests.support.app_answers import drawn_lesion
 from tests.support.browser import chromium
+from tests.support.looks import MILLISECONDS, PHONES, troubles_of, violations
 from tests.support.served_page import STATES, Served, served_page
 
 pytestmark = pytest.mark.slow
 
-MILLISECONDS = 10_000  # longest wait for what happens on the page
-PHONES = (360, 390)  # widths in CSS pixels
 # States whose page is that of another state until an answer comes.
 SAME_BEFORE = {"harmless", "cancer", "refused", "failed"}
 
@@ -45,17 +43,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def page(context: BrowserContext, served: Served) -> Iterator[Page]:
     """A page on which nothing goes wrong unseen, and from which no request leaves the machine."""
     page = context.new_page()
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda said: troubles.append(said.text) if "Policy" in said.text else None)
-    page.on(
-        "request",
-        lambda asked: (
-            None
-            if asked.url.startswith((served.address, "data:", "blob:"))
-            else troubles.append(asked.url)
-        ),
-    )
+    troubles = troubles_of(page, served.address)
     yield page
     page.close()
     assert troubles == []
@@ -311,15 +299,6 @@ def test_a_phone_shows_every_state_without_scrolling_sideways(
                 assert top[0] >= 0, state
                 assert top[0] < 300 or top[1], state  # or the page ends there
             assert page.evaluate("document.documentElement.scrollWidth") <= width, state
-
-
-def violations(page: Page, **options: object) -> list[str]:
-    """What axe finds, with the first element of each kind."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(Axe().axe_script)
-    asked = {"resultTypes": ["violations"], **options}
-    found = page.evaluate("async (asked) => (await axe.run(asked)).violations", asked)
-    return [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in found]
 
 
 @pytest.mark.parametrize("language", languages())

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 from tasks.engine.directory import DirectoryStore
 from tasks.errors import Momentary
 from tasks.evaluation import traces
-from tasks.evaluation.traces import read
+from tasks.evaluation.traces import new_lesion, read
 from tasks.serving import recording
 from tasks.serving.answer import Answer, ModelFacts
 from tasks.serving.answering import images_of
@@ -88,11 +88,11 @@ def test_no_answer_waits_for_its_trace_and_what_does_not_fit_is_counted(
     waiting: queue.Queue[Any] = queue.Queue(5)
     recorder = Recorder(DirectoryStore(tmp_path), lost, seconds=0.0, _given=waiting)
     recorder.start()
-    recorder.keep(answer_of(), decoded(1))
+    recorder.keep(answer_of(), decoded(1), new_lesion())
     assert hangs.wait(30)
     began = time.monotonic()
     for _ in range(15):
-        recorder.keep(answer_of(), decoded(1))
+        recorder.keep(answer_of(), decoded(1), new_lesion())
     assert time.monotonic() - began < 10
     assert not goes_on.is_set()
     assert count_of(lost) == 10
@@ -115,7 +115,7 @@ def test_a_store_that_does_not_answer_makes_traces_wait_and_loses_none(
     recorder = Recorder(store, lost, seconds=0.01)
     recorder.start()
     for version in (1, 2, 3):
-        recorder.keep(answer_of(version), decoded(version))
+        recorder.keep(answer_of(version), decoded(version), new_lesion())
     while len(failures) < 3:
         time.sleep(0.01)
     recorder.stop()
@@ -129,8 +129,8 @@ def test_what_cannot_be_described_is_counted_and_the_next_is_kept(
     store = DirectoryStore(tmp_path)
     recorder = Recorder(store, lost, seconds=60)
     recorder.start()
-    recorder.keep(answer_of(), [None])  # type: ignore[list-item]  # on purpose
-    recorder.keep(answer_of(2), decoded(1))
+    recorder.keep(answer_of(), [None], new_lesion())  # type: ignore[list-item]  # on purpose
+    recorder.keep(answer_of(2), decoded(1), new_lesion())
     recorder.stop()
     assert count_of(lost) == 1
     assert list(read(store, *WHEN)["version"]) == [2]

@@ -86,7 +86,7 @@ def test_no_request_breaks_what_the_api_says_of_itself(
     switchable: DirectoryStore, tmp_path: Path
 ) -> None:
     program = Path(sys.executable).with_name("schemathesis")
-    with running(switchable) as address:
+    with running(switchable, "--feedback") as address:
         # Of bytes no schema can say whether they are an image, so valid requests may be refused.
         options = ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
         options += ["--max-examples", "25", "--seed", "1", "--suppress-health-check", "all"]

@@ -12,15 +12,13 @@ from fastapi.testclient import TestClient
 from tasks.engine.directory import DirectoryStore
 from tasks.serving.settings import Settings
 from tasks.serving.website import DRAWN, drawn_image
-from tests.serving.conftest import client_of, png, sent
+from tests.serving.conftest import ANNA, BERTA, USERS, client_of, png, sent
 from tests.support.browser import chromium
 from tests.support.dicoms import native, photograph
 
 pytestmark = pytest.mark.slow
 
 Array = np.ndarray[Any, Any]
-USERS = {"anna": "secret", "berta": "hidden"}
-ANNA, BERTA = ("anna", "secret"), ("berta", "hidden")
 
 
 @pytest.fixture(scope="module")

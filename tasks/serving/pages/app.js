@@ -3,6 +3,24 @@
 
 const form = document.getElementById("ask");
 
+// Numbers of lesions are copied without their gaps. A page without TLS has no clipboard.
+function offerCopies(place) {
+  if (!navigator.clipboard) return;
+  for (const button of place.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(button.dataset.copy);
+      } catch (error) {
+        return; // the browser forbids it; one click on the number marks the number
+      }
+      button.textContent = button.dataset.copied;
+      button.setAttribute("aria-live", "polite");
+    });
+  }
+}
+offerCopies(document);
+
 if (form) {
   document.documentElement.classList.add("js");
   const texts = JSON.parse(form.dataset.texts);
@@ -13,6 +31,7 @@ if (form) {
   const words = send.textContent;
   const first = place.querySelector("[data-first]");
   let images = []; // {file, address} in the order of the choice
+  const consent = document.getElementById("consent"); // none where no image is kept
   let asking = null; // AbortController of the question that is under way
 
   const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
@@ -64,7 +83,13 @@ if (form) {
     place.replaceChildren(...(first ? [first] : []));
     list.replaceChildren(...images.map(preview));
     list.hidden = !images.length;
+    if (!images.length) consentIsOver();
     drop.classList.toggle("filled", images.length > 0);
+  }
+
+  // Who agreed did so for this lesion; the next one is another patient's.
+  function consentIsOver() {
+    if (consent) consent.checked = false;
   }
 
   function preview({ file, address }, index) {
@@ -126,7 +151,7 @@ if (form) {
     event.preventDefault();
     if (asking) return;
     const example = event.submitter?.name === "example" ? event.submitter.value : "";
-    if (example) clear();
+    if (example) clear(); // and with the images the consent
     if (!example && !images.length) {
       say(texts.none, true);
       document.getElementById("choose").focus();
@@ -181,6 +206,8 @@ if (form) {
     const isAnswer = answer.dataset.fragment === "answer";
     say(isAnswer ? texts.ready : texts.failed, !isAnswer);
     place.replaceChildren(answer);
+    if (isAnswer) consentIsOver();
+    offerCopies(place);
     const heading = place.querySelector("[data-focus]");
     heading.focus({ preventScroll: true });
     const { top } = heading.getBoundingClientRect();
