@@ -99,6 +99,19 @@ class Waiting:
         return self.diagnoses[-1] if self.diagnoses else None
 
 
+@dataclass(frozen=True)
+class Review:
+    """The lesions that are kept.
+
+    Attributes:
+        waiting: Those that can be read, the oldest first.
+        damaged: Why the others cannot be read, by number.
+    """
+
+    waiting: list[Waiting]
+    damaged: dict[str, Corrupt]
+
+
 def keep(store: Store, kept: Kept, files: Sequence[Bare]) -> None:
     """Keep a lesion.
 
@@ -130,14 +143,30 @@ def images_named(files: Sequence[Bare]) -> tuple[KeptImage, ...]:
     )
 
 
+def review_of(store: Store) -> Review:
+    """The lesions that are kept. One that cannot be read does not hide the others."""
+    found: list[Waiting] = []
+    damaged: dict[str, Corrupt] = {}
+    for lesion, names in _folders(store, FOLDER):
+        try:
+            each = _waiting(lesion, names, store)
+        except Corrupt as error:
+            damaged[lesion] = error
+        else:
+            found += [each] if each else []
+    return Review(sorted(found, key=lambda each: each.kept.at), damaged)
+
+
 def waiting_in(store: Store) -> list[Waiting]:
     """The lesions that are kept, the oldest first.
 
     Raises:
         Corrupt: A file was changed.
     """
-    found = [_waiting(lesion, names, store) for lesion, names in _folders(store, FOLDER)]
-    return sorted((each for each in found if each), key=lambda each: each.kept.at)
+    found = review_of(store)
+    for error in found.damaged.values():
+        raise error
+    return found.waiting
 
 
 def waiting(store: Store, lesion: str) -> Waiting:
@@ -206,6 +235,9 @@ def diagnose(store: Store, lesion: str, diagnosed: Diagnosed) -> Waiting:
             store.create(_key(lesion, f"diagnosis-{number:02d}.json"), data)
         except AlreadyExists:  # somebody else was faster
             continue
+        if not any(store.list(_key(lesion, FACTS))):  # a reviewer decided meanwhile
+            remove(store, lesion)
+            waiting(store, lesion)  # raises
         return Waiting(found.kept, (*found.diagnoses, diagnosed))
 
 

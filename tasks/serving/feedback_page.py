@@ -58,11 +58,13 @@ class Listed:
         waiting: The lesions that wait, the oldest first.
         more: Lesions that wait behind these.
         released: Releases with their time, ISO 8601, the newest first.
+        damaged: Numbers of lesions that cannot be read, for reviewers.
     """
 
     waiting: Sequence[Waiting]
     more: int
     released: Sequence[tuple[str, Released]]
+    damaged: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Their addresses are in `tasks.serving.feedback_page`. Each is answered beside th
 the store may be slow.
 """
 
+import logging
 import re
 from functools import partial
 from typing import Annotated, cast
@@ -14,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from tasks.engine.store import Store
 from tasks.errors import PipelineError
 from tasks.feedback.decided import Released, decided_in
-from tasks.feedback.kept import PROOFS, Proof, Waiting, image_of, waiting_in
+from tasks.feedback.kept import PROOFS, Proof, Waiting, image_of, review_of
 from tasks.feedback.release import LONGEST_REASON, delete, release
 from tasks.lesions import DIAGNOSES, Diagnosis
 from tasks.serving.diagnosing import Viewer, entered, lesion_for
@@ -30,6 +31,8 @@ from tasks.serving.feedback_page import (
 from tasks.serving.languages import Texts, texts_for
 from tasks.serving.problems import Refusal, in_words, refusal_of
 from tasks.serving.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MOST_WAITING = 50  # of the list; the number in a patient's file leads to the others
 MOST_RELEASED = 50
@@ -162,14 +165,18 @@ class FeedbackPages:
         return HTMLResponse(list_page(texts, seen, listed), refusal.status_code if refusal else 200)
 
     def _listed(self, viewer: Viewer) -> Listed:
-        waiting = [each for each in waiting_in(self.store) if viewer.may_see(each.kept)]
+        review = review_of(self.store)
+        waiting = [each for each in review.waiting if viewer.may_see(each.kept)]
         released: list[tuple[str, Released]] = [
             (entry.at, fact)
             for entry, fact in decided_in(self.store).released
             if viewer.may_see(fact.kept)
         ]
         more = max(0, len(waiting) - MOST_WAITING)
-        return Listed(waiting[:MOST_WAITING], more, released[::-1][:MOST_RELEASED])
+        for error in review.damaged.values():
+            log.warning("%s", error)
+        damaged = list(review.damaged) if viewer.reviewer else []
+        return Listed(waiting[:MOST_WAITING], more, released[::-1][:MOST_RELEASED], damaged)
 
     def _lesion(
         self,

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.engine.store import Store
 from tasks.errors import BadInput, Corrupt, Momentary, NotFound
-from tasks.feedback.kept import FOLDER, image_of, remove, waiting, waiting_in
+from tasks.feedback.kept import FOLDER, image_of, remove, review_of, waiting, waiting_in
 from tests.support.feedback import diagnosed, files, kept, number_of
 from tests.support.stores import keys, on_a_directory, on_real_stores
 
@@ -76,6 +76,26 @@ def test_a_file_about_another_lesion_is_found(store: Store) -> None:
     with pytest.raises(Corrupt):
         waiting_in(store)
     assert waiting(store, first).kept.lesion == first
+    found = review_of(store)  # the others are not hidden
+    assert [each.kept.lesion for each in found.waiting] == [first]
+    assert list(found.damaged) == [second]
+
+
+@on_a_directory
+def test_a_diagnosis_that_comes_too_late_is_told_and_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesion = kept(store, 1)
+    create = type(store).create
+
+    def late(self: Any, key: str, data: bytes) -> None:
+        remove(store, lesion)  # a reviewer is faster
+        create(self, key, data)
+
+    monkeypatch.setattr(type(store), "create", late)
+    with pytest.raises(NotFound, match="No images of this lesion"):
+        diagnosed(store, lesion)
+    assert keys(store) == []
 
 
 @on_a_directory

@@ -242,13 +242,17 @@ def test_a_record_that_was_changed_is_told_and_not_believed(alone: TestClient) -
     written = record.read_bytes()
     record.write_text("{}")
     try:
-        for path in ("/feedback", f"/feedback/{lesion}"):
-            found = alone.get(path)
-            assert found.status_code == 500
-            assert "cannot be read" in found.text
+        found = alone.get(f"/feedback/{lesion}")
+        assert found.status_code == 500
+        assert "cannot be read" in found.text
+        listed = alone.get("/feedback?language=en").text  # the others are not hidden
+        assert "because a file was changed: 1." in listed
+        assert lesion in listed
+        assert f"/feedback/{lesion}?" not in listed
         told = alone.post("/diagnosis", data=PROVEN | {"lesion": lesion})
     finally:
         record.write_bytes(written)
     assert told.status_code == 500
     assert "lesion.json" in told.json()["detail"]["expected"]
     assert alone.get(f"/feedback/{lesion}").status_code == 200
+    assert "because a file was changed" not in alone.get("/feedback?language=en").text
