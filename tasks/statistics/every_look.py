@@ -50,7 +50,8 @@ def evidence_against(found: int | Array, n: int, promise: float) -> Array:
         float, of the shape of `found`; from log(1/(n+1)). ``log(1/error)`` contradicts.
     """
     k = np.asarray(found, float)
-    with np.errstate(divide="ignore"):  # log(0) where I underflows; the floor below is exact
+    # I underflows to 0 only far above the promise, where the ratio is below 1: the floor serves.
+    with np.errstate(divide="ignore"):
         under = np.log(betainc(k + 1, n - k + 1, promise))
     ratio = betaln(k + 1, n - k + 1) + under - (k + 1) * math.log(promise)
     ratio = ratio - (n - k) * math.log1p(-promise)
