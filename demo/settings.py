@@ -144,9 +144,11 @@ def _mlflow(place: Place) -> tuple[str, ...]:
 
 
 def _app(place: Place) -> tuple[str, ...]:
-    # It looks often: a person who has just approved a model waits for the model.
+    # It looks often: a person who has just approved a model waits for the model. Images are kept
+    # only where somebody ticks that the patient agreed.
     return (
         *(sys.executable, "-m", "tasks", "serve", "--store", place.store, "--every", "3"),
+        "--feedback",
         *("--port", str(place.app_port)),
     )
 

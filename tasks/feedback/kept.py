@@ -31,6 +31,7 @@ Fact = TypeVar("Fact", bound=Frozen)
 
 FOLDER = "review/"
 LESION = r"[0-9a-f]{16}"
+SECOND = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00$"
 FACTS = "lesion.json"
 MOST_CORRECTIONS = 99
 
@@ -56,7 +57,9 @@ class Kept(Frozen):
     """What the app answered about a lesion whose images it keeps."""
 
     lesion: str = Field(pattern=f"^{LESION}$", description="Number of the lesion, as in its trace.")
-    at: str = Field(description="When the app answered, UTC, ISO 8601, to the second.")
+    at: str = Field(
+        pattern=SECOND, description="When the app answered, UTC, ISO 8601, to the second."
+    )
     by: str = Field(description="Login of who asked; empty without a login.")
     version: int = Field(ge=1, description="Number of the model's version in MLflow.")
     model_sha256: str = Field(description="SHA-256 of the model's ``.keras`` file.")
@@ -79,7 +82,9 @@ class Diagnosed(Frozen):
     diagnosis: Diagnosis = Field(description="The class.")
     proof: Proof = Field(description="How the diagnosis is proven.")
     by: str = Field(description="Login of who entered the diagnosis; empty without a login.")
-    at: str = Field(description="When it was entered, UTC, ISO 8601, to the second.")
+    at: str = Field(
+        pattern=SECOND, description="When it was entered, UTC, ISO 8601, to the second."
+    )
 
 
 @dataclass(frozen=True)

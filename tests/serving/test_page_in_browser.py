@@ -177,6 +177,8 @@ def test_a_question_without_an_image_is_not_sent(page: Page, served: Served) -> 
 
 
 def test_keyboard_alone_is_enough(page: Page, served: Served, lesions: list[Path]) -> None:
+    # From the start: `expect_file_chooser` does not wait until the browser catches choosers.
+    page.on("filechooser", lambda _: None)
     page.goto(served.of("melanoma"))
     reached: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The page about released diagnoses in Chromium: on a phone, in the dark, for a screen reader."""
+"""The pages of monitoring in Chromium: on a phone, in the dark, for a screen reader."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # no types
 from playwright.sync_api import Browser
 
+from tasks.engine.directory import DirectoryStore
 from tasks.monitoring.counting import of_version
-from tasks.monitoring.outcomes_page import page
+from tasks.monitoring.outcomes_page import page as outcomes_page
 from tests.monitoring.test_outcomes_page import BROKEN, EMPTY, KEPT, followed
+from tests.monitoring.test_watch_page import pages as drift_pages
+from tests.support.asked import USUAL, reference
 from tests.support.browser import chromium
 from tests.support.released import MODEL, melanomas
 
@@ -24,6 +27,16 @@ PAGES = {
     "kept": followed(KEPT),
     "empty": EMPTY,
 }
+DRAWN = reference(synthetic=True)
+DRIFTED = USUAL.but(format="PNG", moved=0.4)
+
+
+def html_of(name: str, folder: Path) -> str:
+    """The page of a state of the outcomes, of a drift, or of its history."""
+    if name in PAGES:
+        return outcomes_page(PAGES[name])
+    drift, history = drift_pages(DirectoryStore(folder / "store"), USUAL, DRIFTED, against=DRAWN)
+    return drift if name == "drift" else history
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +63,22 @@ def seen(
     return wide, [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in found]
 
 
-@pytest.mark.parametrize("state", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "drift", "history"])
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "light")])
 def test_axe_finds_no_violation_and_the_page_is_no_wider_than_its_screen(
-    browser: Browser, tmp_path: Path, state: str, width: int, scheme: Literal["light", "dark"]
+    browser: Browser, tmp_path: Path, name: str, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    wide, violations = seen(browser, page(PAGES[state]), tmp_path, width, scheme)
+    html = html_of(name, tmp_path)
+    wide, violations = seen(browser, html, tmp_path, width, scheme)
+
+    assert ("SYNTHETIC" in html) == (name in ("broken", "drift", "history"))
 
     assert violations == []
     assert wide == width
 
 
 def test_what_must_not_be_would_be_found(browser: Browser, tmp_path: Path) -> None:
-    bad = page(PAGES["kept"]).replace("<main>", "<main style='width: 900px; color: #ddd'>")
+    bad = outcomes_page(PAGES["kept"]).replace("<main>", "<main style='width: 900px; color: #ddd'>")
     wide, violations = seen(browser, bad.replace(' lang="en"', ""), tmp_path, 390, "light")
 
     assert wide > 390
