@@ -138,6 +138,11 @@ def keep(store: Store, kept: Kept, files: Sequence[Bare]) -> None:
         raise
 
 
+def bytes_kept(store: Store) -> int:
+    """Bytes of all that is kept."""
+    return sum(entry.size_bytes for entry in store.list(FOLDER))
+
+
 def images_named(files: Sequence[Bare]) -> tuple[KeptImage, ...]:
     """The names that the images of a lesion get, in their order."""
     return tuple(

@@ -8,14 +8,14 @@ ledger of deliveries names the reviewer, who then counts among those who trained
 import csv
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tasks.engine.person import Person
 from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.feedback.decided import Deleted, Released, decided_in, enter
-from tasks.feedback.kept import Waiting, check_proof, image_of, remove, waiting
+from tasks.feedback.kept import FOLDER, Waiting, check_proof, image_of, remove, waiting
 from tasks.figures import listed, plural
 from tasks.intake.deliver import deliver
 from tasks.intake.guide import NAME as GUIDE
@@ -28,6 +28,7 @@ DELIVERY = "feedback"
 # What clinicians send back is no draw from those whom they see, so it is a source of its own.
 SOURCE = "sources: {feedback: feedback of the app}\n"
 LONGEST_REASON = 500
+BATCH_BYTES = 2**27  # of images in one delivery
 
 
 def release(store: Store, lesions: Sequence[str], by: Person) -> list[Released]:
@@ -53,15 +54,15 @@ def release(store: Store, lesions: Sequence[str], by: Person) -> list[Released]:
     done = {fact.kept.lesion for _, fact in now.released}
     fresh = [waiting(store, lesion) for lesion in chosen if lesion not in done]
     _check(fresh, now.lesions)
-    told = [_told(each, by) for each in fresh]
-    if fresh:
+    entered: list[Released] = []
+    for batch in _batches(store, fresh):
         with tempfile.TemporaryDirectory() as folder:
-            _deliver(store, fresh, told, Path(folder), by)
-    entered = enter(store, lambda at: (each for each in told if each.kept.lesion not in at.lesions))
+            told = _deliver(store, batch, Path(folder), by)
+        entered += _entered(store, told)
     for lesion in chosen:
         remove(store, lesion)
     log.info("%s released into the delivery %s.", plural(len(entered), "lesion"), DELIVERY)
-    return [each for each in entered if isinstance(each, Released)]
+    return entered
 
 
 def delete(store: Store, lesion: str, by: Person, reason: str) -> Deleted:
@@ -131,12 +132,31 @@ def _name(found: Waiting, image: str) -> str:
     return f"{mark}{found.kept.lesion}_{image}"
 
 
-def _deliver(
-    store: Store, chosen: Sequence[Waiting], told: Sequence[Released], folder: Path, by: Person
-) -> None:
+def _batches(store: Store, chosen: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+    """The lesions in groups: a delivery must lie on the disk, which may be memory."""
+    batch: list[Waiting] = []
+    size = 0
+    for each in chosen:
+        own = sum(entry.size_bytes for entry in store.list(f"{FOLDER}{each.kept.lesion}/"))
+        if batch and size + own > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += own
+    if batch:
+        yield batch
+
+
+def _entered(store: Store, told: Sequence[Released]) -> list[Released]:
+    """What the ledger did not say yet, and says now."""
+    facts = enter(store, lambda at: (each for each in told if each.kept.lesion not in at.lesions))
+    return [each for each in facts if isinstance(each, Released)]
+
+
+def _deliver(store: Store, chosen: Sequence[Waiting], folder: Path, by: Person) -> list[Released]:
     """Deliver images and their table, which must lie in a folder for it."""
     images, tables = folder / DELIVERY, folder / "tables" / DELIVERY
-    rows = []
+    told, rows = [_told(each, by) for each in chosen], []
     for found, release_of in zip(chosen, told, strict=True):
         own = images / release_of.diagnosed.diagnosis
         own.mkdir(parents=True, exist_ok=True)
@@ -148,6 +168,7 @@ def _deliver(
     tables.mkdir(parents=True)
     _write_table(tables, rows)
     deliver(store, images, tables.parent, by=by)
+    return told
 
 
 def _row(found: Waiting, name: str, said: Released) -> dict[str, str]:

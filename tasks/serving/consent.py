@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.engine.store import Store
-from tasks.errors import PipelineError
+from tasks.errors import BadInput, PipelineError
 from tasks.feedback.bare import Bare, bare
-from tasks.feedback.kept import Kept, images_named, keep
+from tasks.feedback.kept import Kept, bytes_kept, images_named, keep
 from tasks.serving.answer import Answer
 from tasks.serving.metrics import Metrics
 from tasks.serving.problems import Refusal
@@ -62,7 +62,8 @@ def with_images_kept(
         are not.
     """
     try:
-        images = [each for data in files for each in bare(data, settings.megapixels)]
+        check_room(store, settings)
+        images = _images(files, settings)
         keep(store, _kept(answer, images, lesion, by), images)
     except PipelineError as error:
         why = str(error).splitlines()[0]
@@ -75,6 +76,36 @@ def with_images_kept(
         return answer.model_copy(update={"lesion": lesion})
     metrics.not_kept.inc()
     return answer.model_copy(update={"not_kept": why})
+
+
+def check_room(store: Store, settings: Settings) -> None:
+    """Check that what waits for reviewers leaves room.
+
+    Raises:
+        BadInput: It does not.
+    """
+    if bytes_kept(store) >= settings.review_bytes:
+        raise BadInput(
+            "No more images are kept: too many wait for a reviewer.",
+            expected=f"less than {settings.review_bytes:,} bytes that wait",
+            received="more",
+            do="ask a reviewer to release or delete lesions",
+        )
+
+
+def _images(files: Sequence[bytes], settings: Settings) -> list[Bare]:
+    """The files without metadata. Raises `BadInput` where they are too large together."""
+    images: list[Bare] = []
+    for data in files:
+        images += bare(data, settings.megapixels)
+        if sum(len(each.data) for each in images) > settings.lesion_bytes:
+            raise BadInput(
+                "The images are too large to be kept.",
+                expected=f"at most {settings.lesion_bytes:,} bytes of one lesion as JPEG or PNG",
+                received="more",
+                do="send fewer or smaller images of the lesion",
+            )
+    return images
 
 
 def _kept(answer: Answer, images: Sequence[Bare], lesion: str, by: str) -> Kept:

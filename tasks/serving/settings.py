@@ -22,6 +22,8 @@ class Settings:
         reviewers: Users who are shown the challenger too. Without a login everybody is.
         root_path: Sub-path behind a proxy, such as ``/melanoma``; empty: none.
         feedback: Whether images may be kept, where a patient has agreed.
+        review_bytes: Most bytes that wait for reviewers; then no more images are kept.
+        lesion_bytes: Most bytes of one lesion that is kept: a PNG may be larger than what was sent.
         seconds: Time between two looks at the ledger.
         prevalence: Share of melanomas among the lesions of this clinic, 0 to 1; None: not stated.
         file_bytes: Largest file.
@@ -43,6 +45,8 @@ class Settings:
     reviewers: tuple[str, ...] = ()
     root_path: str = ""
     feedback: bool = False
+    review_bytes: int = 10 * 2**30
+    lesion_bytes: int = 2**28
     seconds: float = 10.0
     prevalence: float | None = None
     file_bytes: int = 32 * 2**20

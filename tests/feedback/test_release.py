@@ -111,6 +111,23 @@ def test_a_release_that_was_killed_is_repeated(
 
 
 @on_a_directory
+def test_a_large_release_is_delivered_in_parts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is delivered lies on the disk first, and a container's disk is memory."""
+    lesions = [kept(store, seed, images=2) for seed in range(3)]
+    for lesion in lesions:
+        diagnosed(store, lesion)
+    monkeypatch.setattr(releasing, "BATCH_BYTES", 1)
+    assert len(release(store, lesions, REVIEWER)) == 3
+
+    assert len(keys(store, "raw/feedback/melanoma/")) == 6
+    assert len(keys(store, "raw/metadata/feedback/")) == 3
+    assert [said.kept.lesion for _, said in decided_in(store).released] == lesions
+    assert waiting_in(store) == []
+
+
+@on_a_directory
 def test_two_reviewers_release_once(store: Store) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

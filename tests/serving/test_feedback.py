@@ -15,6 +15,7 @@ from PIL import Image
 from tasks.engine.directory import DirectoryStore
 from tasks.evaluation.traces import read
 from tasks.feedback.kept import waiting, waiting_in
+from tasks.serving.settings import Settings
 from tests.serving.conftest import (
     ANNA,
     BERTA,
@@ -172,6 +173,27 @@ def test_a_store_that_fails_costs_no_answer_and_the_answer_says_so(
     assert "Nothing was kept" in page.text
     assert "Melanoma" in page.text
     assert counted(keeping.get("/metrics", auth=ANNA).text, name) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"review_bytes": 1}, "too many wait for a reviewer"),
+        ({"lesion_bytes": 1000}, "too large to be kept"),
+        ({}, ""),
+    ],
+    ids=["full", "large", "room"],
+)
+def test_where_there_is_no_room_nothing_is_kept_and_the_answer_says_so(
+    reviewed: DirectoryStore, lesions: list[Array], limits: dict[str, Any], why: str
+) -> None:
+    with client_of(reviewed, Settings(feedback=True, each_minute=1000, **limits)) as client:
+        client.post("/predict", data=CONSENT, **sent(png(lesions[2])))
+        answer = client.post("/predict", data=CONSENT, **sent(png(lesions[1]))).json()
+
+    assert answer["probabilities"]
+    assert why in answer["not_kept"]
+    assert bool(answer["not_kept"]) == (answer["lesion"] == "") == bool(why)
 
 
 # Who may see and enter --------------------------------------------------------------------------
