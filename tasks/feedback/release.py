@@ -5,13 +5,15 @@ A release goes through `deliver`, like any delivery of a person: images to
 ledger of deliveries names the reviewer, who then counts among those who trained on the images.
 """
 
-import csv
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from tasks.engine.person import Person
+from tasks.engine.spreadsheet import to_csv
 from tasks.engine.store import Store
 from tasks.errors import BadInput
 from tasks.feedback.decided import Deleted, Released, decided_in, enter
@@ -182,9 +184,6 @@ def _row(found: Waiting, name: str, said: Released) -> dict[str, str]:
 
 
 def _write_table(folder: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Write the table under the hash of its rows: a repeated release writes the same one."""
-    mark = sha256(repr(rows).encode())[:16]
-    with (folder / f"{mark}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write the table under the hash of its bytes: a repeated release writes the same one."""
+    data = to_csv(pd.DataFrame(rows))
+    (folder / f"{sha256(data)[:16]}.csv").write_bytes(data)

@@ -10,6 +10,7 @@ import pytest
 from tasks.engine.run import Run
 from tasks.errors import Corrupt
 from tasks.evaluation.answerable import Answerable
+from tasks.evaluation.refusal_kinds import WITHOUT_SKIN
 from tasks.evaluation.refusals import JUDGE, REFUSED
 from tasks.intake.manifest import parquet_of, to_parquet
 from tasks.records.evaluated import Evaluated
@@ -51,7 +52,7 @@ def test_the_record_tells_every_kind_and_what_is_not_measured(evaluated: Evaluat
     assert not {each.kind for each in told.kinds} & set(told.fit_kinds)
     drawn = [each for each in told.kinds if each.origin == "drawn"]
     assert drawn
-    assert all(each.refused.n == 100 for each in drawn)
+    assert {each.refused.n for each in drawn} == {WITHOUT_SKIN}
 
 
 def test_the_predictions_hold_the_grounds_of_each_image(run: Run, evaluated: Evaluated) -> None:

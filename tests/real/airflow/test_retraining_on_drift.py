@@ -42,14 +42,14 @@ def started_by_drift(demo: Demo) -> list[dict[str, Any]]:
 
 def test_a_second_device_is_found_as_drift_and_labels_are_wanted(demo: Demo) -> None:
     files = [path.read_bytes() for path in (demo.home / "SYNTHETIC second clinic").rglob("*.jpg")]
-    asked = f"http://127.0.0.1:{demo.environment['APP_PORT']}/predict"
+    asked = f"http://127.0.0.1:{demo.environment['APP_PORT']}/predict/batch"
     now = datetime.now(UTC)
     turns = cycle(files)
 
     def keeps_traces() -> bool:
-        for _ in range(50):  # the app writes the traces of many answers, or of a minute, at once
-            sent = {"images": ("lesion.jpg", next(turns))}
-            httpx.post(asked, files=sent, trust_env=False, timeout=30).raise_for_status()
+        # The app writes the traces of many answers, or of a minute, at once.
+        sent = [("images", ("lesion.jpg", next(turns))) for _ in range(50)]
+        httpx.post(asked, files=sent, trust_env=False, timeout=60).raise_for_status()
         return len(read(demo.store, now - timedelta(hours=1), now + timedelta(hours=2))) > 50
 
     demo.wait(keeps_traces, seconds=120)
