@@ -28,6 +28,19 @@ def nothing_left(demo: Demo) -> Iterator[None]:
     demo.wait(lambda: not demo.step_processes, seconds=60)
 
 
+@pytest.fixture(scope="module")
+def app(demo: Demo) -> str:
+    """Address of the app, which answers with a model in use: the first one, if there was none."""
+    address = f"http://127.0.0.1:{demo.environment['APP_PORT']}"
+    if demo.champion is None:
+        assert demo.answer(demo.waiting_promotion(), "Approve")["promote"] == "success"
+    demo.wait(
+        lambda: httpx.get(f"{address}/ready", trust_env=False).json() == {"status": "ready"},
+        seconds=60,
+    )
+    return address
+
+
 def watched(demo: Demo) -> dict[str, str | None]:
     """The last states of the tasks of a run of the monitoring."""
     run = demo.airflow.trigger(MONITORING, {"days": 2, "enough": ENOUGH})
@@ -40,16 +53,17 @@ def started_by_drift(demo: Demo) -> list[dict[str, Any]]:
     return [run for run in runs if run["dag_run_id"].startswith("drift-")]
 
 
-def test_a_second_device_is_found_as_drift_and_labels_are_wanted(demo: Demo) -> None:
+def test_a_second_device_is_found_as_drift_and_labels_are_wanted(demo: Demo, app: str) -> None:
     files = [path.read_bytes() for path in (demo.home / "SYNTHETIC second clinic").rglob("*.jpg")]
-    asked = f"http://127.0.0.1:{demo.environment['APP_PORT']}/predict/batch"
     now = datetime.now(UTC)
     turns = cycle(files)
 
     def keeps_traces() -> bool:
         # The app writes the traces of many answers, or of a minute, at once.
         sent = [("images", ("lesion.jpg", next(turns))) for _ in range(50)]
-        httpx.post(asked, files=sent, trust_env=False, timeout=60).raise_for_status()
+        httpx.post(
+            f"{app}/predict/batch", files=sent, trust_env=False, timeout=60
+        ).raise_for_status()
         return len(read(demo.store, now - timedelta(hours=1), now + timedelta(hours=2))) > 50
 
     demo.wait(keeps_traces, seconds=120)
