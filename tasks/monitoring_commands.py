@@ -9,6 +9,7 @@ from tasks.engine.storage import open_store
 from tasks.errors import BadInput
 from tasks.monitoring.watched import ENOUGH
 from tasks.options import PANEL, AsJson, StoreUri
+from tasks.records.record import Frozen
 from tasks.text.lines import visible
 
 PAGE, HISTORY = "monitoring/drift.html", "monitoring/history.html"
@@ -56,12 +57,7 @@ def drift_command(
     opened.replace(HISTORY, history_page(history).encode())
     if output is not None:
         output.write_text(made)
-    if as_json:
-        print(found.watched.model_dump_json(indent=1))
-        return
-    for line in in_words(found.watched):
-        print(visible(line))
-    print(visible(f"Page: {opened.uri}/{PAGE}"))
+    _tell(found.watched, in_words(found.watched), f"{opened.uri}/{PAGE}", as_json=as_json)
 
 
 def outcomes_command(
@@ -95,12 +91,7 @@ def outcomes_command(
     opened.replace(OUTCOMES, made.encode())
     if output is not None:
         output.write_text(made)
-    if as_json:
-        print(found.outcomes.model_dump_json(indent=1))
-        return
-    for line in in_words(found.outcomes):
-        print(visible(line))
-    print(visible(f"Page: {opened.uri}/{OUTCOMES}"))
+    _tell(found.outcomes, in_words(found.outcomes), f"{opened.uri}/{OUTCOMES}", as_json=as_json)
 
 
 def _check_output(output: Path | None) -> None:
@@ -111,6 +102,14 @@ def _check_output(output: Path | None) -> None:
             received=str(output),
             do="give another file",
         )
+
+
+def _tell(found: Frozen, words: list[str], page: str, *, as_json: bool) -> None:
+    if as_json:
+        print(found.model_dump_json(indent=1))
+        return
+    for line in (*words, f"Page: {page}"):
+        print(visible(line))
 
 
 def add_to(app: typer.Typer) -> None:

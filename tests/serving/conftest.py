@@ -44,6 +44,9 @@ Array = np.ndarray[Any, Any]
 # Two clinicians, and a reviewer.
 USERS = {"anna": "secret", "berta": "hidden", "carl": "third"}
 ANNA, BERTA, CARL = USERS.items()
+CONSENT = {"consent": "true"}
+PROVEN = {"diagnosis": "melanoma", "proof": "histopathology"}
+UNKNOWN = "0123456789abcdef"  # no lesion has this number
 SOMEBODY = Person(name="anna", how="command line", authenticated=False)
 
 

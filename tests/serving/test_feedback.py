@@ -20,6 +20,9 @@ from tests.serving.conftest import (
     ANNA,
     BERTA,
     CARL,
+    CONSENT,
+    PROVEN,
+    UNKNOWN,
     asked_with_consent,
     client_of,
     png,
@@ -31,9 +34,6 @@ pytestmark = pytest.mark.slow
 
 Array = np.ndarray[Any, Any]
 NOISE = png(np.random.default_rng(0).integers(0, 256, (180, 180, 3), np.uint8))
-CONSENT = {"consent": "true"}
-PROVEN = {"diagnosis": "melanoma", "proof": "histopathology"}
-UNKNOWN = "0123456789abcdef"
 
 
 # Consent ----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from tests.serving.conftest import (
     ANNA,
     BERTA,
     CARL,
+    PROVEN,
     USERS,
     asked_with_consent,
     client_of,
@@ -31,10 +32,6 @@ from tests.support.feedback import kept
 pytestmark = pytest.mark.slow
 
 Array = np.ndarray[Any, Any]
-NOISE = png(np.random.default_rng(0).integers(0, 256, (180, 180, 3), np.uint8))
-CONSENT = {"consent": "true"}
-PROVEN = {"diagnosis": "melanoma", "proof": "histopathology"}
-UNKNOWN = "0123456789abcdef"
 
 
 def words_of(html: str) -> str:

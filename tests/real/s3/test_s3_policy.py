@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -82,6 +83,20 @@ def run_with(key: S3Server, bucket: str, step: str, patch: pytest.MonkeyPatch) -
     return open_run(f"s3://{bucket}/{PREFIX}/runs/first", CONFIG, step=step)
 
 
+def writable(client: Any, bucket: str, user: str) -> set[str]:
+    """The places that a user may write to. All others answer 403."""
+    written, answered = set(), set()
+    for place in PLACES:
+        there = {"Bucket": bucket, "Key": f"{PREFIX}/{place}/tried-by-{user}"}
+        try:
+            client.put_object(**there, Body=b"")
+            written.add(place)
+        except ClientError as error:
+            answered.add(error.response["ResponseMetadata"]["HTTPStatusCode"])
+    assert answered == {403}
+    return written
+
+
 def test_every_step_can_do_its_work_with_its_own_key(
     keys: dict[str, S3Server], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,16 +123,8 @@ def test_the_app_delivers_what_a_reviewer_releases_and_writes_nothing_else(
     delete(store, second, REVIEWER, "The patient asked.")
     assert list(store.list("review/")) == []
 
-    client, written, answered = keys[APP].client(), set(), set()
-    for place in PLACES:
-        there = {"Bucket": bucket, "Key": f"{PREFIX}/{place}/tried-by-the-app"}
-        try:
-            client.put_object(**there, Body=b"")
-            written.add(place)
-        except ClientError as error:
-            answered.add(error.response["ResponseMetadata"]["HTTPStatusCode"])
-    assert answered == {403}
-    assert written == {
+    client = keys[APP].client()
+    assert writable(client, bucket, APP) == {
         *("monitoring/traces", "review", "raw/feedback", "raw/metadata/feedback"),
         *("ledger/feedback", "ledger/deliveries"),
     }
@@ -134,15 +141,7 @@ def test_the_key_of_a_step_is_refused_everywhere_else(
     keys: dict[str, S3Server], bucket: str, row: Step
 ) -> None:
     client = keys[row.name].client()
-    written, answered = set(), set()
-    for place in PLACES:
-        there = {"Bucket": bucket, "Key": f"{PREFIX}/{place}/tried-by-{row.name}"}
-        try:
-            client.put_object(**there, Body=b"")
-            written.add(place)
-        except ClientError as error:
-            answered.add(error.response["ResponseMetadata"]["HTTPStatusCode"])
-    assert answered == {403}
+    written = writable(client, bucket, row.name)
     mine = {f"runs/first/{row.name}"} if row in PIPELINE else set()
     assert written == mine | ({"shared/shards"} if mine else set()) | MORE.get(row.name, set())
 
