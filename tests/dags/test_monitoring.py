@@ -1,11 +1,9 @@
 """What the DAG of monitoring raises and starts, without an Airflow that runs."""
 
-import json
 import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from tasks.monitoring.history import enter
 from tasks.monitoring.watch import watched
 from tasks.monitoring.watched import Watched
 from tests.support.asked import NOON, USUAL, Clinic, asked, reference, traces
-from tests.support.webhook import webhook_server
+from tests.support.webhook import message_of
 
 Enter = Callable[..., Watched]
 
@@ -138,19 +136,8 @@ def test_a_retraining_is_skipped_with_the_reason(
 def test_people_are_told_what_the_test_said(
     entered: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dags.notifications import Notify
-
     entered(DRIFT, news=True, new_labelled=3)
-    ti = SimpleNamespace(
-        dag_id="melanoma_monitoring", run_id="r", task_id="want_labels", map_index=-1
-    )
-    with webhook_server() as (address, posted):
-        monkeypatch.setenv("MELANOMA_NOTIFY", "people")
-        told = {"conn_type": "http", "password": f"{address}/good"}
-        monkeypatch.setenv("AIRFLOW_CONN_PEOPLE", json.dumps(told))
-        Notify("drift").notify({"ti": ti})
-    (message,) = posted
-    text = str(message)
+    text = message_of("drift", "want_labels", monkeypatch)
 
     assert "asked about what it did not learn from" in text
     assert "Drift. Version 3 was asked about 150 lesions" in text

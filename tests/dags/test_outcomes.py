@@ -1,10 +1,8 @@
 """What the DAG of monitoring does with released diagnoses, without an Airflow that runs."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from tasks.engine.ledger import Chain, entry_key, next_entry
 from tasks.monitoring.counting import of_version
 from tasks.monitoring.history import FOLDER, OUTCOMES, history_in
 from tests.support.released import MODEL, melanomas, outcomes_of, sealed
-from tests.support.webhook import webhook_server
+from tests.support.webhook import message_of
 
 Enter = Callable[..., None]
 
@@ -110,19 +108,8 @@ def test_without_any_look_the_task_fails(tell: Callable[[], None]) -> None:
 def test_people_are_told_what_is_broken_and_what_they_can_do(
     entered: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dags.notifications import Notify
-
     entered(BROKEN, "this run")
-    ti = SimpleNamespace(
-        dag_id="melanoma_monitoring", run_id="r", task_id="tell_broken_promise", map_index=-1
-    )
-    with webhook_server() as (address, posted):
-        monkeypatch.setenv("MELANOMA_NOTIFY", "people")
-        told = {"conn_type": "http", "password": f"{address}/good"}
-        monkeypatch.setenv("AIRFLOW_CONN_PEOPLE", json.dumps(told))
-        Notify("outcome").notify({"ti": ti})
-    (message,) = posted
-    text = str(message)
+    text = message_of("outcome", "tell_broken_promise", monkeypatch)
 
     assert "breaks what it promised" in text
     assert "The promise is broken. Version 3 found 0 of 8 released melanomas" in text

@@ -5,7 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 Posted = list[dict[str, Any]]
 
@@ -33,3 +36,23 @@ def webhook_server() -> Iterator[tuple[str, Posted]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", posted
         server.shutdown()
+
+
+def message_of(event: Any, task: str, patch: pytest.MonkeyPatch) -> str:
+    """What people are told when a task of the monitoring succeeds.
+
+    Args:
+        event: Kind of event, as `dags.notifications.Notify` takes it.
+        task: Id of the task.
+        patch: Sets the connection to people, for this test.
+    """
+    from dags.notifications import Notify
+
+    ti = SimpleNamespace(dag_id="melanoma_monitoring", run_id="r", task_id=task, map_index=-1)
+    with webhook_server() as (address, posted):
+        patch.setenv("MELANOMA_NOTIFY", "people")
+        told = {"conn_type": "http", "password": f"{address}/good"}
+        patch.setenv("AIRFLOW_CONN_PEOPLE", json.dumps(told))
+        Notify(event).notify({"ti": ti})
+    (message,) = posted
+    return str(message)
