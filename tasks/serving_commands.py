@@ -41,7 +41,10 @@ def serve_command(
     ] = None,
     reviewer: Annotated[
         list[str] | None,
-        typer.Option("--reviewer", help="A user who is shown the challenger too. May be repeated."),
+        typer.Option(
+            "--reviewer",
+            help="A user who is shown the challenger, and releases feedback. Repeatable.",
+        ),
     ] = None,
     root_path: Annotated[str, typer.Option(help="Sub-path behind a proxy: /melanoma.")] = "",
     every: Annotated[
