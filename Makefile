@@ -57,5 +57,7 @@ lock: environment
 	uv $(COMPILE) --extra data --extra train --extra tensorflow --extra onnx -c $(LOCK) -o locks/train.txt; \
 	uv $(COMPILE) --extra data --extra train --group gpu -c $(LOCK) -o locks/train-gpu.txt; \
 	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt; \
+	uv $(COMPILE) --extra mlflow -c $(LOCK) -o locks/mlflow.txt; \
+	uv $(COMPILE) --group kubeflow -o locks/kubeflow.txt; \
 	uv $(COMPILE) --extra serve --extra phones -c $(LOCK) -o locks/serve.txt; \
 	uv $(COMPILE) --extra supply -c $(LOCK) -o locks/supply.txt
