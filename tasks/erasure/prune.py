@@ -20,7 +20,7 @@ from tasks.engine.run import CHECKPOINTS
 from tasks.engine.store import Entry, Store, read_many
 from tasks.erasure.kept import Reasons, is_recent, kept_runs, runs_of
 from tasks.errors import BadInput, Momentary
-from tasks.intake.contents import ENDED
+from tasks.intake.contents import ENDED, in_largest_packs
 from tasks.intake.feature_files import COMPARED, compared_now, folder_now, shard_of
 from tasks.intake.feature_files import FOLDER as FEATURES
 from tasks.release.evidence import FOLDER
@@ -163,12 +163,7 @@ def _shared(store: Store, needed: set[str]) -> Iterator[Entry]:
         e for e in packs if e.key.rpartition("/")[0] in ended and not e.key.endswith(f"/{ENDED}")
     ]
     indexes = [e.key for e in (*store.list(DECODED), *packs) if e.key.endswith(".parquet")]
-    raw = {(e.key, e.etag) for e in store.list("raw/")}
-    known = set()
-    for data in read_many(store, indexes):
-        rows = pd.read_parquet(io.BytesIO(data), columns=["key", "etag", "shard"])
-        present = [pair in raw for pair in zip(rows["key"], rows["etag"], strict=True)]
-        known |= set(rows.loc[present, "shard"].dropna())
+    known = _decoded(store, indexes)
     for prefix in SHARED:
         yield from (e for e in store.list(prefix) if e.key not in needed | known)
     for entry in store.list(FEATURES):
@@ -176,6 +171,23 @@ def _shared(store: Store, needed: set[str]) -> Iterator[Entry]:
             yield entry
     yield from (e for e in store.list(COMPARED) if not e.key.startswith(compared_now()))
     yield from over
+
+
+def _decoded(store: Store, indexes: list[str]) -> set[str]:
+    """The shards in which the next run looks for the pixels of what lies under ``raw/``."""
+    raw = {(e.key, e.etag) for e in store.list("raw/")}
+    there = {e.key for e in store.list("shared/shards/")}
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for index, data in zip(indexes, read_many(store, indexes), strict=True):
+        rows = pd.read_parquet(io.BytesIO(data), columns=["key", "etag", "shard", "index"])
+        tables.setdefault(index.split("/")[2], []).append(rows)  # by the kind of pixels
+    found: set[str] = set()
+    for of_kind in tables.values():
+        rows = pd.concat(of_kind)
+        rows = in_largest_packs(rows[rows["shard"].isin(there)])
+        present = [pair in raw for pair in zip(rows["key"], rows["etag"], strict=True)]
+        found |= set(rows.loc[present, "shard"])
+    return found
 
 
 def _pointers(store: Store, kept: Reasons, dropped: set[str]) -> Iterator[str]:

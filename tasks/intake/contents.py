@@ -132,14 +132,27 @@ def _told_by(run: Run, places: list[str]) -> Known:
     files = pd.concat(tables, ignore_index=True)
     sound = _sound_shards(run, files)
     files = files[files["shard"].isna() | files["shard"].isin(sound)]
+    return Known(in_largest_packs(files))
+
+
+def in_largest_packs(files: pd.DataFrame) -> pd.DataFrame:
+    """One row per key and ETag: of several, the one whose pack holds the most images, because packs
+    are merged (see `tasks.intake.merging`)."""
     # The order of tables is arbitrary, because their names are hashes.
-    files = files.sort_values(["key", "etag", "shard", "index"], ignore_index=True)
-    return Known(files.drop_duplicates(["key", "etag"], ignore_index=True))
+    held = -files.groupby("shard")["index"].transform("nunique").astype("Float64")
+    order = ["key", "etag", "held", "shard", "index"]
+    files = files.assign(held=held).sort_values(order, ignore_index=True).drop(columns="held")
+    return files.drop_duplicates(["key", "etag"], ignore_index=True)
 
 
 def remember_pack(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
     """Keep the rows of one pack, in case this attempt fails; see `remember`."""
     run.share(f"packs/{_kind(run)}/{run.name}", _table(run, files, etags), ".parquet")
+
+
+def remember_places(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
+    """Keep the rows of known files whose pixels have a new place; see `remember`."""
+    run.share(f"decoded/{_kind(run)}", _table(run, files, etags), ".parquet")
 
 
 def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:

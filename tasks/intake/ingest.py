@@ -24,12 +24,14 @@ from tasks.intake.contents import (
     known,
     remember,
     remember_pack,
+    remember_places,
     shards_of,
     told_by_tags,
     without_names,
 )
 from tasks.intake.folder import ODD_NAME, is_odd
 from tasks.intake.manifest import IMAGES_PER_SHARD, read_parquet, to_parquet
+from tasks.intake.merging import merged
 from tasks.intake.pseudonyms import Pseudonyms, of_store
 from tasks.intake.readings import by_entry, tell
 from tasks.intake.telling import Telling
@@ -56,6 +58,11 @@ def ingest_part(run: Run, part: Part) -> IngestedPart:
     gone = erasures_in(run.store)
     erased = {each.key: gone.why(image_id=image_id_from(each.key)) for each in mine}
     seen, new = memory.of([each for each in mine if not erased[each.key]])
+    if new:  # else the manifest would change, and all that was learned from it
+        moved = merged(run, seen)
+        seen = pd.concat([seen.drop(index=moved.index), moved])
+        if len(moved):
+            remember_places(run, moved, {entry.key: entry.etag for entry in mine})
     # An unfinished attempt leaves only whole packs, so the rest is packed in the same way.
     kept, missing = begun(run).of(new) if new else (seen[:0], new)
     out = _not_fetched([each for each in mine if erased[each.key]], LAW, erased)
