@@ -1,0 +1,79 @@
+"""Copy what no run can make again into a bucket of backups.
+
+    python backup.py FOLDER
+
+Copies the files of FOLDER (dumps of the databases), and of the store: the ledgers, the keys of
+pseudonyms, the policies and the defaults. Deliveries are not copied; a bucket keeps them by versions
+or replication. SHA256SUMS is written last, so a backup without one is not whole.
+
+The environment holds MELANOMA_STORE and MELANOMA_BACKUPS (``s3://bucket/prefix``),
+AWS_ENDPOINT_URL if it is not AWS, and STORE_CREDENTIALS and BACKUP_CREDENTIALS, files in AWS's
+format. Give a backup a key of its own, which may write to the bucket of backups and not delete.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+
+OF_THE_STORE = ("ledger/", "private/", "policies/", "config.json")
+SETTINGS = Config(
+    s3={"addressing_style": "path"},
+    retries={"max_attempts": 10, "mode": "standard"},
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
+
+
+def client(variable: str) -> Any:
+    """A client of S3 with the key in the file that a variable names."""
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ[variable]
+    return boto3.session.Session().client("s3", config=SETTINGS)
+
+
+def place(variable: str) -> tuple[str, str]:
+    """The bucket, and the prefix of keys with a slash at its end, of an address."""
+    address = urlsplit(os.environ[variable])
+    if address.scheme != "s3" or not address.netloc:
+        sys.exit(f"{variable} must be s3://bucket/prefix, and is {os.environ[variable]}")
+    prefix = address.path.strip("/")
+    return address.netloc, f"{prefix}/" if prefix else ""
+
+
+def of_the_store() -> Iterator[tuple[str, bytes]]:
+    """Key, without the store's prefix, and content of what is copied of the store."""
+    source, (bucket, prefix) = client("STORE_CREDENTIALS"), place("MELANOMA_STORE")
+    for part in OF_THE_STORE:
+        pages = source.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix + part
+        )
+        for entry in (entry for page in pages for entry in page.get("Contents", ())):
+            data = source.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+            yield f"store/{entry['Key'].removeprefix(prefix)}", data
+
+
+def main(folder: Path, now: datetime) -> str:
+    """Write a backup; returns the prefix of its keys."""
+    files = sorted(folder.iterdir())
+    dumps = ((f"databases/{each.name}", each.read_bytes()) for each in files)
+    copies = [*of_the_store(), *dumps]
+    target, (bucket, prefix) = client("BACKUP_CREDENTIALS"), place("MELANOMA_BACKUPS")
+    to = f"{prefix}{now:%Y-%m-%dT%H%M%SZ}/"
+    sums = []
+    for key, data in copies:
+        target.put_object(Bucket=bucket, Key=to + key, Body=data)
+        sums.append(f"{hashlib.sha256(data).hexdigest()}  {key}\n")
+    target.put_object(Bucket=bucket, Key=f"{to}SHA256SUMS", Body="".join(sums).encode())
+    print(f"{len(copies)} files, {sum(len(data) for _, data in copies)} bytes: s3://{bucket}/{to}")
+    return to
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), datetime.now(UTC))

@@ -1,0 +1,258 @@
+"""The manifests of infra/kubernetes are valid, keep the rules of security, and fit the code.
+
+No cluster can be had where these tests run. They check the manifests by the schemas of Kubernetes'
+API and by rules; docs/kubernetes.md says what only a cluster can show.
+"""
+
+import copy
+import re
+import subprocess
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tasks.pipeline import BESIDE, PIPELINE
+from tests.support.manifests import (
+    OVERLAYS,
+    containers_of,
+    of_kind,
+    pods_of,
+    reaches,
+    rendered,
+    unrestricted,
+)
+from tests.support.paths import ROOT
+
+VERSIONS = ("1.34.0", "1.37.0")
+SECRETS = {"melanoma-services", "melanoma-mlflow", "melanoma-store", "melanoma-tls"}
+every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+@every_overlay
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_manifest_is_valid(overlay: str, version: str) -> None:
+    for each in rendered(overlay):
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_a_misspelt_field_would_be_refused() -> None:
+    wrong: Any = copy.deepcopy(of_kind(rendered("trial"), "Deployment")[0])
+    wrong["spec"]["template"]["spec"]["containers"][0]["imagePulPolicy"] = "Never"
+
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
+@every_overlay
+def test_every_pod_keeps_the_rules_that_its_namespace_enforces(overlay: str) -> None:
+    (namespace,) = of_kind(rendered(overlay), "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    found = {name: unrestricted(pod) for name, pod in pods_of(rendered(overlay))}
+    assert {name: told for name, told in found.items() if told} == {}
+    assert "app" in found
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "value"),
+    [
+        ("pod", "hostNetwork", True),
+        ("pod", "automountServiceAccountToken", True),
+        ("pod", "securityContext", {}),
+        ("pod", "volumes", [{"name": "engine", "hostPath": {"path": "/"}}]),
+        ("container", "securityContext", {}),
+        ("container", "ports", [{"containerPort": 80, "hostPort": 80}]),
+    ],
+)
+def test_a_pod_with_more_rights_would_be_found(where: str, field: str, value: Any) -> None:
+    pod = copy.deepcopy(next(pod for _, pod in pods_of(rendered("trial"))))
+    (pod["spec"] if where == "pod" else pod["spec"]["containers"][0])[field] = value
+
+    assert unrestricted(pod)
+
+
+@every_overlay
+def test_every_container_has_limits_and_one_image(overlay: str) -> None:
+    for name, pod in pods_of(rendered(overlay)):
+        for each in containers_of(pod):
+            assert {"cpu", "memory"} <= each["resources"]["limits"].keys(), name
+            assert {"cpu", "memory"} <= each["resources"]["requests"].keys(), name
+            assert re.search(r":[\w.-]+$", each["image"]), (name, each["image"])
+
+
+@every_overlay
+def test_what_serves_is_asked_whether_it_lives(overlay: str) -> None:
+    for each in of_kind(rendered(overlay), "Deployment", "StatefulSet"):
+        for container in each["spec"]["template"]["spec"]["containers"]:
+            assert "livenessProbe" in container, each["metadata"]["name"]
+            if container.get("ports"):
+                assert {"startupProbe", "readinessProbe"} <= container.keys()
+
+
+def test_in_a_cloud_the_app_survives_a_node() -> None:
+    names = {kind: {each["metadata"]["name"] for each in of_kind(rendered("cloud"), kind)}
+             for kind in ("PodDisruptionBudget", "HorizontalPodAutoscaler")}  # fmt: skip
+    (scaled,) = of_kind(rendered("cloud"), "HorizontalPodAutoscaler")
+    app = next(pod for name, pod in pods_of(rendered("cloud")) if name == "app")
+
+    assert names["PodDisruptionBudget"] == {"app", "mlflow"}
+    assert scaled["spec"]["minReplicas"] > 1
+    assert (
+        "requiredDuringSchedulingIgnoredDuringExecution"
+        in (app["spec"]["affinity"]["podAntiAffinity"])
+    )
+
+
+# Who speaks with whom -----------------------------------------------------------------------------
+
+STEP = {"app.kubernetes.io/component": "step"}
+SPEAKING = STEP | {"melanoma-retraining/mlflow": "true"}
+
+
+def labels_of(overlay: str, name: str) -> dict[str, str]:
+    found = next(pod for own, pod in pods_of(rendered(overlay)) if own == name)
+    labels: dict[str, str] = found["metadata"]["labels"]
+    return labels
+
+
+def test_a_step_reaches_the_store_and_nothing_else() -> None:
+    trial = rendered("trial")
+    ports = {"s3": 8000, "mlflow": 5000, "postgres": 5432, "app": 8200, "airflow-api": 8080}
+
+    def reached(step: dict[str, str]) -> set[str]:
+        return {
+            name for name, port in ports.items()
+            if reaches(trial, step, labels_of("trial", name), port)
+        }  # fmt: skip
+
+    assert reached(STEP) == {"s3"}
+    assert reached(SPEAKING) == {"s3", "mlflow"}
+    assert not reaches(trial, SPEAKING, None, 443)
+    assert not reaches(trial, STEP, STEP, 8000)
+
+
+def test_in_a_cloud_a_step_reaches_ports_of_the_store_alone() -> None:
+    cloud = rendered("cloud")
+
+    assert reaches(cloud, STEP, None, 443)
+    assert not reaches(cloud, STEP, None, 80)
+    assert not reaches(cloud, STEP, None, 5432)
+    assert not reaches(cloud, STEP, labels_of("cloud", "mlflow"), 5000)
+    assert reaches(cloud, SPEAKING, labels_of("cloud", "mlflow"), 5000)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        ("app", "mlflow", 5000),
+        ("app", "s3", 8000),
+        ("mlflow", "postgres", 5432),
+        ("mlflow", "s3", 8000),
+        ("backup", "postgres", 5432),
+        ("backup", "s3", 8000),
+        ("buckets", "s3", 8000),
+        ("airflow-api", "postgres", 5432),
+        ("airflow-api", "s3", 8000),
+        ("airflow-scheduler", "airflow-api", 8080),
+        ("airflow-scheduler", "postgres", 5432),
+        ("airflow-dag-processor", "mlflow", 5000),
+        ("airflow-triggerer", "airflow-api", 8080),
+    ],
+)
+def test_who_needs_whom_reaches_whom(source: str, target: str, port: int) -> None:
+    trial = rendered("trial")
+
+    assert reaches(trial, labels_of("trial", source), labels_of("trial", target), port)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [("app", "postgres", 5432), ("s3", "postgres", 5432), ("mlflow", "airflow-api", 8080)],
+)
+def test_who_does_not_need_whom_does_not(source: str, target: str, port: int) -> None:
+    trial = rendered("trial")
+
+    assert not reaches(trial, labels_of("trial", source), labels_of("trial", target), port)
+
+
+def test_only_the_scheduler_speaks_with_the_cluster() -> None:
+    trial = rendered("trial")
+    speaking = {n for n, _ in pods_of(trial) if reaches(trial, labels_of("trial", n), None, 6443)}
+    tokens = {n for n, pod in pods_of(trial) if "serviceAccountToken" in yaml.safe_dump(pod)}
+
+    assert speaking == tokens == {"airflow-scheduler"}
+
+
+# What fits the rest -------------------------------------------------------------------------------
+
+
+@every_overlay
+def test_the_settings_are_variables_that_something_reads(overlay: str) -> None:
+    (settings,) = [
+        each for each in of_kind(rendered(overlay), "ConfigMap")
+        if each["metadata"]["name"].startswith("melanoma-settings")
+    ]  # fmt: skip
+    argv = ["git", "grep", "-hoE", r"\b(MELANOMA|MLFLOW|AWS|APP)_[A-Z0-9_]+", "--", "dags", "tasks",
+            "containers/stack", "infra/backup.py", "docs"]  # fmt: skip
+    read = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert not settings["data"].keys() - set(read.stdout.split())
+
+
+@every_overlay
+def test_no_secret_stands_in_a_manifest(overlay: str) -> None:
+    assert of_kind(rendered(overlay), "Secret") == []
+    named = re.findall(
+        r"secretName: (\S+)|secret:\n\s+name: (\S+)", yaml.safe_dump_all(rendered(overlay))
+    )
+    assert {one or other for one, other in named} - {""} <= SECRETS
+
+
+@every_overlay
+def test_every_secret_file_is_one_that_the_stack_makes(overlay: str) -> None:
+    script = (ROOT / "containers/stack.sh").read_text()
+    text = yaml.safe_dump_all(rendered(overlay))
+    for volumes in (pod["spec"].get("volumes", ()) for _, pod in pods_of(rendered(overlay))):
+        for volume in volumes:
+            sources = [
+                each.get("secret", {}) for each in volume.get("projected", {}).get("sources", ())
+            ]
+            for secret in [volume.get("secret", {}), *sources]:
+                for item in secret.get("items", ()):
+                    assert re.search(rf"\b{item['key']}\b", script), item["key"]
+    assert "melanoma-services" in text
+
+
+def test_airflow_may_make_pods_and_no_more() -> None:
+    (role,) = of_kind(rendered("cloud"), "Role")
+    allowed = {(resource, verb) for rule in role["rules"]
+               for resource in rule["resources"] for verb in rule["verbs"]}  # fmt: skip
+
+    assert {resource for resource, _ in allowed} == {"pods", "pods/log", "events"}
+    assert not {verb for _, verb in allowed} & {"*", "deletecollection", "escalate"}
+    assert of_kind(rendered("cloud"), "ClusterRole", "ClusterRoleBinding") == []
+
+
+def test_the_chart_gets_the_secrets_and_settings_that_stand_here() -> None:
+    """The chart itself cannot be fetched where these tests run, so no template is rendered."""
+    values = yaml.safe_load((ROOT / "infra/helm/airflow.yaml").read_text())
+    maps = {each["metadata"]["name"] for each in of_kind(rendered("cloud"), "ConfigMap")}
+    named = set(
+        re.findall(
+            r"configMap(?:Ref)?: \{name: ([\w-]+)\}", (ROOT / "infra/helm/airflow.yaml").read_text()
+        )
+    )
+
+    assert named == {"melanoma-settings", "melanoma-scripts"} <= maps
+    assert values["executor"] == "LocalExecutor"
+    assert not values["rbac"]["create"]
+    assert values["scheduler"]["serviceAccount"]["name"] == "melanoma-airflow"
+
+
+def test_a_step_of_each_kind_of_machine_finds_nodes() -> None:
+    (settings,) = [each for each in of_kind(rendered("cloud"), "ConfigMap")
+                   if each["metadata"]["name"] == "melanoma-settings"]  # fmt: skip
+    kinds = {row.machine for row in (*PIPELINE, *BESIDE)} - {"small"}
+
+    assert set(yaml.safe_load(settings["data"]["MELANOMA_NODES"])) == kinds
