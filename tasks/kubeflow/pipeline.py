@@ -36,7 +36,8 @@ CPU_REQUEST = "250m"
 USER = 65532  # of the images
 SPOOL = "/var/tmp"
 STORE_MOUNT, SIGNING_MOUNT = "/run/secrets/melanoma-store", "/run/secrets/melanoma-signing"
-MLFLOW_MOUNT = "/tmp/.mlflow"  # MLflow looks nowhere else: HOME of the images is /tmp
+HOME = "/tmp"  # of the images
+MLFLOW_MOUNT = f"{HOME}/.mlflow"  # MLflow looks nowhere else
 TYPES = {"integer": int, "number": float, "string": str, "array": list, "object": dict}
 REPORT = next(row for row in BESIDE if row.name == "report")
 INPUTS = Step(
