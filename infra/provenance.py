@@ -114,8 +114,7 @@ def statement_of(image: Image, folder: Path, root: Path = ROOT) -> Statement:
     commit = _git(root, "rev-parse", "HEAD")
     described = _git(root, "describe", "--always", "--dirty")
     _same("commit", image.labels.get("org.opencontainers.image.revision"), described)
-    lock, file = f"locks/{image.name}.txt", _dockerfile(image.name)
-    _same(f"lock ({lock})", sha256(image.lock), sha256(_read(root / lock)))
+    lock, file = _lock(image, root), _dockerfile(image.name, root)
     _same("bill of materials", sha256(image.sbom), sha256(_read(folder / "sbom.cdx.json")))
     base = image.labels.get("org.opencontainers.image.base.digest", "")
     dependencies = [
@@ -238,10 +237,21 @@ def _file(name: str, *, digest: Any, **annotations: Any) -> Resource:
     return Resource(name=name, digest=digest, annotations=annotations or None)
 
 
-def _dockerfile(name: str) -> str:
-    """The file whose targets build.sh takes for an image."""
-    own = "airflow" if name.partition("-")[0] == "airflow" else "steps"
-    return f"containers/{own}.Dockerfile"
+def _dockerfile(name: str, root: Path) -> str:
+    """The file that has the image among its targets."""
+    target = re.compile(rf"(?m)^FROM .* AS {re.escape(name)}$")
+    for file in sorted((root / "containers").glob("*.Dockerfile")):
+        if target.search(file.read_text()):
+            return f"containers/{file.name}"
+    raise _another("Dockerfile", f"a file with the target {name}", "none in containers/")
+
+
+def _lock(image: Image, root: Path) -> str:
+    """The lock that lies in the image."""
+    for file in sorted((root / "locks").glob("*.txt")):
+        if file.read_bytes() == image.lock:
+            return f"locks/{file.name}"
+    raise _another("lock", "one of locks/", f"SHA-256 {sha256(image.lock)}")
 
 
 def _time(created: str) -> datetime:
@@ -288,12 +298,16 @@ def _read(path: Path) -> bytes:
 
 def _same(what: str, found: object, expected: object) -> None:
     if found != expected:
-        raise BadInput(
-            f"The image was built from another {what}.",
-            expected=str(expected),
-            received=str(found),
-            do="build it again from this checkout, then make its provenance",
-        )
+        raise _another(what, str(expected), str(found))
+
+
+def _another(what: str, expected: str, received: str) -> BadInput:
+    return BadInput(
+        f"The image was built from another {what}.",
+        expected=expected,
+        received=received,
+        do="build it again from this checkout, then make its provenance",
+    )
 
 
 def _holds(what: str, said: object, found: object) -> None:
