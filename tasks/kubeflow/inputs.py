@@ -22,6 +22,8 @@ log = logging.getLogger("tasks")
 
 RUN = "run"  # the input with the address of the run
 GIVEN = "given"  # the output with the fields that were given, as a JSON object
+# An address that is put together of parameters comes with them, under names that begin so.
+KFPS_OWN = "pipelinechannel--"
 OVER = tuple(dict.fromkeys(row.division.over for row in PIPELINE if row.division))
 
 
@@ -71,7 +73,9 @@ def _read(text: str) -> _ExecutorInput:
             run=values[RUN],
             # Kubeflow gives null for what nobody gave.
             given={
-                name: value for name, value in values.items() if name != RUN and value is not None
+                name: value
+                for name, value in values.items()
+                if name != RUN and not name.startswith(KFPS_OWN) and value is not None
             },
             files={
                 name: Path(places[name]["outputFile"]) for name in (GIVEN, *map(names_output, OVER))

@@ -31,7 +31,7 @@ NAME = "melanoma-retraining"
 COMMAND = ["python", "-m", "tasks"]
 STORE, PREFIX = "store", "run_prefix"  # parameters of the pipeline beside the configuration
 # Kubeflow cannot tell exit codes apart: it tries bad input again too.
-RETRIES, FIRST_WAIT = 2, "30s"
+RETRIES, FIRST_WAIT = 2, "15s"
 CPU_REQUEST = "250m"
 USER = 65532  # of the images
 SPOOL = "/var/tmp"

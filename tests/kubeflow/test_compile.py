@@ -195,7 +195,7 @@ def test_kubeflow_keeps_no_result_of_its_own(pipeline: Compiled) -> None:
 def test_each_task_is_tried_again_after_a_while_and_not_for_ever(pipeline: Compiled) -> None:
     for _, task in pipeline.of_containers():
         assert task["retryPolicy"]["maxRetryCount"] == 2
-        assert task["retryPolicy"]["backoffDuration"] == "30s"
+        assert task["retryPolicy"]["backoffDuration"] == "15s"
 
 
 def test_the_report_is_written_whatever_happened(pipeline: Compiled) -> None:

@@ -21,7 +21,7 @@ def executor_input(store: Path, outputs: Path, **given: Any) -> str:
     """As Kubeflow's launcher writes it for ``{{$}}``."""
     names = (GIVEN, *map(names_output, OVER))
     places = {name: {"outputFile": str(outputs / "made" / name)} for name in names}
-    values = {"run": f"{store}/runs/run-1", **given}
+    values = {"run": f"{store}/runs/run-1", "pipelinechannel--store": str(store), **given}
     return json.dumps(
         {
             "inputs": {"parameterValues": values},
@@ -62,7 +62,11 @@ def test_a_field_may_be_given_as_the_default_of_the_product(store: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [({"image_size": 4}, "image_size"), ({"recipes": ["unheard"]}, "recipes")],
+    [
+        ({"image_size": 4}, "image_size"),
+        ({"recipes": ["unheard"]}, "recipes"),
+        ({"unheard": 1}, "there is no such field"),
+    ],
 )
 def test_a_wrong_configuration_ends_before_any_step(
     given: dict[str, Any],
