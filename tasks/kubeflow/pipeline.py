@@ -38,6 +38,7 @@ SPOOL = "/var/tmp"
 STORE_MOUNT, SIGNING_MOUNT = "/run/secrets/melanoma-store", "/run/secrets/melanoma-signing"
 HOME = "/tmp"  # of the images
 MLFLOW_MOUNT = f"{HOME}/.mlflow"  # MLflow looks nowhere else
+OUTCOME = "outcome"  # the output that says what came of a step
 TYPES = {"integer": int, "number": float, "string": str, "array": list, "object": dict}
 REPORT = next(row for row in BESIDE if row.name == "report")
 INPUTS = Step(
@@ -147,7 +148,7 @@ class _Graph:
             for row in free:
                 self._step(row)
             judge = next(row.name for row in PIPELINE if row.gives is Verdict)
-            decision = self.done[judge].outputs["outcome"]
+            decision = self.done[judge].outputs[OUTCOME]
             with dsl.If(decision == "pass", name="passed"):
                 for row in judged:
                     self._step(row)
@@ -231,7 +232,7 @@ def _judged(row: Step) -> bool:
 
 def _one_step(row: Step, image: str, *, part: bool = False, name: str = "") -> Callable[..., Any]:
     """The component of a step, or of one part of it. The step that judges, and those that need its
-    verdict, say what came of it in the output ``outcome``."""
+    verdict, say what came of it in the output `OUTCOME`."""
     from kfp import dsl
 
     telling = not part and (row.gives is Verdict or _judged(row))
@@ -243,7 +244,7 @@ def _one_step(row: Step, image: str, *, part: bool = False, name: str = "") -> C
 
     inputs: dict[str, Any] = {RUN: str, "config": str}
     inputs |= {"part": str} if part else {}
-    inputs |= {"outcome": dsl.OutputPath(str)} if telling else {}
+    inputs |= {OUTCOME: dsl.OutputPath(str)} if telling else {}
     return _component(component, f"{row.name}_part" if part else name or row.name, row.does, inputs)
 
 
@@ -288,7 +289,8 @@ def _component(
         for each, kind in inputs.items()
     ]
     parameters.sort(key=lambda each: each.default is None)
-    function.__name__, function.__doc__ = name, does
+    function.__name__ = name
+    function.__doc__ = does
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     made: Callable[..., Any] = dsl.container_component(function)
     return made
