@@ -47,6 +47,7 @@ ROOT = Path(__file__).parents[1]
 BUILD_TYPE = "urn:melanoma-retraining:image:1"  # docs/supply-chain.md says what it means
 BUILDER = "urn:melanoma-retraining:containers/build.sh"
 NAMES = "melanoma-retraining/{image}:latest"
+UNCOMMITTED = "uncommitted changes"
 ENVELOPE, PAYLOAD, SIGNATURE = "provenance.dsse.json", "image.payload.json", "image.sig"
 # What the build leaves beside an image, and the places of the first two inside of it.
 BYPRODUCTS = {
@@ -118,10 +119,10 @@ def statement_of(image: Image, folder: Path, root: Path = ROOT) -> Statement:
     _same("bill of materials", sha256(image.sbom), sha256(_read(folder / "sbom.cdx.json")))
     base = image.labels.get("org.opencontainers.image.base.digest", "")
     dependencies = [
-        _file("source", digest={"gitCommit": commit}, dirty=described.endswith("-dirty")),
-        _file(lock, digest={"sha256": sha256(image.lock)}),
-        _file(file, digest={"sha256": sha256(_read(root / file))}),
-        _file("base", digest={"sha256": base.removeprefix("sha256:")}),
+        Resource(name="source", digest={"gitCommit": commit}),
+        Resource(name=lock, digest={"sha256": sha256(image.lock)}),
+        Resource(name=file, digest={"sha256": sha256(_read(root / file))}),
+        Resource(name="base", digest={"sha256": base.removeprefix("sha256:")}),
     ]
     byproducts = tuple(
         Resource(name=name, digest={"sha256": sha256(_read(folder / name))}, mediaType=kind)
@@ -133,7 +134,7 @@ def statement_of(image: Image, folder: Path, root: Path = ROOT) -> Statement:
             buildDefinition=BuildDefinition(
                 buildType=BUILD_TYPE,
                 externalParameters={"dockerfile": file, "target": image.name, "lock": lock},
-                internalParameters={"uncommitted changes": described.endswith("-dirty")},
+                internalParameters={UNCOMMITTED: described.endswith("-dirty")},
                 resolvedDependencies=tuple(dependencies),
             ),
             runDetails=RunDetails(
@@ -199,6 +200,8 @@ def verify(image: Image, folder: Path, keys: Keys) -> list[str]:
     _holds("bill of materials inside", byproducts["sbom.cdx.json"]["sha256"], sha256(image.sbom))
     by = f"signed by the key {signer}" if signer else f"unsigned for all we know: no {PUBLIC}"
     commit = known.get("source", {}).get("gitCommit", "an unknown commit")
+    if (definition.internalParameters or {}).get(UNCOMMITTED):
+        commit += " with uncommitted changes"
     return [
         f"The provenance of {image.name} holds, {by}.",
         f"Image {image.id[:12]} was built from commit {commit}, {lock}.",
@@ -231,10 +234,6 @@ def _subjects(image: Image) -> tuple[Subject, ...]:
         Subject(name=image.name, digest={"sha256": image.id}),
         *(Subject(name=name, digest={"sha256": digest}) for name, _, digest in pushed),
     )
-
-
-def _file(name: str, *, digest: Any, **annotations: Any) -> Resource:
-    return Resource(name=name, digest=digest, annotations=annotations or None)
 
 
 def _dockerfile(name: str, root: Path) -> str:

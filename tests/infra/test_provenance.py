@@ -149,10 +149,12 @@ def test_uncommitted_changes_are_told(image: Image, folder: Path, root: Path) ->
     (root / "containers/steps.Dockerfile").write_text("FROM another AS train\n")
     described = git(root, "describe", "--always", "--dirty")
     labels = image.labels | {"org.opencontainers.image.revision": described}
-    said = statement_of(replace(image, labels=labels), folder, root)
+    changed = replace(image, labels=labels)
+    definition = statement_of(changed, folder, root).predicate.buildDefinition
+    make(changed, folder, Keys(), root)
 
-    definition = said.predicate.buildDefinition
     assert definition.internalParameters == {"uncommitted changes": True}
+    assert "with uncommitted changes" in "\n".join(verify(changed, folder, Keys()))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +184,7 @@ def test_what_was_made_holds(image: Image, folder: Path, root: Path, keys: Keys)
     assert f"signed by the key {keys.fingerprint}" in held
     assert git(root, "rev-parse", "HEAD") in held
     assert f"{PUSHED} is signed" in held
+    assert "uncommitted" not in held
 
 
 def test_dsse_signs_the_type_with_the_payload() -> None:
