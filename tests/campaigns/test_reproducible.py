@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import time
@@ -15,20 +16,36 @@ import pytest
 
 from tests.real.containers.conftest import engine  # noqa: F401 - a fixture
 from tests.support.campaigns import found
+from tests.support.missing import lacking
 from tests.support.paths import ROOT
 
 # train holds TensorFlow: gigabytes, and minutes.
 IMAGES = os.environ.get("REPRODUCE", "data").split()
 BASE = os.environ.get("BASE") or "melanoma-base:bookworm"
-CLIENT = os.environ.get("DOCKER") or "docker"
 CALLED = "melanoma-reproducible/{image}:{which}"
+
+
+def client() -> str:
+    """A client of Docker that can build, as build.sh looks for it."""
+    for name in filter(None, (os.environ.get("DOCKER"), "docker", "/usr/bin/docker")):
+        if shutil.which(name):
+            version = subprocess.run(
+                [name, "--version"], capture_output=True, text=True, check=True
+            )
+            newer = [name, "buildx", "version"]
+            if (
+                " 20." in version.stdout
+                or not subprocess.run(newer, capture_output=True).returncode
+            ):
+                return name
+    lacking("no client of Docker can build", install="apt-get install docker.io")
 
 
 def build(image: str, which: str) -> str:
     """Build an image as build.sh does, but all of its layers anew; returns its name."""
     called = CALLED.format(image=image, which=which)
     certificates = os.environ.get("CA") or os.environ.get("SSL_CERT_FILE")
-    argv = [CLIENT, "build", "--quiet", "--no-cache", "--target", image, "--tag", called]
+    argv = [client(), "build", "--quiet", "--no-cache", "--target", image, "--tag", called]
     argv += ["--file", str(ROOT / "containers" / "steps.Dockerfile"), "--build-arg", f"BASE={BASE}"]
     argv += ["--secret", f"id=ca,src={certificates}"] if certificates else []
     argv += ["--secret", f"id=uv,src={os.environ['UV']}"] if os.environ.get("UV") else []
@@ -50,7 +67,7 @@ def files_of(called: str, base: int, folder: Path) -> dict[str, tuple[Any, ...]]
         folder: Folder for the image's archive.
     """
     archive = folder / "image.tar"
-    subprocess.run([CLIENT, "save", "--output", str(archive), called], check=True)
+    subprocess.run([client(), "save", "--output", str(archive), called], check=True)
     files = {}
     with tarfile.open(archive) as image:
         manifest = image.extractfile("manifest.json")
@@ -76,7 +93,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def layers_of(called: str) -> int:
-    argv = [CLIENT, "image", "inspect", "--format", "{{len .RootFS.Layers}}", called]
+    argv = [client(), "image", "inspect", "--format", "{{len .RootFS.Layers}}", called]
     return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 
 
