@@ -111,6 +111,16 @@ def ran(delivery: Path, mlflow: str, tmp_path_factory: pytest.TempPathFactory) -
     return Ran(tmp_path_factory.mktemp("kubeflow"), delivery, mlflow)
 
 
+def models_of(ran: Ran, name: str) -> set[str]:
+    """The recipes whose models are the same bytes in both places. (A training's record also holds
+    its seconds, its run in MLflow and its place in the store.)"""
+    one, other = (
+        {each.name: each.model.sha256 for each in ran.record(store, run, "train").recipes}
+        for store, run in ((ran.kubeflow, name), (ran.process, "same"))
+    )
+    return {recipe for recipe in one if one[recipe] == other[recipe]}
+
+
 def test_kfps_runner_commits_the_records_that_a_process_commits(ran: Ran) -> None:
     name, said, seconds = ran.by_kfp(policy="smoke")
     ran.by_process("same", policy="smoke")
@@ -131,10 +141,12 @@ def test_kfps_runner_commits_the_records_that_a_process_commits(ran: Ran) -> Non
                 "kfp said": "done" if "kfp: done" in said else "failed",
                 "records equal to a process": ", ".join(s for s in STEPS if kinds[s] == "equal"),
                 "records that differ": ", ".join(s for s in STEPS if kinds[s] != "equal"),
+                "models of equal bytes": f"{len(models_of(ran, name))} of {len(CONFIG['recipes'])}",
             }
         },
     )
-    assert {kinds[step] for step in BEFORE_TRAINING} == {"equal"}
+    assert {kinds[step] for step in (*BEFORE_TRAINING, "gate")} == {"equal"}
+    assert len(models_of(ran, name)) == len(CONFIG["recipes"])
     parts = ran.record(ran.kubeflow, name, "ingest").provenance.parts
     assert sorted(parts) == ["1-of-2", "2-of-2"]
 

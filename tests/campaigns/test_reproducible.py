@@ -27,18 +27,20 @@ CALLED = "melanoma-reproducible/{image}:{which}"
 
 def client() -> str:
     """A client of Docker that can build, as build.sh looks for it."""
-    for name in filter(None, (os.environ.get("DOCKER"), "docker", "/usr/bin/docker")):
-        if shutil.which(name):
-            version = subprocess.run(
-                [name, "--version"], capture_output=True, text=True, check=True
-            )
-            newer = [name, "buildx", "version"]
-            if (
-                " 20." in version.stdout
-                or not subprocess.run(newer, capture_output=True).returncode
-            ):
-                return name
-    lacking("no client of Docker can build", install="apt-get install docker.io")
+    names = [os.environ.get("DOCKER") or "docker", "/usr/bin/docker"]
+    able = [name for name in names if shutil.which(name) and _can_build(name)]
+    if not able:
+        lacking("no client of Docker can build", install="apt-get install docker.io")
+    return able[0]
+
+
+def _can_build(name: str) -> bool:
+    """The client of an old engine builds by itself, a newer one with its plugin buildx."""
+    version = subprocess.run([name, "--version"], capture_output=True, text=True, check=True)
+    if " 20." in version.stdout:
+        return True
+    newer = subprocess.run([name, "buildx", "version"], capture_output=True, check=False)
+    return newer.returncode == 0
 
 
 def build(image: str, which: str) -> str:
