@@ -115,7 +115,7 @@ def models_of(ran: Ran, name: str) -> set[str]:
     """The recipes whose models are the same bytes in both places. (A training's record also holds
     its seconds, its run in MLflow and its place in the store.)"""
     one, other = (
-        {each.name: each.model.sha256 for each in ran.record(store, run, "train").recipes}
+        {each.recipe: each.model.sha256 for each in ran.record(store, run, "train").recipes}
         for store, run in ((ran.kubeflow, name), (ran.process, "same"))
     )
     return {recipe for recipe in one if one[recipe] == other[recipe]}
