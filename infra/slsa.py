@@ -5,11 +5,12 @@ form are taken, and the names of the models' fields are the form's own.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
+STATEMENT: Final = "https://in-toto.io/Statement/v1"
+PREDICATE: Final = "https://slsa.dev/provenance/v1"
 Uri = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.-]*:[^\s]+$")]
 Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,128}$")]
 # Lengths of digests, in hexadecimal digits, by the names that in-toto gives them.

@@ -131,9 +131,11 @@ def _one_step(row: Step, run: Run) -> Record:
 
 
 def _telling(row: Step, run: Run, outcome: Path) -> None:
+    told = "done"
     try:
         record = _one_step(row, run)
-        told = record.decision if isinstance(record, Verdict) else "done"
+        if isinstance(record, Verdict):
+            told = record.decision
     except Halt as halt:
         logging.getLogger("tasks").warning("%s", halt)
         told = "halted"

@@ -70,7 +70,7 @@ def files_of(called: str, base: int, folder: Path) -> dict[str, tuple[Any, ...]]
     """
     archive = folder / "image.tar"
     subprocess.run([client(), "save", "--output", str(archive), called], check=True)
-    files = {}
+    files: dict[str, tuple[Any, ...]] = {}
     with tarfile.open(archive) as image:
         manifest = image.extractfile("manifest.json")
         assert manifest

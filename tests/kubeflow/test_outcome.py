@@ -27,8 +27,9 @@ def tell(store: Path, outcome: Path, step: str = "gate") -> int:
     return main([step, "--run", f"{store}/runs/first", "--outcome", str(outcome)])
 
 
-def verdict(decision: Any) -> Verdict:
-    return Verdict.model_construct(decision=decision)
+def verdict(decision: str) -> Verdict:
+    said: dict[str, Any] = {"decision": decision}
+    return Verdict.model_construct(**said)
 
 
 @pytest.mark.parametrize("decision", ["pass", "fail", "insufficient evidence"])
