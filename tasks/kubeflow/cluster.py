@@ -31,6 +31,7 @@ class Cluster:
         pull_secret: Kubernetes secret to pull images with; empty for none.
         gpus: Number of GPUs of a step whose machine is ``gpu``; 0 trains on the CPU.
         gpu_resource: Name of the resource that a node counts GPUs by.
+        spool_limit: Disk of a step that spools, as Kubernetes counts it.
         nodes: Labels of the nodes for each kind of machine, by kind.
     """
 
@@ -43,6 +44,7 @@ class Cluster:
     pull_secret: str
     gpus: int
     gpu_resource: str
+    spool_limit: str
     nodes: Mapping[str, Mapping[str, str]]
 
     def image_of(self, row: Step) -> str:
@@ -86,6 +88,7 @@ def cluster_of(environment: Mapping[str, str], *, gpus: int, by_tag: bool) -> Cl
         pull_secret=environment.get("MELANOMA_IMAGE_PULL_SECRET", ""),
         gpus=gpus,
         gpu_resource=environment.get("MELANOMA_GPU_RESOURCE") or "nvidia.com/gpu",
+        spool_limit=environment.get("MELANOMA_SPOOL_LIMIT") or "20Gi",
         nodes=_nodes(environment.get("MELANOMA_NODES") or "{}"),
     )
 

@@ -205,7 +205,7 @@ class _Graph:
         if cluster.pull_secret:
             kubernetes.set_image_pull_secrets(task, [cluster.pull_secret])
         if row.spools:
-            kubernetes.empty_dir_mount(task, volume_name="spool", mount_path=SPOOL)
+            kubernetes.empty_dir_mount(task, "spool", SPOOL, size_limit=cluster.spool_limit)
             task.set_env_variable("TMPDIR", SPOOL)
         for label, value in cluster.nodes.get(row.machine, {}).items():
             kubernetes.add_node_selector(task, label, value)

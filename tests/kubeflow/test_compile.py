@@ -138,7 +138,8 @@ def test_each_row_is_one_task_and_one_of_its_parts_with_what_its_row_says(
         assert (asked.get("accelerator", {}).get("resourceCount") == "2") == gpu
         beside = pipeline.on_kubernetes(name)
         assert beside["activeDeadlineSeconds"] == str(int(row.hours * 3600))
-        assert ("emptyDirMounts" in beside) == row.spools
+        disks = [each["sizeLimit"] for each in beside.get("emptyDirMounts", [])]
+        assert disks == (["20Gi"] if row.spools else [])
         secrets = [each["secretName"] for each in beside["secretAsVolume"]]
         assert ("melanoma-mlflow" in secrets) == row.mlflow
         labels = beside["podMetadata"]["labels"]
