@@ -16,6 +16,7 @@ from tasks.errors import BadInput
 from tasks.kubeflow.inputs import OVER
 from tasks.kubeflow.pipeline import COMMAND, HOME, INPUTS, REPORT
 from tasks.pipeline import PIPELINE, Step
+from tasks.records.record import Record
 from tests.support.kubeflow import CLUSTER, DIGEST, GOLDEN, command, compiled, kfp_python
 from tests.support.paths import ROOT
 
@@ -184,6 +185,15 @@ def test_parts_are_found_when_it_runs(pipeline: Compiled) -> None:
         f"pipelinechannel--inputs-names_of_{row.division.over}" for row in PIPELINE if row.division
     )
     assert len(OVER) == 2
+
+
+def test_only_a_step_that_can_tell_so_may_halt(pipeline: Compiled) -> None:
+    """Any other would end red with 99, and be tried again."""
+    for row in PIPELINE:
+        telling = all("--outcome" in each["args"] for each in pipeline.containers_of(row).values())
+        halts = row.gives.reason_to_stop is not Record.reason_to_stop
+        assert telling or not halts, row.name
+    assert PIPELINE[-1].gives.reason_to_stop is not Record.reason_to_stop
 
 
 def test_kubeflow_keeps_no_result_of_its_own(pipeline: Compiled) -> None:
