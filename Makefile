@@ -4,6 +4,7 @@
 # make check     run ruff, mypy, and the tests that run no step, server or container
 # make test      run ruff, mypy, and all tests that a change must pass
 # make campaign  run tests of hours: a thousand kills, storms of faults, long simulations; not for CI
+# make kubeflow  compile the steps into a pipeline of Kubeflow, build/kubeflow/pipeline.yaml
 # make lock      resolve the libraries again, after a change in pyproject.toml
 #
 # IMAGES=folder METADATA=folder EXTERNAL=folder CONFIG=json make demo
@@ -16,7 +17,7 @@ SIDE_BY_SIDE ?= --numprocesses 2
 # A copy of the lock, written last. An environment without this copy, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt
 
-.PHONY: demo stop images check test campaign lint environment lock
+.PHONY: demo stop images check test campaign lint environment kubeflow lock
 
 demo: environment $(if $(filter docker,$(RUNNER)),images)
 	@.venv/bin/python -m demo start
@@ -45,6 +46,14 @@ campaign: environment
 
 environment:
 	@cmp -s $(LOCK) $(MADE_FROM) || PYTHON="$(PYTHON)" sh locks/environment.sh $(LOCK) $(MADE_FROM)
+
+# kfp has an environment of its own: it wants another client of Kubernetes than Airflow. Images come
+# from the environment, see docs/kubeflow.md; OPTIONS="--gpus 1 --by-tag" go to the compiler.
+KUBEFLOW := .kubeflow/made-from.txt
+kubeflow:
+	@cmp -s locks/kubeflow.txt $(KUBEFLOW) || \
+		PYTHON="$(PYTHON)" sh locks/environment.sh locks/kubeflow.txt $(KUBEFLOW)
+	@.kubeflow/bin/python -m tasks kubeflow --output build/kubeflow/pipeline.yaml $(OPTIONS)
 
 # The resolver's settings of this machine, such as a company's index, must not get into the files.
 COMPILE := pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header \

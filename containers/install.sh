@@ -29,8 +29,9 @@ done
 # Codes of structured reports, and animated help.
 rm -rf /libraries/lib/python3*/site-packages/pydicom/sr \
     /libraries/lib/python3*/site-packages/great_expectations/render/view/static/images/*.gif
-# Compiled here, once: a container that cannot write would compile at every start.
-/libraries/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /libraries/lib ||
+# Compiled here, once: a container that cannot write would compile at every start. By force, because
+# this Python itself has written some as it started, with the time of the build in them.
+/libraries/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /libraries/lib ||
     true # some libraries carry files for other versions of Python
 # What is compiled needs no source. A traceback still names file and line in these libraries, the
 # largest that never read their own source.

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Makes .venv from a lock, every file checked against its hash.
+# Makes an environment from a lock, every file checked against its hash.
 #   environment.sh LOCK MADE_FROM     with PYTHON, the interpreter to use
-# MADE_FROM is written last, so a killed installation is begun anew.
+# MADE_FROM is a file in the folder of the environment. The file is written last, so a killed
+# installation is begun anew.
 set -eu
 lock=$1
 made_from=$2
+place=$(dirname "$made_from")
 python=${PYTHON:-python3}
 
 stop() {
@@ -12,7 +14,7 @@ stop() {
     exit 64
 }
 
-if [ -x .venv/bin/python ] && [ -d .demo ]; then
+if [ "$place" = .venv ] && [ -x .venv/bin/python ] && [ -d .demo ]; then
     .venv/bin/python -m demo stop || true # what runs would lose its libraries
 fi
 
@@ -31,18 +33,18 @@ if ! command -v uv >/dev/null; then
         "  Do:       apt-get install python3-venv"
 fi
 
-echo "Making the environment in .venv (about 3 GB; a minute or two the first time) ..."
-rm -rf .venv
+echo "Making the environment in $place from $lock (up to 3 GB; a minute or two the first time) ..."
+rm -rf "$place"
 if command -v uv >/dev/null; then
-    uv venv --quiet --python 3.11 .venv
+    uv venv --quiet --python 3.11 "$place"
     uv=uv
 else
-    "$python" -m venv .venv
+    "$python" -m venv "$place"
     # pip would take several times as long for the rest.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    "$place/bin/python" -m pip install --quiet --disable-pip-version-check \
         --require-hashes -r locks/uv.txt
-    uv=.venv/bin/uv
+    uv=$place/bin/uv
 fi
-VIRTUAL_ENV=$PWD/.venv $uv pip install --quiet --require-hashes -r "$lock"
+VIRTUAL_ENV=$PWD/$place $uv pip install --quiet --require-hashes -r "$lock"
 cp "$lock" "$made_from.partial"
 mv "$made_from.partial" "$made_from"

@@ -33,10 +33,13 @@ from tasks.erasure_commands import add_to as add_erasure_to
 from tasks.errors import BadInput, Halt, Momentary, PipelineError
 from tasks.intake_commands import AcceptUnread
 from tasks.intake_commands import add_to as add_intake_to
+from tasks.kubeflow_commands import add_to as add_kubeflow_to
 from tasks.model_commands import add_to
 from tasks.monitoring_commands import add_to as add_monitoring_to
 from tasks.options import AsJson, PublicKey, RunUri, StoreUri
 from tasks.pipeline import PIPELINE, Step, part_named, steps_until
+from tasks.records.record import Record
+from tasks.records.verdict import Verdict
 from tasks.serving_commands import add_to as add_serving_to
 from tasks.signing_commands import add_to as add_signing_to
 from tasks.terminal import closing_table, progress_bars, summary, watcher
@@ -90,9 +93,21 @@ PartName = Annotated[
 ]
 
 
+OutcomeFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write what came of the step to this file: the decision of the gate, else done or "
+        "halted. A halt then ends with exit code 0, for who cannot read 99.",
+    ),
+]
+
+
 def _step_command(step: Step) -> Callable[..., None]:
-    def command(run: RunUri, config: ConfigJson = "{}") -> None:
-        _one_step(step, _open(run, config, step))
+    def command(run: RunUri, config: ConfigJson = "{}", outcome: OutcomeFile = None) -> None:
+        if outcome is None:
+            _one_step(step, _open(run, config, step))
+        else:
+            _telling(step, _open(run, config, step), outcome)
 
     def command_of_parts(run: RunUri, config: ConfigJson = "{}", part: PartName = None) -> None:
         opened = _open(run, config, step)
@@ -109,10 +124,23 @@ def _open(uri: str, config: str, step: Step) -> Run:
     return replace(run, config=read(run.store, run.name, config))
 
 
-def _one_step(row: Step, run: Run) -> None:
+def _one_step(row: Step, run: Run) -> Record:
     console = Console(stderr=True)
     with progress_bars(console) as bars:
-        execute(row, replace(run, watch=watcher(bars, row)))
+        return execute(row, replace(run, watch=watcher(bars, row)))
+
+
+def _telling(row: Step, run: Run, outcome: Path) -> None:
+    told = "done"
+    try:
+        record = _one_step(row, run)
+        if isinstance(record, Verdict):
+            told = record.decision
+    except Halt as halt:
+        logging.getLogger("tasks").warning("%s", halt)
+        told = "halted"
+    outcome.parent.mkdir(parents=True, exist_ok=True)
+    outcome.write_text(told)
 
 
 for _step in PIPELINE:
@@ -188,6 +216,7 @@ add_signing_to(app, "Keys")
 add_intake_to(app)
 add_erasure_to(app)
 add_monitoring_to(app)
+add_kubeflow_to(app)
 
 
 @app.command("synthesize", rich_help_panel="Beside the pipeline")

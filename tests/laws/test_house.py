@@ -50,7 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("records",),
     ("curve", "pipeline", "statistics"),
     ("engine",),
-    ("intake", "registry"),
+    ("intake", "kubeflow", "registry"),
     ("balancing", "splitting", "training"),
     ("evaluation",),
     ("validation",),
@@ -59,8 +59,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("monitoring", "reporting", "serving"),
     ("erasure",),
     (
-        *("__init__", "__main__", "erasure_commands", "intake_commands", "model_commands"),
-        *("monitoring_commands", "options", "serving_commands", "signing_commands", "terminal"),
+        *("__init__", "__main__", "erasure_commands", "intake_commands", "kubeflow_commands"),
+        *(
+            "model_commands",
+            "monitoring_commands",
+            "options",
+            "serving_commands",
+            "signing_commands",
+            "terminal",
+        ),
     ),
 )
 SINGLE_FILES = {path.name for path in (ROOT / "tasks").glob("*.py")}
