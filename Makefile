@@ -1,6 +1,7 @@
 # make demo      start Airflow, MLflow, the web app and a store here, and run a retraining
 # make stop      end the processes of the demo
 # make images    build container images of the steps and of Airflow, for RUNNER=docker make demo
+# make stack     start all of it in containers by compose; `make stack-stop` ends it (docs/compose.md)
 # make check     run ruff, mypy, and the tests that run no step, server or container
 # make test      run ruff, mypy, and all tests that a change must pass
 # make campaign  run tests of hours: a thousand kills, storms of faults, long simulations; not for CI
@@ -17,7 +18,7 @@ SIDE_BY_SIDE ?= --numprocesses 2
 # A copy of the lock, written last. An environment without this copy, or with another, is made anew.
 MADE_FROM := .venv/made-from.txt
 
-.PHONY: demo stop images check test campaign lint environment kubeflow lock
+.PHONY: demo stop images stack stack-stop check test campaign lint environment tools kubeflow lock
 
 demo: environment $(if $(filter docker,$(RUNNER)),images)
 	@.venv/bin/python -m demo start
@@ -29,6 +30,12 @@ stop:
 images:
 	@containers/build.sh
 
+stack:
+	@containers/stack.sh up
+
+stack-stop:
+	@containers/stack.sh stop
+
 lint: environment
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -37,12 +44,16 @@ lint: environment
 check: lint
 	.venv/bin/python -m pytest $(SIDE_BY_SIDE) --check
 
-test: lint
+test: lint tools
 	.venv/bin/python -m pytest $(SIDE_BY_SIDE)
 
 campaign: environment
 	.venv/bin/python -m pytest tests/campaigns --campaign
 	.venv/bin/python -m tests.support.campaigns
+
+# kubectl and helm, which the tests of infra/ render manifests with.
+tools: environment
+	@sh locks/kubectl.sh
 
 environment:
 	@cmp -s $(LOCK) $(MADE_FROM) || PYTHON="$(PYTHON)" sh locks/environment.sh $(LOCK) $(MADE_FROM)
@@ -66,6 +77,8 @@ lock: environment
 	uv $(COMPILE) --extra data --extra train --extra tensorflow --extra onnx -c $(LOCK) -o locks/train.txt; \
 	uv $(COMPILE) --extra data --extra train --group gpu -c $(LOCK) -o locks/train-gpu.txt; \
 	uv $(COMPILE) --extra airflow -c $(LOCK) -o locks/airflow.txt; \
+	uv $(COMPILE) --extra airflow --extra data --extra copies --extra phones --extra validate \
+		--extra train --extra tensorflow --extra onnx -c $(LOCK) -o locks/worker.txt; \
 	uv $(COMPILE) --extra mlflow -c $(LOCK) -o locks/mlflow.txt; \
 	uv $(COMPILE) --group kubeflow -o locks/kubeflow.txt; \
 	uv $(COMPILE) --extra serve --extra phones -c $(LOCK) -o locks/serve.txt; \

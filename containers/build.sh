@@ -2,8 +2,11 @@
 # Builds the images melanoma-retraining/data, /train, /serve and /airflow. Writes the contents of
 # each image to build/: a software bill of materials (CycloneDX), the licences, the Debian packages.
 #
-#   containers/build.sh [IMAGE ...]     also train-gpu, which takes gigabytes
+#   containers/build.sh [IMAGE ...]     also train-gpu, which takes gigabytes; for the compose stack
+#                                       worker, mlflow and s3, and, where no public image can be
+#                                       pulled, postgres, redis and proxy
 #
+# TAG    tag of the images, `latest` by default
 # BASE   the image to build on; without it, one is made by containers/debian.sh, once
 # FROZEN refuse a base with other packages than those in containers/debian.txt
 # CA     a file with the certificates to trust while libraries are fetched; without it,
@@ -69,15 +72,26 @@ base_digest=$("$DOCKER" image inspect --format '{{.Id}}' "$BASE")
 build() { # TARGET OPTION ...
     target=$1
     shift
-    file=containers/steps.Dockerfile
-    [ "${target%%-*}" != airflow ] || file=containers/airflow.Dockerfile
+    case ${target%-supply} in
+    airflow | worker) file=containers/airflow.Dockerfile ;;
+    mlflow) file=containers/mlflow.Dockerfile ;;
+    *) file=containers/steps.Dockerfile ;;
+    esac
     "$DOCKER" build --quiet --file "$file" --target "$target" \
         --build-arg BASE="$BASE" --build-arg REVISION="$revision" \
         ${CA:+--secret id=ca,src="$CA"} ${UV:+--secret id=uv,src="$UV"} "$@" . >/dev/null
 }
 
 for image in ${*:-data train serve airflow}; do
-    build "$image" --tag "melanoma-retraining/$image:latest" \
+    name=melanoma-retraining/$image:${TAG:-latest}
+    case $image in
+    postgres | redis | s3 | proxy)
+        containers/services.sh "$image" "$name" >/dev/null
+        echo "$name"
+        continue
+        ;;
+    esac
+    build "$image" --tag "$name" \
         --label org.opencontainers.image.base.digest="$base_digest" \
         --label melanoma-retraining.image="$image"
     build "$image-supply" --output type=local,dest="build/$image"

@@ -27,8 +27,12 @@ def task_of(command: str, *options: str, **settings: Any) -> Operator:
     ``gpu``, the task takes a slot of the pool that MELANOMA_GPU_POOL names; without that variable,
     of Airflow's default pool. The pool must exist: Airflow never starts a task whose pool does not.
 
+    With MELANOMA_QUEUES=yes the task waits in the Celery queue of its machine, ``small``, ``large``
+    or ``gpu``, for a worker that takes from this queue; otherwise in Airflow's default queue.
+
     Raises:
-        BadInput: MELANOMA_RUNNER names another place, or there is no such command.
+        BadInput: MELANOMA_RUNNER names another place, MELANOMA_QUEUES says neither yes nor no, or
+            there is no such command.
     """
     name = os.environ.get("MELANOMA_RUNNER") or "process"
     if name not in PLACES:
@@ -43,5 +47,19 @@ def task_of(command: str, *options: str, **settings: Any) -> Operator:
     pool = os.environ.get("MELANOMA_GPU_POOL")
     if pool and row.machine == "gpu":
         settings["pool"] = pool
+    if _has_queues():
+        settings["queue"] = row.machine
     made: Operator = import_module(PLACES[name]).task_of(command, *options, **settings)
     return made
+
+
+def _has_queues() -> bool:
+    said = os.environ.get("MELANOMA_QUEUES") or "no"
+    if said not in ("yes", "no"):
+        raise BadInput(
+            "It is not known in which queues tasks wait.",
+            expected="yes, for a queue for each kind of machine; or no",
+            received=f"MELANOMA_QUEUES={said}",
+            do="correct it for Airflow's processes, and start them again",
+        )
+    return said == "yes"

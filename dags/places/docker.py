@@ -6,6 +6,7 @@ clear message when memory ran out.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from dags.person import variable
 from dags.places import images, mounts
 from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
 from tasks.engine.person import ONE_PERSON
+from tasks.errors import BadInput
 from tasks.pipeline import row_of
 
 # Labels of a container: its task and its owner. A retry and `make stop` find containers by them.
@@ -38,6 +40,7 @@ PASSED_ON_OF_MLFLOW = ("MLFLOW_TRACKING_URI",)
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
 SCRATCH = f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"
 PROCESSES = 1024
+DEVICES = "device="  # as Docker's client writes it
 # On the engine's disk, and gone with the container. Everybody may write to this folder of the
 # images, and a new volume takes that over from it.
 SPOOL = "/var/tmp"
@@ -54,13 +57,15 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
     - MELANOMA_REGISTRY_CONNECTION: id of an Airflow connection (host, login, password) to log in
       with where they must be pulled
     - MELANOMA_NETWORK: the engine's network from which the store and MLflow can be reached
-    - MELANOMA_GPUS: how many GPUs a step gets whose machine is ``gpu``, ``all`` or a number; its
-      image is ``train-gpu`` then, and of its parts one runs at a time
+    - MELANOMA_GPUS: which GPUs a step gets whose machine is ``gpu``: ``all``, a number, or the ids
+      of devices of this worker, ``device=0,1``; its image is ``train-gpu`` then. Of its parts one
+      runs at a time, unless devices are named: then each worker has its own, and must run one task
+      of the queue ``gpu`` at a time.
     - where credentials come from: see `dags.credentials`; where keys: see `dags.signing`
     """
     row = row_of(command)
     name = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
-    gpus = os.environ.get("MELANOMA_GPUS", "") if row.machine == "gpu" else ""
+    gpus = _gpus() if row.machine == "gpu" else ""
     settings |= {
         "image": name.replace("{image}", "train-gpu" if gpus else row.image),
         "command": [command, *options],
@@ -69,8 +74,11 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
         "cores": row.cpus,
         "spools": row.spools,
         "gpus": gpus,
-        # The engine gives each container the same GPUs, and JAX takes most of their memory.
-        "max_active_tis_per_dag": 1 if gpus else settings.get("max_active_tis_per_dag"),
+        # The engine gives each container the same GPUs, and JAX takes most of their memory. The
+        # scheduler reads this, so its processes need a MELANOMA_GPUS of the workers' kind.
+        "max_active_tis_per_dag": 1
+        if gpus and not gpus.startswith(DEVICES)
+        else settings.get("max_active_tis_per_dag"),
         "registry": os.environ.get("MELANOMA_REGISTRY_CONNECTION", ""),
         "network_mode": os.environ.get("MELANOMA_NETWORK") or "bridge",
     }
@@ -91,7 +99,7 @@ class Container(DockerOperator):
         memory_mb: Most memory, in MiB, without swap.
         cores: Most processor cores; all cores of an engine that has fewer.
         spools: Whether temporary files may need a disk.
-        gpus: Number of GPUs, ``all``, or empty for none.
+        gpus: Number of GPUs, ``all``, ids of devices as ``device=0,1``, or empty for none.
         part: The part that a mapped task does, for the templates of its command.
         registry: Id of the Airflow connection to log in with for pulling an image; empty to pull
             without login.
@@ -261,7 +269,8 @@ class Container(DockerOperator):
             *("--memory", f"{self.memory_mb}m", "--memory-swap", f"{self.memory_mb}m"),
             *("--pids-limit", str(PROCESSES), "--network", str(self.network_mode)),
             *(("--user", user) if user else ()),
-            *(("--gpus", self.gpus) if self.gpus else ()),
+            # The client reads a list with commas: quotes keep the ids together.
+            *(("--gpus", f'"{self.gpus}"' if "," in self.gpus else self.gpus) if self.gpus else ()),
         ]
         for source, target, locked in binds:
             end = ",readonly" if locked else ""
@@ -278,6 +287,9 @@ class Container(DockerOperator):
     def _gpu_request(self) -> list[DeviceRequest]:
         if not self.gpus:
             return []
+        if self.gpus.startswith(DEVICES):
+            ids = self.gpus.removeprefix(DEVICES).split(",")
+            return [DeviceRequest(device_ids=ids, capabilities=[["gpu"]])]
         count = -1 if self.gpus == "all" else int(self.gpus)
         return [DeviceRequest(count=count, capabilities=[["gpu"]])]
 
@@ -326,6 +338,19 @@ class Container(DockerOperator):
             f"  Received: {error.explanation}\n"
             "  Do:       check the image, MELANOMA_NETWORK and MELANOMA_GPUS"
         )
+
+
+def _gpus() -> str:
+    """What MELANOMA_GPUS says. Raises `BadInput` for what says nothing about GPUs."""
+    said = os.environ.get("MELANOMA_GPUS", "")
+    if said and not re.fullmatch(rf"all|[1-9][0-9]*|{DEVICES}[\w.:-]+(,[\w.:-]+)*", said):
+        raise BadInput(
+            "It is not known which GPUs a step gets.",
+            expected="all, a number of GPUs, or ids of devices, such as device=0 or device=0,1",
+            received=f"MELANOMA_GPUS={said}",
+            do="correct it for Airflow's processes, and start them again",
+        )
+    return said
 
 
 def _owner(path: str) -> str:

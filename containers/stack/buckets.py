@@ -1,0 +1,19 @@
+"""Make the buckets of the compose stack, each with the key of the user who owns it. Runs at each
+start, in Airflow's image; a bucket that exists stays."""
+
+import os
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+
+OWNERS = {"MELANOMA_STORE": "s3_store", "MLFLOW_ARTIFACTS": "s3_mlflow"}
+
+for variable, secret in OWNERS.items():
+    bucket = urlsplit(os.environ[variable]).netloc
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = f"/run/secrets/{secret}"
+    settings = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 10})
+    client = boto3.session.Session().client("s3", config=settings)
+    if bucket not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=bucket)
+    print(f"bucket {bucket}", flush=True)
