@@ -94,6 +94,10 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [path for path in paths if one.get(path, ("",))[:-1] != other.get(path, ("",))[:-1]]
 
 
+def remove(called: str) -> None:
+    subprocess.run([client(), "image", "rm", called], check=True, capture_output=True)
+
+
 def layers_of(called: str) -> int:
     argv = [client(), "image", "inspect", "--format", "{{len .RootFS.Layers}}", called]
     return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
@@ -108,6 +112,7 @@ def test_two_builds_hold_the_same_files(image: str, engine: Any, tmp_path: Path)
         called = build(image, which)
         seconds.append(round(time.monotonic() - began))
         built.append(files_of(called, base, tmp_path))
+        remove(called)
     one, other = built
     differ = differences(one, other)
     kinds = Counter(Path(path).suffix or "no suffix" for path in differ)
