@@ -1,0 +1,158 @@
+"""Read the log of a pod to its end, each line once, over a connection that may be cut.
+
+The cluster puts a time before each line. After a cut we ask again from a little before the last
+line, and leave out what we have had. Where the answer does not overlap with what we have had, lines
+may be lost, for example because the node rotated its log: then the log says so.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from itertools import chain
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+SILENCE = 30.0  # seconds without a line after which we ask anew, and look after the pod
+OVERLAP = 60  # seconds before the last line from which we ask again
+REMEMBERED = 20_000  # lines by which we know what we have had
+PIECE = 1 << 16  # bytes
+
+CUT = (HTTPError, ApiException, OSError)
+
+
+class PodLog:
+    """The log of one pod, across as many connections as it takes.
+
+    Args:
+        read: Asks the cluster; takes ``follow`` and ``since_seconds``, and returns an open answer.
+        unread: Told, in a sentence, what could not be read.
+
+    Attributes:
+        fault: The last error of a connection, for who wants to know; empty if there was none.
+    """
+
+    def __init__(self, read: Callable[..., Any], unread: Callable[[str], None]) -> None:
+        self._read, self._unread = read, unread
+        self._had: deque[bytes] = deque(maxlen=REMEMBERED)
+        self._times: deque[datetime] = deque(maxlen=REMEMBERED)
+        self.fault = ""
+
+    def lines(self, *, follow: bool) -> Iterator[str]:
+        """Lines that we have not had, until the connection ends, for whatever reason.
+
+        Args:
+            follow: Wait for further lines. Then the rest of a line that a cut left is kept back:
+                the next connection brings the whole line. Otherwise what is there is the end.
+        """
+        self.fault = ""
+        answer = None
+        try:
+            answer = self._read(follow=follow, since_seconds=self._since())
+            arriving = _lines(answer.stream(PIECE), whole_only=follow)
+            if self._had:
+                arriving = self._after_what_we_had(arriving, follow)
+            for line in arriving:
+                yield self._kept(line)
+        except CUT as error:
+            self.fault = f"{type(error).__name__}: {getattr(error, 'reason', None) or error}"
+        finally:
+            if answer is not None:
+                answer.close()
+
+    # What we have had ----------------------------------------------------------------------------
+
+    def _since(self) -> int | None:
+        if not self._times:
+            return None
+        passed = (datetime.now(UTC) - self._times[-1]).total_seconds()
+        return max(1, int(passed) + OVERLAP)
+
+    def _after_what_we_had(self, arriving: Iterator[bytes], follow: bool) -> Iterator[bytes]:
+        """The new lines of an answer that should begin with lines that we have had."""
+        first = next(arriving, None)
+        if first is None:
+            return
+        if not self._knows(first):
+            # The node's clock may be ahead of ours: what was asked for may begin too late.
+            whole = self._read(follow=follow, since_seconds=None)
+            again = _lines(whole.stream(PIECE), whole_only=follow)
+            try:
+                yield from self._new(again)
+            finally:
+                whole.close()
+            return
+        yield from self._new(chain((first,), arriving))
+
+    def _new(self, arriving: Iterator[bytes]) -> Iterator[bytes]:
+        had, oldest, overlaps = Counter(self._had), self._times[0], False
+        last, full, told = self._times[-1], len(self._had) == REMEMBERED, False
+        for line in arriving:
+            key = _key(line)
+            if had[key]:
+                had[key] -= 1
+                overlaps = True
+                continue
+            stamp = _time_of(line)
+            if stamp is not None and (stamp < oldest or (full and stamp == oldest)):
+                overlaps = True
+                continue
+            if not overlaps and not told:
+                told = True
+                self._unread(
+                    f"The log between {last:%H:%M:%S} and {stamp or datetime.now(UTC):%H:%M:%S} "
+                    "(UTC) could not be read: the node had rotated it when the connection was back."
+                )
+            yield line
+
+    def _knows(self, line: bytes) -> bool:
+        stamp = _time_of(line)
+        return _key(line) in self._had or (stamp is not None and stamp < self._times[0])
+
+    def _kept(self, line: bytes) -> str:
+        self._had.append(_key(line))
+        stamp = _time_of(line)
+        self._times.append(stamp or (self._times[-1] if self._times else datetime.now(UTC)))
+        text = line.partition(b" ")[2] if stamp else line
+        return text.decode(errors="backslashreplace")
+
+
+def pauses(longest: float) -> Iterator[float]:
+    """Seconds to wait between tries: 1, 2, 4 and so on, up to 15; ends after `longest` seconds."""
+    began, pause = time.monotonic(), 1.0
+    while time.monotonic() - began < longest:
+        yield pause
+        pause = min(2 * pause, 15.0)
+
+
+def _lines(pieces: Iterable[bytes], *, whole_only: bool) -> Iterator[bytes]:
+    """The lines of an answer. Only a line feed ends a line. One line may be of many megabytes."""
+    rest: list[bytes] = []
+    for piece in pieces:
+        first, *more = piece.split(b"\n")
+        rest.append(first)
+        if more:
+            yield b"".join(rest)
+            yield from more[:-1]
+            rest = [more[-1]]
+    if not whole_only and any(rest):
+        yield b"".join(rest)
+
+
+def _key(line: bytes) -> bytes:
+    return blake2b(line, digest_size=12).digest()
+
+
+def _time_of(line: bytes) -> datetime | None:
+    """The time before a line, of the clock of the node; None if there is none."""
+    word = line.partition(b" ")[0]
+    if not 20 <= len(word) <= 40:
+        return None
+    try:
+        found = datetime.fromisoformat(word.decode())
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
