@@ -20,6 +20,7 @@ SILENCE = 30.0  # seconds without a line after which we ask anew, and look after
 OVERLAP = 60  # seconds before the last line from which we ask again
 REMEMBERED = 20_000  # lines by which we know what we have had
 PIECE = 1 << 16  # bytes
+FIRST_PAUSE = 1.0  # seconds before a question is asked again
 
 CUT = (HTTPError, ApiException, OSError)
 
@@ -122,7 +123,7 @@ class PodLog:
 
 def pauses(longest: float) -> Iterator[float]:
     """Seconds to wait between tries: 1, 2, 4 and so on, up to 15; ends after `longest` seconds."""
-    began, pause = time.monotonic(), 1.0
+    began, pause = time.monotonic(), FIRST_PAUSE
     while time.monotonic() - began < longest:
         yield pause
         pause = min(2 * pause, 15.0)

@@ -29,6 +29,7 @@ LASTING_ANSWER = re.compile(
 )
 # A secret, or a key in one, that is not there. It may be on its way from a vault.
 ABSENT = re.compile(r"(?i)(secret|configmap|serviceaccount)\b.*\b(not found|non-?existent)")
+PATIENCE = 60  # seconds
 CANNOT_BE_MADE = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
@@ -100,10 +101,10 @@ def waits_for(pod: Any, events: Iterable[Any]) -> Waiting:
         causes = [text, *pulls[-1:]]
         return Waiting(" ".join(causes), any(map(LASTING_ANSWER.search, causes)))
     if reason in CANNOT_BE_MADE:
-        return Waiting(text, lasting=True, patience=60)
+        return Waiting(text, lasting=True, patience=PATIENCE)
     absent = [each for each in said if ABSENT.search(each)]
     if absent:
-        return Waiting(absent[-1], lasting=True, patience=60)
+        return Waiting(absent[-1], lasting=True, patience=PATIENCE)
     for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False":
             return Waiting(f"{condition.reason}: {condition.message}")
