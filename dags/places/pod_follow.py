@@ -10,7 +10,7 @@ from dags.places.pod_logs import PodLog
 from dags.places.pods import CONTAINER
 
 LOST_AFTER = 300.0  # seconds beyond its grace in which a deleted pod's node must have ended it
-TRIES = 5  # to read the rest of a log
+TRIES = 10  # to read the rest of a log
 PAUSE = 1.0  # seconds between two looks
 
 
@@ -36,15 +36,28 @@ class Follower:
             yield from self._read.lines(follow=True)
             self._tell_fault()
             self._look()
-        for attempt in range(TRIES):
-            yield from self._read.lines(follow=False)
-            if not self._read.fault:
+        yield from self._to_the_end()
+
+    def _to_the_end(self) -> Iterator[str]:
+        """What is left of the log of a pod that is over. An answer may end too early and look
+        whole, so the end is where two answers end."""
+        fruitless, before = 0, self._read.rest
+        while fruitless < TRIES:
+            brought = False
+            for line in self._read.lines(follow=False):
+                brought = True
+                yield line
+            same = not brought and self._read.rest == before and self._read.is_up_to_date
+            if same and not self._read.fault:
+                yield from self._read.last_line()
                 return
-            if "404" in self._read.fault or attempt == TRIES - 1:
-                break
-            time.sleep(PAUSE)
+            fruitless = 0 if brought else fruitless + 1
+            before = self._read.rest
+            if self._read.fault:
+                time.sleep(PAUSE)
         self._log.warning(
-            "The rest of the log could not be read: %s. The exit code counts.", self._read.fault
+            "The rest of the log could not be read: %s. The exit code counts.",
+            self._read.fault or "it ends each time elsewhere",
         )
 
     def _look(self) -> None:

@@ -7,7 +7,7 @@ may be lost, for example because the node rotated its log: then the log says so.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import chain
@@ -33,27 +33,27 @@ class PodLog:
         unread: Told, in a sentence, what could not be read.
 
     Attributes:
-        fault: The last error of a connection, for who wants to know; empty if there was none.
+        fault: What ended the last connection, if it was no orderly end.
+        rest: What the last connection brought of a line without its end.
     """
 
     def __init__(self, read: Callable[..., Any], unread: Callable[[str], None]) -> None:
         self._read, self._unread = read, unread
         self._had: deque[bytes] = deque(maxlen=REMEMBERED)
         self._times: deque[datetime] = deque(maxlen=REMEMBERED)
-        self.fault = ""
+        self.fault, self.rest, self._last = "", b"", b""
 
     def lines(self, *, follow: bool) -> Iterator[str]:
-        """Lines that we have not had, until the connection ends, for whatever reason.
+        """Whole lines that we have not had, until the connection ends, for whatever reason.
 
         Args:
-            follow: Wait for further lines. Then the rest of a line that a cut left is kept back:
-                the next connection brings the whole line. Otherwise what is there is the end.
+            follow: Wait for further lines.
         """
         self.fault = ""
         answer = None
         try:
             answer = self._read(follow=follow, since_seconds=self._since())
-            arriving = _lines(answer.stream(PIECE), whole_only=follow)
+            arriving = self._whole(answer)
             if self._had:
                 arriving = self._after_what_we_had(arriving, follow)
             for line in arriving:
@@ -80,9 +80,8 @@ class PodLog:
         if not self._knows(first):
             # The node's clock may be ahead of ours: what was asked for may begin too late.
             whole = self._read(follow=follow, since_seconds=None)
-            again = _lines(whole.stream(PIECE), whole_only=follow)
             try:
-                yield from self._new(again)
+                yield from self._new(self._whole(whole))
             finally:
                 whole.close()
             return
@@ -113,6 +112,31 @@ class PodLog:
         stamp = _time_of(line)
         return _key(line) in self._had or (stamp is not None and stamp < self._times[0])
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the last answer reached what we have had, and not less."""
+        return not self._had or self._last == self._had[-1]
+
+    def last_line(self) -> Iterator[str]:
+        """The rest, as the last line of a log that is at its end."""
+        if self.rest:
+            yield self._kept(self.rest)
+
+    def _whole(self, answer: Any) -> Iterator[bytes]:
+        """The whole lines of an answer. Only a line feed ends a line. One line may be of many
+        megabytes."""
+        pieces: list[bytes] = []
+        self.rest = b""
+        for piece in answer.stream(PIECE):
+            first, *more = piece.split(b"\n")
+            pieces.append(first)
+            for following in more:
+                line = b"".join(pieces)
+                self._last = _key(line)
+                yield line
+                pieces = [following]
+        self.rest = b"".join(pieces)
+
     def _kept(self, line: bytes) -> str:
         self._had.append(_key(line))
         stamp = _time_of(line)
@@ -127,20 +151,6 @@ def pauses(longest: float) -> Iterator[float]:
     while time.monotonic() - began < longest:
         yield pause
         pause = min(2 * pause, 15.0)
-
-
-def _lines(pieces: Iterable[bytes], *, whole_only: bool) -> Iterator[bytes]:
-    """The lines of an answer. Only a line feed ends a line. One line may be of many megabytes."""
-    rest: list[bytes] = []
-    for piece in pieces:
-        first, *more = piece.split(b"\n")
-        rest.append(first)
-        if more:
-            yield b"".join(rest)
-            yield from more[:-1]
-            rest = [more[-1]]
-    if not whole_only and any(rest):
-        yield b"".join(rest)
 
 
 def _key(line: bytes) -> bytes:

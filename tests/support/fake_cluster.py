@@ -146,6 +146,7 @@ class FakeCluster:
             number ends the answer in an orderly way, as a proxy does.
         log_faults: The status of each request for a log, one after the other.
         loses_answers: How many pods are made without that the one who asked hears of it.
+        unauthorized: How many requests meet a token that has run out.
         asked: All requests: method and path.
         peak: Most pods that had not ended, at any one time.
     """
@@ -161,6 +162,7 @@ class FakeCluster:
         self.cuts: list[int] = []
         self.log_faults: list[int] = []
         self.loses_answers = 0
+        self.unauthorized = 0
         self.asked: list[tuple[str, str]] = []
         self.peak = 0
 
@@ -228,6 +230,9 @@ class _Handler(BaseHTTPRequestHandler):
             if cluster.down == "silent":
                 self.close_connection = True
                 return
+            if cluster.unauthorized:
+                cluster.unauthorized -= 1
+                raise Refusal(401, "Unauthorized", "Unauthorized")
             if cluster.down:
                 raise Refusal(503, "ServiceUnavailable", "the API is being restarted")
             found = POD.fullmatch(url.path)
