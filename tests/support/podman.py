@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from tests.support.missing import lacking
+from tests.support.paths import ROOT
 
 # The engine's own limits are higher than what some machines allow.
 CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=4096:4096","nproc=4096:4096"]\n'
@@ -54,10 +55,13 @@ class Podman:
 
     Args:
         folder: For files of the test.
+
+    Attributes:
+        images: Names of the images that were loaded, with their digests.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.images = folder, set[str]()
         (folder / "containers.conf").write_text(CONFIGURATION)
         self._environment = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
 
@@ -74,7 +78,9 @@ class Podman:
             loading = ["podman", "load", "--quiet"]
             subprocess.run(loading, env=self._environment, stdin=saved.stdout, check=True)
         found = json.loads(self("image", "inspect", f"localhost/{image}"))[0]
-        return f"localhost/{image.partition(':')[0]}@{found['Digest']}"
+        name = f"localhost/{image.partition(':')[0]}@{found['Digest']}"
+        self.images.add(name)
+        return name
 
     def begin(self, pod: dict[str, Any], secrets: Secrets | None = None) -> str:
         """Start a pod; returns the name of its container."""
@@ -166,7 +172,21 @@ def files_of(volume: dict[str, Any], secrets: Secrets) -> dict[str, str]:
 def need_podman() -> None:
     """End a test that needs podman where there is none."""
     missing = [program for program in ("podman", "catatonit") if not shutil.which(program)]
+    if "podman" in missing or not shutil.which("docker"):
+        lacking("no podman", install="apt-get install podman catatonit docker.io")
     if missing and not Path("/usr/libexec/podman/catatonit").exists():
         lacking("no podman", install="apt-get install podman catatonit")
     if os.geteuid() != 0:
         lacking("no podman", install="run as root, whose pods have limits on every system")
+
+
+def need_images() -> None:
+    """Make the images of this working tree in the Docker engine, or end a test where there is none.
+    IMAGES_ARE_BUILT=yes takes those that are there."""
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        lacking("no Docker engine answers", install="apt-get install docker.io, and start dockerd")
+    if os.environ.get("IMAGES_ARE_BUILT") == "yes":
+        return
+    argv = [str(ROOT / "containers" / "build.sh"), "data", "train"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"the images cannot be built:\n{done.stdout}{done.stderr}"

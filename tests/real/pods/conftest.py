@@ -1,7 +1,5 @@
 """Podman, the images of this working tree in it, and pods with any code in them."""
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import kubernetes_place
-from tests.support.missing import lacking
-from tests.support.paths import ROOT
-from tests.support.podman import Ended, Podman, need_podman
+from tests.support.podman import Ended, Podman, need_images, need_podman
 
 
 @pytest.fixture(scope="session")
@@ -22,24 +18,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """The images, made of this working tree; IMAGES_ARE_BUILT=yes takes those that are there."""
-    from docker import APIClient
-    from docker.errors import DockerException
-
-    try:
-        APIClient(base_url=os.environ.get("DOCKER_HOST"), version="auto")
-    except DockerException:
-        lacking("no Docker engine answers", install="apt-get install docker.io, and start dockerd")
-    if os.environ.get("IMAGES_ARE_BUILT") == "yes":
-        return
-    done = subprocess.run(
-        [ROOT / "containers" / "build.sh", "data", "train"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.fail(f"the images cannot be built:\n{done.stdout}{done.stderr}", pytrace=False)
+    need_images()
 
 
 @pytest.fixture(scope="session")
