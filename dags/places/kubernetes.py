@@ -12,7 +12,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import Context, XComArg
@@ -82,7 +82,7 @@ class Pod(KubernetesPodOperator):
 
     # What Airflow shows. What runs is the argv, without a shell.
     template_fields: Sequence[str] = ("command_line",)
-    template_fields_renderers: dict[str, str] = {}  # noqa: RUF012 - Airflow's own, emptied
+    template_fields_renderers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, *, step: str, part: str = "", **settings: Any) -> None:
         super().__init__(

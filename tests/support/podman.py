@@ -67,7 +67,12 @@ class Podman:
 
     def __call__(self, *argv: str, check: bool = True) -> str:
         done = subprocess.run(
-            ["podman", *argv], env=self._environment, capture_output=True, text=True, check=False
+            ["podman", *argv],
+            cwd=self.folder,  # where conmon leaves a file if memory ran out
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert not check or done.returncode == 0, f"podman {argv}: {done.stderr}"
         return done.stdout + done.stderr if argv[0] == "logs" else done.stdout
@@ -135,7 +140,7 @@ class Podman:
         return made
 
     def _folder(self, pod: dict[str, Any], volume: str) -> Path:
-        folder = self.folder / pod["metadata"]["name"] / volume
+        folder = self.folder / str(pod["metadata"]["name"]) / volume
         folder.mkdir(parents=True)
         return folder
 
