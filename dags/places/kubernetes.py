@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import Context, XComArg
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 
 from dags.levels import relay
@@ -114,7 +114,10 @@ class Pod(KubernetesPodOperator):
                 "MELANOMA_IMAGES_BY_TAG: the image may be exchanged, and the record does not name "
                 "it. This is for a trial."
             )
-        pod, last_line = self._run_to_its_end(made)
+        try:
+            pod, last_line = self._run_to_its_end(made)
+        except ApiException as error:
+            raise pod_states.refused(error.status, _message(error)) from error
         pod_states.raise_for_end(pod, last_line, self._out_of_memory())
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"run": self._run_address}
@@ -137,8 +140,12 @@ class Pod(KubernetesPodOperator):
         if self.pod is None:
             return
         self.log.info("Airflow stops this task: ending pod %s.", self.pod.metadata.name)
+        # Airflow calls from a signal's handler, in the midst of a question to the cluster: so
+        # another client asks, which shares no lock with the first.
+        known = self.client.api_client.configuration
+        another = Cluster(lambda: CoreV1Api(ApiClient(known)), self.cluster.namespace)
         try:
-            self.cluster.delete(self.pod, pods.GRACE)
+            another.delete(self.pod, pods.GRACE)
         except (ApiException, AirflowException) as error:
             self.log.error(
                 "The pod could not be ended: %s. End it by hand: kubectl delete pod %s",
@@ -164,10 +171,7 @@ class Pod(KubernetesPodOperator):
         """A pod for this work: new, or that of an earlier attempt whose worker died."""
         name = made.metadata.name
         for _ in range(5):
-            try:
-                pod = self.cluster.create(made)
-            except ApiException as error:
-                raise pod_states.refused(error.status, _message(error)) from error
+            pod = self.cluster.create(made)
             if pod is not None:
                 self.log.info("Pod %s of image %s", name, made.spec.containers[0].image)
                 return pod
@@ -246,12 +250,15 @@ class Pod(KubernetesPodOperator):
             time.sleep(LOOK)
 
     def _finish(self, pod: Any) -> None:
-        """Mark a pod as judged and delete it. What the cluster says to that changes no result."""
+        """Delete a pod that was judged; if that cannot be, mark it, so that no later attempt judges
+        it again. What the cluster says to that changes no result."""
+        grace = 0 if pod_states.is_over(pod) else pods.GRACE
         try:
-            self.cluster.mark(pod, JUDGED)
-            self.cluster.delete(pod, 0 if pod_states.is_over(pod) else pods.GRACE)
+            self.cluster.delete(pod, grace)
         except (ApiException, AirflowException) as error:
             self.log.warning("Pod %s stays behind: %s", pod.metadata.name, error)
+            with suppress(ApiException, AirflowException):
+                self.cluster.mark(pod, JUDGED)
 
     # The pod -------------------------------------------------------------------------------------
 

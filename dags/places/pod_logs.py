@@ -103,8 +103,9 @@ class PodLog:
             if not overlaps and not told:
                 told = True
                 self._unread(
-                    f"The log between {last:%H:%M:%S} and {stamp or datetime.now(UTC):%H:%M:%S} "
-                    "(UTC) could not be read: the node had rotated it when the connection was back."
+                    f"Lines of the log between {last:%H:%M:%S} and "
+                    f"{stamp or datetime.now(UTC):%H:%M:%S} (UTC) may be missing: the node had "
+                    "rotated it when the connection was back."
                 )
             yield line
 

@@ -178,7 +178,7 @@ def vanished(pod: Any) -> AirflowException:
 
 
 def refused(status: int, said: str) -> AirflowException:
-    """The error for a pod that the cluster did not take.
+    """The error for a question that the cluster refuses, such as for a new pod.
 
     Args:
         status: HTTP status of the answer.
@@ -187,7 +187,7 @@ def refused(status: int, said: str) -> AirflowException:
     moment = status in (429, 500, 502, 503, 504) or "exceeded quota" in said
     kind = AirflowException if moment else AirflowFailException
     return kind(
-        "The cluster does not take the pod of this step.\n"
+        "The cluster refuses what this step asks, such as its pod.\n"
         f"  Received: HTTP {status}: {said}\n"
         "  Do:       "
         + (

@@ -260,3 +260,29 @@ def test_a_token_that_is_not_accepted_is_told(airflow: Airflow) -> None:
     airflow.cluster.refuses = Refusal(401, "Unauthorized", "Unauthorized")
 
     assert type(airflow.run()).__name__ == "AirflowFailException"
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_right_that_airflow_lacks_is_told_in_the_clusters_words(
+    airflow: Airflow, method: str
+) -> None:
+    airflow.cluster.plays = well
+    airflow.cluster.forbids = {(method, False)}
+    raised = airflow.run()
+
+    assert type(raised).__name__ == "AirflowFailException"
+    assert f"{method} is forbidden for airflow" in str(raised)
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_a_pod_that_airflow_may_not_remove_is_told_and_changes_no_result(
+    airflow: Airflow, marks: bool
+) -> None:
+    from dags.places.kubernetes import JUDGED
+
+    airflow.cluster.plays = well
+    airflow.cluster.forbids = {("DELETE", False)} | (set() if marks else {("PATCH", False)})
+
+    assert airflow.run() is None
+    assert any("stays behind" in text for text in airflow.said(level="warning"))
+    assert (JUDGED in only(airflow.cluster).body["metadata"]["annotations"]) == marks

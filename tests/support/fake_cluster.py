@@ -5,6 +5,7 @@ A pod that is no valid pod is refused, as by the real server. What a pod does is
 test, which runs in a thread as a node would run the pod.
 """
 
+import copy
 import json
 import re
 import threading
@@ -147,6 +148,7 @@ class FakeCluster:
         log_faults: The status of each request for a log, one after the other.
         loses_answers: How many pods are made without that the one who asked hears of it.
         unauthorized: How many requests meet a token that has run out.
+        forbids: Methods that the asker may not use, and whether on a log.
         asked: All requests: method and path.
         peak: Most pods that had not ended, at any one time.
     """
@@ -163,6 +165,7 @@ class FakeCluster:
         self.log_faults: list[int] = []
         self.loses_answers = 0
         self.unauthorized = 0
+        self.forbids: set[tuple[str, bool]] = set()
         self.asked: list[tuple[str, str]] = []
         self.peak = 0
 
@@ -181,11 +184,12 @@ class FakeCluster:
             self.pods[pod.name] = pod
             self.made.append(pod)
             self.peak = max(self.peak, sum(not each.is_over for each in self.pods.values()))
+            answer = copy.deepcopy(pod.body)
         threading.Thread(target=self.plays, args=(pod,), daemon=True).start()
         if self.loses_answers:
             self.loses_answers -= 1
             raise ConnectionResetError
-        return pod.body
+        return answer
 
     def pod(self, name: str) -> NodePod:
         if name not in self.pods:
@@ -233,6 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
             if cluster.unauthorized:
                 cluster.unauthorized -= 1
                 raise Refusal(401, "Unauthorized", "Unauthorized")
+            if (self.command, url.path.endswith("/log")) in cluster.forbids:
+                raise Refusal(403, "Forbidden", f"{self.command} is forbidden for airflow")
             if cluster.down:
                 raise Refusal(503, "ServiceUnavailable", "the API is being restarted")
             found = POD.fullmatch(url.path)
@@ -260,6 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
             return cluster.delete(name, given)
         pod = cluster.pod(name)
         if self.command == "PATCH":
+            if "json-patch" in self.headers["Content-Type"]:  # a list of changes, and no object
+                raise Refusal(400, "BadRequest", "cannot unmarshal object into JSON patch")
             kept = pod.body["metadata"].setdefault("annotations", {})
             kept.update(given["metadata"]["annotations"])
         return pod.body
