@@ -1,4 +1,4 @@
-"""Choose the place where commands run: a process or a container.
+"""Choose the place where commands run: a process, a container or a pod.
 
 Every place runs the same argv, ``python -m tasks COMMAND --run ADDRESS ...``, and reads the same
 exit codes. Airflow's "Rendered Templates" page shows one line to type that repeats the task by
@@ -16,12 +16,17 @@ from tasks.pipeline import row_of
 
 # The module of each place, with its function `task_of`. Only the chosen module is imported, because
 # importing Airflow's Docker provider takes a second.
-PLACES = {"process": "dags.places.process", "docker": "dags.places.docker"}
+PLACES = {
+    "process": "dags.places.process",
+    "docker": "dags.places.docker",
+    "kubernetes": "dags.places.kubernetes",
+}
 
 
 def task_of(command: str, *options: str, **settings: Any) -> Operator:
     """A task that runs ``python -m tasks COMMAND OPTIONS`` in the place that MELANOMA_RUNNER names:
-    ``process``, its default, or ``docker``. Takes what `dags.places.process.task_of` takes.
+    ``process``, its default, ``docker`` or ``kubernetes``. Takes what `dags.places.process.task_of`
+    takes.
 
     The row of the command in `tasks.pipeline` says how long one attempt may take. If its machine is
     ``gpu``, the task takes a slot of the pool that MELANOMA_GPU_POOL names; without that variable,

@@ -12,6 +12,27 @@ from tasks.engine.store import Store
 from tests.support.page_paths import BUNDLE, NAME, QUOTED, SECRET
 
 
+@pytest.fixture
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Tasks of the place `kubernetes`, and a cluster of ours for their pods."""
+    from tests.support import fake_cluster, kubernetes_place
+
+    kubernetes_place.place(tmp_path_factory.mktemp("airflow"))
+    from dags.places import kubernetes, pod_follow, pod_logs
+    from tests.support.pod_tasks import Airflow
+
+    with fake_cluster.running() as (cluster, address), pytest.MonkeyPatch.context() as patch:
+        connection = {"kube_config": fake_cluster.kubeconfig(address)}
+        fields = {"conn_type": "kubernetes", "extra": connection}
+        patch.setenv("AIRFLOW_CONN_CLUSTER", json.dumps(fields))
+        kubernetes_place.set_up(patch, MELANOMA_KUBERNETES_CONNECTION="cluster")
+        patch.setattr(kubernetes, "LOOK", 0.02)
+        patch.setattr(kubernetes, "EVENTS", 0.0)
+        patch.setattr(pod_follow, "PAUSE", 0.02)
+        patch.setattr(pod_logs, "FIRST_PAUSE", 0.02)
+        yield Airflow(cluster)
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     # Importing Airflow writes a configuration file into AIRFLOW_HOME.
