@@ -3,8 +3,8 @@
     python backup.py FOLDER
 
 Copies the files of FOLDER (dumps of the databases), and of the store: the ledgers, the keys of
-pseudonyms, the policies and the defaults. Deliveries are not copied; a bucket keeps them by versions
-or replication. SHA256SUMS is written last, so a backup without one is not whole.
+pseudonyms, the policies and the defaults. Deliveries are not copied; a bucket keeps them by
+versions or replication. SHA256SUMS is written last, so a backup without one is not whole.
 
 The environment holds MELANOMA_STORE and MELANOMA_BACKUPS (``s3://bucket/prefix``),
 AWS_ENDPOINT_URL if it is not AWS, and STORE_CREDENTIALS and BACKUP_CREDENTIALS, files in AWS's
