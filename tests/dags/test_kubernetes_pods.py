@@ -3,6 +3,7 @@
 import copy
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,6 +200,8 @@ def test_limits_and_scratch_are_those_of_the_row(row: Step) -> None:
 
 @each_row
 def test_labels_say_which_step_it_is_and_whether_it_may_speak_with_mlflow(row: Step) -> None:
+    from dags.credentials import MLFLOW
+
     pod = pod_of(task(row.name))
     labels = pod["metadata"]["labels"]
     mounts = {each["mountPath"] for each in base(pod)["volumeMounts"]}
@@ -207,7 +210,11 @@ def test_labels_say_which_step_it_is_and_whether_it_may_speak_with_mlflow(row: S
     assert labels["app.kubernetes.io/component"] == "step"
     assert labels["melanoma-retraining/step"] == row.name
     assert (labels.get("melanoma-retraining/mlflow") == "true") == row.mlflow
-    assert ("/tmp/.mlflow" in mounts) == row.mlflow == ("MLFLOW_TRACKING_URI" in environment(pod))
+    assert (
+        (str(Path(MLFLOW.path).parent) in mounts)
+        == row.mlflow
+        == ("MLFLOW_TRACKING_URI" in environment(pod))
+    )
 
 
 def test_a_pod_sees_the_same_variables_as_a_container() -> None:

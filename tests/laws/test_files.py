@@ -108,8 +108,8 @@ def test_training_has_what_mlflow_reads_the_load_of_the_machine_with(lock: str) 
 
 def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
     """One resolution: a container runs the versions that were tested together. Only what computes
-    on a GPU is in no environment of a CPU machine; and the compiler of Kubeflow's pipelines, which
-    runs no step, wants another client of Kubernetes than Airflow."""
+    on a GPU is in no environment of a CPU machine. Kubeflow's compiler, which runs no step, wants
+    another client of Kubernetes than Airflow; kubectl is no library of Python."""
 
     def pins(path: Path) -> dict[str, str]:
         found = re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", path.read_text())
@@ -117,8 +117,8 @@ def test_everything_in_a_lock_is_in_the_lock_of_everything() -> None:
 
     everything = pins(ROOT / "locks/everything.txt")
     installer = ROOT / "locks/uv.txt"  # installs the rest, and is no part of it
-    compiler = ROOT / "locks/kubeflow.txt"
-    for lock in set((ROOT / "locks").glob("*.txt")) - {installer, compiler}:
+    compilers = {ROOT / "locks/kubeflow.txt", ROOT / "locks/kubectl.txt"}
+    for lock in set((ROOT / "locks").glob("*.txt")) - {installer, *compilers}:
         differing = {
             name: (version, everything.get(name))
             for name, version in pins(lock).items()

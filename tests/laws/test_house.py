@@ -137,8 +137,10 @@ def test_pillow_opens_only_the_formats_that_are_accepted(path: Path) -> None:
 SHOWN_BY = {
     "botocore": "boto3",
     "docker": "apache-airflow-providers-docker",
+    "kubernetes": "apache-airflow-providers-cncf-kubernetes",
     "MarkupSafe": "jinja2",
     "starlette": "fastapi",
+    "urllib3": "apache-airflow-providers-cncf-kubernetes",
 }
 
 

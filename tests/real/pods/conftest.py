@@ -1,5 +1,6 @@
 """Podman, the images of this working tree in it, and pods with any code in them."""
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def pod(
 
     def render(command: str, *options: str, code: str = "") -> dict[str, Any]:
         found = kubernetes_place.pod_of(kubernetes_place.task(command, *options))
+        # So that two runs of the tests on one machine do not meet.
+        found["metadata"]["name"] += f"-{secrets.token_hex(3)}"
         if code:
             found["spec"]["containers"][0] |= {"command": ["python", "-c", code], "args": []}
         return found
