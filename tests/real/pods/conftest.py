@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import kubernetes_place
-from tests.support.podman import Ended, Podman, need_images, need_podman
+from tests.support.podman import Podman, need_images, need_podman
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +45,3 @@ def pod(
         return found
 
     return render
-
-
-Run = Callable[..., Ended]
