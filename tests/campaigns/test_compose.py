@@ -31,7 +31,7 @@ RUN = "killed"
 # One recipe that trains for minutes, and keeps a checkpoint every few seconds.
 CONFIG = json.loads(SYNTHETIC_CONFIG) | {
     "recipes": ["residual"],
-    "residual_epochs": 60,
+    "residual_epochs": 16,
     "checkpoint_minutes": 0.05,
 }
 STEPS = [step.name for step in PIPELINE]
