@@ -6,11 +6,10 @@
 A member is named BUCKET/KEY. Says on the standard error how many objects and bytes it copied.
 """
 
-import io
 import os
 import sys
 import tarfile
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -22,6 +21,16 @@ SETTINGS = Config(
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
+
+
+class Content:
+    """The content of a member of a tar file that comes through a pipe: it can be read once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.read = file.read
+
+    def seekable(self) -> bool:
+        return False
 
 
 def clients() -> dict[str, Any]:
@@ -56,7 +65,7 @@ def load(of: dict[str, Any]) -> tuple[int, int]:
             bucket, _, key = member.name.partition("/")
             content = archive.extractfile(member)
             assert content
-            of[bucket].upload_fileobj(io.BufferedReader(content), bucket, key)
+            of[bucket].upload_fileobj(Content(content), bucket, key)
             count, size = count + 1, size + member.size
     return count, size
 

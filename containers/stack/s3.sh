@@ -32,9 +32,10 @@ serve() { # runs a server in the foreground of this script's job list, so that w
     servers+=($!)
 }
 
-eventually() { # COMMAND...: repeats it until it succeeds, 120 s at most
+eventually() { # COMMAND...: repeats it until it succeeds, 120 s at most, while all servers live
     for _ in $(seq 1 600); do
         if "$@" >/dev/null 2>&1; then return 0; fi
+        if ! kill -0 "${servers[@]}" 2>/dev/null; then break; fi
         sleep 0.2
     done
     echo "never succeeded: $*" >&2
@@ -73,6 +74,7 @@ mon allow pool size one = true
 mon warn on pool no redundancy = false
 mon max pg per osd = 1000
 mon pg warn min per osd = 0
+mon data avail crit = 1
 mon warn on insecure global id reclaim allowed = false
 osd objectstore = bluestore
 bluestore block size = ${S3_BYTES:?}

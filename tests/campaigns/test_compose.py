@@ -31,7 +31,7 @@ RUN = "killed"
 # One recipe that trains for minutes, and keeps a checkpoint every few seconds.
 CONFIG = json.loads(SYNTHETIC_CONFIG) | {
     "recipes": ["residual"],
-    "residual_epochs": 60,
+    "residual_epochs": 16,
     "checkpoint_minutes": 0.05,
 }
 STEPS = [step.name for step in PIPELINE]
@@ -94,6 +94,7 @@ def record(stack: Stack, delivery: Path) -> dict[str, Any]:
     stack.docker("kill", stack.container(first))
     second = eventually(lambda: _training(stack, not_on=first), 300, "the other worker")
     taken_over = _since(killed_at)
+    eventually(lambda: _resumed(stack), 300, "a training that goes on from a checkpoint")
 
     stack.docker("restart", stack.container("postgres"))
     time.sleep(15)  # a training with PostgreSQL back
@@ -136,6 +137,10 @@ def _log(stack: Stack, task: str) -> list[str]:
     return [line for n in range(tries) for line in airflow.log(RETRAINING, RUN, task, n + 1)]
 
 
+def _resumed(stack: Stack) -> list[str]:
+    return [line for line in _log(stack, "train") if "Resumed in epoch" in line]
+
+
 def test_the_engine_is_told_no_secret(stack: Stack) -> None:
     secrets = {path.name: path.read_text().strip() for path in (stack.folder / "secrets").iterdir()}
     said = json.dumps(stack.inspected())
@@ -162,7 +167,7 @@ def test_the_run_ends_well(record: dict[str, Any]) -> None:
 
 def test_the_other_worker_goes_on_from_the_checkpoint(stack: Stack, record: dict[str, Any]) -> None:
     assert {record["first"], record["second"]} == {"worker-1", "worker-2"}
-    resumed = [line for line in _log(stack, "train") if "Resumed in epoch" in line]
+    resumed = _resumed(stack)
     assert resumed
     found("compose", {"the training went on": {"said": resumed[0].partition("Resumed ")[2]}})
 

@@ -1,4 +1,4 @@
-"""In which queue a task waits, and which GPUs it gets. No Airflow is started."""
+"""In which queue a task waits, which GPUs it gets, how often it is tried. No Airflow is started."""
 
 import os
 from typing import Any
@@ -89,3 +89,24 @@ def test_what_says_nothing_about_gpus_is_refused(
     with pytest.raises(BadInput, match=f"MELANOMA_GPUS={said}"):
         task_of("train", "--run", "s3://bucket/store/runs/a")
     task_of("ingest", "--run", "s3://bucket/store/runs/a")  # which gets none anyway
+
+
+@pytest.mark.parametrize(("said", "times"), [("", 2), ("0", 0), ("8", 8)])
+def test_a_task_is_tried_again_as_often_as_the_environment_says(
+    process: Any, monkeypatch: pytest.MonkeyPatch, said: str, times: int
+) -> None:
+    from dags.default_args import retries
+
+    monkeypatch.setenv("MELANOMA_RETRIES", said)
+    assert retries() == times
+
+
+@pytest.mark.parametrize("said", ["-1", "many", "1.5", "101"])
+def test_a_number_of_retries_that_is_none_is_refused(
+    process: Any, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    from dags.default_args import retries
+
+    monkeypatch.setenv("MELANOMA_RETRIES", said)
+    with pytest.raises(BadInput, match=f"MELANOMA_RETRIES={said}"):
+        retries()

@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -50,7 +51,7 @@ class Stack:
 
     folder: Path
     tag: str
-    project: str = "melanoma-campaign"
+    project: str = field(default_factory=lambda: f"campaign-{secrets.token_hex(3)}")
     ports: dict[str, str] = field(default_factory=lambda: {n: str(free_port()) for n in PORTS})
 
     def __call__(self, *argv: str, seconds: float = 600, **environment: str) -> str:
