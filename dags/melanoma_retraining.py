@@ -15,11 +15,12 @@ from airflow.sdk import (
     task,
 )
 from airflow.sdk.definitions.callback import SyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowFailException
 
 from dags.argv import CONFIG, MACROS, RUN, address
 from dags.assets import CHALLENGER_REGISTERED, IMAGES_DELIVERED
+from dags.deadlines import queued_at
 from dags.default_args import DEFAULT_ARGS, STARTS
 from dags.form import form
 from dags.notifications import Notify
@@ -189,7 +190,7 @@ def deadline() -> DeadlineAlert:
         )
     # A worker of the executor calls it; an asynchronous callback would need a triggerer.
     late = SyncCallback("dags.notifications.Notify", {"event": "late"})
-    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, after, late)
+    return DeadlineAlert(queued_at(), after, late)
 
 
 with DAG(

@@ -1,4 +1,5 @@
-"""Airflow's plugin: the pages of runs, a tab for them beside each run, and links beside each task.
+"""Airflow's plugin: the pages of runs, a tab for them beside each run, links beside each task, and
+from when a deadline is counted.
 
 Every process of Airflow loads this file; only the API server asks for what takes long to import.
 """
@@ -9,6 +10,7 @@ from typing import Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.plugins_manager import AirflowPlugin
 
+from dags.deadlines import QueuedAt
 from dags.pages.links import (
     DATA_DOCS,
     EVIDENCE,
@@ -21,10 +23,10 @@ from dags.pages.links import (
 )
 
 # The operators of `dags.places`. Airflow compares names and modules only; the classes themselves
-# would bring the Docker provider, which takes a second to import.
+# would bring the providers of Docker and Kubernetes, which take seconds to import.
 OPERATORS = [
     type(name, (), {"__module__": f"dags.places.{place}"})
-    for name, place in (("Process", "process"), ("Container", "docker"))
+    for name, place in (("Process", "process"), ("Container", "docker"), ("Pod", "kubernetes"))
 ]
 
 
@@ -58,6 +60,8 @@ class MelanomaPages(AirflowPlugin):
         PageLink("Model card", MODEL_CARD, "gate", "register"),
         PageLink("Evidence", EVIDENCE, "gate", "register"),
     ]
+
+    deadline_references: list[Any] = [QueuedAt]  # noqa: RUF012  as Airflow declares it
 
     external_views: list[Any] = [  # noqa: RUF012  as Airflow declares it
         {

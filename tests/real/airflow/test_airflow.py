@@ -245,3 +245,17 @@ def test_each_of_four_parts_is_a_task_and_together_they_make_what_one_makes(
         assert here.provenance.parts.keys() == {"1-of-1"}
         assert there.provenance.parts.keys() == {f"{number}-of-4" for number in (1, 2, 3, 4)}
         assert here.content_hash == there.content_hash
+
+
+def test_a_task_of_a_failed_run_may_be_cleared_and_the_run_goes_on(demo: Demo) -> None:
+    """Where a deadline counts from Airflow's own reference, Airflow 3.3 answers with 500."""
+    name = "refuses-contradictions"
+    assert demo.retrain(name, parts=1, laws_that_fail=["contradictory_label"]) == "failed"
+    tries = demo.airflow.tasks(RETRAINING, name)["validate"].tries
+
+    asked = {"dry_run": False, "dag_run_id": name, "only_failed": True}
+    cleared = demo.airflow.request("POST", f"dags/{RETRAINING}/clearTaskInstances", asked)
+
+    assert "validate" in {each["task_id"] for each in cleared["task_instances"]}
+    assert demo.ended(RETRAINING, name) == "failed"  # the images are still what they are
+    assert demo.airflow.tasks(RETRAINING, name)["validate"].tries == tries + 1
