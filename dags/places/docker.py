@@ -27,6 +27,7 @@ from dags.places import images, mounts
 from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
 from tasks.engine.person import ONE_PERSON
 from tasks.errors import BadInput
+from tasks.limits import VARIABLE, limited
 from tasks.pipeline import row_of
 
 # Labels of a container: its task and its owner. A retry and `make stop` find containers by them.
@@ -61,9 +62,10 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
       of devices of this worker, ``device=0,1``; its image is ``train-gpu`` then. Of its parts one
       runs at a time, unless devices are named: then each worker has its own, and must run one task
       of the queue ``gpu`` at a time.
+    - MELANOMA_MEMORY_MB: other limits of memory, see `tasks.limits`
     - where credentials come from: see `dags.credentials`; where keys: see `dags.signing`
     """
-    row = row_of(command)
+    row = limited(row_of(command), os.environ)
     name = os.environ.get("MELANOMA_IMAGES") or "melanoma-retraining/{image}:latest"
     gpus = _gpus() if row.machine == "gpu" else ""
     settings |= {
@@ -328,8 +330,8 @@ class Container(DockerOperator):
     def _out_of_memory(self) -> str:
         return (
             f"The container needed more memory than its limit of {self.memory_mb} MiB and was "
-            f"killed. Raise memory_mb of {self.task_id} in tasks/pipeline.py if it should have it; "
-            "a smaller batch_size or packed_size needs less."
+            f"killed. Raise the limit of {self.task_id} by {VARIABLE} if it should have it; a "
+            "smaller batch_size or packed_size needs less."
         )
 
     def _not_started(self, error: APIError) -> AirflowFailException:

@@ -27,6 +27,7 @@ from dags.places.cluster import Cluster
 from dags.places.mapping import Operator, one_or_mapped
 from dags.places.pod_follow import Follower
 from tasks.errors import BadInput
+from tasks.limits import VARIABLE, limited
 from tasks.pipeline import row_of
 
 JUDGED = "melanoma-retraining/judged"  # annotation: an attempt has made of the pod what it says
@@ -53,12 +54,13 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
       (``nvidia.com/gpu``) is what the cluster calls them
     - MELANOMA_SPOOL_LIMIT (``20Gi``): disk of a step that spools
     - MELANOMA_POD_START_MINUTES (20): how long a pod may take to start, its images included
+    - MELANOMA_MEMORY_MB: other limits of memory, see `tasks.limits`
     - the secrets of the cluster: see `dags.places.pod_secrets`
 
     Raises:
         BadInput: One of these is wrong.
     """
-    row = row_of(command)
+    row = limited(row_of(command), os.environ)
     pods.pod_of(row, [command, *options])  # so that a wrong setting shows before anything runs
     pods.start_seconds()
     settings |= {"arguments": [command, *options], "step": row.name}
@@ -92,7 +94,7 @@ class Pod(KubernetesPodOperator):
             on_finish_action="delete_pod",
             **settings,
         )
-        self.row = row_of(step)
+        self.row = limited(row_of(step), os.environ)
         self.part, self.command_line = part, ""
         self._cluster: Cluster | None = None
 
@@ -315,8 +317,8 @@ class Pod(KubernetesPodOperator):
     def _out_of_memory(self) -> str:
         return (
             f"The pod needed more memory than its limit of {self.row.memory_mb} MiB and was "
-            f"killed. Raise memory_mb of {self.task_id} in tasks/pipeline.py if it should have it; "
-            "a smaller batch_size or packed_size needs less."
+            f"killed. Raise the limit of {self.task_id} by {VARIABLE} if it should have it; a "
+            "smaller batch_size or packed_size needs less."
         )
 
     def _never_starts(self, said: str) -> str:

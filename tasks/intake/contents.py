@@ -70,6 +70,7 @@ NAMING = {
     "law": "name_of_a_patient",
     "reason": "the name of the file, or of a folder, tells who the patient is",
 }
+FEW = 8  # shards; looked up one by one, they take fewer requests than a list of all
 ENDED = "ended"  # marks the packs of a run whose table under shared/decoded/ covers all of them
 
 
@@ -171,7 +172,10 @@ def remember(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> None:
 
 
 def _table(run: Run, files: pd.DataFrame, etags: dict[str, str]) -> bytes:
-    shards = {entry.key: entry.etag for entry in run.store.list("shared/shards/")}
+    named = set(files["shard"].dropna())
+    # A pack names one or two, and a large store has pages of them.
+    places = named if len(named) < FEW else ["shared/shards/"]
+    shards = {entry.key: entry.etag for place in places for entry in run.store.list(place)}
     told = files.assign(etag=file_of(files).map(etags), shard_etag=files["shard"].map(shards))
     return to_parquet(told.sort_values("key")[list(TYPES)].astype(TYPES))
 

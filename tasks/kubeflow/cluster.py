@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.errors import BadInput
+from tasks.limits import VARIABLE, limited
 from tasks.pipeline import Step
 
 # Variables that a step reads and that hold no secret; the second of steps that talk to MLflow.
@@ -33,6 +34,7 @@ class Cluster:
         gpu_resource: Name of the resource that a node counts GPUs by.
         spool_limit: Disk of a step that spools, as Kubernetes counts it.
         nodes: Labels of the nodes for each kind of machine, by kind.
+        memory: MELANOMA_MEMORY_MB, see `tasks.limits`.
     """
 
     images: Mapping[str, str]
@@ -46,6 +48,11 @@ class Cluster:
     gpu_resource: str
     spool_limit: str
     nodes: Mapping[str, Mapping[str, str]]
+    memory: str = ""
+
+    def limited(self, row: Step) -> Step:
+        """A row with the memory of this installation."""
+        return limited(row, {VARIABLE: self.memory})
 
     def image_of(self, row: Step) -> str:
         """The image of a row."""
@@ -90,6 +97,7 @@ def cluster_of(environment: Mapping[str, str], *, gpus: int, by_tag: bool) -> Cl
         gpu_resource=environment.get("MELANOMA_GPU_RESOURCE") or "nvidia.com/gpu",
         spool_limit=environment.get("MELANOMA_SPOOL_LIMIT") or "20Gi",
         nodes=_nodes(environment.get("MELANOMA_NODES") or "{}"),
+        memory=environment.get(VARIABLE, ""),
     )
 
 

@@ -180,7 +180,7 @@ class _Graph:
         task = component(run=self.run, **inputs)
         task.set_caching_options(False)
         task.set_retry(RETRIES, backoff_duration=FIRST_WAIT, backoff_factor=2)
-        memory = f"{row.memory_mb}Mi"
+        memory = f"{self.cluster.limited(row).memory_mb}Mi"
         task.set_memory_request(memory).set_memory_limit(memory)
         task.set_cpu_request(CPU_REQUEST).set_cpu_limit(str(row.cpus))
         for variable, value in self.cluster.environment_of(row).items():

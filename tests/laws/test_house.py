@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("text",),
     ("config", "errors", "figures", "lesions", "model_file", "parts", "recipes", "terms"),
     ("records",),
-    ("curve", "pipeline", "statistics"),
+    ("curve", "limits", "pipeline", "statistics"),
     ("engine",),
     ("intake", "kubeflow", "registry"),
     ("balancing", "splitting", "training"),
