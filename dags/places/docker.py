@@ -22,22 +22,17 @@ from dags import credentials, signing
 from dags.command_line import command_line
 from dags.exit_codes import raise_for
 from dags.levels import lines_of, relay
-from dags.person import variable
+from dags.person import told_of, variable
 from dags.places import images, mounts
 from dags.places.mapping import SECONDS_TO_END, Operator, one_or_mapped
-from tasks.engine.person import ONE_PERSON
 from tasks.errors import BadInput
-from tasks.limits import VARIABLE, limited
 from tasks.pipeline import row_of
+from tasks.places import MEMORY, limited
 
 # Labels of a container: its task and its owner. A retry and `make stop` find containers by them.
 WORK = "melanoma-retraining.work"
 OWNER = "melanoma-retraining.airflow"
 
-# The only variables of a worker that its containers see. None holds a secret.
-PASSED_ON = ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_REGION", ONE_PERSON)
-# And of those that speak with MLflow.
-PASSED_ON_OF_MLFLOW = ("MLFLOW_TRACKING_URI",)
 SCRATCH_MB = 1024  # of memory, for temporary files; a registered model is packed there
 SCRATCH = f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"
 PROCESSES = 1024
@@ -62,7 +57,7 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
       of devices of this worker, ``device=0,1``; its image is ``train-gpu`` then. Of its parts one
       runs at a time, unless devices are named: then each worker has its own, and must run one task
       of the queue ``gpu`` at a time.
-    - MELANOMA_MEMORY_MB: other limits of memory, see `tasks.limits`
+    - MELANOMA_MEMORY_MB: other limits of memory, see `tasks.places`
     - where credentials come from: see `dags.credentials`; where keys: see `dags.signing`
     """
     row = limited(row_of(command), os.environ)
@@ -231,8 +226,7 @@ class Container(DockerOperator):
 
     def _place(self) -> tuple[str | None, dict[Path, bool], dict[str, str]]:
         """The user, the mounts of a store in a directory, and the environment."""
-        passed = (*PASSED_ON, *(PASSED_ON_OF_MLFLOW if self.row and self.row.mlflow else ()))
-        environment = {name: os.environ[name] for name in passed if os.environ.get(name)}
+        environment = told_of(self.row)
         if self.spools:
             environment["TMPDIR"] = SPOOL
         store, _, run = self._run_address.removeprefix("file://").rpartition("/runs/")
@@ -330,7 +324,7 @@ class Container(DockerOperator):
     def _out_of_memory(self) -> str:
         return (
             f"The container needed more memory than its limit of {self.memory_mb} MiB and was "
-            f"killed. Raise the limit of {self.task_id} by {VARIABLE} if it should have it; a "
+            f"killed. Raise the limit of {self.task_id} by {MEMORY} if it should have it; a "
             "smaller batch_size or packed_size needs less."
         )
 

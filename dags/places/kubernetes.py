@@ -27,8 +27,8 @@ from dags.places.cluster import Cluster
 from dags.places.mapping import Operator, one_or_mapped
 from dags.places.pod_follow import Follower
 from tasks.errors import BadInput
-from tasks.limits import VARIABLE, limited
 from tasks.pipeline import row_of
+from tasks.places import MEMORY, limited, tags_are_taken
 
 JUDGED = "melanoma-retraining/judged"  # annotation: an attempt has made of the pod what it says
 LOOK = 2.0  # seconds between two looks at a pod that has not begun
@@ -54,7 +54,7 @@ def task_of(command: str, *options: str, parts: XComArg | None = None, **setting
       (``nvidia.com/gpu``) is what the cluster calls them
     - MELANOMA_SPOOL_LIMIT (``20Gi``): disk of a step that spools
     - MELANOMA_POD_START_MINUTES (20): how long a pod may take to start, its images included
-    - MELANOMA_MEMORY_MB: other limits of memory, see `tasks.limits`
+    - MELANOMA_MEMORY_MB: other limits of memory, see `tasks.places`
     - the secrets of the cluster: see `dags.places.pod_secrets`
 
     Raises:
@@ -111,7 +111,7 @@ class Pod(KubernetesPodOperator):
             made = self._made(context)
         except BadInput as error:
             raise AirflowFailException(str(error)) from error
-        if pods.by_tag():
+        if tags_are_taken(os.environ):
             self.log.warning(
                 "MELANOMA_IMAGES_BY_TAG: the image may be exchanged, and the record does not name "
                 "it. This is for a trial."
@@ -317,7 +317,7 @@ class Pod(KubernetesPodOperator):
     def _out_of_memory(self) -> str:
         return (
             f"The pod needed more memory than its limit of {self.row.memory_mb} MiB and was "
-            f"killed. Raise the limit of {self.task_id} by {VARIABLE} if it should have it; a "
+            f"killed. Raise the limit of {self.task_id} by {MEMORY} if it should have it; a "
             "smaller batch_size or packed_size needs less."
         )
 

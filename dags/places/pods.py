@@ -13,11 +13,19 @@ from typing import Any
 
 from kubernetes.client import models as k8s
 
+from dags.person import told_of
 from dags.places.mapping import SECONDS_TO_END
 from dags.places.pod_secrets import mounted, variables
-from tasks.engine.person import ONE_PERSON
 from tasks.errors import BadInput
 from tasks.pipeline import Step
+from tasks.places import (
+    BY_DIGEST,
+    gpu_resource,
+    image_named,
+    nodes_of,
+    spool_limit,
+    tags_are_taken,
+)
 from tasks.text.redaction import redacted
 
 CONTAINER = "base"
@@ -28,18 +36,12 @@ OWN_DISK = "1Gi"  # for the log, which lies on the node's disk
 LITTLE_CPU = "250m"  # what a node must have free; the limit is that of the row
 GRACE = SECONDS_TO_END + 10  # seconds to end in: an orderly end, and some for the node
 
-# The only variables of a worker that its pods see: those of `dags.places.docker`. None is secret.
-PASSED_ON = ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_REGION", ONE_PERSON)
-PASSED_ON_OF_MLFLOW = ("MLFLOW_TRACKING_URI",)
 
 PART_OF = "app.kubernetes.io/part-of"
 COMPONENT = "app.kubernetes.io/component"
 STEP, SPEAKS = "melanoma-retraining/step", "melanoma-retraining/mlflow"
 WORK = "melanoma-retraining/work"  # annotation: what a person reads of what the pod does
 SPEC = "melanoma-retraining/spec"  # annotation: hash of the spec as the operator made it
-
-DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
-QUANTITY = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 
 
 def pod_of(row: Step, command: list[str], person: Mapping[str, str] | None = None) -> k8s.V1Pod:
@@ -89,7 +91,7 @@ def pod_of(row: Step, command: list[str], person: Mapping[str, str] | None = Non
             seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
         ),
         termination_grace_period_seconds=GRACE,
-        node_selector=_nodes(row, gpus),
+        node_selector=nodes_of(row, os.environ, gpus=gpus) or None,
         tolerations=_tolerations(gpus),
         priority_class_name=os.environ.get("MELANOMA_PRIORITY_CLASS") or None,
         image_pull_secrets=[k8s.V1LocalObjectReference(name=pull)] if pull else None,
@@ -132,29 +134,9 @@ def name_of(step: str, *work: str) -> str:
 
 
 def image_of(row: Step) -> str:
-    """The full name of a step's image.
-
-    Raises:
-        BadInput: No variable names the image, or a tag names it that may be moved to another.
-    """
+    """The full name of a step's image, see `tasks.places.image_named`."""
     kind = "train-gpu" if gpus_of(row) else row.image
-    variable = f"MELANOMA_IMAGE_{kind.upper().replace('-', '_')}"
-    image = os.environ.get(variable) or os.environ.get("MELANOMA_IMAGES", "")
-    image = image.replace("{image}", kind)
-    if DIGEST.fullmatch(image) or (image and by_tag()):
-        return image
-    raise BadInput(
-        "A pod needs an image that nobody can exchange.",
-        expected=f"{variable}=registry/name@sha256:..., the image with its digest",
-        received=f"{image}, a name without a digest" if image else "no such variable",
-        do=f"set {variable} for Airflow's processes; for a trial, MELANOMA_IMAGES_BY_TAG=yes "
-        "takes a tag, and records then do not say which image made them",
-    )
-
-
-def by_tag() -> bool:
-    """Whether images may be named by a tag."""
-    return os.environ.get("MELANOMA_IMAGES_BY_TAG") == "yes"
+    return image_named(kind, os.environ, by_tag=tags_are_taken(os.environ))
 
 
 def gpus_of(row: Step) -> int:
@@ -194,22 +176,10 @@ def _scratch(row: Step) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
     volumes = [k8s.V1Volume(name="tmp", empty_dir=memory)]
     mounts = [k8s.V1VolumeMount(name="tmp", mount_path=TMP)]
     if row.spools:
-        disk = k8s.V1EmptyDirVolumeSource(size_limit=_spool_limit())
+        disk = k8s.V1EmptyDirVolumeSource(size_limit=spool_limit(os.environ))
         volumes.append(k8s.V1Volume(name="spool", empty_dir=disk))
         mounts.append(k8s.V1VolumeMount(name="spool", mount_path=SPOOL))
     return volumes, mounts
-
-
-def _spool_limit() -> str:
-    given = os.environ.get("MELANOMA_SPOOL_LIMIT") or "20Gi"
-    if QUANTITY.fullmatch(given):
-        return given
-    raise BadInput(
-        "It is not known how much disk a pod may take.",
-        expected="MELANOMA_SPOOL_LIMIT=20Gi, a whole number of Mi, Gi or Ti",
-        received=f"MELANOMA_SPOOL_LIMIT={given}",
-        do="correct it for Airflow's processes",
-    )
 
 
 def _resources(row: Step, gpus: int) -> k8s.V1ResourceRequirements:
@@ -218,7 +188,7 @@ def _resources(row: Step, gpus: int) -> k8s.V1ResourceRequirements:
     if not row.spools:  # the disk of one that spools has a limit of its own
         limits["ephemeral-storage"] = OWN_DISK
     if gpus:
-        limits[os.environ.get("MELANOMA_GPU_RESOURCE") or "nvidia.com/gpu"] = str(gpus)
+        limits[gpu_resource(os.environ)] = str(gpus)
     return k8s.V1ResourceRequirements(
         limits=limits,
         # Memory is asked for whole: a node never promises memory twice.
@@ -229,38 +199,11 @@ def _resources(row: Step, gpus: int) -> k8s.V1ResourceRequirements:
 def _tolerations(gpus: int) -> list[k8s.V1Toleration] | None:
     if not gpus:
         return None
-    key = os.environ.get("MELANOMA_GPU_RESOURCE") or "nvidia.com/gpu"
-    return [k8s.V1Toleration(key=key, operator="Exists", effect="NoSchedule")]
-
-
-def _nodes(row: Step, gpus: int) -> dict[str, str] | None:
-    """The labels of nodes that may run the pod, by the kind of machine. A step for a GPU that gets
-    none runs on a large machine."""
-    text = os.environ.get("MELANOMA_NODES") or "{}"
-    try:
-        given = json.loads(text)
-    except ValueError:
-        given = None
-    known = isinstance(given, dict) and given.keys() <= {"small", "large", "gpu"}
-    if not known or not all(_labels(each) for each in given.values()):
-        raise BadInput(
-            "It is not known on which nodes a pod may run.",
-            expected='MELANOMA_NODES={"gpu": {"pool": "gpu"}}, JSON: labels of nodes for small, '
-            "large and gpu",
-            received=f"MELANOMA_NODES={text}",
-            do="correct it for Airflow's processes; without it a pod may run on any node",
-        )
-    kind = "large" if row.machine == "gpu" and not gpus else row.machine
-    return given.get(kind) or None
-
-
-def _labels(given: Any) -> bool:
-    return isinstance(given, dict) and all(isinstance(each, str) for each in given.values())
+    return [k8s.V1Toleration(key=gpu_resource(os.environ), operator="Exists", effect="NoSchedule")]
 
 
 def _environment(row: Step, person: Mapping[str, str] | None) -> list[tuple[str, str]]:
-    passed = (*PASSED_ON, *(PASSED_ON_OF_MLFLOW if row.mlflow else ()))
-    found = {name: os.environ[name] for name in passed if os.environ.get(name)}
+    found = told_of(row)
     for name, value in found.items():
         if redacted(value) != value:
             raise BadInput(
@@ -274,6 +217,6 @@ def _environment(row: Step, person: Mapping[str, str] | None) -> list[tuple[str,
     if row.spools:
         found["TMPDIR"] = SPOOL
     image = image_of(row)
-    if DIGEST.fullmatch(image):
+    if BY_DIGEST.fullmatch(image):
         found["IMAGE_DIGEST"] = image
     return list(found.items())

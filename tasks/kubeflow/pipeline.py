@@ -24,6 +24,7 @@ from tasks.errors import BadInput
 from tasks.kubeflow.cluster import Cluster
 from tasks.kubeflow.inputs import GIVEN, OVER, RUN, names_output
 from tasks.pipeline import BESIDE, PIPELINE, Step
+from tasks.places import gpu_resource, spool_limit
 from tasks.records.record import Record
 from tasks.records.verdict import Verdict
 
@@ -180,13 +181,13 @@ class _Graph:
         task = component(run=self.run, **inputs)
         task.set_caching_options(False)
         task.set_retry(RETRIES, backoff_duration=FIRST_WAIT, backoff_factor=2)
-        memory = f"{self.cluster.limited(row).memory_mb}Mi"
+        memory = self.cluster.memory_of(row)
         task.set_memory_request(memory).set_memory_limit(memory)
         task.set_cpu_request(CPU_REQUEST).set_cpu_limit(str(row.cpus))
         for variable, value in self.cluster.environment_of(row).items():
             task.set_env_variable(variable, value)
         if self.cluster.on_gpu(row):
-            task.set_accelerator_type(self.cluster.gpu_resource)
+            task.set_accelerator_type(gpu_resource(self.cluster.environment))
             task.set_accelerator_limit(self.cluster.gpus)
         self._on_kubernetes(row, task)
         return task
@@ -205,12 +206,16 @@ class _Graph:
         if cluster.pull_secret:
             kubernetes.set_image_pull_secrets(task, [cluster.pull_secret])
         if row.spools:
-            kubernetes.empty_dir_mount(task, "spool", SPOOL, size_limit=cluster.spool_limit)
+            kubernetes.empty_dir_mount(
+                task, "spool", SPOOL, size_limit=spool_limit(cluster.environment)
+            )
             task.set_env_variable("TMPDIR", SPOOL)
-        for label, value in cluster.nodes.get(row.machine, {}).items():
+        for label, value in cluster.nodes_of(row).items():
             kubernetes.add_node_selector(task, label, value)
         if cluster.on_gpu(row):
-            kubernetes.add_toleration(task, cluster.gpu_resource, "Exists", effect="NoSchedule")
+            kubernetes.add_toleration(
+                task, gpu_resource(cluster.environment), "Exists", effect="NoSchedule"
+            )
         kubernetes.set_timeout(task, int(row.hours * 3600))
         kubernetes.set_security_context(
             task, run_as_user=USER, run_as_group=USER, run_as_non_root=True

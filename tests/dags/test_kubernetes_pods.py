@@ -217,13 +217,6 @@ def test_labels_say_which_step_it_is_and_whether_it_may_speak_with_mlflow(row: S
     )
 
 
-def test_a_pod_sees_the_same_variables_as_a_container() -> None:
-    from dags.places import docker, pods
-
-    assert pods.PASSED_ON == docker.PASSED_ON
-    assert pods.PASSED_ON_OF_MLFLOW == docker.PASSED_ON_OF_MLFLOW
-
-
 def test_only_a_step_for_gpus_gets_them_and_goes_where_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("text",),
     ("config", "errors", "figures", "lesions", "model_file", "parts", "recipes", "terms"),
     ("records",),
-    ("curve", "limits", "pipeline", "statistics"),
+    ("curve", "pipeline", "places", "statistics"),
     ("engine",),
     ("intake", "kubeflow", "registry"),
     ("balancing", "splitting", "training"),

@@ -42,7 +42,9 @@ def test_exit_codes_pass_through_with_their_meaning(probe: Probe, exceptions: An
 def test_a_step_that_needs_more_memory_than_its_limit_is_told_the_limit(
     probe: Probe, exceptions: Any
 ) -> None:
-    with pytest.raises(exceptions.AirflowException, match=r"limit of 96 MiB.*limit of probe by MELANOMA_MEMORY_MB"):
+    with pytest.raises(
+        exceptions.AirflowException, match=r"limit of 96 MiB.*limit of probe by MELANOMA_MEMORY_MB"
+    ):
         probe("data = bytearray(300_000_000); data[::4096] = bytes([1]) * 73243", memory_mb=96)
     assert probe("bytearray(10_000_000); print('fits')", memory_mb=96) == ["fits"]
 
