@@ -59,7 +59,7 @@ environment:
 	@cmp -s $(LOCK) $(MADE_FROM) || PYTHON="$(PYTHON)" sh locks/environment.sh $(LOCK) $(MADE_FROM)
 
 # kfp has an environment of its own: it wants another client of Kubernetes than Airflow. Images come
-# from the environment, see docs/kubeflow.md; OPTIONS="--gpus 1 --by-tag" go to the compiler.
+# from the environment, see docs/kubeflow.md; OPTIONS="--gpus 1" goes to the compiler.
 KUBEFLOW := .kubeflow/made-from.txt
 kubeflow:
 	@cmp -s locks/kubeflow.txt $(KUBEFLOW) || \

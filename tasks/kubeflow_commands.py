@@ -14,10 +14,6 @@ def kubeflow_command(
     gpus: Annotated[
         int, typer.Option(min=0, help="GPUs of each training, in the image train-gpu.")
     ] = 0,
-    by_tag: Annotated[
-        bool,
-        typer.Option("--by-tag", help="Take images by their tags, for a trial: a tag can move."),
-    ] = False,
 ) -> None:
     """Compile the table of steps into a pipeline of Kubeflow.
 
@@ -25,10 +21,11 @@ def kubeflow_command(
     """
     from tasks.kubeflow.cluster import cluster_of
     from tasks.kubeflow.pipeline import compile_pipeline
+    from tasks.places import tags_are_taken
 
-    compile_pipeline(cluster_of(os.environ, gpus=gpus, by_tag=by_tag), output)
+    compile_pipeline(cluster_of(os.environ, gpus=gpus), output)
     print(f"{output}: upload the file to Kubeflow Pipelines.")
-    if by_tag:
+    if tags_are_taken(os.environ):
         print("Images are named by tags: whoever pushes to the registry can change what runs.")
 
 

@@ -25,12 +25,10 @@ class Cluster:
     Attributes:
         environment: Variables; see `docs/kubeflow.md`.
         gpus: Number of GPUs of a step whose machine is ``gpu``; 0 trains on the CPU.
-        by_tag: Whether images may be named by a tag, as MELANOMA_IMAGES_BY_TAG=yes says too.
     """
 
     environment: Mapping[str, str]
     gpus: int
-    by_tag: bool
 
     @property
     def store(self) -> str:
@@ -60,7 +58,7 @@ class Cluster:
     def image_of(self, row: Step) -> str:
         """The image of a row."""
         kind = "train-gpu" if self.on_gpu(row) else row.image
-        return image_named(kind, self.environment, by_tag=self.by_tag)
+        return image_named(kind, self.environment, by_tag=tags_are_taken(self.environment))
 
     def on_gpu(self, row: Step) -> bool:
         """Whether a row gets GPUs."""
@@ -81,17 +79,17 @@ class Cluster:
         return nodes_of(row, self.environment, gpus=self.gpus)
 
 
-def cluster_of(environment: Mapping[str, str], *, gpus: int, by_tag: bool) -> Cluster:
+def cluster_of(environment: Mapping[str, str], *, gpus: int) -> Cluster:
     """The cluster that an environment describes.
 
     Args:
-        environment, gpus, by_tag: See `Cluster`.
+        environment, gpus: See `Cluster`.
 
     Raises:
         BadInput: An image is not named, or named by a tag; or a limit or the labels of nodes cannot
             be read.
     """
-    cluster = Cluster(environment, gpus, by_tag or tags_are_taken(environment))
+    cluster = Cluster(environment, gpus)
     spool_limit(environment)
     for row in PIPELINE:
         cluster.environment_of(row), cluster.memory_of(row), cluster.nodes_of(row)

@@ -58,7 +58,7 @@ class Ran:
         for store in (self.kubeflow, self.process):
             shutil.copytree(delivery, store)
         give_to_containers(self.kubeflow)
-        compiled(folder / "pipeline.yaml", "--by-tag", MELANOMA_IMAGES=IMAGES)
+        compiled(folder / "pipeline.yaml", MELANOMA_IMAGES=IMAGES, MELANOMA_IMAGES_BY_TAG="yes")
 
     def by_kfp(self, **config: Any) -> tuple[str, str, float]:
         """The name of the run, kfp's output, and its seconds."""

@@ -237,8 +237,9 @@ def test_an_image_by_tag_is_refused_unless_it_is_asked_for(tmp_path: Path) -> No
     refused = command(*argv, python=kfp_python(), **tagged)
     assert refused.returncode == BadInput.exit_code
     assert "a name without a digest" in refused.stderr
-    assert "--by-tag" in refused.stderr
-    allowed = command(*argv, "--by-tag", python=kfp_python(), **tagged)
+    assert "MELANOMA_IMAGES_BY_TAG=yes" in refused.stderr
+    tagged["MELANOMA_IMAGES_BY_TAG"] = "yes"
+    allowed = command(*argv, python=kfp_python(), **tagged)
     assert allowed.returncode == 0, allowed.stderr
     assert "can change what runs" in allowed.stdout
 
