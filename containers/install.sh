@@ -26,8 +26,9 @@ find /libraries/lib -path '*/pyarrow/lib*.so.*.*.*' | while read -r library; do
         if cmp -s "$library" "$other"; then ln -sf "${library##*/}" "$other"; fi
     done
 done
-# Codes of structured reports, and animated help.
-rm -rf /libraries/lib/python3*/site-packages/pydicom/sr \
+# Codes of structured reports, animated help, and a private key to test with.
+rm -rf /libraries/lib/python3*/site-packages/tornado/test \
+    /libraries/lib/python3*/site-packages/pydicom/sr \
     /libraries/lib/python3*/site-packages/great_expectations/render/view/static/images/*.gif
 # Compiled here, once: a container that cannot write would compile at every start. By force, because
 # this Python itself has written some as it started, with the time of the build in them.

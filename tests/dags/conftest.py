@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from tasks.engine.store import Store
 from tests.support.page_paths import BUNDLE, NAME, QUOTED, SECRET
@@ -30,7 +31,12 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setattr(kubernetes, "EVENTS", 0.0)
         patch.setattr(pod_follow, "PAUSE", 0.02)
         patch.setattr(pod_logs, "FIRST_PAUSE", 0.02)
+        # Attempts that run side by side put the processors of their logs back in any order.
+        processors = structlog.get_config()["processors"]
+        before = list(processors)
         yield Airflow(cluster)
+        processors[:] = before
+        structlog.configure(processors=processors)
 
 
 @pytest.fixture(scope="module")
