@@ -19,11 +19,9 @@ class QueuedAt(BaseDeadlineReference):
 
     def _evaluate_with(self, *, session: Any, dag_id: str, run_id: str) -> datetime | None:
         from airflow.models import DagRun
-        from sqlalchemy import select
 
-        own = (DagRun.dag_id == dag_id, DagRun.run_id == run_id)
-        found: datetime | None = session.scalar(select(DagRun.queued_at).where(*own))
-        return found
+        runs = DagRun.find(dag_id=dag_id, run_id=run_id, session=session)
+        return runs[0].queued_at if runs else None
 
 
 def queued_at() -> Any:
