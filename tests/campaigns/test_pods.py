@@ -1,7 +1,6 @@
 """The whole pipeline, pod after pod, on a real S3 server: each pod as the operator renders it."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 from dags.exit_codes import raise_for
-from demo.services import Service, end, start, wait_until_ready
 from tasks.config import Retraining
 from tasks.engine.run import open_run
 from tasks.engine.storage import open_store
@@ -21,18 +19,11 @@ from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
 from tests.support import kubernetes_place
 from tests.support.campaigns import found
+from tests.support.deliveries import WHOLE as SMALL
 from tests.support.paths import ROOT
 from tests.support.podman import Ended, Podman, need_images, need_podman
-from tests.support.servers import S3Server, free_port
+from tests.support.servers import S3Server, mlflow_server
 
-SMALL = {
-    "image_size": 32,
-    "packed_size": 48,
-    "recipes": ["baseline"],
-    "epochs": 1,
-    "minimum_groups": 3,
-    "policy": "smoke",  # whether it learns anything is not the question here
-}
 STEPS = [step.name for step in PIPELINE]
 # Training is not repeated bit by bit on every machine; all before it must be.
 REPEATABLE = STEPS[: STEPS.index("train")]
@@ -49,21 +40,8 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an MLflow server of this machine."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    address = f"http://127.0.0.1:{free_port()}"
-    argv = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-        *("--host", "127.0.0.1", "--port", address.rpartition(":")[2]),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    service = Service("mlflow", tuple(argv), f"{address}/health")
-    started = start(service, folder, os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
-    try:
-        wait_until_ready(started)
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
-    finally:
-        end(folder, "NO_OTHER_MARK")
 
 
 class Place:

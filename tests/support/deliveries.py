@@ -22,6 +22,16 @@ from tasks.records.record import Artifact, Record
 SMALL: dict[str, Any] = {"image_size": 32, "packed_size": 48, "minimum_groups": 2}
 
 
+# Of runs of the whole pipeline; whether a model learns anything is not the question there.
+WHOLE: dict[str, Any] = {
+    "image_size": 32,
+    "packed_size": 48,
+    "recipes": ["baseline"],
+    "epochs": 1,
+    "minimum_groups": 3,
+    "policy": "smoke",
+}
+
 # Of the runs of a store with two registered models.
 OF_TWO: dict[str, Any] = {
     "epochs": 1, "minimum_groups": 4, "recipes": ("baseline",), "policy": "smoke",

@@ -5,10 +5,14 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from demo.services import Service, end, start, wait_until_ready
 from tests.support.missing import lacking
 
 CEPH_PACKAGES = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-common", "radosgw")
@@ -84,3 +88,22 @@ def tail_of(logs: Path) -> str:
         f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         for log in sorted(logs.glob("*.log"))
     )
+
+
+@contextmanager
+def mlflow_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """The address of an MLflow server whose files lie in a folder."""
+    address = f"http://{host}:{free_port()}"
+    argv = [
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+        *("--host", host, "--port", address.rpartition(":")[2]),
+        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+        *("--artifacts-destination", str(folder / "artifacts")),
+    ]
+    service = Service("mlflow", tuple(argv), f"{address}/health")
+    started = start(service, folder, os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    try:
+        wait_until_ready(started)
+        yield address
+    finally:
+        end(folder, "NO_OTHER_MARK")

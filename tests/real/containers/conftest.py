@@ -5,7 +5,6 @@ import shutil
 import socket
 import socketserver
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,14 +14,13 @@ from typing import Any
 import pytest
 
 from demo.engine import CONTAINER_USER, NETWORK, give_to_containers, prepare
-from demo.services import Service, end, start, wait_until_ready
 from tasks.engine.storage import open_store
 from tasks.intake.deliver import deliver
 from tasks.intake.synthesize import synthesize
 from tests.support.containers import IMAGE, execute, keep_output
 from tests.support.missing import lacking
 from tests.support.paths import ROOT
-from tests.support.servers import free_port
+from tests.support.servers import mlflow_server
 
 
 @pytest.fixture(scope="session")
@@ -56,21 +54,8 @@ def gateway(images: None) -> str:
 @pytest.fixture(scope="session")
 def mlflow(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an MLflow server that containers reach."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = free_port()
-    argv = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-        *("--host", gateway, "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    service = Service("mlflow", tuple(argv), f"http://{gateway}:{port}/health")
-    started = start(service, folder, os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
-    try:
-        wait_until_ready(started)
-        yield f"http://{gateway}:{port}"
-    finally:
-        end(folder, "NO_OTHER_MARK")
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), gateway) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

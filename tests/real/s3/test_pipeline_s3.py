@@ -16,18 +16,10 @@ from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
 from tasks.records.ingested import Ingested
 from tasks.records.record import artifacts_of
+from tests.support.deliveries import WHOLE as SMALL
 from tests.support.paths import ROOT
 from tests.support.records import record_of
 from tests.support.servers import S3Server, free_port
-
-SMALL = {
-    "image_size": 32,
-    "packed_size": 48,
-    "recipes": ["baseline"],
-    "epochs": 1,
-    "minimum_groups": 3,
-    "policy": "smoke",  # whether it learns anything is not the question here
-}
 
 on_a_real_s3 = pytest.mark.parametrize("store_uri", ["radosgw"], indirect=True)
 
