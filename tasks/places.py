@@ -47,7 +47,7 @@ def image_named(kind: str, environment: Environment, *, by_tag: bool) -> str:
     if BY_DIGEST.fullmatch(image) or (image and by_tag):
         return image
     raise BadInput(
-        f"It is not known which image {kind} a step runs in, so that nobody can exchange it.",
+        f"A step needs the image {kind} by its digest, so that nobody can exchange the image.",
         expected=f"{variable}=registry/{kind}@sha256:..., or MELANOMA_IMAGES with {{image}}",
         received=f"{image}, a name without a digest" if image else "no such variable",
         do=f"push the images of `make images` to a registry, and set {variable}; a trial takes "
