@@ -28,12 +28,8 @@ from tests.support.stack import STORE, Stack, eventually, need_compose
 
 IMAGES = ("postgres", "redis", "s3", "proxy", "airflow", "worker", "mlflow", "serve")
 RUN = "killed"
-# One recipe that trains for minutes, and keeps a checkpoint every few seconds.
-CONFIG = json.loads(SYNTHETIC_CONFIG) | {
-    "recipes": ["residual"],
-    "residual_epochs": 16,
-    "checkpoint_minutes": 0.05,
-}
+# The demo's configuration, of one recipe, with a checkpoint every few seconds.
+CONFIG = json.loads(SYNTHETIC_CONFIG) | {"recipes": ["residual"], "checkpoint_minutes": 0.05}
 STEPS = [step.name for step in PIPELINE]
 REPEATABLE = STEPS[: STEPS.index("train")]
 
@@ -176,10 +172,9 @@ def test_every_step_has_a_record_and_the_evidence_verifies(
     stack: Stack, record: dict[str, Any]
 ) -> None:
     store = stack.store()
-    assert [name for name in STEPS if read_record(store, RUN, name) is None] in ([], ["register"])
-    if read_record(store, RUN, "register"):
-        said = stack("tasks", "verify", "--evidence", f"{STORE}/runs/{RUN}/evidence")
-        assert "verif" in said.casefold()
+    assert [name for name in STEPS if read_record(store, RUN, name) is None] == []
+    said = stack("tasks", "verify", "--evidence", f"{STORE}/runs/{RUN}/evidence")
+    assert "verif" in said.casefold()
 
 
 def test_the_records_are_those_of_processes(
@@ -209,13 +204,25 @@ def _objects(stack: Stack) -> dict[str, str]:
     }
 
 
-def _versions(stack: Stack) -> Any:
+def _registry(stack: Stack) -> Any:
+    """Each version of the model in MLflow, and the aliases."""
     address, login = stack.mlflow
-    path = "/api/2.0/mlflow/model-versions/search"
-    question = {"filter": f"name='{MODEL}'"}
-    answer = httpx.get(address + path, params=question, auth=login, trust_env=False)
-    versions = answer.raise_for_status().json().get("model_versions", [])
-    return [(each["version"], each["run_id"], each.get("tags")) for each in versions]
+    asked = httpx.Client(base_url=f"{address}/api/2.0/mlflow", auth=login, trust_env=False)
+    with asked as mlflow:
+        of_model = mlflow.get("/registered-models/get", params={"name": MODEL})
+        question = {"filter": f"name='{MODEL}'"}
+        found = mlflow.get("/model-versions/search", params=question)
+    versions = found.raise_for_status().json()["model_versions"]
+    aliases = of_model.raise_for_status().json()["registered_model"].get("aliases")
+    return [(each["version"], each["run_id"], each.get("tags")) for each in versions], aliases
+
+
+def _in_use(stack: Stack) -> Any:
+    """What the app says of the model in use."""
+    name, password = (stack.folder / "secrets" / "app_users").read_text().strip().split(":")
+    address = f"http://127.0.0.1:{stack.ports['APP_PORT']}/model"
+    answer = httpx.get(address, auth=(name, password), trust_env=False)
+    return answer.raise_for_status().json()["champion"]
 
 
 def _runs(stack: Stack) -> Any:
@@ -227,9 +234,12 @@ def test_what_was_destroyed_is_whole_after_a_restoration(
     stack: Stack, record: dict[str, Any], tmp_path: Path
 ) -> None:
     stack.docker("start", stack.container(record["first"]))  # the killed worker
-    before = _objects(stack), _versions(stack), _runs(stack)
-    assert before[0]
-    assert before[2]
+    said = ("--approve", "--reason", "For the campaign.")
+    stack("tasks", "decide", "--run", f"{STORE}/runs/{RUN}", *said)
+    champion = eventually(lambda: _in_use(stack), 120, "a model in use")
+    before = _objects(stack), _registry(stack), _runs(stack)
+    assert all(before)
+    assert before[1][1], "no alias names the champion"
     began = time.monotonic()
     stack("backup", str(tmp_path / "backup"))
     saved = _since(began)
@@ -247,8 +257,9 @@ def test_what_was_destroyed_is_whole_after_a_restoration(
             "restoration until healthy": {"seconds": _since(began)},
         },
     )
-    after = eventually(lambda: (_objects(stack), _versions(stack), _runs(stack)), 60, "all")
+    after = eventually(lambda: (_objects(stack), _registry(stack), _runs(stack)), 60, "all")
     assert after == before
+    assert eventually(lambda: _in_use(stack), 120, "a model in use") == champion
     stack("tasks", "ledger", "--store", STORE)
     with pytest.raises(AssertionError, match="This stack has data"):
         stack("restore", str(tmp_path / "backup"))
