@@ -157,8 +157,14 @@ def test_without_a_login_nobody_gets_anything(stack: Stack) -> None:
     assert httpx.get(address + path, auth=login, trust_env=False).status_code == 200
 
 
-def test_the_run_ends_well(record: dict[str, Any]) -> None:
-    assert record["state"] == "success"
+def _failures(stack: Stack) -> dict[str, list[str]]:
+    """The last lines of each task that failed."""
+    tasks = stack.airflow.tasks(RETRAINING, RUN).values()
+    return {task.name: _log(stack, task.id)[-40:] for task in tasks if task.state == "failed"}
+
+
+def test_the_run_ends_well(stack: Stack, record: dict[str, Any]) -> None:
+    assert record["state"] == "success", json.dumps(_failures(stack), indent=1)
 
 
 def test_the_other_worker_goes_on_from_the_checkpoint(stack: Stack, record: dict[str, Any]) -> None:
