@@ -43,3 +43,19 @@ def test_a_campaign_that_found_nothing_writes_no_page(tmp_path: Path) -> None:
         told(tmp_path)
     (tmp_path / "kills.json").write_text('{"gate": {"killed": 7}}')
     assert "| gate | 7 |" in told(tmp_path)
+
+
+def test_a_campaign_that_did_not_run_here_keeps_its_table(tmp_path: Path) -> None:
+    (tmp_path / "kills.json").write_text('{"gate": {"killed": 7}}')
+    page = told(tmp_path)
+    (tmp_path / "kills.json").unlink()
+    (tmp_path / "storms.json").write_text('{"gate": {"faults": 3}}')
+    both = told(tmp_path, page)
+    assert "| gate | 7 |" in both
+    assert "| gate | 3 |" in both
+
+    (tmp_path / "kills.json").write_text('{"gate": {"killed": 9}}')
+    anew = told(tmp_path, both)
+    assert "| gate | 9 |" in anew
+    assert "| gate | 7 |" not in anew
+    assert told(tmp_path, anew) == anew

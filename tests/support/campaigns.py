@@ -38,28 +38,34 @@ def found(campaign: str, figures: dict[str, Any]) -> None:
         file.write(json.dumps(known | rows, indent=1) + "\n")
 
 
-def told(folder: Path = FOUND) -> str:
-    """All that was found, as Markdown: a table for each campaign."""
+def told(folder: Path = FOUND, page: str = "") -> str:
+    """The page with all that was found, a table for each campaign.
+
+    Args:
+        folder: What the campaigns of this checkout found.
+        page: The page so far. A campaign that did not run here keeps its table.
+    """
     files = sorted(folder.glob("*.json"))
     if not files:
         raise SystemExit(f"No campaign has found anything in {folder}: run `make campaign`.")
-    parts = []
-    for file in files:
-        rows = json.loads(file.read_text())
-        columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-        lines = [
-            f"## {file.stem}",
-            "",
-            f"| | {' | '.join(columns)} |",
-            "|---" * (len(columns) + 1) + "|",
-        ]
-        lines += [
-            f"| {name} | {' | '.join(str(row.get(column, '')) for column in columns)} |"
-            for name, row in rows.items()
-        ]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    tables = {}
+    for part in page.split("\n## ")[1:]:
+        name, _, table = part.partition("\n")
+        tables[name] = table.strip()
+    tables |= {file.stem: _table(json.loads(file.read_text())) for file in files}
+    return HEAD + "\n\n".join(f"## {name}\n\n{tables[name]}" for name in sorted(tables)) + "\n"
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [
+        f"| {name} | {' | '.join(str(row.get(column, '')) for column in columns)} |"
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "campaigns.md").write_text(HEAD + told())
+    shown = ROOT / "docs" / "campaigns.md"
+    shown.write_text(told(page=shown.read_text() if shown.exists() else ""))
