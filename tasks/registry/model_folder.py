@@ -28,6 +28,9 @@ LOADER = "data/keras_module.txt"  # the module that MLflow's Keras flavor import
 DESCRIPTION = "MLmodel"
 # Whoever loads a version of a database beside a store lets MLflow write this file into the folder.
 NAME = "registered_model_meta"
+# Characters of a version's description in MLflow's tables. PostgreSQL and MySQL refuse a longer
+# text; SQLite does not count.
+MOST_DESCRIBED = 5000
 # What MLflow 3.17 writes. A version that an earlier version of the program registered has the same.
 USUAL = {DESCRIPTION, "conda.yaml", "python_env.yaml", "requirements.txt", LOADER, WEIGHTS}
 
@@ -48,7 +51,7 @@ def add_version(
         run_id: The MLflow run of the training; the files go to its artifacts.
         model: The ``.keras`` file.
         light: Its light form, see `tasks.registry.light_form`.
-        description: Of the version, in Markdown.
+        description: Of the version, in Markdown; see `described`.
         tags: Tags of the version. `FILES` is added.
 
     Returns:
@@ -76,9 +79,27 @@ def add_version(
         source,
         run_id=run_id,
         tags=tags | {FILES: json.dumps(files, sort_keys=True)},
-        description=description,
+        description=described(description),
     )
     return int(version.version), files
+
+
+def described(page: str) -> str:
+    """As much of a page, by whole lines, as MLflow keeps of a version's description, and where the
+    rest is.
+
+    Args:
+        page: The page, in Markdown.
+
+    Returns:
+        At most `MOST_DESCRIBED` characters.
+    """
+    if len(page) <= MOST_DESCRIBED:
+        return page
+    where = "`release/model_card.md`, among the artifacts of the source run"
+    rest = f"\n\n**The page goes on** in {where}."
+    begun = page[: MOST_DESCRIBED - len(rest)]
+    return (begun[: begun.rfind("\n")] if "\n" in begun else begun) + rest
 
 
 def _written(folder: Path, data: bytes) -> Path:

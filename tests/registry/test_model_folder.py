@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.errors import Corrupt
 from tasks.records.record import sha256
-from tasks.registry.model_folder import USUAL, WEIGHTS, check_folder
+from tasks.registry.model_folder import MOST_DESCRIBED, USUAL, WEIGHTS, check_folder, described
 
 MLMODEL = (
     "flavors:\n  keras:\n    data: data\n    save_exported_model: false\n"
@@ -53,3 +55,22 @@ def test_any_other_file_is_noticed(folder: Path, name: str, content: str) -> Non
     (folder / name).write_text(content)
     with pytest.raises(Corrupt, match="is not the folder"):
         checked(folder)
+
+
+# The description of a version -------------------------------------------------------------------
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=6000), max_size=5))
+def test_a_description_holds_whole_lines_of_its_page_and_says_where_the_rest_is(
+    lines: list[str],
+) -> None:
+    page = "\n".join(lines)
+    kept = described(page)
+    assert len(kept) <= MOST_DESCRIBED
+    if len(page) <= MOST_DESCRIBED:
+        assert kept == page
+        return
+    begun, _, rest = kept.rpartition("\n\n**The page goes on**")
+    assert page.startswith(begun)
+    assert "release/model_card.md" in rest
+    assert page[len(begun)] == "\n" or "\n" not in begun

@@ -91,13 +91,14 @@ def tail_of(logs: Path) -> str:
 
 
 @contextmanager
-def mlflow_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
-    """The address of an MLflow server whose files lie in a folder."""
+def mlflow_server(folder: Path, host: str = "127.0.0.1", database: str = "") -> Iterator[str]:
+    """The address of an MLflow server whose files lie in a folder, and its tables in a database:
+    in SQLite, if no other is named."""
     address = f"http://{host}:{free_port()}"
     argv = [
         *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
         *("--host", host, "--port", address.rpartition(":")[2]),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+        *("--backend-store-uri", database or f"sqlite:///{folder}/mlflow.db"),
         *("--artifacts-destination", str(folder / "artifacts")),
     ]
     service = Service("mlflow", tuple(argv), f"{address}/health")

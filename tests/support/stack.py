@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demo.airflow_api import RETRAINING, Airflow
+from demo.airflow_api import ENGINEER, RETRAINING, Airflow
 from tasks.engine.storage import open_store
 from tasks.engine.store import Store
 from tests.support.missing import lacking
@@ -100,8 +100,11 @@ class Stack:
     @property
     def airflow(self) -> Airflow:
         """Its API, with a login of its own: an old one would outlive nothing, but a client may."""
+        return self.airflow_of(ENGINEER)
+
+    def airflow_of(self, user: str) -> Airflow:
         address = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
-        return Airflow(address, self.folder / "secrets" / "airflow_users")
+        return Airflow(address, self.folder / "secrets" / "airflow_users", user)
 
     @property
     def mlflow(self) -> tuple[str, tuple[str, str]]:
