@@ -17,6 +17,7 @@ from dags.places import pods
 from tasks.pipeline import BESIDE, PIPELINE, step_named
 from tests.support.manifests import (
     OVERLAYS,
+    always_pulled,
     containers_of,
     of_kind,
     pods_of,
@@ -80,6 +81,23 @@ def test_every_container_has_limits_and_one_image(overlay: str) -> None:
             assert {"cpu", "memory"} <= each["resources"]["limits"].keys(), name
             assert {"cpu", "memory"} <= each["resources"]["requests"].keys(), name
             assert re.search(r":[\w.-]+$", each["image"]), (name, each["image"])
+
+
+@every_overlay
+def test_no_image_that_was_brought_to_a_node_is_asked_for_at_a_registry(overlay: str) -> None:
+    """Without a policy Kubernetes takes `Always` for the tag `latest`."""
+    pods_here = list(pods_of(rendered(overlay)))
+
+    assert [(name, each["name"]) for name, pod in pods_here for each in always_pulled(pod)] == []
+    assert len(pods_here) >= 3
+
+
+@pytest.mark.parametrize("policy", [None, "Always"])
+def test_an_image_that_is_always_pulled_would_be_found(policy: str | None) -> None:
+    pod = copy.deepcopy(next(pod for _, pod in pods_of(rendered("trial"))))
+    pod["spec"]["containers"][0]["imagePullPolicy"] = policy
+
+    assert always_pulled(pod) == [pod["spec"]["containers"][0]]
 
 
 @every_overlay
