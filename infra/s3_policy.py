@@ -12,7 +12,8 @@ A step's user reads the store, and writes only the keys that the row of the step
 may write ``private/`` reads it. No step writes ``raw/``: people who deliver need another key.
 
 The web app has the user ``serve``. With feedback, reviewers deliver by the app, so its user writes
-``raw/feedback/``, and deletes what waits in ``review/``.
+``raw/feedback/``, and deletes what waits in ``review/``. What saves the store, `infra.backup`, has
+the user ``backup``, which reads all of it and writes nothing.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tasks.pipeline import BESIDE, PIPELINE, may_write
 EVIDENCE = "evidence/"
 PRIVATE = "private/"  # see `tasks.intake.pseudonyms`
 ROWS = (*PIPELINE, *BESIDE)
-APP = "serve"
+APP, BACKUP = "serve", "backup"
 REVIEW = "review/"  # see `tasks.feedback.kept`
 APP_WRITES = (
     *("monitoring/traces/", REVIEW, "raw/feedback/", "raw/metadata/feedback/"),
@@ -45,8 +46,8 @@ def bucket_policy(bucket: str, prefix: str, principal: str = PRINCIPAL) -> dict[
     top = f"arn:aws:s3:::{bucket}"
     store = f"{top}/{prefix}/" if prefix else f"{top}/"
     names = {row: principal.replace("{step}", row.name) for row in ROWS}
-    app = principal.replace("{step}", APP)
-    everybody = [*names.values(), app]
+    app, backup = (principal.replace("{step}", name) for name in (APP, BACKUP))
+    everybody = [*names.values(), app, backup]
     # Without the right to list, S3 answers "forbidden" for a key that does not exist.
     statements = [
         _statement("Allow", everybody, "s3:ListBucket", [top]),
