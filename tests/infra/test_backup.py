@@ -106,7 +106,7 @@ def test_every_database_is_dumped(tmp_path: Path) -> None:
     if not shutil.which("openssl"):
         lacking("no openssl", install="apt-get install openssl")
     path = os.environ["PATH"]
-    stack = {"PATH": path, "STACK": str(tmp_path / "stack"), "COMPOSE": "docker-compose"}
+    stack = {"PATH": path, "STACK": str(tmp_path / "stack")}
     subprocess.run([ROOT / "containers/stack.sh", "secrets"], env=stack, check=True)
     (job,) = of_kind(rendered("trial"), "CronJob")
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
