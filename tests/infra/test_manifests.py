@@ -131,6 +131,22 @@ def test_in_a_cloud_the_app_survives_a_node() -> None:
     )
 
 
+@every_overlay
+def test_mlflow_has_its_database_brought_up_and_none_of_an_older_version_beside(
+    overlay: str,
+) -> None:
+    (mlflow,) = [each for each in of_kind(rendered(overlay), "Deployment")
+                 if each["metadata"]["name"] == "mlflow"]  # fmt: skip
+    spec = mlflow["spec"]["template"]["spec"]
+    (migrate,), (server,) = spec["initContainers"], spec["containers"]
+    (scripts,) = [each for each in of_kind(rendered(overlay), "ConfigMap")
+                  if each["metadata"]["name"].startswith("melanoma-scripts")]  # fmt: skip
+
+    assert mlflow["spec"]["strategy"] == {"type": "Recreate"}
+    assert migrate["image"] == server["image"]
+    assert migrate["command"][-1].removeprefix("/scripts/") in scripts["data"]
+
+
 # Who speaks with whom -----------------------------------------------------------------------------
 
 STEP = pods.labels_of(step_named("split"))

@@ -129,6 +129,18 @@ def test_a_worker_takes_each_queue_that_tasks_wait_in() -> None:
     assert environment["MELANOMA_QUEUES"] == "yes"
 
 
+@pytest.mark.parametrize(
+    ("init", "server"), [("mlflow-init", "mlflow"), ("airflow-init", "worker-1")]
+)
+def test_a_server_starts_after_its_database_was_brought_up(init: str, server: str) -> None:
+    """After an upgrade a server may refuse the database of an older version."""
+    services = FILE["services"]
+    done = {"condition": "service_completed_successfully"}
+
+    assert services[server]["depends_on"][init] == done
+    assert services[init]["restart"] == "no"
+
+
 def made(folder: Path, *argv: str) -> dict[str, str]:
     """The secrets that stack.sh makes in a folder."""
     done = subprocess.run(
