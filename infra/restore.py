@@ -1,5 +1,6 @@
 """Bring a backup of `infra.backup` back: the store's part into the store, the dumps into a folder.
 
+    python -m infra.restore                    lists the backups
     python -m infra.restore BACKUP FOLDER
 
 BACKUP is the name of a backup, such as ``2026-11-30T013000Z``. Copies the backup into FOLDER, which
@@ -23,6 +24,20 @@ from infra.backup import SUMS, client, place
 from tasks.errors import BadInput, Corrupt, PipelineError
 
 STORE = "store/"
+
+
+def backups() -> list[str]:
+    """The backups in their bucket, the newest last; of one that is not whole, that it is not."""
+    source, (bucket, prefix) = client("BACKUP_CREDENTIALS"), place("MELANOMA_BACKUPS")
+    pages = source.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, Delimiter="/"
+    )
+    found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
+    return [
+        each.removeprefix(prefix).rstrip("/")
+        + ("" if _read(source, bucket, each + SUMS) else "  not whole")
+        for each in found
+    ]
 
 
 def download(name: str, folder: Path) -> dict[str, str]:
@@ -122,6 +137,9 @@ def _copied(source: Any, bucket: str, key: str, to: Path) -> str:
 
 
 def main() -> None:
+    if len(sys.argv) == 1:
+        print("\n".join(backups()) or "There is no backup.")
+        return
     name, folder = sys.argv[1], Path(sys.argv[2])
     try:
         sums = download(name, folder)

@@ -1,12 +1,14 @@
 """Make the policy of an S3 bucket from the table of steps, with one user for each step.
 
     python -m infra.s3_policy BUCKET [PREFIX] [--principal PATTERN]
+    python -m infra.s3_policy --users
 
-prints JSON for ``aws s3api put-bucket-policy``, or for any other program that takes a bucket
-policy. Each step, and each command that an orchestrator runs beside the steps, has its own user.
-PATTERN is the user's name, with ``{step}`` for the name of the step. The default is
-``arn:aws:iam:::user/melanoma-{step}``, in the form of Ceph's gateway; AWS wants the account between
-the last two colons.
+The first prints JSON for ``aws s3api put-bucket-policy``, or for any other program that takes a
+bucket policy. Each step, and each command that an orchestrator runs beside the steps, has its own
+user. PATTERN is the user's name, with ``{step}`` for the name of the step. The default
+is ``arn:aws:iam:::user/melanoma-{step}``, in the form of Ceph's gateway; AWS wants the account
+between the last two colons. The second prints a line for each step and command: its user, and the
+secret of a cluster with the user's key, for MELANOMA_STORE_SECRET=melanoma-store-{step}.
 
 A step's user reads the store, and writes only the keys that the row of the step allows. Only who
 may write ``private/`` reads it. No step writes ``raw/``: people who deliver need another key.
@@ -90,10 +92,18 @@ def _statement(effect: str, names: list[str], action: str, resources: list[str])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The policy of a bucket that holds a store.")
-    parser.add_argument("bucket")
+    parser.add_argument("bucket", nargs="?")
     parser.add_argument("prefix", nargs="?", default="")
     parser.add_argument("--principal", default=PRINCIPAL, help="with {step} in it")
+    parser.add_argument("--users", action="store_true", help="users and secrets of the steps")
     given = parser.parse_args()
+    if given.users:
+        for row in ROWS:
+            # A secret's name has no underscore.
+            print(f"melanoma-{row.name} melanoma-store-{row.name.replace('_', '-')}")
+        return
+    if not given.bucket:
+        parser.error("give a bucket, or --users")
     print(json.dumps(bucket_policy(given.bucket, given.prefix.strip("/"), given.principal)))
 
 

@@ -70,6 +70,8 @@ def test_a_backup_comes_back_into_an_empty_store(saved: Saved) -> None:
 
     assert done.returncode == 0, done.stderr
     assert saved.held() == STORE
+    listed = run(["-m", "infra.restore"], saved.s3, saved.folder, **saved.places)
+    assert listed.stdout == f"{saved.name}\n"
     assert (saved.folder / "here/databases/airflow.dump").read_bytes() == DUMP
     assert f"{len(STORE)} objects written into the store, 0 were there" in done.stdout
     again = saved.restore("again")
@@ -108,7 +110,9 @@ def test_a_backup_that_was_changed_is_not_taken(saved: Saved, change: str, remov
 def test_a_backup_that_is_not_whole_is_not_taken(saved: Saved) -> None:
     saved.client.delete_object(Bucket=saved.backups, Key=f"daily/{saved.name}/SHA256SUMS")
     saved.store = saved.s3.new_bucket()
+    listed = run(["-m", "infra.restore"], saved.s3, saved.folder, **saved.places)
 
+    assert listed.stdout == f"{saved.name}  not whole\n"
     for done in (saved.restore("here"), saved.restore("there", name="2020-01-01T000000Z")):
         assert done.returncode != 0
         assert "no such backup, or it ended early" in done.stderr
