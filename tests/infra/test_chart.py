@@ -11,6 +11,7 @@ import re
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,27 @@ def test_the_image_has_it_where_probes_call_it() -> None:
     assert "COPY containers/entrypoint.sh /entrypoint\n" in file
     assert re.findall(r"^ENTRYPOINT .*", file, re.MULTILINE) == ['ENTRYPOINT ["/entrypoint"]']
     assert stat.S_IMODE(ENTRYPOINT.stat().st_mode) & 0o111 == 0o111
+
+
+def ignored(source: str, rules: str) -> bool:
+    """Whether a build does not see a file: all is ignored but what a line lets through."""
+    through = [line[1:] for line in rules.splitlines() if line.startswith("!")]
+    return not any(fnmatch(source, each) for each in through)
+
+
+def test_the_engine_sees_what_images_copy() -> None:
+    rules = (ROOT / ".dockerignore").read_text()
+    copied = {
+        source
+        for file in (ROOT / "containers").glob("*.Dockerfile")
+        for sources in re.findall(r"^COPY ([^-\n].*) \S+$", file.read_text(), re.MULTILINE)
+        for source in sources.split()
+    }
+
+    assert {source for source in copied if ignored(source, rules)} == set()
+    assert "containers/entrypoint.sh" in copied
+    assert "*" in rules.splitlines()
+    assert ignored("containers/entrypoint.sh", "*\n!containers/install.sh")
 
 
 def test_no_container_runs_a_script_that_is_not_in_our_image() -> None:

@@ -6,21 +6,26 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
 from alembic import command
 from alembic.script import ScriptDirectory
 from mlflow.exceptions import MlflowException
-from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore as Users
-from mlflow.store.db import utils
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.server.auth import sqlalchemy_store as of_users
+from mlflow.store.db import utils as of_databases
+from mlflow.store.tracking import sqlalchemy_store as of_runs
 
 from tests.support.missing import lacking, need_root
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
+# MLflow's own say nothing of their types.
+utils: Any = of_databases
+Server: Any = of_runs.SqlAlchemyStore
+Users: Any = of_users.SqlAlchemyStore
 SCRIPT = ROOT / "containers/stack/mlflow_databases.py"
 
 
@@ -38,10 +43,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     subprocess.run(["chown", "postgres", folder], check=True)
     as_user = ["runuser", "-u", "postgres", "--"]
     data = str(folder / "data")
-    initdb = [*as_user, programs / "initdb", "--auth", "trust", "--no-sync", data]
+    initdb = [*as_user, str(programs / "initdb"), "--auth", "trust", "--no-sync", data]
     subprocess.run(initdb, check=True, capture_output=True, cwd=folder)
     options = f"-c port={port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
-    control = [*as_user, programs / "pg_ctl", "--pgdata", data, "--wait", "--silent"]
+    control = [*as_user, str(programs / "pg_ctl"), "--pgdata", data, "--wait", "--silent"]
     log = ["--log", str(folder / "log")]
     subprocess.run([*control, *log, "--options", options, "start"], check=True, cwd=folder)
     try:
@@ -104,7 +109,7 @@ def test_an_older_database_is_brought_up(databases: tuple[str, str], tmp_path: P
         done = bring_up(databases, tmp_path / "secrets")
         assert done.returncode == 0, done.stderr
         assert version_of(databases[0]) == newest
-    assert SqlAlchemyStore(databases[0], str(tmp_path / "artifacts")).search_experiments()
+    assert Server(databases[0], str(tmp_path / "artifacts")).search_experiments()
 
 
 def test_a_server_alone_may_refuse_an_older_database(
@@ -117,7 +122,7 @@ def test_a_server_alone_may_refuse_an_older_database(
     version_of(databases[0], becomes=before)
 
     with pytest.raises(MlflowException, match="out-of-date database schema"):
-        SqlAlchemyStore(databases[0], str(tmp_path / "artifacts"))
+        Server(databases[0], str(tmp_path / "artifacts"))
 
 
 def test_two_that_start_at_once_do_not_disturb_each_other(
@@ -127,7 +132,7 @@ def test_two_that_start_at_once_do_not_disturb_each_other(
         both = list(side_by_side.map(lambda n: bring_up(databases, tmp_path / str(n)), range(2)))
 
     assert [each.returncode for each in both] == [0, 0], [each.stderr[-2000:] for each in both]
-    assert SqlAlchemyStore(databases[0], str(tmp_path / "artifacts")).search_experiments()
+    assert Server(databases[0], str(tmp_path / "artifacts")).search_experiments()
     users = Users()
     users.init_db(databases[1])
     assert users.list_users() == []
