@@ -1,9 +1,9 @@
 """A server of a newer MLflow finds its databases in the form that it wants."""
 
 import os
+import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from mlflow.server.auth import sqlalchemy_store as of_users
 from mlflow.store.db import utils as of_databases
 from mlflow.store.tracking import sqlalchemy_store as of_runs
 
-from tests.support.missing import lacking, need_root
 from tests.support.paths import ROOT
-from tests.support.servers import free_port
+from tests.support.postgres import PostgreSQL
 
 pytestmark = pytest.mark.slow
 # MLflow's own say nothing of their types.
@@ -29,42 +28,16 @@ Users: Any = of_users.SqlAlchemyStore
 SCRIPT = ROOT / "containers/stack/mlflow_databases.py"
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL, without the name of a database."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        lacking("no PostgreSQL", install="apt-get install postgresql")
-    need_root("start PostgreSQL as its own user")
-    programs, port = found[-1].parent, free_port()
-    folder = tmp_path_factory.mktemp("postgres")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
-    subprocess.run(["chown", "postgres", folder], check=True)
-    as_user = ["runuser", "-u", "postgres", "--"]
-    data = str(folder / "data")
-    initdb = [*as_user, str(programs / "initdb"), "--auth", "trust", "--no-sync", data]
-    subprocess.run(initdb, check=True, capture_output=True, cwd=folder)
-    options = f"-c port={port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
-    control = [*as_user, str(programs / "pg_ctl"), "--pgdata", data, "--wait", "--silent"]
-    log = ["--log", str(folder / "log")]
-    subprocess.run([*control, *log, "--options", options, "start"], check=True, cwd=folder)
-    try:
-        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}"
-    finally:
-        subprocess.run([*control, "--mode", "fast", "stop"], check=True, cwd=folder)
-
-
 @pytest.fixture
-def databases(postgres: str, request: pytest.FixtureRequest) -> tuple[str, str]:
+def databases(postgres: PostgreSQL) -> tuple[str, str]:
     """Addresses of two empty databases: MLflow's, and that of its login."""
-    name = f"tests_{abs(hash(request.node.name))}"
-    server = sqlalchemy.create_engine(f"{postgres}/postgres", isolation_level="AUTOCOMMIT")
+    name = f"tests_{secrets.token_hex(4)}"
+    server = sqlalchemy.create_engine(f"{postgres.address}/postgres", isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         for each in (name, f"{name}_users"):
             connection.execute(sqlalchemy.text(f"CREATE DATABASE {each}"))
     server.dispose()
-    return f"{postgres}/{name}", f"{postgres}/{name}_users"
+    return f"{postgres.address}/{name}", f"{postgres.address}/{name}_users"
 
 
 def bring_up(databases: tuple[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -112,10 +85,9 @@ def test_an_older_database_is_brought_up(databases: tuple[str, str], tmp_path: P
     assert Server(databases[0], str(tmp_path / "artifacts")).search_experiments()
 
 
-def test_a_server_alone_may_refuse_an_older_database(
-    databases: tuple[str, str], tmp_path: Path
-) -> None:
-    """Why the script is needed: a server changes nothing where only columns differ."""
+def test_what_is_refused(databases: tuple[str, str], tmp_path: Path) -> None:
+    """An older database by a server alone, which changes nothing where only columns differ: so the
+    script is needed. A database of a newer MLflow by the script."""
     assert bring_up(databases, tmp_path / "secrets").returncode == 0
     script = ScriptDirectory.from_config(utils._get_alembic_config(databases[0]))
     _, before, *_ = (each.revision for each in script.walk_revisions())
@@ -123,6 +95,11 @@ def test_a_server_alone_may_refuse_an_older_database(
 
     with pytest.raises(MlflowException, match="out-of-date database schema"):
         Server(databases[0], str(tmp_path / "artifacts"))
+
+    version_of(databases[0], becomes="abc")
+    done = bring_up(databases, tmp_path / "secrets")
+    assert done.returncode != 0
+    assert "Can't locate revision identified by 'abc'" in done.stderr
 
 
 def test_two_that_start_at_once_do_not_disturb_each_other(
@@ -136,14 +113,3 @@ def test_two_that_start_at_once_do_not_disturb_each_other(
     users = Users()
     users.init_db(databases[1])
     assert users.list_users() == []
-
-
-def test_a_database_of_a_newer_mlflow_is_refused(
-    databases: tuple[str, str], tmp_path: Path
-) -> None:
-    assert bring_up(databases, tmp_path / "secrets").returncode == 0
-    version_of(databases[0], becomes="abc")
-    done = bring_up(databases, tmp_path / "secrets")
-
-    assert done.returncode != 0
-    assert "Can't locate revision identified by 'abc'" in done.stderr
