@@ -45,6 +45,7 @@ def test_the_chart_gets_the_secrets_and_settings_that_stand_here() -> None:
 
     assert named == {"melanoma-settings", "melanoma-scripts"} <= maps
     assert VALUES["executor"] == "LocalExecutor"
+    assert VALUES["images"]["airflow"]["pullPolicy"] == "IfNotPresent"
     assert not VALUES["rbac"]["create"]
 
 
