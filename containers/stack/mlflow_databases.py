@@ -34,7 +34,7 @@ def bring_up(database: str, users: str) -> None:
 
 
 if __name__ == "__main__":
-    settings = configparser.ConfigParser(interpolation=None)
+    settings = configparser.ConfigParser()  # as MLflow reads it: "%" is written twice
     settings.read(SECRETS / "mlflow_users")
     bring_up((SECRETS / "mlflow_database").read_text().strip(), settings["mlflow"]["database_uri"])
     print("MLflow's databases are of this version")

@@ -117,10 +117,14 @@ def test_every_database_is_dumped(tmp_path: Path) -> None:
         (tmp_path / "run" / item["path"]).symlink_to(tmp_path / "stack/secrets" / item["key"])
     (tmp_path / "pg_dump").write_text('#!/bin/sh\necho "$4 $5"\n')
     (tmp_path / "pg_dump").chmod(0o755)
-    done = subprocess.run(
-        [shell, option, script.replace("/run/secrets", str(tmp_path / "run"))],
-        env={"PATH": f"{tmp_path}:{path}"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+
+    def dump() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [shell, option, script.replace("/run/secrets", str(tmp_path / "run"))],
+            env={"PATH": f"{tmp_path}:{path}"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    done = dump()
     dumped = re.findall(
         r"^/backup/(\w+)\.dump postgresql://\w+:[0-9a-f]{48}@postgres/(\w+)$", done.stdout, re.M
     )
@@ -133,10 +137,12 @@ def test_every_database_is_dumped(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == len(made) == 3
 
     (tmp_path / "run" / "mlflow_users").unlink()
+    hard = "postgresql+psycopg2://mlflow:a%%25b@postgres/mlflow_users"  # as MLflow reads it
+    (tmp_path / "run" / "mlflow_users").write_text(f"[mlflow]\ndatabase_uri = {hard}\n")
+    done = dump()
+    assert "postgresql://mlflow:a%25b@postgres/mlflow_users" in done.stdout
+
     (tmp_path / "run" / "mlflow_users").write_text("[mlflow]\n")
-    done = subprocess.run(
-        [shell, option, script.replace("/run/secrets", str(tmp_path / "run"))],
-        env={"PATH": f"{tmp_path}:{path}"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = dump()
     assert done.returncode != 0
     assert "no address of mlflow_users" in done.stderr

@@ -37,14 +37,16 @@ def databases(postgres: PostgreSQL) -> tuple[str, str]:
         for each in (name, f"{name}_users"):
             connection.execute(sqlalchemy.text(f"CREATE DATABASE {each}"))
     server.dispose()
-    return f"{postgres.address}/{name}", f"{postgres.address}/{name}_users"
+    address = postgres.address.replace("postgres@", "postgres:a%25%2Fb@")  # a hard password
+    return f"{address}/{name}", f"{address}/{name}_users"
 
 
 def bring_up(databases: tuple[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the script as a container does, with secrets in files."""
     folder.mkdir(exist_ok=True)
     (folder / "mlflow_database").write_text(databases[0])
-    (folder / "mlflow_users").write_text(f"[mlflow]\ndatabase_uri = {databases[1]}\n")
+    users = databases[1].replace("%", "%%")  # as MLflow reads it
+    (folder / "mlflow_users").write_text(f"[mlflow]\ndatabase_uri = {users}\n")
     script = folder / "script.py"
     script.write_text(SCRIPT.read_text().replace("/run/secrets", str(folder)))
     argv = [sys.executable, str(script)]
