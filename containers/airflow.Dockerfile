@@ -48,9 +48,10 @@ ENV PATH=/libraries/bin:/usr/local/bin:/usr/bin:/bin \
 # Airflow wants a user with a name. A new volume takes over the owner of these folders.
 RUN echo airflow:x:65532:65532::/tmp:/usr/sbin/nologin >>/etc/passwd && \
     mkdir -p /airflow/logs && chown -R 65532:65532 /airflow
+COPY containers/entrypoint.sh /entrypoint
 WORKDIR /app
 USER 65532:65532
-ENTRYPOINT ["airflow"]
+ENTRYPOINT ["/entrypoint"]
 
 FROM side AS airflow
 COPY --from=airflow-libraries /libraries /libraries

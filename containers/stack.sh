@@ -28,7 +28,8 @@ refuse() {
     exit 64
 }
 
-if [ -z "${COMPOSE:-}" ]; then
+find_compose() { # for all commands but `secrets`, which a cluster needs too
+    [ -z "${COMPOSE:-}" ] || return 0
     if "$docker" compose version >/dev/null 2>&1; then
         COMPOSE="$docker compose"
     elif command -v docker-compose >/dev/null; then
@@ -37,7 +38,7 @@ if [ -z "${COMPOSE:-}" ]; then
         refuse "There is no compose." "  Expected: docker compose 2, or docker-compose 1.29" \
             "  Do:       apt-get install docker-compose"
     fi
-fi
+}
 
 compose() {
     # shellcheck disable=SC2086 # a command of two words
@@ -72,6 +73,8 @@ credentials() { # a key of S3, in AWS's format
 }
 
 make_secrets() {
+    command -v openssl >/dev/null || refuse "There is no openssl, which makes a certificate." \
+        "  Do:       apt-get install openssl"
     mkdir -p "$secrets"
     chmod 700 "$folder" "$secrets" # the folder is locked, not the files
     for name in postgres_password postgres_airflow postgres_mlflow redis_password airflow_jwt \
@@ -245,13 +248,16 @@ main() {
     command=${1:-up}
     [ $# -eq 0 ] || shift
     case $command in
-    up) up "$@" ;;
-    restore) restore "$@" ;;
+    up | restore)
+        find_compose
+        "$command" "$@"
+        ;;
     secrets)
         make_settings
         make_secrets
         ;;
     stop | destroy | tasks | backup | compose)
+        find_compose
         made
         case $command in
         stop) compose --profile tls stop ;;

@@ -8,7 +8,10 @@ versions or replication. SHA256SUMS is written last, so a backup without one is 
 
 The environment holds MELANOMA_STORE and MELANOMA_BACKUPS (``s3://bucket/prefix``),
 AWS_ENDPOINT_URL if it is not AWS, and STORE_CREDENTIALS and BACKUP_CREDENTIALS, files in AWS's
-format. Give a backup a key of its own, which may write to the bucket of backups and not delete.
+format. In a cloud both are the key of the user ``backup`` of `infra.s3_policy`, which reads the
+store; let the user write to the bucket of backups, and not delete.
+
+Memory holds one object of the store at a time, and 8 MiB of a dump.
 """
 
 import hashlib
@@ -21,9 +24,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 OF_THE_STORE = ("ledger/", "private/", "policies/", "config.json")
+SUMS = "SHA256SUMS"
+ONE_PART_AT_A_TIME = TransferConfig(use_threads=False)
 SETTINGS = Config(
     s3={"addressing_style": "path"},
     retries={"max_attempts": 10, "mode": "standard"},
@@ -61,17 +67,21 @@ def of_the_store() -> Iterator[tuple[str, bytes]]:
 
 def main(folder: Path, now: datetime) -> str:
     """Write a backup; returns the prefix of its keys."""
-    files = sorted(folder.iterdir())
-    dumps = ((f"databases/{each.name}", each.read_bytes()) for each in files)
-    copies = [*of_the_store(), *dumps]
     target, (bucket, prefix) = client("BACKUP_CREDENTIALS"), place("MELANOMA_BACKUPS")
     to = f"{prefix}{now:%Y-%m-%dT%H%M%SZ}/"
-    sums = []
-    for key, data in copies:
+    sums, size = [], 0
+    for key, data in of_the_store():
         target.put_object(Bucket=bucket, Key=to + key, Body=data)
         sums.append(f"{hashlib.sha256(data).hexdigest()}  {key}\n")
-    target.put_object(Bucket=bucket, Key=f"{to}SHA256SUMS", Body="".join(sums).encode())
-    print(f"{len(copies)} files, {sum(len(data) for _, data in copies)} bytes: s3://{bucket}/{to}")
+        size += len(data)
+    for dump in sorted(folder.iterdir()):
+        key = f"databases/{dump.name}"
+        target.upload_file(str(dump), bucket, to + key, Config=ONE_PART_AT_A_TIME)
+        with dump.open("rb") as content:
+            sums.append(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {key}\n")
+        size += dump.stat().st_size
+    target.put_object(Bucket=bucket, Key=f"{to}{SUMS}", Body="".join(sums).encode())
+    print(f"{len(sums)} files, {size} bytes: s3://{bucket}/{to}")
     return to
 
 

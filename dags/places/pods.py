@@ -64,6 +64,8 @@ def pod_of(row: Step, command: list[str], person: Mapping[str, str] | None = Non
     container = k8s.V1Container(
         name=CONTAINER,
         image=image_of(row),
+        # By its tag `latest` a cluster would ask a registry for what was brought to the node.
+        image_pull_policy="IfNotPresent",
         args=command,
         env=[k8s.V1EnvVar(name=name, value=value) for name, value in _environment(row, person)],
         resources=_resources(row, gpus),

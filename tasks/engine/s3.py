@@ -1,7 +1,7 @@
 """A store in a bucket of an S3 server, through boto3.
 
 Addresses and credentials come from the environment, under the names that every AWS tool reads:
-AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
+AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION or AWS_DEFAULT_REGION.
 """
 
 import os
@@ -35,6 +35,13 @@ def _may_be_ours(error: Any) -> bool:
     return bool(metadata.get("HTTPStatusCode") == 412 and metadata.get("RetryAttempts", 0) > 0)
 
 
+def _region() -> str:
+    """The region of the bucket: AWS_REGION, which most AWS tools read, else AWS_DEFAULT_REGION, the
+    only one that boto3 and MLflow read."""
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return named or "us-east-1"
+
+
 class _BrokeOff(Exception):
     """An answer of S3 that began well and did not come to its end."""
 
@@ -63,7 +70,7 @@ class S3Store:
         # A session of its own, because the default one keeps the first credentials it ever saw.
         return boto3.Session().client(
             "s3",
-            region_name=os.environ.get("AWS_REGION", "us-east-1"),
+            region_name=_region(),
             config=Config(
                 max_pool_connections=PARALLEL_REQUESTS,
                 retries={"mode": "standard", "max_attempts": 5},

@@ -13,6 +13,7 @@ from tasks.errors import BadInput
 from tasks.pipeline import BESIDE, PIPELINE, Step
 from tests.support import kubernetes_place
 from tests.support.kubernetes_place import DIGEST, STORE, pod_of, task
+from tests.support.manifests import always_pulled
 from tests.support.pod_rules import RULES, broken
 
 VERSIONS = ("1.37", "1.34")  # the newest that the schemas know, and one about a year older
@@ -179,6 +180,7 @@ def test_a_pod_has_no_rights_in_the_cluster_and_no_writable_root(row: Step) -> N
     assert spec["restartPolicy"] == "Never"
     assert [each["name"] for each in spec["containers"]] == ["base"]  # no sidecar
     assert not spec["initContainers"]
+    assert always_pulled(pod) == []  # a trial's images lie on the node, and in no registry
 
 
 # What the table says -----------------------------------------------------------------------------

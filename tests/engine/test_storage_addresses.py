@@ -45,6 +45,28 @@ def test_an_address_may_have_slashes_too_many() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environment", "region"),
+    [
+        ({}, "us-east-1"),
+        ({"AWS_DEFAULT_REGION": "eu-central-1"}, "eu-central-1"),
+        ({"AWS_REGION": "eu-west-3", "AWS_DEFAULT_REGION": "eu-central-1"}, "eu-west-3"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-central-1"}, "eu-central-1"),
+    ],
+)
+def test_requests_are_signed_for_the_region_that_the_environment_names(
+    environment: dict[str, str], region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Amazon refuses a signature for another region."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    store: Any = open_store("s3://bucket/prefix")
+
+    assert store._client.meta.region_name == region
+
+
+@pytest.mark.parametrize(
     "key",
     [
         *("../escaped", "raw/../../escaped", "/etc/passwd", "a\0b", ".", "..", "a/./b"),

@@ -1,12 +1,17 @@
 """The CronJob's backup holds what no run can make again, and says whether it is whole."""
 
 import hashlib
+import os
+import re
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.backups import DUMP, backup
+from tests.support.manifests import of_kind, rendered
+from tests.support.missing import lacking
 from tests.support.paths import ROOT
 from tests.support.servers import S3Server
 
@@ -23,34 +28,18 @@ STORE = {
 LEFT = {"raw/first/nevus/a.jpg": b"pixels", "runs/first/ingest/record.json": b"{}"}
 
 
-def backup(s3: S3Server, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the backup as the CronJob does, with a key in a file for each bucket."""
-    key = tmp_path / "key"
-    key.write_text(
-        f"[default]\naws_access_key_id = {s3.access_key}\naws_secret_access_key = {s3.secret_key}\n"
-    )
-    dumps = tmp_path / "dumps"
-    dumps.mkdir()
-    (dumps / "airflow.dump").write_bytes(b"a dump")
-    environment = {
-        "AWS_ENDPOINT_URL": s3.endpoint,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "STORE_CREDENTIALS": str(key),
-        "BACKUP_CREDENTIALS": str(key),
-        **more,
-    }
-    argv = [sys.executable, "infra/backup.py", str(dumps)]
-    return subprocess.run(
-        argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+def filled(s3: S3Server) -> str:
+    """A bucket with a store under the prefix `clinic`."""
+    bucket, client = s3.new_bucket(), s3.client()
+    for key, data in (STORE | LEFT).items():
+        client.put_object(Bucket=bucket, Key=f"clinic/{key}", Body=data)
+    client.put_object(Bucket=bucket, Key="other/ledger/0001", Body=b"of another store")
+    return bucket
 
 
 @on_s3
 def test_a_backup_holds_what_no_run_can_make_again(s3: S3Server, tmp_path: Path) -> None:
-    source, target, client = s3.new_bucket(), s3.new_bucket(), s3.client()
-    for key, data in (STORE | LEFT).items():
-        client.put_object(Bucket=source, Key=f"clinic/{key}", Body=data)
-    client.put_object(Bucket=source, Key="other/ledger/0001", Body=b"of another store")
+    source, target, client = filled(s3), s3.new_bucket(), s3.client()
     done = backup(
         s3,
         tmp_path,
@@ -69,7 +58,7 @@ def test_a_backup_holds_what_no_run_can_make_again(s3: S3Server, tmp_path: Path)
         reversed(line.split("  ")) for line in found.pop("SHA256SUMS").decode().split("\n")[:-1]
     )
     assert found == {f"store/{key}": data for key, data in STORE.items()} | {
-        "databases/airflow.dump": b"a dump"
+        "databases/airflow.dump": DUMP
     }
     assert sums == {key: hashlib.sha256(data).hexdigest() for key, data in found.items()}
     assert f"{len(found)} files" in done.stdout
@@ -95,3 +84,65 @@ def test_an_address_that_is_none_is_told(s3: S3Server, tmp_path: Path) -> None:
 
     assert done.returncode != 0
     assert "MELANOMA_STORE must be s3://bucket/prefix" in done.stderr
+
+
+# In a cluster -------------------------------------------------------------------------------------
+
+
+def test_the_cloud_gives_the_backup_this_key_and_no_other() -> None:
+    (job,) = of_kind(rendered("cloud"), "CronJob")
+    spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (keep,) = spec["containers"]
+    env = {each["name"]: each["value"] for each in keep["env"]}
+    keys = {item["key"] for volume in spec["volumes"]
+            for item in volume.get("secret", {}).get("items", ())}  # fmt: skip
+
+    assert env["STORE_CREDENTIALS"] == env["BACKUP_CREDENTIALS"] == "/run/secrets/s3_backup"
+    assert {key for key in keys if key.startswith("s3_")} == {"s3_backup"}
+
+
+def test_every_database_is_dumped(tmp_path: Path) -> None:
+    """By the command of the manifest, with the secrets that stack.sh makes."""
+    if not shutil.which("openssl"):
+        lacking("no openssl", install="apt-get install openssl")
+    path = os.environ["PATH"]
+    stack = {"PATH": path, "STACK": str(tmp_path / "stack")}
+    subprocess.run([ROOT / "containers/stack.sh", "secrets"], env=stack, check=True)
+    (job,) = of_kind(rendered("trial"), "CronJob")
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (shell, option, script) = pod["initContainers"][0]["command"]
+    mounted = next(each["secret"]["items"] for each in pod["volumes"] if each["name"] == "secrets")
+    (tmp_path / "run").mkdir()
+    for item in mounted:
+        (tmp_path / "run" / item["path"]).symlink_to(tmp_path / "stack/secrets" / item["key"])
+    (tmp_path / "pg_dump").write_text('#!/bin/sh\necho "$4 $5"\n')
+    (tmp_path / "pg_dump").chmod(0o755)
+
+    def dump() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [shell, option, script.replace("/run/secrets", str(tmp_path / "run"))],
+            env={"PATH": f"{tmp_path}:{path}"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    done = dump()
+    dumped = re.findall(
+        r"^/backup/(\w+)\.dump postgresql://\w+:[0-9a-f]{48}@postgres/(\w+)$", done.stdout, re.M
+    )
+    made = re.findall(
+        r"CREATE DATABASE (\w+)", (ROOT / "containers/stack/databases.sh").read_text()
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert dumped == [(name, name) for name in made]
+    assert len(done.stdout.splitlines()) == len(made) == 3
+
+    (tmp_path / "run" / "mlflow_users").unlink()
+    hard = "postgresql+psycopg2://mlflow:a%%25b@postgres/mlflow_users"  # as MLflow reads it
+    (tmp_path / "run" / "mlflow_users").write_text(f"[mlflow]\ndatabase_uri = {hard}\n")
+    done = dump()
+    assert "postgresql://mlflow:a%25b@postgres/mlflow_users" in done.stdout
+
+    (tmp_path / "run" / "mlflow_users").write_text("[mlflow]\n")
+    done = dump()
+    assert done.returncode != 0
+    assert "no address of mlflow_users" in done.stderr

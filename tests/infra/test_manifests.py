@@ -17,6 +17,7 @@ from dags.places import pods
 from tasks.pipeline import BESIDE, PIPELINE, step_named
 from tests.support.manifests import (
     OVERLAYS,
+    always_pulled,
     containers_of,
     of_kind,
     pods_of,
@@ -27,7 +28,10 @@ from tests.support.manifests import (
 from tests.support.paths import ROOT
 
 VERSIONS = ("1.34.0", "1.37.0")
-SECRETS = {"melanoma-services", "melanoma-mlflow", "melanoma-store", "melanoma-tls"}
+SECRETS = {
+    *("melanoma-services", "melanoma-mlflow", "melanoma-store", "melanoma-tls", "melanoma-signing"),
+}
+SIGNING = "signing-key.pem public-keys.pem"  # of `tasks keygen`, see infra/README.md
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
@@ -83,6 +87,23 @@ def test_every_container_has_limits_and_one_image(overlay: str) -> None:
 
 
 @every_overlay
+def test_no_image_that_was_brought_to_a_node_is_asked_for_at_a_registry(overlay: str) -> None:
+    """Without a policy Kubernetes takes `Always` for the tag `latest`."""
+    pods_here = list(pods_of(rendered(overlay)))
+
+    assert [(name, each["name"]) for name, pod in pods_here for each in always_pulled(pod)] == []
+    assert len(pods_here) >= 3
+
+
+@pytest.mark.parametrize("policy", [None, "Always"])
+def test_an_image_that_is_always_pulled_would_be_found(policy: str | None) -> None:
+    pod = copy.deepcopy(next(pod for _, pod in pods_of(rendered("trial"))))
+    pod["spec"]["containers"][0]["imagePullPolicy"] = policy
+
+    assert always_pulled(pod) == [pod["spec"]["containers"][0]]
+
+
+@every_overlay
 def test_what_serves_is_asked_whether_it_lives(overlay: str) -> None:
     for each in of_kind(rendered(overlay), "Deployment", "StatefulSet"):
         for container in each["spec"]["template"]["spec"]["containers"]:
@@ -97,12 +118,33 @@ def test_in_a_cloud_the_app_survives_a_node() -> None:
     (scaled,) = of_kind(rendered("cloud"), "HorizontalPodAutoscaler")
     app = next(pod for name, pod in pods_of(rendered("cloud")) if name == "app")
 
+    (deployment,) = [each for each in of_kind(rendered("cloud"), "Deployment")
+                     if each["metadata"]["name"] == "app"]  # fmt: skip
+
     assert names["PodDisruptionBudget"] == {"app", "mlflow"}
+    # No two on one node, so a successor may find none before its predecessor is gone.
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
     assert scaled["spec"]["minReplicas"] > 1
     assert (
         "requiredDuringSchedulingIgnoredDuringExecution"
         in (app["spec"]["affinity"]["podAntiAffinity"])
     )
+
+
+@every_overlay
+def test_mlflow_has_its_database_brought_up_and_none_of_an_older_version_beside(
+    overlay: str,
+) -> None:
+    (mlflow,) = [each for each in of_kind(rendered(overlay), "Deployment")
+                 if each["metadata"]["name"] == "mlflow"]  # fmt: skip
+    spec = mlflow["spec"]["template"]["spec"]
+    (migrate,), (server,) = spec["initContainers"], spec["containers"]
+    (scripts,) = [each for each in of_kind(rendered(overlay), "ConfigMap")
+                  if each["metadata"]["name"].startswith("melanoma-scripts")]  # fmt: skip
+
+    assert mlflow["spec"]["strategy"] == {"type": "Recreate"}
+    assert migrate["image"] == server["image"]
+    assert migrate["command"][-1].removeprefix("/scripts/") in scripts["data"]
 
 
 # Who speaks with whom -----------------------------------------------------------------------------
@@ -179,10 +221,14 @@ def test_who_does_not_need_whom_does_not(source: str, target: str, port: int) ->
 
 def test_only_the_scheduler_speaks_with_the_cluster() -> None:
     trial = rendered("trial")
-    speaking = {n for n, _ in pods_of(trial) if reaches(trial, labels_of("trial", n), None, 6443)}
+    ports = (443, 6443, 8443)  # of the Service; of k3s' and kind's server; of minikube's
+    speaking = [
+        {n for n, _ in pods_of(trial) if reaches(trial, labels_of("trial", n), None, port)}
+        for port in ports
+    ]
     tokens = {n for n, pod in pods_of(trial) if "serviceAccountToken" in yaml.safe_dump(pod)}
 
-    assert speaking == tokens == {"airflow-scheduler"}
+    assert speaking == [tokens] * 3 == [{"airflow-scheduler"}] * 3
 
 
 # What fits the rest -------------------------------------------------------------------------------
@@ -210,6 +256,13 @@ def test_no_secret_stands_in_a_manifest(overlay: str) -> None:
     assert {"melanoma-services"} <= {one or other for one, other in named} - {""} <= SECRETS
 
 
+def test_what_a_job_mounts_may_change() -> None:
+    """A Job's template cannot be changed. It goes away by itself, and is then made anew."""
+    (job,) = of_kind(rendered("trial"), "Job")
+
+    assert job["spec"]["ttlSecondsAfterFinished"] <= 600
+
+
 @every_overlay
 def test_every_secret_file_is_one_that_the_stack_makes(overlay: str) -> None:
     script = (ROOT / "containers/stack.sh").read_text()
@@ -221,7 +274,8 @@ def test_every_secret_file_is_one_that_the_stack_makes(overlay: str) -> None:
             ]
             for secret in [volume.get("secret", {}), *sources]:
                 for item in secret.get("items", ()):
-                    assert re.search(rf"\b{item['key']}\b", script), item["key"]
+                    made = SIGNING if secret.get("secretName") == "melanoma-signing" else script
+                    assert re.search(rf"\b{item['key']}\b", made), item["key"]
     assert "melanoma-services" in text
 
 
@@ -241,22 +295,6 @@ def test_airflow_may_do_what_its_operator_asks_for_and_no_more() -> None:
 
     assert allowed == {(resources[what], verb.replace("read", "get")) for verb, what in asked}
     assert of_kind(rendered("cloud"), "ClusterRole", "ClusterRoleBinding") == []
-
-
-def test_the_chart_gets_the_secrets_and_settings_that_stand_here() -> None:
-    """The chart itself cannot be fetched where these tests run, so no template is rendered."""
-    values = yaml.safe_load((ROOT / "infra/helm/airflow.yaml").read_text())
-    maps = {each["metadata"]["name"] for each in of_kind(rendered("cloud"), "ConfigMap")}
-    named = set(
-        re.findall(
-            r"configMap(?:Ref)?: \{name: ([\w-]+)\}", (ROOT / "infra/helm/airflow.yaml").read_text()
-        )
-    )
-
-    assert named == {"melanoma-settings", "melanoma-scripts"} <= maps
-    assert values["executor"] == "LocalExecutor"
-    assert not values["rbac"]["create"]
-    assert values["scheduler"]["serviceAccount"]["name"] == "melanoma-airflow"
 
 
 def test_a_step_of_each_kind_of_machine_finds_nodes() -> None:

@@ -42,7 +42,15 @@ def pods_of(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, Manifest]]:
 
 
 def containers_of(pod: Manifest) -> list[Manifest]:
-    return [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
+    return [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+
+
+def always_pulled(pod: Manifest) -> list[Manifest]:
+    """The containers of a pod that do not start where their image is, but no registry holds it."""
+    return [
+        each for each in containers_of(pod)
+        if each.get("imagePullPolicy") not in ("IfNotPresent", "Never")
+    ]  # fmt: skip
 
 
 def unrestricted(pod: Manifest) -> list[str]:

@@ -8,7 +8,7 @@ Podman is no cluster. `adapted` changes what podman 4.3 cannot do, and nothing e
   decode a Secret's data;
 - the pod stands in the network of this machine, where the servers of the test listen;
 - annotations go: podman takes them for labels, of at most 63 letters;
-- the image is not pulled: it was loaded.
+- no image is pulled, not even one that is absent: all were loaded.
 
 Scheduling, tolerations, service accounts, priorities and network policies mean nothing to podman.
 """

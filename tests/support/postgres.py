@@ -1,52 +1,56 @@
-"""A PostgreSQL server of Debian's package, for tests."""
+"""A PostgreSQL of this machine."""
 
-import os
-import secrets
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.missing import lacking
+from tests.support.missing import lacking, need_root
 from tests.support.servers import free_port
 
-NOBODY = 65534 if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
 
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server on 127.0.0.1 that lets anybody in.
 
-def _programs() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not found:
-        lacking("no PostgreSQL server", install="apt-get install postgresql")
-    return found[-1].parent
+    Attributes:
+        port: Its port.
+        programs: Folder of its programs, such as psql.
+    """
+
+    port: int
+    programs: Path
+
+    @property
+    def address(self) -> str:
+        """For SQLAlchemy, without the name of a database."""
+        return f"postgresql+psycopg2://postgres@127.0.0.1:{self.port}"
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """The address, for SQLAlchemy, of an empty database of a server that ends with the context."""
-    programs, port, password = _programs(), free_port(), secrets.token_hex(16)
-    # Not in pytest's folder, which nobody else may enter.
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
-        (home / "password").write_text(password)
-        if NOBODY:
-            for path in (home, home / "password"):
-                shutil.chown(path, NOBODY, NOBODY)
-
-        def run(program: str, *argv: str) -> None:
-            done = subprocess.run(
-                [programs / program, "--pgdata", home / "data", *argv],
-                user=NOBODY, group=NOBODY, cwd=home, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, f"{program}: {done.stderr}"
-
-        word = f"--pwfile={home}/password"
-        run("initdb", "--auth=scram-sha-256", "--username=tests", word, "--no-sync")
-        options = f"-p {port} -h 127.0.0.1 -k {home} -c fsync=off"
-        run("pg_ctl", "start", "--wait", "--log", str(home / "log"), "--options", options)
+def running() -> Iterator[PostgreSQL]:
+    """A server with the user `postgres` alone and no password, in a folder of its own: nobody else
+    than root may enter those of pytest."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        lacking("no PostgreSQL", install="apt-get install postgresql")
+    need_root("start PostgreSQL as its own user")
+    programs, port = found[-1].parent, free_port()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        folder = Path(name)
+        shutil.chown(folder, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+        data = str(folder / "data")
+        initdb = [*as_user, str(programs / "initdb"), "--auth", "trust", "--no-sync", data]
+        subprocess.run(initdb, check=True, capture_output=True, cwd=folder)
+        options = f"-c port={port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
+        control = [*as_user, str(programs / "pg_ctl"), "--pgdata", data, "--wait", "--silent"]
+        log = ["--log", str(folder / "log")]
+        subprocess.run([*control, *log, "--options", options, "start"], check=True, cwd=folder)
         try:
-            yield f"postgresql+psycopg2://tests:{password}@127.0.0.1:{port}/postgres"
+            yield PostgreSQL(port, programs)
         finally:
-            run("pg_ctl", "stop", "--mode=immediate")
+            subprocess.run([*control, "--mode", "fast", "stop"], check=True, cwd=folder)

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -128,6 +129,18 @@ def test_a_worker_takes_each_queue_that_tasks_wait_in() -> None:
     assert environment["MELANOMA_QUEUES"] == "yes"
 
 
+@pytest.mark.parametrize(
+    ("init", "server"), [("mlflow-init", "mlflow"), ("airflow-init", "worker-1")]
+)
+def test_a_server_starts_after_its_database_was_brought_up(init: str, server: str) -> None:
+    """After an upgrade a server may refuse the database of an older version."""
+    services = FILE["services"]
+    done = {"condition": "service_completed_successfully"}
+
+    assert services[server]["depends_on"][init] == done
+    assert services[init]["restart"] == "no"
+
+
 def made(folder: Path, *argv: str) -> dict[str, str]:
     """The secrets that stack.sh makes in a folder."""
     done = subprocess.run(
@@ -162,6 +175,43 @@ def test_every_secret_is_made_once_for_its_owner_alone(openssl: None, tmp_path: 
     ]
     # Containers of other users read them; nobody else gets into the folder.
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder / "secrets").iterdir()} == {0o444}
+
+
+def without(folder: Path, *absent: str) -> dict[str, str]:
+    """An environment of a machine without some programs, nor Docker or a compose."""
+    folder.mkdir()
+    for name in ("sh", "dirname", "mkdir", "chmod", "head", "od", "tr", "cat", "mv", "sed",
+                 "base64", "openssl", "mktemp", "rm"):  # fmt: skip
+        if name not in absent:
+            (folder / name).symlink_to(str(shutil.which(name)))
+    return {"PATH": str(folder), "STACK": str(folder.with_name(f"stack-of-{folder.name}"))}
+
+
+def called(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SCRIPT, command], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_secrets_for_a_cluster_need_no_compose(openssl: None, tmp_path: Path) -> None:
+    bare = without(tmp_path / "bare")
+    done = called("secrets", bare)
+
+    assert done.returncode == 0, done.stderr
+    assert set(FILE["secrets"]) <= {each.name for each in Path(bare["STACK"], "secrets").iterdir()}
+    for command in ("up", "stop", "backup"):
+        refused = called(command, bare)
+        assert refused.returncode == 64
+        assert "There is no compose" in refused.stderr
+
+
+def test_without_openssl_no_empty_certificate_is_kept(openssl: None, tmp_path: Path) -> None:
+    bare = without(tmp_path / "bare", "openssl")
+    done = called("secrets", bare)
+
+    assert done.returncode == 64
+    assert "apt-get install openssl" in done.stderr
+    assert not Path(bare["STACK"], "secrets").exists()
 
 
 def test_what_airflow_reads_ends_without_a_line(openssl: None, tmp_path: Path) -> None:

@@ -14,18 +14,17 @@ from tasks.registry.model_folder import MOST_DESCRIBED
 from tasks.registry.versions import CHAMPION, MODEL, mlflow_client
 from tests.support.approvals import promoted
 from tests.support.deliveries import do
-from tests.support.postgres import postgresql
+from tests.support.postgres import running
 from tests.support.servers import mlflow_server
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server on PostgreSQL."""
-    with (
-        postgresql() as database,
-        mlflow_server(tmp_path_factory.mktemp("mlflow"), database=database) as address,
-    ):
-        yield address
+    folder = tmp_path_factory.mktemp("mlflow")
+    with running() as server:
+        with mlflow_server(folder, database=f"{server.address}/postgres") as address:
+            yield address
 
 
 @pytest.fixture

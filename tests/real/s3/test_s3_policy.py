@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.s3_policy import APP, ROWS, bucket_policy
+from infra.s3_policy import APP, BACKUP, ROWS, bucket_policy
 from tasks.config import Retraining
 from tasks.engine.execute import execute
 from tasks.engine.run import Run, open_run
@@ -20,6 +20,7 @@ from tasks.pipeline import PIPELINE, Step
 from tasks.release.promote import promote
 from tasks.reporting.report import report
 from tests.support.approvals import approved
+from tests.support.backups import backup, key_of
 from tests.support.feedback import REVIEWER, diagnosed, kept
 from tests.support.servers import S3Server
 
@@ -65,7 +66,7 @@ def bucket(radosgw: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def keys(radosgw: S3Server, bucket: str) -> dict[str, S3Server]:
-    names = [APP, *(row.name for row in ROWS)]
+    names = [APP, BACKUP, *(row.name for row in ROWS)]
     users = {name: radosgw.new_user(f"melanoma-{name}") for name in names}
     policy = json.dumps(bucket_policy(bucket, PREFIX))
     assert len(policy) < 20_480  # the most that AWS takes
@@ -134,6 +135,47 @@ def test_the_app_delivers_what_a_reviewer_releases_and_writes_nothing_else(
             client.delete_object(Bucket=bucket, Key=f"{PREFIX}/{key}")
     with pytest.raises(ClientError, match="AccessDenied"):
         client.get_object(**secret)
+
+
+@pytest.mark.parametrize(("user", "works"), [(BACKUP, True), (APP, False)])
+def test_only_the_key_of_backups_suffices_for_one(
+    user: str,
+    works: bool,
+    radosgw: S3Server,
+    keys: dict[str, S3Server],
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    """The app's key may not read what is private, which a backup must hold."""
+    radosgw.client().put_object(Bucket=bucket, Key=f"{PREFIX}/private/patients.key", Body=b"key")
+    target, client = f"backups-of-{user}", keys[user].client()
+    client.create_bucket(Bucket=target)
+    key = key_of(keys[user], tmp_path)
+    done = backup(
+        radosgw,
+        tmp_path,
+        MELANOMA_STORE=f"s3://{bucket}/{PREFIX}",
+        MELANOMA_BACKUPS=f"s3://{target}",
+        STORE_CREDENTIALS=key,
+        BACKUP_CREDENTIALS=key,
+    )
+    saved = [each["Key"] for each in client.list_objects_v2(Bucket=target).get("Contents", ())]
+
+    assert (done.returncode == 0) == works, done.stderr
+    assert works or "AccessDenied" in done.stderr
+    for path in ("store/private/patients.key", "SHA256SUMS"):
+        assert any(each.endswith(f"/{path}") for each in saved) == works
+
+
+def test_the_key_of_backups_writes_and_deletes_nothing_in_the_store(
+    keys: dict[str, S3Server], bucket: str
+) -> None:
+    client = keys[BACKUP].client()
+    (delivered, *_) = client.list_objects_v2(Bucket=bucket, Prefix=f"{PREFIX}/raw/")["Contents"]
+
+    assert writable(client, bucket, BACKUP) == set()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.delete_object(Bucket=bucket, Key=delivered["Key"])
 
 
 @each_row
