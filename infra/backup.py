@@ -27,6 +27,8 @@ import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
+from tasks.errors import BadInput
+
 OF_THE_STORE = ("ledger/", "private/", "policies/", "config.json")
 SUMS = "SHA256SUMS"
 ONE_PART_AT_A_TIME = TransferConfig(use_threads=False)
@@ -38,19 +40,66 @@ SETTINGS = Config(
 )
 
 
+def _of_environment(variable: str) -> str:
+    if not os.environ.get(variable):
+        raise BadInput(
+            f"{variable} is not set.",
+            expected="MELANOMA_STORE, MELANOMA_BACKUPS, STORE_CREDENTIALS and BACKUP_CREDENTIALS",
+            received="no value",
+            do=f"set {variable}, as infra/kubernetes/base/backup.yaml does",
+        )
+    return os.environ[variable]
+
+
 def client(variable: str) -> Any:
     """A client of S3 with the key in the file that a variable names."""
-    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ[variable]
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = _of_environment(variable)
     return boto3.session.Session().client("s3", config=SETTINGS)
 
 
 def place(variable: str) -> tuple[str, str]:
     """The bucket, and the prefix of keys with a slash at its end, of an address."""
-    address = urlsplit(os.environ[variable])
+    given = _of_environment(variable)
+    address = urlsplit(given)
     if address.scheme != "s3" or not address.netloc:
-        sys.exit(f"{variable} must be s3://bucket/prefix, and is {os.environ[variable]}")
+        raise BadInput(
+            f"{variable} is no address of a bucket.",
+            expected="s3://bucket/prefix",
+            received=given,
+            do=f"correct {variable}",
+        )
     prefix = address.path.strip("/")
     return address.netloc, f"{prefix}/" if prefix else ""
+
+
+def dumps_in(folder: Path) -> list[Path]:
+    """The dumps in a folder, by name.
+
+    Raises:
+        BadInput: There is none, or one is empty.
+    """
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    empty = [each.name for each in found if not each.stat().st_size]
+    if not found or empty:
+        raise BadInput(
+            "The databases were not dumped.",
+            expected=f"dumps of pg_dump in {folder}",
+            received=f"empty: {', '.join(empty)}" if empty else "no file",
+            do="look at what pg_dump said; nothing was written into the bucket of backups",
+        )
+    return found
+
+
+def _check_store() -> None:
+    """Raises `BadInput` where the store holds nothing at all, as under a mistyped address."""
+    source, (bucket, prefix) = client("STORE_CREDENTIALS"), place("MELANOMA_STORE")
+    if not source.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("Contents"):
+        raise BadInput(
+            "There is nothing to save.",
+            expected=f"a store below s3://{bucket}/{prefix}",
+            received="no object",
+            do="correct MELANOMA_STORE; before the first delivery, there is nothing to do",
+        )
 
 
 def of_the_store() -> Iterator[tuple[str, bytes]]:
@@ -66,7 +115,13 @@ def of_the_store() -> Iterator[tuple[str, bytes]]:
 
 
 def main(folder: Path, now: datetime) -> str:
-    """Write a backup; returns the prefix of its keys."""
+    """Write a backup; returns the prefix of its keys.
+
+    Raises:
+        BadInput: There is no dump, or an empty one, or no store. Nothing is written.
+    """
+    dumps = dumps_in(folder)
+    _check_store()
     target, (bucket, prefix) = client("BACKUP_CREDENTIALS"), place("MELANOMA_BACKUPS")
     to = f"{prefix}{now:%Y-%m-%dT%H%M%SZ}/"
     sums, size = [], 0
@@ -74,7 +129,7 @@ def main(folder: Path, now: datetime) -> str:
         target.put_object(Bucket=bucket, Key=to + key, Body=data)
         sums.append(f"{hashlib.sha256(data).hexdigest()}  {key}\n")
         size += len(data)
-    for dump in sorted(folder.iterdir()):
+    for dump in dumps:
         key = f"databases/{dump.name}"
         target.upload_file(str(dump), bucket, to + key, Config=ONE_PART_AT_A_TIME)
         with dump.open("rb") as content:
@@ -86,4 +141,15 @@ def main(folder: Path, now: datetime) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), datetime.now(UTC))
+    try:
+        if len(sys.argv) != 2:
+            raise BadInput(
+                "A backup needs the folder with the dumps.",
+                expected="infra/backup.py FOLDER",
+                received=f"{len(sys.argv) - 1} arguments",
+                do="name the folder",
+            )
+        main(Path(sys.argv[1]), datetime.now(UTC))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -137,15 +137,23 @@ def _copied(source: Any, bucket: str, key: str, to: Path) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) == 1:
-        print("\n".join(backups()) or "There is no backup.")
-        return
-    name, folder = sys.argv[1], Path(sys.argv[2])
     try:
-        sums = download(name, folder)
+        if len(sys.argv) == 1:
+            print("\n".join(backups()) or "There is no backup.")
+            return
+        if len(sys.argv) != 3:
+            raise BadInput(
+                "A restoration needs a backup and a folder.",
+                expected="infra.restore BACKUP FOLDER",
+                received=" ".join(sys.argv[1:]),
+                do="call it without arguments, which lists the backups",
+            )
+        folder = Path(sys.argv[2])
+        sums = download(sys.argv[1], folder)
         written, there = into_the_store(folder, sums)
     except PipelineError as error:
-        sys.exit(f"{error}")
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
     dumps = [path for path in sums if not path.startswith(STORE)]
     print(f"{written} objects written into the store, {there} were there already")
     print(f"{len(dumps)} dumps for pg_restore: {', '.join(str(folder / path) for path in dumps)}")

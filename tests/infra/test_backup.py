@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,8 +83,39 @@ def test_an_address_that_is_none_is_told(s3: S3Server, tmp_path: Path) -> None:
         s3, tmp_path, MELANOMA_STORE="/var/store", MELANOMA_BACKUPS="s3://tests-absent-bucket/x"
     )
 
-    assert done.returncode != 0
-    assert "MELANOMA_STORE must be s3://bucket/prefix" in done.stderr
+    assert done.returncode == 64
+    assert "MELANOMA_STORE is no address of a bucket" in done.stderr
+    assert "Received: /var/store" in done.stderr
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"dump": None}, "no file"),
+        ({"dump": b""}, "empty: airflow.dump"),
+        ({"MELANOMA_STORE": "s3://{source}/clinik"}, "There is nothing to save"),
+        ({"MELANOMA_STORE": ""}, "MELANOMA_STORE is not set"),
+        ({"MELANOMA_BACKUPS": ""}, "MELANOMA_BACKUPS is not set"),
+        ({"STORE_CREDENTIALS": ""}, "STORE_CREDENTIALS is not set"),
+    ],
+)
+def test_a_backup_of_nothing_is_none(
+    s3: S3Server, tmp_path: Path, wrong: dict[str, Any], told: str
+) -> None:
+    """Nobody relies on sums of what was never there."""
+    source, target = filled(s3), s3.new_bucket()
+    right = {"MELANOMA_STORE": f"s3://{source}/clinic", "MELANOMA_BACKUPS": f"s3://{target}/daily"}
+    more = {
+        name: value.format(source=source) if isinstance(value, str) else value
+        for name, value in wrong.items()
+    }
+    done = backup(s3, tmp_path, **(right | more))
+
+    assert done.returncode == 64
+    assert told in done.stderr
+    assert "Do:" in done.stderr
+    assert "Contents" not in s3.client().list_objects_v2(Bucket=target)
 
 
 # In a cluster -------------------------------------------------------------------------------------

@@ -130,6 +130,7 @@ def test_no_folder_is_overwritten(saved: Saved) -> None:
 def test_a_dump_does_not_lie_in_memory_as_a_whole(s3: S3Server, tmp_path: Path) -> None:
     """The Job has 1 GiB of memory, and 10 GiB of disk for dumps."""
     source, target = s3.new_bucket(), s3.new_bucket()
+    s3.client().put_object(Bucket=source, Key="config.json", Body=b"{}")
     measured = (
         "import re, runpy, sys; sys.argv = ['backup.py', sys.argv[1]]; "
         "runpy.run_path('infra/backup.py', run_name='__main__'); "

@@ -25,6 +25,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program as the CronJob does, with a key in a file for each bucket."""
     environment = {
+        "PYTHONPATH": str(ROOT),  # as in the image
         "AWS_ENDPOINT_URL": s3.endpoint,
         "AWS_DEFAULT_REGION": "us-east-1",
         "STORE_CREDENTIALS": key_of(s3, folder),
@@ -37,8 +38,12 @@ def run(
     )
 
 
-def backup(s3: S3Server, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def backup(
+    s3: S3Server, tmp_path: Path, dump: bytes | None = DUMP, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Back up with one dump; with none at all, if there is none."""
     dumps = tmp_path / "dumps"
     dumps.mkdir()
-    (dumps / "airflow.dump").write_bytes(DUMP)
+    if dump is not None:
+        (dumps / "airflow.dump").write_bytes(dump)
     return run(["infra/backup.py", str(dumps)], s3, tmp_path, **more)

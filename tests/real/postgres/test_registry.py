@@ -22,9 +22,11 @@ from tests.support.servers import mlflow_server
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server on PostgreSQL."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with running() as server:
-        with mlflow_server(folder, database=f"{server.address}/postgres") as address:
-            yield address
+    with (
+        running() as server,
+        mlflow_server(folder, database=f"{server.address}/postgres") as address,
+    ):
+        yield address
 
 
 @pytest.fixture
