@@ -29,7 +29,8 @@ refuse() {
     exit 64
 }
 
-if [ -z "${COMPOSE:-}" ]; then
+find_compose() { # for all commands but `secrets`, which a cluster needs too
+    [ -z "${COMPOSE:-}" ] || return 0
     if "$docker" compose version >/dev/null 2>&1; then
         COMPOSE="$docker compose"
     elif command -v docker-compose >/dev/null; then
@@ -38,7 +39,7 @@ if [ -z "${COMPOSE:-}" ]; then
         refuse "There is no compose." "  Expected: docker compose 2, or docker-compose 1.29" \
             "  Do:       apt-get install docker-compose"
     fi
-fi
+}
 
 no_answer() { # COMMAND: the engine did not answer it, and has said why
     printf '%s\n' "The engine does not answer." "  Expected: an answer to: $1" \
@@ -159,6 +160,7 @@ check_words() { # WORD ...: refuse what the command does not know, before anythi
 main() {
     command=${1-up}
     [ $# -eq 0 ] || shift
+    [ "$command" = secrets ] || find_compose
     check_words "$@"
     check SECONDS_TO_START "${SECONDS_TO_START:-600}"
     case $command in

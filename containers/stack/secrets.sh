@@ -34,7 +34,7 @@ form() { # NAME: the form of its value, an extended regular expression
 
 check() { # NAME VALUE [NAME FOR PEOPLE]: refuse a value of another form, before it is written or used
     # A line's end in a value would begin another setting.
-    printf '%s' "$2" | tr '\n' '\001' | LC_ALL=C grep -aEqx -e "$(form "$1")" || refuse \
+    [ -n "$(printf '%s' "$2" | tr '\n' '\001' | LC_ALL=C sed -nE "\!^($(form "$1"))\$!p")" ] || refuse \
         "A setting of the stack has another form." "  Expected: ${3:-$1} as $(form "$1")" \
         "  Received: $(printf '%s' "$2" | tr '[:cntrl:]' '?')" \
         "  Do:       correct ${3:-$1}, in the shell or in $folder/environment"
@@ -114,6 +114,8 @@ credentials() { # a key of S3, in AWS's format
 }
 
 make_secrets() {
+    [ -s "$secrets/tls_key" ] || command -v openssl >/dev/null || refuse \
+        "There is no openssl, which makes a certificate." "  Do:       apt-get install openssl"
     mkdir -p "$secrets"
     chmod 700 "$folder" "$secrets" # the folder is locked, not the files
     rm -f "$secrets"/.*.partial     # of a start that was killed

@@ -186,7 +186,7 @@ def test_a_secret_that_cannot_be_made_is_told_and_made_at_the_next_start(
     said = stack("up", PATH=tools_without(stack, tool))
     assert tool in said.refused()
     assert "up --detach" not in stack.calls()
-    assert all(path.stat().st_size for path in stack.secrets.iterdir()), "an empty secret"
+    assert all(path.stat().st_size for path in stack.secrets.glob("*")), "an empty secret"
 
     stack("up").done()
     assert all(path.stat().st_size for path in stack.secrets.iterdir())
