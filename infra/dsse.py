@@ -8,16 +8,67 @@ forms hash with SHA-256 whatever the curve, as cosign does.
 import base64
 import json
 from binascii import Error as NotBase64
+from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from pydantic import BaseModel, Field, ValidationError
 
 from tasks.engine.signing import Keys
 from tasks.errors import Corrupt
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 HASH = ec.ECDSA(SHA256())
+COSIGN = "cosign container image signature"
+
+
+class Signature(BaseModel):
+    """A signature of a DSSE envelope. Its keyid is a hint that nobody signs, and may be missing."""
+
+    keyid: str | None = None
+    sig: str
+
+
+class Envelope(BaseModel):
+    """A DSSE envelope; what else it holds is ignored, as the protocol says."""
+
+    payload: str
+    payloadType: str  # noqa: N815 - the form's own
+    signatures: tuple[Signature, ...]
+
+
+class Identity(BaseModel):
+    """Part of cosign's payload."""
+
+    reference: str = Field(alias="docker-reference")
+
+
+class Manifest(BaseModel):
+    """Part of cosign's payload."""
+
+    digest: str = Field(alias="docker-manifest-digest")
+
+
+class Critical(BaseModel):
+    """Part of cosign's payload."""
+
+    identity: Identity
+    image: Manifest
+    type: Literal["cosign container image signature"]
+
+
+class Added(BaseModel):
+    """Part of cosign's payload: what `image_payload` adds."""
+
+    provenance_sha256: str
+
+
+class ImagePayload(BaseModel):
+    """What cosign signs for an image, as far as it is read here."""
+
+    critical: Critical
+    optional: Added
 
 
 def pre_authentication(payload: bytes, kind: str = PAYLOAD_TYPE) -> bytes:
@@ -49,21 +100,20 @@ def opened(envelope: bytes, keys: Keys, what: str) -> tuple[bytes, str]:
         Corrupt: It is no envelope of a statement, or no given key signed it.
     """
     try:
-        read = json.loads(envelope)
-        payload = base64.b64decode(read["payload"], validate=True)
-        signed = [(str(each["keyid"]), _bytes(each["sig"])) for each in read["signatures"]]
-        kind = read["payloadType"]
-    except (ValueError, KeyError, TypeError, NotBase64) as error:
-        raise _refused(what, "a DSSE envelope", f"{type(error).__name__}: {error}") from error
-    if kind != PAYLOAD_TYPE:
-        raise _refused(what, f"an envelope with {PAYLOAD_TYPE}", repr(kind))
+        read = Envelope.model_validate_json(envelope)
+        payload = _bytes(read.payload)
+        signed = [_bytes(each.sig) for each in read.signatures]
+    except (ValidationError, ValueError) as error:
+        raise refused(what, "a DSSE envelope", f"{type(error).__name__}: {error}") from error
+    if read.payloadType != PAYLOAD_TYPE:
+        raise refused(what, f"an envelope with {PAYLOAD_TYPE}", repr(read.payloadType))
     if not keys.on:
         return payload, ""
-    for _, signature in signed:  # keyid is a hint that nobody signs
+    for signature in signed:  # by whatever key: a keyid is only a hint
         for fingerprint, key in keys.public:
             if holds(key, signature, pre_authentication(payload)):
                 return payload, fingerprint
-    raise _refused(what, "a signature by a key that is accepted here", f"{len(signed)} by others")
+    raise refused(what, "a signature by a key that is accepted here", f"{len(signed)} by others")
 
 
 def image_payload(reference: str, digest: str, statement_sha256: str) -> bytes:
@@ -78,11 +128,25 @@ def image_payload(reference: str, digest: str, statement_sha256: str) -> bytes:
         "critical": {
             "identity": {"docker-reference": reference},
             "image": {"docker-manifest-digest": digest},
-            "type": "cosign container image signature",
+            "type": COSIGN,
         },
         "optional": {"provenance_sha256": statement_sha256},
     }
     return json.dumps(payload, separators=(",", ":")).encode()
+
+
+def image_signed(payload: bytes, what: str) -> tuple[str, str]:
+    """What a payload of `image_payload` is about: ``NAME@DIGEST``, and the statement's SHA-256.
+
+    Raises:
+        Corrupt: It has another form. Whoever signs may have signed something else.
+    """
+    try:
+        read = ImagePayload.model_validate_json(payload)
+    except ValidationError as error:
+        raise refused(what, "cosign's payload with a provenance_sha256", str(error)) from error
+    reference = f"{read.critical.identity.reference}@{read.critical.image.digest}"
+    return reference, read.optional.provenance_sha256
 
 
 def signature_of(payload: bytes, keys: Keys) -> bytes:
@@ -94,11 +158,11 @@ def signature_of(payload: bytes, keys: Keys) -> bytes:
 def check_image_signature(payload: bytes, signature: bytes, keys: Keys, what: str) -> None:
     """Check a signature of `signature_of`. Raises `Corrupt` if no given key made it."""
     try:
-        raw = base64.b64decode(signature, validate=True)
+        raw = base64.b64decode(signature.strip(), validate=True)  # an editor adds a line's end
     except NotBase64 as error:
-        raise _refused(what, "a signature in Base64", str(error)) from error
+        raise refused(what, "a signature in Base64", str(error)) from error
     if not any(holds(key, raw, payload) for _, key in keys.public):
-        raise _refused(what, "a signature by a key that is accepted here", "one by another key")
+        raise refused(what, "a signature by a key that is accepted here", "one by another key")
 
 
 def holds(key: ec.EllipticCurvePublicKey, signature: bytes, signed: bytes) -> bool:
@@ -115,10 +179,12 @@ def _text(data: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+    """Base64 of either alphabet, as DSSE allows."""
+    return base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True)
 
 
-def _refused(what: str, expected: str, received: str) -> Corrupt:
+def refused(what: str, expected: str, received: str) -> Corrupt:
+    """The error for a signature, or what is signed, that does not hold."""
     return Corrupt(
         f"{what} does not hold.",
         expected=expected,

@@ -9,26 +9,26 @@ about it: its lock and its bill of materials are those that lie inside. It write
 - ``provenance.dsse.json``: an in-toto statement with SLSA provenance, in a DSSE envelope, signed if
   MELANOMA_SIGNING_KEY names a key;
 - for an image that a registry holds, with a key, ``image.payload.json`` and ``image.sig``: what
-  ``cosign attach signature`` takes.
+  ``cosign attach signature`` takes. Of a second registry they are ``image-2.payload.json`` and
+  ``image-2.sig``, and so on.
 
 NAMES in the environment says how the images are called, with ``{image}``; BUILDER is the URI of who
-builds. Docker's client is asked, or what DOCKER names.
+builds, and of who must have built what is verified. Docker's client is asked, or what DOCKER names.
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from infra import dsse
+from infra import dsse, registry
+from infra.image import BASE, REVISION, Image, image_of, in_registry, read, write
 from infra.slsa import (
     BuildDefinition,
     Builder,
@@ -38,6 +38,7 @@ from infra.slsa import (
     RunDetails,
     Statement,
     Subject,
+    Uri,
 )
 from tasks.engine.signing import KEY, PUBLIC, Keys, keys_here, keys_of
 from tasks.errors import BadInput, Corrupt, PipelineError
@@ -48,57 +49,14 @@ BUILD_TYPE = "urn:melanoma-retraining:image:1"  # docs/supply-chain.md says what
 BUILDER = "urn:melanoma-retraining:containers/build.sh"
 NAMES = "melanoma-retraining/{image}:latest"
 UNCOMMITTED = "uncommitted changes"
-ENVELOPE, PAYLOAD, SIGNATURE = "provenance.dsse.json", "image.payload.json", "image.sig"
-# What the build leaves beside an image, and the places of the first two inside of it.
+ENVELOPE = "provenance.dsse.json"
+URI: TypeAdapter[str] = TypeAdapter(Uri)
+# What the build leaves beside an image.
 BYPRODUCTS = {
     "sbom.cdx.json": "application/vnd.cyclonedx+json",
     "licences.md": "text/markdown",
     "debian.txt": "text/plain",
 }
-INSIDE = {"lock": "/libraries/made-from.txt", "sbom": "/libraries/sbom.cdx.json"}
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image as the engine knows it.
-
-    Attributes:
-        name: ``data``, ``train`` and so on.
-        id: SHA-256 of its configuration, which covers its layers.
-        pushed: References by digest in registries, ``NAME@sha256:...``; empty before a push.
-        created: When it was built.
-        labels: What the build wrote on it.
-        engine: Version of the engine.
-        lock, sbom: The bytes of both inside the image.
-    """
-
-    name: str
-    id: str
-    pushed: tuple[str, ...]
-    created: str
-    labels: dict[str, str]
-    engine: str
-    lock: bytes
-    sbom: bytes
-
-
-def image_of(name: str, called: str) -> Image:
-    """Look at an image on the engine. Raises `BadInput` if the engine has none of this name."""
-    reference = called.replace("{image}", name)
-    found: dict[str, Any] = json.loads(_docker("image", "inspect", reference))[0]
-    inside = {
-        what: _docker("run", "--rm", "--network", "none", "--entrypoint", "cat", reference, path)
-        for what, path in INSIDE.items()
-    }
-    return Image(
-        name=name,
-        id=found["Id"].removeprefix("sha256:"),
-        pushed=tuple(found["RepoDigests"] or ()),
-        created=found["Created"],
-        labels=found["Config"]["Labels"] or {},
-        engine=_docker("version", "--format", "{{.Server.Version}}").decode().strip(),
-        **inside,
-    )
 
 
 def statement_of(image: Image, folder: Path, root: Path = ROOT) -> Statement:
@@ -110,22 +68,22 @@ def statement_of(image: Image, folder: Path, root: Path = ROOT) -> Statement:
         root: The checkout.
 
     Raises:
-        BadInput: The image was built from something else, or its lists do not belong to it.
+        BadInput: The image was built from something else, its lists do not belong to it, or what
+            the engine, BUILDER or the labels say has no place in a statement.
     """
     commit = _git(root, "rev-parse", "HEAD")
     described = _git(root, "describe", "--always", "--dirty")
-    _same("commit", image.labels.get("org.opencontainers.image.revision"), described)
+    _same("commit", image.labels.get(REVISION), described)
     lock, file = _lock(image, root), _dockerfile(image.name, root)
-    _same("bill of materials", sha256(image.sbom), sha256(_read(folder / "sbom.cdx.json")))
-    base = image.labels.get("org.opencontainers.image.base.digest", "")
+    _same("bill of materials", sha256(image.sbom), sha256(read(folder / "sbom.cdx.json")))
     dependencies = [
         Resource(name="source", digest={"gitCommit": commit}),
         Resource(name=lock, digest={"sha256": sha256(image.lock)}),
-        Resource(name=file, digest={"sha256": sha256(_read(root / file))}),
-        Resource(name="base", digest={"sha256": base.removeprefix("sha256:")}),
+        Resource(name=file, digest={"sha256": sha256(read(root / file))}),
+        Resource(name="base", digest={"sha256": _base(image)}),
     ]
     byproducts = tuple(
-        Resource(name=name, digest={"sha256": sha256(_read(folder / name))}, mediaType=kind)
+        Resource(name=name, digest={"sha256": sha256(read(folder / name))}, mediaType=kind)
         for name, kind in BYPRODUCTS.items()
     )
     return Statement(
@@ -138,10 +96,7 @@ def statement_of(image: Image, folder: Path, root: Path = ROOT) -> Statement:
                 resolvedDependencies=tuple(dependencies),
             ),
             runDetails=RunDetails(
-                builder=Builder(
-                    id=os.environ.get("BUILDER") or BUILDER, version={"engine": image.engine}
-                ),
-                # The engine writes nanoseconds, which no clock of Python reads.
+                builder=Builder(id=_builder(), version={"engine": image.engine}),
                 metadata=Metadata(finishedOn=_time(image.created)),
                 byproducts=byproducts,
             ),
@@ -152,9 +107,8 @@ def statement_of(image: Image, folder: Path, root: Path = ROOT) -> Statement:
 def make(image: Image, folder: Path, keys: Keys, root: Path = ROOT) -> str:
     """Write the provenance of an image; returns what was done, in words."""
     payload = statement_of(image, folder, root).as_json()
-    (folder / ENVELOPE).write_bytes(dsse.enveloped(payload, keys))
-    for name in (PAYLOAD, SIGNATURE):
-        (folder / name).unlink(missing_ok=True)
+    write(folder / ENVELOPE, dsse.enveloped(payload, keys))
+    registry.forget(folder)
     if not keys.private:
         return f"{image.name}: provenance, unsigned: {KEY} names no key. Anybody can forge it"
     if not image.pushed:
@@ -162,23 +116,27 @@ def make(image: Image, folder: Path, keys: Keys, root: Path = ROOT) -> str:
             f"{image.name}: provenance, signed. The image itself is signed after a push: only a "
             "registry gives the digest that a cluster pulls it by"
         )
-    reference, _, digest = image.pushed[0].partition("@")
-    signed = dsse.image_payload(reference, digest, sha256(payload))
-    (folder / PAYLOAD).write_bytes(signed)
-    (folder / SIGNATURE).write_bytes(dsse.signature_of(signed, keys))
-    return f"{image.name}: provenance and image {image.pushed[0]}, signed"
+    registry.sign(image, folder, keys, sha256(payload))
+    return f"{image.name}: provenance and image {', '.join(image.pushed)}, signed"
 
 
-def verify(image: Image, folder: Path, keys: Keys) -> list[str]:
+def verify(image: Image, folder: Path, keys: Keys, root: Path = ROOT) -> list[str]:
     """Check the provenance of an image against the image and what lies beside it.
+
+    Args:
+        image: The image.
+        folder: What the build left beside the image.
+        keys: Whose signatures are accepted; without any, none is checked.
+        root: The checkout, which is asked for the commit of a tag.
 
     Returns:
         What holds, in words, with what was not checked.
 
     Raises:
+        BadInput: A file is missing.
         Corrupt: Something does not hold.
     """
-    envelope = _read(folder / ENVELOPE)
+    envelope = read(folder / ENVELOPE)
     payload, signer = dsse.opened(envelope, keys, f"The provenance of {image.name}")
     try:
         statement = Statement.model_validate_json(payload)
@@ -186,53 +144,88 @@ def verify(image: Image, folder: Path, keys: Keys) -> list[str]:
         raise _broken(
             "The provenance has another form.", "SLSA provenance v1", str(error)
         ) from error
-    said = {each.name: each.digest or {} for each in statement.subject}
-    _holds("image", said.get(image.name, {}).get("sha256"), image.id)
-    definition = statement.predicate.buildDefinition
-    known = {each.name: each.digest or {} for each in definition.resolvedDependencies or ()}
-    lock = str(definition.externalParameters.get("lock"))
-    _holds("lock", known.get(lock, {}).get("sha256"), sha256(image.lock))
-    byproducts = {
-        each.name: each.digest or {} for each in statement.predicate.runDetails.byproducts or ()
-    }
-    for name in BYPRODUCTS:
-        _holds(name, byproducts.get(name, {}).get("sha256"), sha256(_read(folder / name)))
-    _holds("bill of materials inside", byproducts["sbom.cdx.json"]["sha256"], sha256(image.sbom))
+    said = [(of.digest or {}).get("sha256") for of in statement.subject if of.name == image.name]
+    _holds("image", said, [image.id])
+    made_from = _made_from(image, statement.predicate.buildDefinition, root)
+    _check_run(image, statement.predicate.runDetails, folder)
     by = f"signed by the key {signer}" if signer else f"unsigned for all we know: no {PUBLIC}"
-    commit = known.get("source", {}).get("gitCommit", "an unknown commit")
-    if (definition.internalParameters or {}).get(UNCOMMITTED):
-        commit += " with uncommitted changes"
     return [
         f"The provenance of {image.name} holds, {by}.",
-        f"Image {image.id[:12]} was built from commit {commit}, {lock}.",
-        *_image_signature(image, folder, keys, sha256(payload)),
+        f"Image {image.id[:12]} was built from commit {made_from}.",
+        *registry.verified(image, folder, keys, sha256(payload)),
     ]
 
 
-def _image_signature(image: Image, folder: Path, keys: Keys, statement: str) -> list[str]:
-    if not (folder / SIGNATURE).exists() or not keys.on:
-        return ["No signature of the image in a registry was checked."]
-    payload, what = _read(folder / PAYLOAD), f"The signature of the image {image.name}"
-    dsse.check_image_signature(payload, _read(folder / SIGNATURE), keys, what)
-    read = json.loads(payload)
-    named = read["critical"]["identity"]["docker-reference"]
-    digest = read["critical"]["image"]["docker-manifest-digest"]
-    if f"{named}@{digest}" not in image.pushed:
-        raise _broken(
-            f"{what} is of another image.", " or ".join(image.pushed), f"{named}@{digest}"
+def _made_from(image: Image, definition: BuildDefinition, root: Path) -> str:
+    """Commit and lock of an image, in words, where all that went into the build is the image's."""
+    _holds("kind of build", definition.buildType, BUILD_TYPE)
+    _holds("target", definition.externalParameters.get("target"), image.name)
+    known = _digests("dependency", definition.resolvedDependencies or ())
+    lock = str(definition.externalParameters.get("lock"))
+    _holds("lock", known.get(lock, {}).get("sha256"), sha256(image.lock))
+    base = image.labels.get(BASE, "").removeprefix("sha256:")
+    _holds("base", known.get("base", {}).get("sha256"), base)
+    uncommitted = (definition.internalParameters or {}).get(UNCOMMITTED) is True
+    return f"{_commit(image, known.get('source', {}), uncommitted, root)}, {lock}"
+
+
+def _check_run(image: Image, run: RunDetails, folder: Path) -> None:
+    """Check who built, and the lists beside the image."""
+    _holds("builder than BUILDER names here", run.builder.id, _builder())
+    byproducts = _digests("list", run.byproducts or ())
+    for name in BYPRODUCTS:
+        _holds(name, byproducts.get(name, {}).get("sha256"), sha256(read(folder / name)))
+    _holds("bill of materials inside", byproducts["sbom.cdx.json"]["sha256"], sha256(image.sbom))
+
+
+def _digests(what: str, of: Iterable[Resource]) -> dict[str, dict[str, str]]:
+    """Digests by name. Who finds a name twice cannot know which of both holds."""
+    found: dict[str, dict[str, str]] = {}
+    for each in of:
+        name = each.name or ""
+        if name in found:
+            raise _broken(f"The provenance names a {what} twice.", "each name once", repr(name))
+        found[name] = {str(kind): value for kind, value in (each.digest or {}).items()}
+    return found
+
+
+def _commit(image: Image, source: dict[str, str], uncommitted: bool, root: Path) -> str:
+    """The commit of a statement, in words, where the image's own label says the same.
+
+    The label is what ``git describe --always --dirty`` says: TAG, TAG-COUNT-gCOMMIT or COMMIT.
+    """
+    label, commit = image.labels.get(REVISION, ""), source.get("gitCommit", "")
+    described = label.removesuffix("-dirty")
+    _holds("state of the checkout", f"{uncommitted=}", f"uncommitted={label != described}")
+    words = commit + (" with uncommitted changes" if uncommitted else "")
+    short = re.fullmatch(r"(?:.+-g)?([0-9a-f]{4,40})", described)
+    if short and commit.startswith(short[1]):
+        return words
+    tagged = _commit_of_tag(described, root)
+    if tagged == "" and commit and described and not short:
+        return f"{words} (no checkout here knows the image's {described!r}: not compared)"
+    _holds("commit", commit, tagged or described or None)
+    return words
+
+
+def _commit_of_tag(tag: str, root: Path) -> str:
+    """The commit of a tag; empty where no checkout knows it."""
+    try:
+        return _git(
+            root, "rev-parse", "--verify", "--end-of-options", f"refs/tags/{tag}^{{commit}}"
         )
-    _holds("provenance", read["optional"]["provenance_sha256"], statement)
-    return [f"{named}@{digest} is signed."]
+    except BadInput:
+        return ""
 
 
 # What a statement is made of ------------------------------------------------------------------
 
 
 def _subjects(image: Image) -> tuple[Subject, ...]:
-    pushed = (reference.partition("@sha256:") for reference in image.pushed)
+    pushed = [in_registry(reference) for reference in image.pushed]
     return (
         Subject(name=image.name, digest={"sha256": image.id}),
-        *(Subject(name=name, digest={"sha256": digest}) for name, _, digest in pushed),
+        *(Subject.model_validate({"name": name, "digest": {k: d}}) for name, k, d in pushed),
     )
 
 
@@ -254,45 +247,63 @@ def _lock(image: Image, root: Path) -> str:
 
 
 def _time(created: str) -> datetime:
-    return datetime.fromisoformat(re.sub(r"\.\d+Z?$|Z$", "+00:00", created))
+    """When it was built, in whole seconds: the engine writes nanoseconds."""
+    expected = "the time at which the image was built, with its zone"
+    try:
+        time = datetime.fromisoformat(created).replace(microsecond=0)
+    except ValueError as error:
+        raise _unfit(expected, created or "none") from error
+    if time.tzinfo is None:
+        raise _unfit(expected, created)
+    return time
 
 
-def _docker(*arguments: str) -> bytes:
-    argv = [os.environ.get("DOCKER", "docker"), *arguments]
-    done = subprocess.run(argv, capture_output=True, check=False)
-    if done.returncode:
+def _base(image: Image) -> str:
+    label = image.labels.get(BASE, "")
+    found = re.fullmatch(r"(?:sha256:)?([0-9a-f]{64})", label)
+    if not found:
+        raise _unfit(f"the label {BASE} of containers/build.sh, sha256:...", label or "none")
+    return found[1]
+
+
+def _builder() -> str:
+    """The URI of who builds."""
+    named = os.environ.get("BUILDER") or BUILDER
+    try:
+        return URI.validate_python(named)
+    except ValidationError as error:
         raise BadInput(
-            "The image cannot be looked at.",
-            expected="an engine with the image",
-            received=done.stderr.decode(errors="replace").strip(),
-            do="build it with containers/build.sh, or set NAMES to how it is called",
-        )
-    return done.stdout
+            "BUILDER names nobody.",
+            expected="a URI, such as https://builds.house.example/derma",
+            received=named,
+            do="correct BUILDER, or leave it out",
+        ) from error
+
+
+def _unfit(expected: str, received: str) -> BadInput:
+    return BadInput(
+        "The provenance of the image cannot be stated.",
+        expected=expected,
+        received=received,
+        do="build the image again with containers/build.sh, then make its provenance",
+    )
 
 
 def _git(root: Path, *arguments: str) -> str:
     argv = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+        said, failed = done.stderr.strip(), bool(done.returncode)
+    except OSError as error:
+        said, failed = f"git: {error.strerror}", True
+    if failed:
         raise BadInput(
             "It is not known from which commit the image was built.",
             expected="a git checkout",
-            received=done.stderr.strip(),
+            received=said,
             do="build in a checkout of the repository",
         )
     return done.stdout.strip()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(
-            "A file of the image is missing.",
-            expected=f"{path.parent.name}/{path.name}",
-            received=error.strerror or type(error).__name__,
-            do="build the image with containers/build.sh; then make its provenance",
-        ) from error
 
 
 def _same(what: str, found: object, expected: object) -> None:
@@ -312,7 +323,7 @@ def _another(what: str, expected: str, received: str) -> BadInput:
 def _holds(what: str, said: object, found: object) -> None:
     if said != found:
         raise _broken(
-            f"The provenance speaks of another {what}.", f"SHA-256 {said}", f"SHA-256 {found}"
+            f"The provenance speaks of another {what}.", f"as found: {found}", f"as stated: {said}"
         )
 
 

@@ -4,12 +4,14 @@
     python objects.py load <FILE
 
 A member is named BUCKET/KEY. Says on the standard error how many objects and bytes it copied.
+`load` ends with exit code 64 at a member of a bucket that MELANOMA_STORE and MLFLOW_ARTIFACTS do
+not name.
 """
 
 import os
 import sys
 import tarfile
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 from urllib.parse import urlsplit
 
 import boto3
@@ -64,10 +66,23 @@ def load(of: dict[str, Any]) -> tuple[int, int]:
         for member in archive:
             bucket, _, key = member.name.partition("/")
             content = archive.extractfile(member)
-            assert content
+            if content is None or bucket not in of:
+                refuse(member.name, of)
             of[bucket].upload_fileobj(Content(content), bucket, key)
             count, size = count + 1, size + member.size
     return count, size
+
+
+def refuse(member: str, of: dict[str, Any]) -> NoReturn:
+    print(
+        "The backup holds something that is no object of this stack.",
+        f"  Expected: an object in {' or '.join(sorted(of))}",
+        f"  Received: {member!r}",
+        "  Do:       correct MELANOMA_STORE and MLFLOW_ARTIFACTS in the settings of the stack",
+        sep="\n",
+        file=sys.stderr,
+    )
+    sys.exit(64)
 
 
 if __name__ == "__main__":

@@ -13,70 +13,16 @@ import pytest
 from pydantic import ValidationError
 
 from infra import dsse
-from infra.provenance import ENVELOPE, PAYLOAD, SIGNATURE, Image, make, statement_of, verify
+from infra.image import Image
+from infra.provenance import ENVELOPE, make, statement_of, verify
+from infra.registry import PAYLOAD, SIGNATURE
 from infra.slsa import PREDICATE, STATEMENT, Statement
-from tasks.engine.signing import Keys, keys_here, keys_of
+from tasks.engine.signing import Keys, keys_of
 from tasks.errors import BadInput, Corrupt
 from tasks.records.record import sha256
-from tests.support.keys import pair_in, use
+from tests.support.keys import pair_in
 from tests.support.missing import lacking
-
-DIGEST = "ab" * 32
-PUSHED = f"registry.example/melanoma/train@sha256:{DIGEST}"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A checkout with what an image is made of."""
-    root = tmp_path / "checkout"
-    for name, text in {
-        "locks/train.txt": "numpy==2\n",
-        "containers/steps.Dockerfile": "FROM base AS train\n",
-        "build/train/sbom.cdx.json": '{"components": []}',
-        "build/train/licences.md": "MIT",
-        "build/train/debian.txt": "libc6 2.36",
-        ".gitignore": "build/\n",
-    }.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    git(root, "init", "-q")
-    git(root, "add", "-A")
-    git(root, "-c", "user.name=a", "-c", "user.email=a@house.example", "commit", "-qm", "First")
-    return root
-
-
-def git(root: Path, *arguments: str) -> str:
-    argv = ["git", "-C", str(root), *arguments]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture
-def folder(root: Path) -> Path:
-    return root / "build" / "train"
-
-
-@pytest.fixture
-def image(root: Path, folder: Path) -> Image:
-    return Image(
-        name="train",
-        id="cd" * 32,
-        pushed=(PUSHED,),
-        created="2026-11-30T12:00:00.123456789Z",
-        labels={
-            "org.opencontainers.image.revision": git(root, "describe", "--always", "--dirty"),
-            "org.opencontainers.image.base.digest": "sha256:" + "ef" * 32,
-        },
-        engine="20.10",
-        lock=(root / "locks/train.txt").read_bytes(),
-        sbom=(folder / "sbom.cdx.json").read_bytes(),
-    )
-
-
-@pytest.fixture
-def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keys:
-    use(monkeypatch, private=pair_in(tmp_path / "keys").private)
-    return keys_here()
-
+from tests.support.repositories import git
 
 # The form --------------------------------------------------------------------------------------
 
@@ -90,7 +36,7 @@ def test_a_statement_has_the_published_form_and_says_what_was_built_of_what(
     assert said["predicateType"] == PREDICATE == "https://slsa.dev/provenance/v1"
     assert said["subject"] == [
         {"name": "train", "digest": {"sha256": "cd" * 32}},
-        {"name": "registry.example/melanoma/train", "digest": {"sha256": DIGEST}},
+        {"name": "registry.example/melanoma/train", "digest": {"sha256": "ab" * 32}},
     ]
     definition = said["predicate"]["buildDefinition"]
     known = {each["name"]: each["digest"] for each in definition["resolvedDependencies"]}
@@ -183,7 +129,7 @@ def test_what_was_made_holds(image: Image, folder: Path, root: Path, keys: Keys)
 
     assert f"signed by the key {keys.fingerprint}" in held
     assert git(root, "rev-parse", "HEAD") in held
-    assert f"{PUSHED} is signed" in held
+    assert f"{image.pushed[0]} is signed" in held
     assert "uncommitted" not in held
 
 

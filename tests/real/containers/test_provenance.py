@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.provenance import PAYLOAD, Image, image_of, make, verify
+from infra.image import Image, image_of
+from infra.provenance import make, verify
+from infra.registry import PAYLOAD
 from tasks.engine.signing import keys_here
 from tasks.errors import Corrupt
 from tests.support.containers import eventually
