@@ -274,6 +274,8 @@ class Pod(KubernetesPodOperator):
         self.name = pods.name_of(self.row.whole, *task, *command)
         self.namespace = pods.namespace()
         made = self.build_pod_request_obj(context if instance else None, dry_run=True)
+        # Airflow's operator has put its own arguments there, which Kubernetes would change.
+        made.spec.containers[0].args = self.full_pod_spec.spec.containers[0].args
         as_json = ApiClient().sanitize_for_serialization
         made.metadata.annotations = {
             **(made.metadata.annotations or {}),

@@ -33,6 +33,19 @@ def _moment(when: datetime) -> str:
     return f"{when:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def expanded(text: str, known: dict[str, str]) -> str:
+    """What Kubernetes makes of an argument or the value of a variable, before a container sees it:
+    ``$$`` is ``$``, and ``$(NAME)`` is the value of a variable that is known so far.
+
+    Source: third_party/forked/golang/expansion/expand.go of kubernetes/kubernetes.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else known.get(found[1], found[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", replaced, text)
+
+
 class Refusal(Exception):
     """An answer that is an error."""
 
@@ -63,6 +76,13 @@ class NodePod:
     @property
     def name(self) -> str:
         return str(self.body["metadata"]["name"])
+
+    def sees(self) -> tuple[list[str], dict[str, str]]:
+        """The argv and the environment that the container is started with."""
+        container, known = self.body["spec"]["containers"][0], dict[str, str]()
+        for each in container["env"]:
+            known[each["name"]] = expanded(each["value"], known)
+        return [expanded(word, known) for word in container["args"]], known
 
     @property
     def is_over(self) -> bool:
