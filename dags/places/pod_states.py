@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from dags.exit_codes import raise_for
+from dags.exit_codes import of_a_shell, raise_for
 from dags.places.pods import CONTAINER
 from tasks.errors import BadInput, Halt
 
@@ -162,8 +162,7 @@ def raise_for_end(pod: Any, last_line: str, out_of_memory: str) -> None:
         )
     if end.reason in ("StartError", "ContainerCannotRun"):
         raise AirflowException(f"The container could not be started: {end.message or end.reason}")
-    # A shell counts a signal from 128 up, a process of ours from 0 down.
-    raise_for(128 - end.exit_code if 128 < end.exit_code < 193 else end.exit_code, last_line)
+    raise_for(of_a_shell(end.exit_code), last_line)
 
 
 def vanished(pod: Any) -> AirflowException:
