@@ -133,7 +133,7 @@ class Cluster:
                 if not moment or _name_is_taken(error):
                     raise
                 said = f"HTTP {error.status} {message_of(error)}"
-                self._unheard |= not conflict
+                self._unheard |= error.status not in (409, 429)  # which made nothing
             except (HTTPError, OSError) as error:
                 said, self._unheard = str(error), True
             log.warning("The cluster does not answer: %s. It is asked again.", said)
