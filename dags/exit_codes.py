@@ -6,6 +6,14 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from tasks.errors import BadInput, Halt
 
+SIGNALS = signal.NSIG - 1  # the highest number of a signal
+
+
+def of_a_shell(exit_code: int) -> int:
+    """The exit code of a process, as `raise_for` takes it, from that of a container: engines count
+    a signal from 128 up, as a shell does, and Python from 0 down."""
+    return 128 - exit_code if 0 < exit_code - 128 <= SIGNALS else exit_code
+
 
 def raise_for(exit_code: int, last_line: str) -> None:
     """Raise the matching exception of Airflow, unless the code is 0.
@@ -27,6 +35,14 @@ def raise_for(exit_code: int, last_line: str) -> None:
             + last_line.strip()  # what to do
         )
     if exit_code < 0:
-        raise AirflowException(f"The process was ended by {signal.Signals(-exit_code).name}.")
+        raise AirflowException(f"The process was ended by {_name_of(-exit_code)}.")
     if exit_code:
         raise AirflowException(f"The process ended with exit code {exit_code}, see above.")
+
+
+def _name_of(number: int) -> str:
+    """Some signals, such as those for real time, have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -169,22 +169,26 @@ warning = why_not_the_stores and (
 )
 
 
+LONGEST_HOURS = 10 * 366 * 24  # Airflow adds them to a moment, and no calendar goes on for ever
+
+
 def deadline() -> DeadlineAlert:
     """When people are told that a run is late: MELANOMA_DEADLINE_HOURS (default 72) after it was
     queued. The run goes on.
 
     Raises:
-        BadInput: MELANOMA_DEADLINE_HOURS is not a number above 0.
+        BadInput: MELANOMA_DEADLINE_HOURS is not a number above 0, or is more than ten years.
     """
     text = os.environ.get("MELANOMA_DEADLINE_HOURS") or "72"
     try:
         after = timedelta(hours=float(text))
     except (ValueError, OverflowError):
         after = timedelta(0)
-    if after <= timedelta(0):
+    if not timedelta(0) < after <= timedelta(hours=LONGEST_HOURS):
         raise BadInput(
             "The deadline of a run cannot be read.",
-            expected="MELANOMA_DEADLINE_HOURS to be a number of hours above 0, such as 72",
+            expected="MELANOMA_DEADLINE_HOURS to be a number of hours above 0, such as 72, and at "
+            f"most {LONGEST_HOURS}",
             received=f"MELANOMA_DEADLINE_HOURS={text}",
             do="correct it for Airflow's processes, and start them again",
         )

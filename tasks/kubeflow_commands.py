@@ -12,8 +12,11 @@ PANEL = "Beside the pipeline"
 def kubeflow_command(
     output: Annotated[Path, typer.Option(help="The file to write, YAML.")],
     gpus: Annotated[
-        int, typer.Option(min=0, help="GPUs of each training, in the image train-gpu.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, max=99, show_default="0", help="GPUs of each training, in the image train-gpu."
+        ),
+    ] = None,
 ) -> None:
     """Compile the table of steps into a pipeline of Kubeflow.
 

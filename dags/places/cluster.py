@@ -1,8 +1,10 @@
 """Ask a cluster about one pod, with patience while the cluster's API does not answer."""
 
+import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from airflow.sdk.exceptions import AirflowException
@@ -11,12 +13,12 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from dags.places.pod_logs import SILENCE, pauses
+from dags.places.pod_states import of_the_moment, unfollowed
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 OUTAGE = 900.0  # seconds without an answer after which an attempt gives up; its pod goes on
-OF_THE_MOMENT = (429, 500, 502, 503, 504)
 LISTEN = (10, 60)  # seconds to connect and to answer
 
 
@@ -31,14 +33,23 @@ class Cluster:
     def __init__(self, client: Callable[[], Any], namespace: str) -> None:
         self._make, self.namespace = client, namespace
         self._client: Any = None
+        self._unheard = False  # whether the last question may have been heard without an answer
 
     def create(self, pod: Any) -> Any:
-        """The pod as the cluster took it; None if the name is taken."""
+        """The pod as the cluster took it; None if the name is taken.
+
+        Raises:
+            ApiException: The cluster refuses the pod.
+            AirflowException: It has not answered, or it refuses after an answer that was lost.
+        """
         try:
             return self._ask("create_namespaced_pod", body=pod)
         except ApiException as error:
-            if error.status == 409:
+            if _name_is_taken(error):
                 return None
+            if self._unheard:
+                said = message_of(error)
+                raise unfollowed(pod.metadata.name, error.status, said) from error
             raise
 
     def read(self, name: str) -> Any:
@@ -107,7 +118,7 @@ class Cluster:
             ApiException: The cluster refuses.
             AirflowException: It has not answered for OUTAGE seconds.
         """
-        said = ""
+        said, self._unheard = "", False
         for pause in pauses(OUTAGE):
             try:
                 ask = getattr(self._api(), method)
@@ -116,14 +127,35 @@ class Cluster:
                 if error.status == 401 and said != "HTTP 401":
                     said, self._client = "HTTP 401", None  # a token that was replaced meanwhile
                     continue
-                if error.status not in OF_THE_MOMENT:
+                # The other conflicts of a new pod are those of quotas, which many pods change.
+                conflict = error.status == 409 and method.startswith("create")
+                moment = of_the_moment(error.status, str(error.reason)) or conflict
+                if not moment or _name_is_taken(error):
                     raise
-                said = f"HTTP {error.status} {error.reason}"
+                said = f"HTTP {error.status} {message_of(error)}"
+                self._unheard |= error.status not in (409, 429)  # which made nothing
             except (HTTPError, OSError) as error:
-                said = str(error)
+                said, self._unheard = str(error), True
             log.warning("The cluster does not answer: %s. It is asked again.", said)
             time.sleep(pause)
         raise AirflowException(
             f"The cluster has not answered for {OUTAGE / 60:g} minutes: {said}. The state of the "
             "step is not known; its pod goes on if it runs, and a retry finds it."
         )
+
+
+def message_of(error: ApiException) -> str:
+    """What the cluster said about a question, in one line."""
+    return _status_of(error).get("message") or str(error.reason)
+
+
+def _name_is_taken(error: ApiException) -> bool:
+    return error.status == 409 and _status_of(error).get("reason") == "AlreadyExists"
+
+
+def _status_of(error: ApiException) -> dict[str, str]:
+    """The reason and the message of an answer of the API; nothing in that of a proxy."""
+    with suppress(ValueError, TypeError, AttributeError, RecursionError):
+        found = json.loads(error.body)
+        return {name: str(found[name]) for name in ("reason", "message") if found.get(name)}
+    return {}

@@ -20,7 +20,7 @@ from docker.types import DeviceRequest, LogConfig, Mount
 
 from dags import credentials, signing
 from dags.command_line import command_line
-from dags.exit_codes import raise_for
+from dags.exit_codes import of_a_shell, raise_for
 from dags.levels import lines_of, relay
 from dags.person import told_of, variable
 from dags.places import images, mounts
@@ -173,8 +173,7 @@ class Container(DockerOperator):
             exit_code = int(self.cli.wait(name)["StatusCode"])
             if exit_code and self.cli.inspect_container(name)["State"]["OOMKilled"]:
                 raise AirflowException(self._out_of_memory())
-            # A shell counts a signal from 128 up, a process of ours from 0 down.
-            return (128 - exit_code if exit_code > 128 else exit_code), last_line
+            return of_a_shell(exit_code), last_line
         except AirflowTaskTimeout:
             self.on_kill()  # so that a training keeps a checkpoint; what follows is a kill
             raise

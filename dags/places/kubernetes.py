@@ -23,7 +23,7 @@ from kubernetes.client.exceptions import ApiException
 from dags.levels import relay
 from dags.person import variable
 from dags.places import pod_states, pods
-from dags.places.cluster import Cluster
+from dags.places.cluster import Cluster, message_of
 from dags.places.mapping import Operator, one_or_mapped
 from dags.places.pod_follow import Follower
 from tasks.errors import BadInput
@@ -97,6 +97,7 @@ class Pod(KubernetesPodOperator):
         self.row = limited(row_of(step), os.environ)
         self.part, self.command_line = part, ""
         self._cluster: Cluster | None = None
+        self._asked: Any = None  # the pod that this attempt wants, before it knows of one
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: Any
@@ -119,7 +120,8 @@ class Pod(KubernetesPodOperator):
         try:
             pod, last_line = self._run_to_its_end(made)
         except ApiException as error:
-            raise pod_states.refused(error.status, _message(error)) from error
+            name = made.metadata.name
+            raise pod_states.unfollowed(name, error.status, message_of(error)) from error
         pod_states.raise_for_end(pod, last_line, self._out_of_memory())
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"run": self._run_address}
@@ -127,6 +129,8 @@ class Pod(KubernetesPodOperator):
     def _run_to_its_end(self, made: Any) -> tuple[Any, str]:
         """The pod when it is over, and the last line of its log."""
         self.pod = pod = self._created_or_found(made)
+        if self._killed:  # meanwhile
+            self.on_kill()
         follower = Follower(self.cluster, pod, self.log)
         if not pod_states.is_over(pod):
             pod = self._begun(pod)
@@ -139,20 +143,22 @@ class Pod(KubernetesPodOperator):
         """End the pod in an orderly way, so that a training keeps a checkpoint. Airflow calls this
         when it stops a task."""
         self._killed = True
-        if self.pod is None:
+        if self._asked is None:
             return
-        self.log.info("Airflow stops this task: ending pod %s.", self.pod.metadata.name)
+        name = self._asked.metadata.name
+        self.log.info("Airflow stops this task: ending pod %s.", name)
         # Airflow calls from a signal's handler, in the midst of a question to the cluster: so
         # another client asks, which shares no lock with the first.
         known = self.client.api_client.configuration
         another = Cluster(lambda: CoreV1Api(ApiClient(known)), self.cluster.namespace)
         try:
-            another.delete(self.pod, pods.GRACE)
+            # The cluster may have made a pod, and its answer be on its way.
+            pod = self.pod or another.read(name)
+            if pod is not None and (pod is self.pod or self._has_our_spec(pod)):
+                another.delete(pod, pods.GRACE)
         except (ApiException, AirflowException) as error:
             self.log.error(
-                "The pod could not be ended: %s. End it by hand: kubectl delete pod %s",
-                error,
-                self.pod.metadata.name,
+                "The pod could not be ended: %s. End it by hand: kubectl delete pod %s", error, name
             )
 
     @property
@@ -171,22 +177,34 @@ class Pod(KubernetesPodOperator):
 
     def _created_or_found(self, made: Any) -> Any:
         """A pod for this work: new, or that of an earlier attempt whose worker died."""
-        name = made.metadata.name
+        name, self._asked = made.metadata.name, made
         for _ in range(5):
-            pod = self.cluster.create(made)
+            if self._killed:
+                raise AirflowException("Airflow stopped this task before it had a pod.")
+            try:
+                pod = self.cluster.create(made)
+            except ApiException as error:
+                said = f"{message_of(error)} (for pod {name})"
+                raise pod_states.refused(error.status, said) from error
             if pod is not None:
                 self.log.info("Pod %s of image %s", name, made.spec.containers[0].image)
                 return pod
             found = self.cluster.read(name)
-            if found is not None and self._is_ours(found, made):
+            if found is not None and self._is_ours(found):
                 return found
         raise AirflowException(f"Pods of the name {name} come and go; something else makes them.")
 
-    def _is_ours(self, found: Any, made: Any) -> bool:
+    def _has_our_spec(self, pod: Any) -> bool:
+        """Whether a pod is as this attempt wants it."""
+        ours = self._asked.metadata.annotations[pods.SPEC]
+        return bool((pod.metadata.annotations or {}).get(pods.SPEC) == ours)
+
+    def _is_ours(self, found: Any) -> bool:
         """Whether to go on with a pod that is there already; otherwise it is ended."""
         name, known = found.metadata.name, found.metadata.annotations or {}
-        same = known.get(pods.SPEC) == made.metadata.annotations[pods.SPEC]
-        fresh = same and JUDGED not in known and not pod_states.is_ending(found)
+        fresh = (
+            self._has_our_spec(found) and JUDGED not in known and not pod_states.is_ending(found)
+        )
         if fresh and not pod_states.is_over(found):
             self.log.warning("Pod %s of an earlier attempt still works; this one follows it.", name)
             return True
@@ -226,7 +244,7 @@ class Pod(KubernetesPodOperator):
             AirflowFailException: It never will.
             AirflowException: It did not in time.
         """
-        name, said, since = pod.metadata.name, "", time.monotonic()
+        name, said, told, since = pod.metadata.name, "", 0.0, time.monotonic()
         deadline = time.monotonic() + pods.start_seconds()
         events, asked = [], 0.0
         while True:
@@ -238,12 +256,16 @@ class Pod(KubernetesPodOperator):
             if time.monotonic() > asked + EVENTS:
                 events, asked = self.cluster.events_of(found), time.monotonic()
             waits = pod_states.waits_for(found, events)
-            if waits.reason != said:
-                said, since = waits.reason, time.monotonic()
-                if said:
-                    self.log.warning("The pod does not start yet. %s", said)
-            patient = time.monotonic() - since < waits.patience
-            if waits.lasting and not patient:
+            now = time.monotonic()
+            # The text of one reason may change with each look, such as the id of a container.
+            if waits.reason.partition(":")[0] != said.partition(":")[0] or (
+                waits.reason != said and now > told + EVENTS
+            ):
+                told = now
+                if waits.reason:
+                    self.log.warning("The pod does not start yet. %s", waits.reason)
+            said, since = waits.reason, since if waits.lasting else now
+            if waits.lasting and now - since >= waits.patience:
                 self._finish(found)
                 raise AirflowFailException(self._never_starts(said))
             if time.monotonic() > deadline:
@@ -274,6 +296,8 @@ class Pod(KubernetesPodOperator):
         self.name = pods.name_of(self.row.whole, *task, *command)
         self.namespace = pods.namespace()
         made = self.build_pod_request_obj(context if instance else None, dry_run=True)
+        # Airflow's operator has put its own arguments there, which Kubernetes would change.
+        made.spec.containers[0].args = self.full_pod_spec.spec.containers[0].args
         as_json = ApiClient().sanitize_for_serialization
         made.metadata.annotations = {
             **(made.metadata.annotations or {}),
@@ -336,10 +360,3 @@ class Pod(KubernetesPodOperator):
             f"{said or 'The cluster gives no reason.'} A retry tries again; "
             "MELANOMA_POD_START_MINUTES says how long to wait."
         )
-
-
-def _message(error: ApiException) -> str:
-    """What the cluster said about a request, in one line."""
-    with suppress(ValueError, TypeError, AttributeError):
-        return str(json.loads(error.body)["message"])
-    return str(error.reason)

@@ -2,7 +2,8 @@
 
 The cluster puts a time before each line. After a cut we ask again from a little before the last
 line, and leave out what we have had. Where the answer does not overlap with what we have had, lines
-may be lost, for example because the node rotated its log: then the log says so.
+may be lost, for example because the node rotated its log: then the log says so. A line without a
+time is not the step's: a node without the log answers with words of its own, and counts as a fault.
 """
 
 import time
@@ -19,6 +20,7 @@ from urllib3.exceptions import HTTPError
 SILENCE = 30.0  # seconds without a line after which we ask anew, and look after the pod
 OVERLAP = 60  # seconds before the last line from which we ask again
 REMEMBERED = 20_000  # lines by which we know what we have had
+WORDS = 100  # of nodes, by which we know what we have told
 PIECE = 1 << 16  # bytes
 FIRST_PAUSE = 1.0  # seconds before a question is asked again
 
@@ -42,6 +44,7 @@ class PodLog:
         self._had: deque[bytes] = deque(maxlen=REMEMBERED)
         self._times: deque[datetime] = deque(maxlen=REMEMBERED)
         self.fault, self.rest, self._last = "", b"", b""
+        self._words: deque[bytes] = deque(maxlen=WORDS)
 
     def lines(self, *, follow: bool) -> Iterator[str]:
         """Whole lines that we have not had, until the connection ends, for whatever reason.
@@ -120,7 +123,7 @@ class PodLog:
 
     def last_line(self) -> Iterator[str]:
         """The rest, as the last line of a log that is at its end."""
-        if self.rest:
+        if _time_of(self.rest):
             yield self._kept(self.rest)
 
     def _whole(self, answer: Any) -> Iterator[bytes]:
@@ -133,10 +136,22 @@ class PodLog:
             pieces.append(first)
             for following in more:
                 line = b"".join(pieces)
-                self._last = _key(line)
-                yield line
                 pieces = [following]
+                if _time_of(line):
+                    self._last = _key(line)
+                    yield line
+                else:
+                    self._tell_words(line)
         self.rest = b"".join(pieces)
+        if self.rest and not _time_of(self.rest) and not self.rest[:1].isdigit():  # no cut time
+            self._tell_words(self.rest)
+
+    def _tell_words(self, line: bytes) -> None:
+        """Say once what a node says instead of the log."""
+        self.fault = f"the node says: {line.decode(errors='backslashreplace')[:300]}"
+        if line not in self._words:
+            self._words.append(line)
+            self._unread(f"Instead of the log {self.fault}")
 
     def _kept(self, line: bytes) -> str:
         self._had.append(_key(line))

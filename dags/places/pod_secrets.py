@@ -20,6 +20,7 @@ from dags.credentials import MLFLOW, STORE
 from tasks.engine.signing import SECRETS
 from tasks.errors import BadInput
 from tasks.pipeline import Step
+from tasks.places import SIGNING, refuse_half_signing, secret_of
 
 CREDENTIALS = "credentials"  # key of a secret
 READABLE = 0o444  # inside of the pod, where only the step's own user is
@@ -29,12 +30,17 @@ VARIABLES = {PurePosixPath(place).name: name for name, place in signing.PLACES.i
 
 
 def mounted(row: Step) -> list[tuple[k8s.V1Volume, k8s.V1VolumeMount]]:
-    """The volumes with a step's secrets, and where they are mounted."""
+    """The volumes with a step's secrets, and where they are mounted.
+
+    Raises:
+        BadInput: A variable names no secret; or Airflow has a key, and its pods would have none.
+    """
+    refuse_half_signing(os.environ)
     found = []
     sources = []
     if name := _named("MELANOMA_STORE_SECRET", row):
         sources.append(_projected(name, CREDENTIALS, PurePosixPath(STORE.path).name))
-    if name := _named("MELANOMA_SIGNING_SECRET", row):
+    if name := _named(SIGNING, row):
         sources += [_projected(name, file, file) for file in _signing_files()]
     if sources:
         projected = k8s.V1ProjectedVolumeSource(default_mode=READABLE, sources=sources)
@@ -55,15 +61,13 @@ def variables(row: Step) -> dict[str, str]:
     found = {}
     if _named("MELANOMA_STORE_SECRET", row):
         found["AWS_SHARED_CREDENTIALS_FILE"] = STORE.path
-    if _named("MELANOMA_SIGNING_SECRET", row):
+    if _named(SIGNING, row):
         found |= {VARIABLES[file]: signing.PLACES[VARIABLES[file]] for file in _signing_files()}
     return found
 
 
 def _named(variable: str, row: Step) -> str:
-    # The name of a secret has no underscore, the name of a step may.
-    step = row.whole.replace("_", "-")
-    return os.environ.get(variable, "").replace("{step}", step)
+    return secret_of(row, variable, os.environ)
 
 
 def _signing_files() -> list[str]:

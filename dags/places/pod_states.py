@@ -5,14 +5,14 @@ pkg/controller in kubernetes/kubernetes); their texts differ between engines of 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from dags.exit_codes import raise_for
+from dags.exit_codes import of_a_shell, raise_for
 from dags.places.pods import CONTAINER
 from tasks.errors import BadInput, Halt
 
@@ -83,7 +83,7 @@ def seconds_overdue(pod: Any) -> float:
     return max(0.0, (datetime.now(UTC) - due).total_seconds()) if due else 0.0
 
 
-def waits_for(pod: Any, events: Iterable[Any]) -> Waiting:
+def waits_for(pod: Any, events: Sequence[Any]) -> Waiting:
     """Why a pod does not run yet.
 
     Args:
@@ -102,8 +102,10 @@ def waits_for(pod: Any, events: Iterable[Any]) -> Waiting:
         return Waiting(" ".join(causes), any(map(LASTING_ANSWER.search, causes)))
     if reason in CANNOT_BE_MADE:
         return Waiting(text, lasting=True, patience=PATIENCE)
+    # A node pulls the image once all secrets are mounted; what was said before is over.
+    pulled = any(each.reason in ("Pulling", "Pulled") for each in events)
     absent = [each for each in said if ABSENT.search(each)]
-    if absent:
+    if absent and not pulled:
         return Waiting(absent[-1], lasting=True, patience=PATIENCE)
     for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False":
@@ -162,8 +164,7 @@ def raise_for_end(pod: Any, last_line: str, out_of_memory: str) -> None:
         )
     if end.reason in ("StartError", "ContainerCannotRun"):
         raise AirflowException(f"The container could not be started: {end.message or end.reason}")
-    # A shell counts a signal from 128 up, a process of ours from 0 down.
-    raise_for(128 - end.exit_code if 128 < end.exit_code < 193 else end.exit_code, last_line)
+    raise_for(of_a_shell(end.exit_code), last_line)
 
 
 def vanished(pod: Any) -> AirflowException:
@@ -177,17 +178,47 @@ def vanished(pod: Any) -> AirflowException:
     )
 
 
+def of_the_moment(status: int, said: str = "") -> bool:
+    """Whether the same question may get another answer in a while.
+
+    Args:
+        status: HTTP status of the answer; 0 where TLS failed.
+        said: What TLS said.
+    """
+    if not status:
+        return "CERTIFICATE_VERIFY_FAILED" not in said
+    return status in (408, 425, 429) or (status >= 500 and status not in (501, 505))
+
+
+def unfollowed(name: str, status: int, said: str) -> AirflowException:
+    """The error for a question about a pod that may be there, which the cluster refuses: it ends
+    this attempt, and not the pod.
+
+    Args:
+        name: Name of the pod.
+        status: HTTP status of the answer.
+        said: Message of the answer.
+    """
+    return AirflowException(
+        f"The cluster refuses what this attempt asks about pod {name}. The pod goes on, and a "
+        "retry finds it.\n"
+        f"  Received: HTTP {status}: {said}\n"
+        "  Do:       give Airflow's own service account its rights in MELANOMA_NAMESPACE again; or "
+        f"end the pod by hand: kubectl delete pod {name}"
+    )
+
+
 def refused(status: int, said: str) -> AirflowException:
-    """The error for a question that the cluster refuses, such as for a new pod.
+    """The error for a new pod that the cluster refuses.
 
     Args:
         status: HTTP status of the answer.
         said: Message of the answer.
     """
-    moment = status in (429, 500, 502, 503, 504) or "exceeded quota" in said
+    moment = of_the_moment(status, said) or "exceeded quota" in said
     kind = AirflowException if moment else AirflowFailException
     return kind(
-        "The cluster refuses what this step asks, such as its pod.\n"
+        "The cluster refuses the pod of this step.\n"
         f"  Received: HTTP {status}: {said}\n"
         "  Do:       "
         + (

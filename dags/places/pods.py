@@ -17,16 +17,17 @@ from dags.person import told_of
 from dags.places.mapping import SECONDS_TO_END
 from dags.places.pod_secrets import mounted, variables
 from tasks.errors import BadInput
+from tasks.kubernetes_names import NAMESPACE, OBJECT, literal, named
 from tasks.pipeline import Step
 from tasks.places import (
     BY_DIGEST,
     gpu_resource,
     image_named,
     nodes_of,
+    refuse_passwords,
     spool_limit,
     tags_are_taken,
 )
-from tasks.text.redaction import redacted
 
 CONTAINER = "base"
 USER = 65532  # of the images, without a name and without rights
@@ -60,14 +61,17 @@ def pod_of(row: Step, command: list[str], person: Mapping[str, str] | None = Non
     for volume, mount in mounted(row):
         volumes.append(volume)
         mounts.append(mount)
-    pull = os.environ.get("MELANOMA_IMAGE_PULL_SECRET")
+    pull = _named("MELANOMA_IMAGE_PULL_SECRET")
     container = k8s.V1Container(
         name=CONTAINER,
         image=image_of(row),
         # By its tag `latest` a cluster would ask a registry for what was brought to the node.
         image_pull_policy="IfNotPresent",
-        args=command,
-        env=[k8s.V1EnvVar(name=name, value=value) for name, value in _environment(row, person)],
+        args=[literal(word) for word in command],
+        env=[
+            k8s.V1EnvVar(name=name, value=literal(value))
+            for name, value in _environment(row, person)
+        ],
         resources=_resources(row, gpus),
         volume_mounts=mounts,
         security_context=k8s.V1SecurityContext(
@@ -82,7 +86,7 @@ def pod_of(row: Step, command: list[str], person: Mapping[str, str] | None = Non
         containers=[container],
         volumes=volumes,
         restart_policy="Never",
-        service_account_name=os.environ.get("MELANOMA_SERVICE_ACCOUNT") or "melanoma-step",
+        service_account_name=_named("MELANOMA_SERVICE_ACCOUNT", "melanoma-step"),
         automount_service_account_token=False,
         enable_service_links=False,  # no addresses of other services in the environment
         security_context=k8s.V1PodSecurityContext(
@@ -95,7 +99,7 @@ def pod_of(row: Step, command: list[str], person: Mapping[str, str] | None = Non
         termination_grace_period_seconds=GRACE,
         node_selector=nodes_of(row, os.environ, gpus=gpus) or None,
         tolerations=_tolerations(gpus),
-        priority_class_name=os.environ.get("MELANOMA_PRIORITY_CLASS") or None,
+        priority_class_name=_named("MELANOMA_PRIORITY_CLASS") or None,
         image_pull_secrets=[k8s.V1LocalObjectReference(name=pull)] if pull else None,
     )
     return k8s.V1Pod(
@@ -108,7 +112,8 @@ def pod_of(row: Step, command: list[str], person: Mapping[str, str] | None = Non
 
 def namespace() -> str:
     """The namespace of all pods of steps."""
-    return os.environ.get("MELANOMA_NAMESPACE") or "melanoma"
+    variable = "MELANOMA_NAMESPACE"
+    return named(variable, os.environ.get(variable) or "melanoma", NAMESPACE)
 
 
 def labels_of(row: Step) -> dict[str, str]:
@@ -169,6 +174,11 @@ def start_seconds() -> int:
     )
 
 
+def _named(variable: str, default: str = "") -> str:
+    found = os.environ.get(variable) or default
+    return found and named(variable, found, OBJECT)
+
+
 # Parts of a pod ----------------------------------------------------------------------------------
 
 
@@ -206,15 +216,7 @@ def _tolerations(gpus: int) -> list[k8s.V1Toleration] | None:
 
 def _environment(row: Step, person: Mapping[str, str] | None) -> list[tuple[str, str]]:
     found = told_of(row)
-    for name, value in found.items():
-        if redacted(value) != value:
-            raise BadInput(
-                "Whoever may look at a pod would see a password.",
-                expected=f"{name} without a password in the address",
-                received=f"{name}={redacted(value)}",
-                do="put the login into a secret of the cluster: MELANOMA_MLFLOW_SECRET or "
-                "MELANOMA_STORE_SECRET",
-            )
+    refuse_passwords(found)
     found |= variables(row) | dict(person or {})
     if row.spools:
         found["TMPDIR"] = SPOOL

@@ -47,7 +47,8 @@ def write_outputs(text: str) -> None:
         text: The executor input, as JSON.
 
     Raises:
-        BadInput: It is no executor input of this pipeline, or the configuration is not valid.
+        BadInput: It is no executor input of this pipeline, the configuration is not valid, or an
+            output cannot be written.
     """
     read = _read(text)
     run = open_run(read.run, Retraining())
@@ -60,8 +61,20 @@ def write_outputs(text: str) -> None:
         names = [str(part.part) for part in parts_of(row, config)]
         outputs[names_output(over)] = json.dumps(names)
     for name, content in outputs.items():
-        read.files[name].parent.mkdir(parents=True, exist_ok=True)
-        read.files[name].write_text(content)
+        _write(read.files[name], content)
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            "An output cannot be written where Kubeflow looks for it.",
+            expected="a file that a task may make",
+            received=f"{str(file)[:200]!r} ({error})",
+            do="compile and upload the pipeline anew: `make kubeflow`",
+        ) from error
 
 
 def _read(text: str) -> _ExecutorInput:
@@ -69,6 +82,8 @@ def _read(text: str) -> _ExecutorInput:
         found = json.loads(text)
         values = found["inputs"]["parameterValues"]
         places = found["outputs"]["parameters"]
+        if not isinstance(values[RUN], str):
+            raise TypeError(f"the address of the run is {values[RUN]!r}")
         return _ExecutorInput(
             run=values[RUN],
             # Kubeflow gives null for what nobody gave.
@@ -81,7 +96,7 @@ def _read(text: str) -> _ExecutorInput:
                 name: Path(places[name]["outputFile"]) for name in (GIVEN, *map(names_output, OVER))
             },
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(
             "It cannot be read what Kubeflow was given.",
             expected="the executor input of a task of this pipeline",

@@ -17,6 +17,7 @@ reuses, and Kubeflow knows none of these, for all of them lie in the store.
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Optional
 
 from tasks.config import Retraining, range_in_words, value_in_words
@@ -30,6 +31,7 @@ from tasks.records.verdict import Verdict
 
 NAME = "melanoma-retraining"
 COMMAND = ["python", "-m", "tasks"]
+SUFFIXES = (".yaml", ".yml")  # that kfp takes for YAML
 STORE, PREFIX = "store", "run_prefix"  # parameters of the pipeline beside the configuration
 # Kubeflow cannot tell exit codes apart: it tries bad input again too.
 RETRIES, FIRST_WAIT = 2, "15s"
@@ -52,11 +54,13 @@ INPUTS = Step(
 
 
 def compile_pipeline(cluster: Cluster, output: Path) -> None:
-    """Write the pipeline as YAML.
+    """Write the pipeline as YAML, whole or not at all.
 
     Raises:
-        BadInput: kfp is not installed here.
+        BadInput: kfp is not installed here, or the file cannot be written.
     """
+    if output.suffix not in SUFFIXES:
+        raise _no_file(output, "another ending")
     try:
         from kfp import compiler, dsl
     except ImportError as error:
@@ -67,8 +71,23 @@ def compile_pipeline(cluster: Cluster, output: Path) -> None:
             do="run `make kubeflow`, or `.kubeflow/bin/python -m tasks kubeflow`",
         ) from error
     pipeline = dsl.pipeline(name=NAME, display_name="Melanoma retraining")(_body(cluster))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline, str(output))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output.parent, prefix=".compiling-") as folder:
+            made = Path(folder, "pipeline.yaml")
+            compiler.Compiler().compile(pipeline, str(made))
+            made.replace(output)
+    except OSError as error:
+        raise _no_file(output, str(error.strerror)) from error
+
+
+def _no_file(output: Path, why: str) -> BadInput:
+    return BadInput(
+        "The pipeline cannot be written there.",
+        expected="--output, a file in a folder that you may write to, with .yaml at its end",
+        received=f"{str(output)[:200]} ({why})",
+        do="name another file",
+    )
 
 
 def _body(cluster: Cluster) -> Callable[..., None]:
@@ -196,12 +215,12 @@ class _Graph:
         from kfp import kubernetes
 
         cluster = self.cluster
-        kubernetes.use_secret_as_volume(task, cluster.store_secret, STORE_MOUNT)
+        kubernetes.use_secret_as_volume(task, cluster.store_secret(row), STORE_MOUNT)
         task.set_env_variable("AWS_SHARED_CREDENTIALS_FILE", f"{STORE_MOUNT}/credentials")
         if row.mlflow:
-            kubernetes.use_secret_as_volume(task, cluster.mlflow_secret, MLFLOW_MOUNT)
-        if cluster.signing_secret:
-            kubernetes.use_secret_as_volume(task, cluster.signing_secret, SIGNING_MOUNT)
+            kubernetes.use_secret_as_volume(task, cluster.mlflow_secret(row), MLFLOW_MOUNT)
+        if signing := cluster.signing_secret(row):
+            kubernetes.use_secret_as_volume(task, signing, SIGNING_MOUNT)
             task.set_env_variable("MELANOMA_SIGNING_KEY", f"{SIGNING_MOUNT}/signing-key.pem")
         if cluster.pull_secret:
             kubernetes.set_image_pull_secrets(task, [cluster.pull_secret])

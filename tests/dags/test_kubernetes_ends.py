@@ -1,5 +1,6 @@
 """What Airflow makes of the end of a pod. The cluster's API is a server of ours, over real HTTP."""
 
+import time
 from typing import Any
 
 import pytest
@@ -242,6 +243,53 @@ def test_a_secret_may_come_a_little_late_and_must_come(
 
     assert (type(raised).__name__ == "AirflowFailException") == (not late)
     assert any('"melanoma-store" not found' in text for _, text in airflow.lines)
+
+
+@pytest.mark.parametrize("patience", [0.3, 60])
+def test_a_reason_whose_text_changes_is_one_reason(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """Each try names another id of a container."""
+    from dags.places import kubernetes, pod_states
+
+    monkeypatch.setattr(pod_states, "PATIENCE", patience)
+    monkeypatch.setattr(kubernetes, "EVENTS", 10.0)
+
+    def play(pod: NodePod) -> None:
+        for number in range(200):
+            pod.waits("CreateContainerError", f'the name "base" is reserved for "{number:04x}"')
+            time.sleep(0.01)
+        pod.runs()
+        pod.ends(0)
+
+    airflow.cluster.plays = play
+    raised = airflow.run()
+
+    assert type(raised).__name__ == ("AirflowFailException" if patience < 1 else "NoneType")
+    assert len(airflow.said(level="warning")) == 1
+    assert airflow.seconds < 2 or patience > 1
+
+
+def test_a_secret_that_came_late_is_forgotten_while_the_image_is_pulled(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events stay for an hour. An image for GPUs takes minutes."""
+    from dags.places import pod_states
+
+    monkeypatch.setattr(pod_states, "PATIENCE", 0.5)
+
+    def play(pod: NodePod) -> None:
+        pod.waits("ContainerCreating")
+        pod.event("FailedMount", 'secret "melanoma-store" not found')
+        airflow.wait_for_a_look()
+        pod.event("Pulling", 'Pulling image "registry.example/train-gpu"', kind="Normal")
+        time.sleep(1.5)
+        pod.runs()
+        pod.ends(0)
+
+    airflow.cluster.plays = play
+
+    assert airflow.run() is None
 
 
 @pytest.mark.parametrize(

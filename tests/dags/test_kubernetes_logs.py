@@ -159,6 +159,45 @@ def test_the_exit_code_counts_where_no_log_can_be_read(
     assert airflow.said() == []
 
 
+NO_LOG = b"unable to retrieve container logs for containerd://abc"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_words_of_the_node_are_no_line_of_the_step(airflow: Airflow, end: bytes) -> None:
+    """A node answers 200 with its own words; only lines of the log have a time before them."""
+
+    def play(pod: NodePod) -> None:
+        pod.runs()
+        pod.says("INFO the gate did not pass")
+        pod.ends(99)
+
+    airflow.cluster.instead_of_logs = [NO_LOG + end] * 50
+    airflow.cluster.plays = play
+    raised = airflow.run()
+
+    assert type(raised).__name__ == "AirflowSkipException"
+    assert "unable to retrieve" not in str(raised)
+    assert airflow.said() == []
+    assert any("unable to retrieve container logs" in text for text in warnings(airflow))
+
+
+def test_a_log_is_read_on_after_words_of_the_node(airflow: Airflow) -> None:
+    def play(pod: NodePod) -> None:
+        pod.runs()
+        pod.says("INFO one", "INFO two")
+        airflow.wait_for_a_log()
+        pod.says("INFO three")
+        pod.ends(0)
+
+    airflow.cluster.instead_of_logs = [b"", NO_LOG, NO_LOG + b"\n", b""]
+    airflow.cluster.cuts = [50]
+    airflow.cluster.plays = play
+
+    assert airflow.run() is None
+    assert airflow.said() == ["one", "two", "three"]
+    assert not any("may be missing" in text for text in warnings(airflow))
+
+
 def test_a_silent_step_is_looked_after(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a node dies, a connection may stay open for ever and bring nothing."""
     from dags.places import cluster

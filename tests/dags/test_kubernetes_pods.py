@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kubernetes_validate import ValidationError, validate
 
-from tasks.errors import BadInput
 from tasks.pipeline import BESIDE, PIPELINE, Step
 from tests.support import kubernetes_place
+from tests.support.fake_cluster import FakeCluster, NodePod
 from tests.support.kubernetes_place import DIGEST, STORE, pod_of, task
 from tests.support.manifests import always_pulled
 from tests.support.pod_rules import RULES, broken
@@ -294,42 +294,25 @@ def test_the_line_to_type_makes_the_same_pod(
     validate({"kind": "Pod", **given, "metadata": named}, version, strict=True)
 
 
-# Wrong settings ----------------------------------------------------------------------------------
+# Settings -----------------------------------------------------------------------------------------
+
+TYPED = "costs $$5; image $(IMAGE_DIGEST); store $(AWS_ENDPOINT_URL), $HOME and $(NONE)"
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "said"),
-    [
-        ("MELANOMA_IMAGES", "registry.example/{image}:latest", "a name without a digest"),
-        ("MELANOMA_IMAGES", "", "no such variable"),
-        ("MELANOMA_GPUS", "all", "MELANOMA_GPUS=all"),
-        ("MELANOMA_GPUS", "0", "MELANOMA_GPUS=0"),
-        ("MELANOMA_NODES", "pool=gpu", "MELANOMA_NODES=pool=gpu"),
-        ("MELANOMA_NODES", '{"tiny": {}}', "tiny"),
-        ("MELANOMA_NODES", '{"gpu": {"pool": 1}}', "MELANOMA_NODES"),
-        ("MELANOMA_SPOOL_LIMIT", "much", "MELANOMA_SPOOL_LIMIT=much"),
-        ("MELANOMA_POD_START_MINUTES", "0", "MELANOMA_POD_START_MINUTES=0"),
-        ("MLFLOW_TRACKING_URI", "http://me:pass@mlflow:5000", "MELANOMA_MLFLOW_SECRET"),
-    ],
-)
-def test_a_wrong_setting_is_refused_before_anything_runs(
-    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+def test_kubernetes_changes_nothing_of_what_a_person_typed(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert task("train")
-    kubernetes_place.set_up(monkeypatch, **{variable: value})
+    kubernetes_place.set_up(monkeypatch, AWS_ENDPOINT_URL="http://s3/$$(A)")
+    monkeypatch.setattr("dags.places.kubernetes.variable", lambda _: {"MELANOMA_PERSON": TYPED})
+    made = task("rollback", "--store", STORE, "--to", "3", "--reason", TYPED)
+    argv, variables = NodePod(FakeCluster(), pod_of(made)).sees()
 
-    with pytest.raises(BadInput, match=said) as raised:
-        task("train")
-    assert "Do:" in str(raised.value)
-    assert "pass@" not in str(raised.value)
-
-
-def test_files_to_sign_with_that_there_are_not_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"MELANOMA_SIGNING_SECRET": "sign", "MELANOMA_SIGNING_FILES": "key.pem"}
-    kubernetes_place.set_up(monkeypatch, **names)
-
-    with pytest.raises(BadInput, match=r"MELANOMA_SIGNING_FILES=key\.pem"):
-        task("split")
+    assert argv == ["rollback", "--store", STORE, "--to", "3", "--reason", TYPED]
+    assert variables["MELANOMA_PERSON"] == TYPED
+    assert variables["AWS_ENDPOINT_URL"] == "http://s3/$$(A)"
+    by_hand = shlex.split(made.command_line)
+    given = json.loads(by_hand[by_hand.index("--overrides") + 1])
+    assert NodePod(FakeCluster(), {"metadata": {}, **given}).sees()[0] == argv
 
 
 def test_a_tag_is_taken_for_a_trial_and_no_record_then_names_an_image(

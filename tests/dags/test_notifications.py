@@ -217,9 +217,11 @@ def test_airflow_tells_of_each_failure_the_verdict_and_a_late_run(
     assert [alert.interval for alert in dag.deadline] == [timedelta(hours=72)]
     monkeypatch.setenv("MELANOMA_DEADLINE_HOURS", "0.5")
     assert deadline().interval == timedelta(minutes=30)
+    monkeypatch.setenv("MELANOMA_DEADLINE_HOURS", "87840")
+    assert deadline().interval == timedelta(days=3660)
 
 
-@pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "three days"])
+@pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "three days", "1e9", "87841"])
 def test_a_deadline_that_is_no_time_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, hours: str
 ) -> None:

@@ -259,7 +259,7 @@ def test_times_that_are_no_cron_expression_are_refused_by_name(
     [
         ("scheduled__2026-01-04T03:00:00+00:00", "scheduled__2026-01-04T03-00-00-00-00"),
         ("demo-1", "demo-1"),
-        ("_mine", "run_mine"),
+        ("_mine", "run_mine-8be8d94c97d2"),
     ],
 )
 def test_a_run_id_becomes_a_name_that_a_store_takes(

@@ -263,6 +263,30 @@ def test_a_cluster_that_cannot_be_read_is_refused(
     assert told in refused.stderr
 
 
+@pytest.mark.parametrize("place", ["x.txt", "x", "folder.yaml", "file/x.yaml", "x" * 300 + ".yaml"])
+def test_a_place_that_cannot_hold_the_pipeline_is_refused(place: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    argv = ("kubeflow", "--output", str(tmp_path / place))
+    refused = command(*argv, python=kfp_python(), **CLUSTER)
+
+    assert refused.returncode == BadInput.exit_code
+    assert "--output" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("gpus", ["99999999999999999999", "100", "-1", "all"])
+def test_a_number_of_gpus_that_no_node_has_is_refused(gpus: str, tmp_path: Path) -> None:
+    argv = ("kubeflow", "--output", str(tmp_path / "pipeline.yaml"), "--gpus", gpus)
+    refused = command(*argv, python=kfp_python(), **CLUSTER)
+
+    assert refused.returncode == BadInput.exit_code
+    assert "--gpus" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_where_kfp_is_missing_the_command_says_what_to_run(tmp_path: Path) -> None:
     argv = ("kubeflow", "--output", str(tmp_path / "pipeline.yaml"))
     refused = command(*argv, python=sys.executable, **CLUSTER)

@@ -82,9 +82,41 @@ def test_a_wrong_configuration_ends_before_any_step(
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"inputs": {}}', '{"inputs": {"run": 1}}'])
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", '{"inputs": {}}', '{"inputs": {"run": 1}}', "[" * DEEP, '{"inputs":' * DEEP,
+     '{"inputs": {"parameterValues": []}, "outputs": {"parameters": {}}}'],
+    ids=lambda text: text[:40],
+)  # fmt: skip
 def test_what_is_no_executor_input_is_refused(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["kubeflow-inputs", text]) == BadInput.exit_code
     assert "cannot be read what Kubeflow was given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", [None, 5, ["a"], {"a": 1}, True])
+def test_an_address_that_is_no_text_is_refused(
+    run: Any, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = executor_input(store, tmp_path, run=run)
+
+    assert main(["kubeflow-inputs", text]) == BadInput.exit_code
+    assert "cannot be read what Kubeflow was given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["", "\0", "/file/below", "/" + "x" * 300])
+def test_an_output_that_cannot_be_written_is_refused(
+    place: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/file").touch()
+    found = json.loads(executor_input(store, tmp_path))
+    for each in found["outputs"]["parameters"].values():
+        each["outputFile"] = str(tmp_path / "made") + place
+
+    assert main(["kubeflow-inputs", json.dumps(found)]) == BadInput.exit_code
+    assert "cannot be written" in capsys.readouterr().err

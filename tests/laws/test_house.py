@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("text",),
     ("config", "errors", "figures", "lesions", "model_file", "parts", "recipes", "terms"),
     ("records",),
-    ("curve", "pipeline", "places", "statistics"),
+    ("curve", "kubernetes_names", "pipeline", "places", "statistics"),
     ("engine",),
     ("intake", "kubeflow", "registry"),
     ("balancing", "splitting", "training"),

@@ -33,6 +33,19 @@ def _moment(when: datetime) -> str:
     return f"{when:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def expanded(text: str, known: dict[str, str]) -> str:
+    """What Kubernetes makes of an argument or the value of a variable, before a container sees it:
+    ``$$`` is ``$``, and ``$(NAME)`` is the value of a variable that is known so far.
+
+    Source: third_party/forked/golang/expansion/expand.go of kubernetes/kubernetes.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else known.get(found[1], found[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", replaced, text)
+
+
 class Refusal(Exception):
     """An answer that is an error."""
 
@@ -63,6 +76,13 @@ class NodePod:
     @property
     def name(self) -> str:
         return str(self.body["metadata"]["name"])
+
+    def sees(self) -> tuple[list[str], dict[str, str]]:
+        """The argv and the environment that the container is started with."""
+        container, known = self.body["spec"]["containers"][0], dict[str, str]()
+        for each in container["env"]:
+            known[each["name"]] = expanded(each["value"], known)
+        return [expanded(word, known) for word in container["args"]], known
 
     @property
     def is_over(self) -> bool:
@@ -107,15 +127,15 @@ class NodePod:
         found = {"type": kind, "status": status, "reason": reason, "message": message}
         self.body["status"]["conditions"].append(found)
 
-    def event(self, reason: str, message: str) -> None:
-        """A warning about the pod."""
+    def event(self, reason: str, message: str, kind: str = "Warning") -> None:
+        """A warning, or something normal, about the pod."""
         metadata = {"name": f"event-{len(self.cluster.events)}", "namespace": "melanoma"}
         about = {"kind": "Pod", "name": self.name, "uid": self.body["metadata"]["uid"]}
         self.cluster.events.append(
             {
                 "metadata": metadata,
                 "involvedObject": about,
-                "type": "Warning",
+                "type": kind,
                 "reason": reason,
                 "message": message,
             }
@@ -141,11 +161,12 @@ class FakeCluster:
 
     Attributes:
         plays: What a new pod does, in a thread of its own.
-        refuses: What the API says to a new pod, instead of taking it.
+        refuses: What the API says to a new pod, instead of taking it; `refusals` times.
         down: The API answers no request: 503, or nothing at all.
         cuts: After how many bytes each connection to a log ends, one after the other. A negative
             number ends the answer in an orderly way, as a proxy does.
         log_faults: The status of each request for a log, one after the other.
+        instead_of_logs: What a node says in an answer that is no error, where it has no log.
         loses_answers: How many pods are made without that the one who asked hears of it.
         unauthorized: How many requests meet a token that has run out.
         forbids: Methods that the asker may not use, and whether on a log.
@@ -160,9 +181,11 @@ class FakeCluster:
         self.events: list[dict[str, Any]] = []
         self.plays: Callable[[NodePod], None] = lambda pod: None
         self.refuses: Refusal | None = None
+        self.refusals = 1_000_000
         self.down = ""
         self.cuts: list[int] = []
         self.log_faults: list[int] = []
+        self.instead_of_logs: list[bytes] = []
         self.loses_answers = 0
         self.unauthorized = 0
         self.forbids: set[tuple[str, bool]] = set()
@@ -170,7 +193,8 @@ class FakeCluster:
         self.peak = 0
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        if self.refuses:
+        if self.refuses and self.refusals:
+            self.refusals -= 1
             raise self.refuses
         try:
             validate(body, VERSION, strict=True)
@@ -293,6 +317,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         orderly, budget = left < 0, abs(left) or None
+        if cluster.instead_of_logs and (said := cluster.instead_of_logs.pop(0)):
+            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(said), said))
+            return
         for data in self._entries(pod, since.replace(microsecond=0), "follow" in query):
             part = data if budget is None else data[:budget]
             self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if part else b"")

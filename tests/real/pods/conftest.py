@@ -34,7 +34,8 @@ def pod(
 ) -> Callable[..., dict[str, Any]]:
     """Renders the pod of a step; with `code`, which then runs in the place of the step."""
     kubernetes_place.place(tmp_path)
-    kubernetes_place.set_up(monkeypatch, MELANOMA_IMAGES=data_image)
+    images = {f"MELANOMA_IMAGE_{kind}": data_image for kind in ("DATA", "TRAIN")}
+    kubernetes_place.set_up(monkeypatch, **images)
 
     def render(command: str, *options: str, code: str = "") -> dict[str, Any]:
         found = kubernetes_place.pod_of(kubernetes_place.task(command, *options))
