@@ -34,7 +34,7 @@ class Saved:
         (self.name,) = re.findall(r"/daily/(\S+)/$", done.stdout.strip())
 
     @property
-    def places(self) -> dict[str, str]:
+    def places(self) -> dict[str, Any]:
         return {
             "MELANOMA_STORE": f"s3://{self.store}/clinic",
             "MELANOMA_BACKUPS": f"s3://{self.backups}/daily",
