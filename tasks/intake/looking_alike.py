@@ -41,7 +41,7 @@ def alike_among(run: Run, rows: pd.DataFrame, of: Array) -> pd.DataFrame:
     """
     planes = np.frombuffer(b"".join(rows["thumbnail"]), np.uint8)
     seen = near_duplicates(planes.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX), of)
-    found = _by_features(run, rows, features_at(run, rows), of)
+    found = _by_features(run, rows, features_at(run, rows, of), of)
     types = {name: TYPES[name] for name in (*ENDS, *BY_FEATURES)}
     both = seen.astype({name: TYPES[name] for name in (*ENDS, *BY_THUMBNAIL)}).merge(
         found[list(types)].astype(types), on=ENDS, how="outer"

@@ -1,6 +1,9 @@
 """Local features are found once for each content, and again if what is kept is damaged."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -68,3 +71,32 @@ def test_no_rows_have_no_features(store: Store) -> None:
 
     assert not len(features_at(replace(run_of(store), step="validate"), empty).counts)
     assert keys(store, FOLDER) == []
+
+
+def test_parts_that_work_side_by_side_do_not_describe_each_others_shards(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of four parts compares its own pictures with all, so each needs the features of all."""
+    run, parts, shards = replace(run_of(store), step="validate"), 4, 24
+    pictures = np.random.default_rng(2).integers(0, 256, (shards, 1, 64, 64, 3), dtype=np.uint8)
+    rows = pd.concat([rows_of(run, each, [0]) for each in pictures], ignore_index=True)
+    expected = features_of(pictures[:, 0]).codes
+    asked: list[int] = []
+    together = Barrier(parts)
+
+    def slowly(given: np.ndarray) -> object:
+        asked.append(len(given))
+        time.sleep(0.1)  # as long as a shard of some pictures takes
+        return features_of(given)
+
+    def part(number: int) -> np.ndarray:
+        together.wait()
+        found = features_at(run, rows, np.arange(shards) % parts == number)
+        return np.asarray(found.codes)
+
+    monkeypatch.setattr(kept_features, "features_of", slowly)
+    with ThreadPoolExecutor(parts) as pool:
+        found = list(pool.map(part, range(parts)))
+
+    assert all(np.array_equal(each, expected) for each in found)
+    assert shards <= len(asked) <= 1.5 * shards  # the meeting points of parts that end unequally
