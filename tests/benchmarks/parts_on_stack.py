@@ -34,21 +34,30 @@ STEPS = (*DIVIDED, "split")
 RUN = "parts"
 
 
-def by_process(folder: Path, raw: Path, config: dict[str, Any]) -> Store:
+def by_process(folder: Path, config: dict[str, Any]) -> Store:
     """Do the steps, each in one process, on a store in a folder."""
     store = str(folder / "store")
     run = ["--run", f"{store}/runs/{RUN}", "--config", json.dumps(config)]
-    delivery = ["deliver", "--store", store, "--images", str(raw), "--metadata", str(raw)]
+    given = ["--images", f"{folder}/delivery/images", "--metadata", f"{folder}/delivery/tables"]
+    delivery = ["deliver", "--store", store, *given]
     for argv in (delivery, *([step, *run] for step in STEPS)):
         subprocess.run([sys.executable, "-m", "tasks", *argv], cwd=ROOT, check=True)
     return open_store(store)
 
 
-def by_stack(stack: Stack, raw: Path, config: dict[str, Any]) -> dict[str, str]:
+def by_stack(stack: Stack, folder: Path, config: dict[str, Any]) -> dict[str, str]:
     """Do the steps on the stack's workers; returns the host of each step and part."""
     began = time.monotonic()
-    delivery = ("deliver", "--store", STORE, "--images", "/delivery", "--metadata", "/delivery")
-    stack("tasks", *delivery, seconds=7200, DELIVERY=str(raw))
+    given = ("--images", "/delivery/images", "--metadata", "/delivery/tables")
+    stack(
+        "tasks",
+        "deliver",
+        "--store",
+        STORE,
+        *given,
+        seconds=7200,
+        DELIVERY=str(folder / "delivery"),
+    )
     print(f"delivered in {time.monotonic() - began:.0f} s", flush=True)
     stack.airflow.wait_for_dag(RETRAINING)
     began = time.monotonic()
@@ -93,15 +102,18 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o755)  # the container is another user
         generate(folder / "generated", given.count)
-        raw = folder / "generated" / "raw" / "first"
+        images, tables = folder / "delivery" / "images", folder / "delivery" / "tables"
+        tables.mkdir(parents=True)
+        (folder / "generated" / "raw" / "first").rename(images)
+        (images / "labels.csv").rename(tables / "labels.csv")
         stack = Stack(folder / "settings", given.tag)
         stack("up")
         try:
-            hosts = by_stack(stack, raw, config)
+            hosts = by_stack(stack, folder, config)
             print(f"memory now: {stack.memory()}")
             print(f"ran on: {hosts}")
             theirs = stack.store()
-            ours = by_process(folder, raw, config | {"parts": 1})
+            ours = by_process(folder, config | {"parts": 1})
             parts = [f"{s}/{Part(n + 1, given.parts)}" for s in DIVIDED for n in range(given.parts)]
             print("on the stack:")
             for part in parts:
