@@ -27,7 +27,7 @@ from tests.support.servers import S3Server, mlflow_server
 STEPS = [step.name for step in PIPELINE]
 # Training is not repeated bit by bit on every machine; all before it must be.
 REPEATABLE = STEPS[: STEPS.index("train")]
-LONG = SMALL | {"recipes": ["residual"], "residual_epochs": 4, "checkpoint_minutes": 0}
+LONG = SMALL | {"recipes": ["residual"], "residual_epochs": 16, "checkpoint_minutes": 0}
 
 
 @pytest.fixture(scope="module")

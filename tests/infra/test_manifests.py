@@ -265,7 +265,7 @@ def test_what_a_job_mounts_may_change() -> None:
 
 @every_overlay
 def test_every_secret_file_is_one_that_the_stack_makes(overlay: str) -> None:
-    script = (ROOT / "containers/stack.sh").read_text()
+    script = (ROOT / "containers/stack/secrets.sh").read_text()
     text = yaml.safe_dump_all(rendered(overlay))
     for volumes in (pod["spec"].get("volumes", ()) for _, pod in pods_of(rendered(overlay))):
         for volume in volumes:
