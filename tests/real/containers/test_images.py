@@ -82,7 +82,7 @@ def test_an_image_runs_as_an_ordinary_user_and_says_what_it_was_made_of(
 
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == (
-        ["airflow"] if image == "airflow" else ["python", "-m", "tasks"]
+        ["/entrypoint"] if image == "airflow" else ["python", "-m", "tasks"]
     )
     assert config["Labels"]["org.opencontainers.image.revision"]
     assert config["Labels"]["org.opencontainers.image.base.digest"].startswith("sha256:")
