@@ -13,6 +13,22 @@ from tasks.engine.store import Store
 from tests.support.page_paths import BUNDLE, NAME, QUOTED, SECRET
 
 
+@pytest.fixture(scope="module")
+def kubernetes_place_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An Airflow of a folder of its own, which the operators of the place are imported with."""
+    from tests.support import kubernetes_place
+
+    kubernetes_place.place(tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture
+def kubernetes_settings(kubernetes_place_home: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of an installation on Kubernetes in the environment."""
+    from tests.support import kubernetes_place
+
+    kubernetes_place.set_up(monkeypatch)
+
+
 @pytest.fixture
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Tasks of the place `kubernetes`, and a cluster of ours for their pods."""

@@ -16,20 +16,11 @@ from tests.support.kubernetes_place import DIGEST, STORE, pod_of, task
 from tests.support.manifests import always_pulled
 from tests.support.pod_rules import RULES, broken
 
+pytestmark = pytest.mark.usefixtures("kubernetes_settings")
 VERSIONS = ("1.37", "1.34")  # the newest that the schemas know, and one about a year older
 ROWS = (*PIPELINE, *BESIDE)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 each_version = pytest.mark.parametrize("version", VERSIONS)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return kubernetes_place.place(tmp_path_factory.mktemp("airflow"))
-
-
-@pytest.fixture(autouse=True)
-def settings(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kubernetes_place.set_up(monkeypatch)
 
 
 def base(pod: dict[str, Any]) -> dict[str, Any]:
@@ -344,7 +335,7 @@ def test_a_directory_is_no_store_for_pods(monkeypatch: pytest.MonkeyPatch) -> No
         type(made).execute.__wrapped__(made, {})
 
 
-def test_a_piece_of_work_has_one_name_and_other_work_has_another(place: Any) -> None:
+def test_a_piece_of_work_has_one_name_and_other_work_has_another() -> None:
     first, again = (pod_of(task("split"))["metadata"]["name"] for _ in range(2))
     others = [pod_of(task("split", "--run", f"{STORE}/runs/b")), pod_of(task("check_balance"))]
 

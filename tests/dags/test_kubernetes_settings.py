@@ -1,22 +1,12 @@
 """A wrong setting of the place `kubernetes` is refused before anything runs."""
 
-from typing import Any
-
 import pytest
 
 from tasks.errors import BadInput
 from tests.support import kubernetes_place
 from tests.support.kubernetes_place import pod_of, task
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return kubernetes_place.place(tmp_path_factory.mktemp("airflow"))
-
-
-@pytest.fixture(autouse=True)
-def settings(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kubernetes_place.set_up(monkeypatch)
+pytestmark = pytest.mark.usefixtures("kubernetes_settings")
 
 
 @pytest.mark.parametrize(
