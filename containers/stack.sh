@@ -67,7 +67,10 @@ start() { # [--tls]
     made
     make_secrets
     tls=
-    [ "${1:-}" != --tls ] || tls="--profile tls"
+    if [ "${1:-}" = --tls ]; then
+        check_certificate
+        tls="--profile tls"
+    fi
     # shellcheck disable=SC2086 # nothing, or two words
     compose $tls up --detach
     wait_until_healthy

@@ -179,3 +179,25 @@ make_certificate() { # a trial's own; put one of your house's in its place
     keep tls_certificate <"$new.certificate.partial"
     rm "$new.key.partial" "$new.certificate.partial"
 }
+
+check_certificate() { # before the proxy starts: nginx or a browser would refuse these only later
+    host=$(setting MELANOMA_HOST)
+    host=${host:-localhost}
+    command -v openssl >/dev/null || refuse \
+        "There is no openssl, which reads the certificate." "  Do:       apt-get install openssl"
+    certificate=$secrets/tls_certificate
+    wrong=
+    public=$(openssl x509 -in "$certificate" -noout -pubkey 2>&1) || wrong=$public
+    [ -n "$wrong" ] || openssl x509 -in "$certificate" -noout -checkend 0 >/dev/null ||
+        wrong="one that ended: $(openssl x509 -in "$certificate" -noout -enddate)"
+    [ -n "$wrong" ] || openssl x509 -in "$certificate" -noout -checkhost "$host" |
+        grep -q 'does match' || wrong="one that does not hold this name"
+    [ -n "$wrong" ] ||
+        own=$(openssl pkey -in "$secrets/tls_key" -passin pass: -pubout 2>&1) || wrong="a key: $own"
+    [ -n "$wrong" ] || [ "$own" = "$public" ] || wrong="a key of another certificate"
+    [ -z "$wrong" ] || refuse "The proxy cannot use its certificate." \
+        "  Expected: tls_certificate and tls_key in $secrets, in PEM, for the name $host" \
+        "  Received: $wrong" \
+        "  Do:       put both of your house there; or remove both, and the next start makes a" \
+        "            trial's own"
+}

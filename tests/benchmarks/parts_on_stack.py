@@ -41,7 +41,9 @@ def by_process(folder: Path, config: dict[str, Any]) -> Store:
     given = ["--images", f"{folder}/delivery/images", "--metadata", f"{folder}/delivery/tables"]
     delivery = ["deliver", "--store", store, *given]
     for argv in (delivery, *([step, *run] for step in STEPS)):
+        began = time.monotonic()
         subprocess.run([sys.executable, "-m", "tasks", *argv], cwd=ROOT, check=True)
+        print(f"one process: {argv[0]} took {time.monotonic() - began:.0f} s", flush=True)
     return open_store(store)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
@@ -16,14 +17,20 @@ MILLISECONDS = 30_000  # longest wait for a page, on a machine that also runs st
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser without a window; ends the test where the machine has none."""
+def chromium(*options: str) -> Iterator[Browser]:
+    """A browser without a window; ends the test where the machine has none.
+
+    Args:
+        options: More options of Chromium's command line.
+    """
     program = shutil.which("chromium")
     if program is None:
         lacking("no Chromium", install="apt-get install chromium")
     with sync_playwright() as playwright:
         # Chromium's own sandbox refuses root, whom CI runs as.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", *options]
+        )
         try:
             yield browser
         finally:
@@ -75,7 +82,7 @@ class Visitor:
         self.page.get_by_role("button", name=option, exact=True).click()
 
 
-def visitor(browser: Browser, airflow: str, passwords: Path, user: str) -> Visitor:
+def visitor(browser: Browser, airflow: str, passwords: Path, user: str, **context: Any) -> Visitor:
     """Log in as a user, in a browser of the user's own.
 
     Args:
@@ -83,12 +90,13 @@ def visitor(browser: Browser, airflow: str, passwords: Path, user: str) -> Visit
         airflow: Airflow's address.
         passwords: File with the password of each user, in JSON.
         user: Login of the user.
+        context: More of what the user's browser is set to, as Playwright's `new_context` takes it.
     """
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 900}, timezone_id=ZONE, locale="en-US"
+    opened = browser.new_context(
+        viewport={"width": 1280, "height": 900}, timezone_id=ZONE, locale="en-US", **context
     )
-    context.set_default_timeout(MILLISECONDS)
-    page = context.new_page()
+    opened.set_default_timeout(MILLISECONDS)
+    page = opened.new_page()
     page.goto(airflow)
     page.fill("input[name=username]", user)
     page.fill("input[name=password]", json.loads(passwords.read_text())[user])

@@ -23,6 +23,7 @@ SCRIPT = ROOT / "containers" / "stack.sh"
 COMPOSE = ROOT / "containers" / "compose.yaml"
 STORE = "s3://melanoma/store"
 PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "APP_PORT")
+TLS_PORTS = ("AIRFLOW_TLS_PORT", "MLFLOW_TLS_PORT", "APP_TLS_PORT")
 
 
 def need_compose() -> None:
@@ -45,6 +46,10 @@ def eventually(look: Callable[[], Any], seconds: float, what: str) -> Any:
     raise AssertionError(f"{what}: not within {seconds:g} s ({failed!r})")
 
 
+def _free_ports() -> dict[str, str]:
+    return {name: str(free_port()) for name in (*PORTS, *TLS_PORTS)}
+
+
 @dataclass
 class Stack:
     """A stack of images with the tag `tag`, with its settings and secrets in `folder`."""
@@ -52,7 +57,7 @@ class Stack:
     folder: Path
     tag: str
     project: str = field(default_factory=lambda: f"campaign-{secrets.token_hex(3)}")
-    ports: dict[str, str] = field(default_factory=lambda: {n: str(free_port()) for n in PORTS})
+    ports: dict[str, str] = field(default_factory=_free_ports)
 
     def __call__(self, *argv: str, seconds: float = 600, **environment: str) -> str:
         """What `containers/stack.sh ARGV` prints; fails if it fails."""

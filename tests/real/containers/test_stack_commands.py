@@ -2,9 +2,14 @@
 
 import os
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.support.fake_compose import FakeStack
 from tests.support.missing import lacking
@@ -230,6 +235,70 @@ def test_half_a_certificate_is_not_completed_by_another_key(stack: FakeStack) ->
         (stack.secrets / name).write_text(text)
     stack("up").done()
     assert {name: (stack.secrets / name).read_text() for name in own} == own
+
+
+def certificate(stack: FakeStack, name: str, days: int = 2) -> None:
+    """Put a certificate of the house in the place of the stack's own."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    house = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "house")])
+    made = x509.CertificateBuilder(house, house, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    for file, data in (
+        ("tls_certificate", made.sign(key, hashes.SHA256()).public_bytes(pem)),
+        ("tls_key", key.private_bytes(pem, *plain)),
+    ):
+        (stack.secrets / file).unlink(missing_ok=True)
+        (stack.secrets / file).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "told"),
+    [
+        ("derma.hospital.example", 2, None),
+        ("*.hospital.example", 2, None),
+        ("localhost", 2, "does not hold this name"),
+        ("derma.hospital.example.org", 2, "does not hold this name"),
+        ("derma.hospital.example", -1, "ended: notAfter"),
+    ],
+)
+def test_the_proxy_starts_with_a_certificate_for_its_name_alone(
+    stack: FakeStack, name: str, days: int, told: str | None
+) -> None:
+    stack("secrets", MELANOMA_HOST="derma.hospital.example").done()
+    certificate(stack, name, days)
+    said = stack("up", "--tls")
+    if told is None:
+        said.done()
+    else:
+        assert told in said.refused()
+        assert "up --detach" not in stack.calls()
+        stack("up").done()  # needs no certificate
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("tls_certificate", "of the house", "certificate"),
+        ("tls_key", "of the house", "a key: "),
+        ("tls_key", None, "a key of another certificate"),
+    ],
+)
+def test_the_proxy_refuses_what_nginx_would_refuse(
+    stack: FakeStack, file: str, text: str | None, told: str
+) -> None:
+    stack("secrets").done()
+    if text is None:
+        before = (stack.secrets / "tls_certificate").read_text()
+        certificate(stack, "localhost")
+        (stack.secrets / "tls_certificate").write_text(before)
+    else:
+        (stack.secrets / file).unlink()
+        (stack.secrets / file).write_text(text)
+    assert told in stack("up", "--tls").refused()
+    assert "up --detach" not in stack.calls()
 
 
 # Health ----------------------------------------------------------------------------------------
