@@ -241,8 +241,3 @@ class Evaluated(Record):
         description="The judge that says about which images the model must not be asked, and what "
         "it refuses; None in older records, and where there are too few images to fit one.",
     )
-
-    @property
-    def written_in(self) -> int:
-        """Format of this record."""
-        return self.provenance.format if self.provenance else self.FORMAT

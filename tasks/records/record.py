@@ -118,19 +118,27 @@ class Record(Frozen):
         FORMAT: How the record is written, from 1. Raise it with any change of its fields, or of the
             fields of what it holds: a field added, dropped, renamed or meant otherwise. Then the
             step is done again, and earlier versions of the program refuse the record.
-        NOT_CONTENT: Fields that say when or on which machine the work was done, in the form of
-            pydantic's `exclude`: True for a field, a mapping for fields inside a field.
+        NOT_CONTENT: Fields that say when or where the work was done, in the form of pydantic's
+            `exclude`: True for a field, a mapping for fields inside a field.
+        NOT_CONTENT_UNTIL: `NOT_CONTENT` of earlier formats, by the last format of each, so that
+            older records keep their hash.
         ADDED: Fields that earlier versions of the program did not know. An empty one is left out
             of the content hash, so that older records keep their hash.
     """
 
     FORMAT: ClassVar[int] = 1
     NOT_CONTENT: ClassVar[dict[str, Any]] = {}
+    NOT_CONTENT_UNTIL: ClassVar[dict[int, dict[str, Any]]] = {}
     ADDED: ClassVar[tuple[str, ...]] = ()
 
     provenance: Provenance | None = Field(
         None, description="How the record was made; None until the engine commits the record."
     )
+
+    @property
+    def written_in(self) -> int:
+        """Format of this record."""
+        return self.provenance.format if self.provenance else self.FORMAT
 
     @property
     def content_hash(self) -> str:
@@ -144,9 +152,9 @@ class Record(Frozen):
             for name in self.ADDED
             if getattr(self, name) == type(self).model_fields[name].default
         }
-        content = self.model_dump(
-            mode="json", exclude={"provenance": True} | self.NOT_CONTENT | silent
-        )
+        earlier = (last for last in sorted(self.NOT_CONTENT_UNTIL) if self.written_in <= last)
+        not_content = self.NOT_CONTENT_UNTIL.get(next(earlier, 0), self.NOT_CONTENT)
+        content = self.model_dump(mode="json", exclude={"provenance": True} | not_content | silent)
         return sha256(json.dumps(_placeless(content), sort_keys=True).encode())
 
     @classmethod

@@ -92,7 +92,6 @@ class TrainedRecipe(Frozen):
         description="Id of the run in MLflow. Empty if MLflow did not answer; `register` then "
         "creates the run."
     )
-    # Not part of the content: a machine without a GPU reuses what a machine with one has trained.
     computed_on: str = Field(
         "",
         description="Keras's backend and the devices of the attempt that ended the training; empty "
@@ -100,12 +99,24 @@ class TrainedRecipe(Frozen):
     )
 
 
+# Two places that train the same network give the same content. A machine without a GPU reuses what
+# a machine with one has trained.
+NOT_CONTENT = {
+    "computed_on": True,
+    "mlflow_run": True,
+    "epochs": {"__all__": {"seconds": True}},
+}
+NOT_CONTENT_UNTIL_3 = {"computed_on": True}
+
+
 class TrainedPart(Record):
     """The record of one recipe's training."""
 
-    # 1 called the recipe `residual` by its former name, `best`; 2 knew no recipe `travel`.
-    FORMAT: ClassVar[int] = 3
-    NOT_CONTENT: ClassVar[dict[str, Any]] = {"trained": {"computed_on": True}}
+    # 1 called the recipe `residual` by its former name, `best`; 2 knew no recipe `travel`; in 3 the
+    # seconds and the run in MLflow were content.
+    FORMAT: ClassVar[int] = 4
+    NOT_CONTENT: ClassVar[dict[str, Any]] = {"trained": NOT_CONTENT}
+    NOT_CONTENT_UNTIL: ClassVar[dict[int, dict[str, Any]]] = {3: {"trained": NOT_CONTENT_UNTIL_3}}
 
     classes: tuple[Diagnosis, ...] = Field(description="Order of the network's outputs.")
     trained: TrainedRecipe = Field(description="The network.")
@@ -114,9 +125,12 @@ class TrainedPart(Record):
 class Trained(Record):
     """The record of the training of all recipes."""
 
-    # 1 called the recipe `residual` by its former name, `best`; 2 knew no recipe `travel`.
-    FORMAT: ClassVar[int] = 3
-    NOT_CONTENT: ClassVar[dict[str, Any]] = {"recipes": {"__all__": {"computed_on": True}}}
+    # As of `TrainedPart`.
+    FORMAT: ClassVar[int] = 4
+    NOT_CONTENT: ClassVar[dict[str, Any]] = {"recipes": {"__all__": NOT_CONTENT}}
+    NOT_CONTENT_UNTIL: ClassVar[dict[int, dict[str, Any]]] = {
+        3: {"recipes": {"__all__": NOT_CONTENT_UNTIL_3}}
+    }
 
     classes: tuple[Diagnosis, ...] = Field(description="Order of the networks' outputs.")
     recipes: tuple[TrainedRecipe, ...] = Field(description="The network of each recipe.")

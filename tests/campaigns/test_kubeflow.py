@@ -28,7 +28,7 @@ from tests.support.kubeflow import compiled, kfp_python
 from tests.support.paths import ROOT
 
 STEPS = [step.name for step in PIPELINE]
-BEFORE_TRAINING = STEPS[: STEPS.index("train")]
+REPEATABLE = STEPS[: STEPS.index("register")]  # evidence holds times
 # Two parts and two recipes, so that both loops have something to do.
 CONFIG: dict[str, Any] = {
     "image_size": 32,
@@ -93,9 +93,11 @@ class Ran:
         return name, done.stdout + done.stderr, time.monotonic() - began
 
     def by_process(self, name: str, **config: Any) -> None:
+        """Run all steps with a registry of their own: the other one knows kfp's model."""
         argv = ["-m", "tasks", "run", "--store", str(self.process), "--name", name]
         argv += ["--config", json.dumps(CONFIG | config)]
-        environment = os.environ | {"MLFLOW_TRACKING_URI": self.mlflow}
+        environment = os.environ.copy()
+        environment.pop("MLFLOW_TRACKING_URI", None)
         subprocess.run([sys.executable, *argv], cwd=ROOT, env=environment, check=True)
 
     def runs(self) -> set[str]:
@@ -109,16 +111,6 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(delivery: Path, mlflow: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:  # noqa: F811
     return Ran(tmp_path_factory.mktemp("kubeflow"), delivery, mlflow)
-
-
-def models_of(ran: Ran, name: str) -> set[str]:
-    """The recipes whose models are the same bytes in both places. (A training's record also holds
-    its seconds, its run in MLflow and its place in the store.)"""
-    one, other = (
-        {each.recipe: each.model.sha256 for each in ran.record(store, run, "train").recipes}
-        for store, run in ((ran.kubeflow, name), (ran.process, "same"))
-    )
-    return {recipe for recipe in one if one[recipe] == other[recipe]}
 
 
 def test_kfps_runner_commits_the_records_that_a_process_commits(ran: Ran) -> None:
@@ -141,12 +133,10 @@ def test_kfps_runner_commits_the_records_that_a_process_commits(ran: Ran) -> Non
                 "kfp said": "done" if "kfp: done" in said else "failed",
                 "records equal to a process": ", ".join(s for s in STEPS if kinds[s] == "equal"),
                 "records that differ": ", ".join(s for s in STEPS if kinds[s] != "equal"),
-                "models of equal bytes": f"{len(models_of(ran, name))} of {len(CONFIG['recipes'])}",
             }
         },
     )
-    assert {kinds[step] for step in (*BEFORE_TRAINING, "gate")} == {"equal"}
-    assert len(models_of(ran, name)) == len(CONFIG["recipes"])
+    assert {kinds[step] for step in REPEATABLE} == {"equal"}, kinds
     parts = ran.record(ran.kubeflow, name, "ingest").provenance.parts
     assert sorted(parts) == ["1-of-2", "2-of-2"]
 

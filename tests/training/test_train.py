@@ -76,16 +76,32 @@ def test_only_the_balanced_recipe_sees_the_copies(run: Run) -> None:
     assert seen["balanced"] == sum(oversampled.counts.values()) > training
 
 
-def test_where_a_recipe_was_trained_is_no_part_of_the_content(run: Run) -> None:
+def test_where_and_how_fast_a_recipe_was_trained_is_no_part_of_the_content(run: Run) -> None:
     trained = record_of(run, Trained)
 
-    def with_all(**changed: str) -> str:
+    def with_all(format: int | None = None, **changed: Any) -> str:
         recipes = tuple(each.model_copy(update=changed) for each in trained.recipes)
-        return str(trained.model_copy(update={"recipes": recipes}).content_hash)
+        record = trained.model_copy(update={"recipes": recipes})
+        assert record.provenance
+        written = {"format": format or Trained.FORMAT}
+        provenance = record.provenance.model_copy(update=written)
+        return str(record.with_provenance(provenance).content_hash)
 
+    epochs = trained.recipes[0].epochs
+    slower = tuple(each.model_copy(update={"seconds": each.seconds + 1}) for each in epochs)
+    worse = tuple(each.model_copy(update={"loss": each.loss + 1}) for each in epochs)
     assert with_all(computed_on="jax on 4 gpu") == trained.content_hash
     assert with_all(computed_on="") == trained.content_hash  # a record from before it was kept
+    assert with_all(mlflow_run="elsewhere") == trained.content_hash
+    assert with_all(epochs=slower) == with_all(epochs=epochs)
+    assert with_all(epochs=worse) != with_all(epochs=epochs)
     assert with_all(finding="It fits.") != trained.content_hash
+
+    before = with_all(format=3)  # such records keep their hash, in which both counted
+    assert before != trained.content_hash
+    assert with_all(format=3, computed_on="") == before
+    assert with_all(format=3, mlflow_run="elsewhere") != before
+    assert with_all(format=3, epochs=slower) != with_all(format=3, epochs=epochs)
 
 
 def test_the_saved_weights_are_those_of_the_best_epoch(run: Run) -> None:
