@@ -23,6 +23,7 @@ from tasks.intake.synthesize import synthesize
 from tasks.pipeline import PIPELINE
 from tasks.registry.versions import MODEL
 from tests.support.campaigns import found
+from tests.support.environments import of_a_container
 from tests.support.paths import ROOT
 from tests.support.stack import STORE, Stack, eventually, need_compose
 
@@ -194,7 +195,7 @@ def test_the_records_are_those_of_processes(
         *([step, "--run", f"{store}/runs/{RUN}", "--config", config] for step in REPEATABLE),
     ):
         done = [sys.executable, "-m", "tasks", *argv]
-        subprocess.run(done, cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(done, cwd=ROOT, env=of_a_container(), check=True, capture_output=True)
     ours, theirs = open_store(store), stack.store()
     for name in REPEATABLE:
         by_process, in_stack = read_record(ours, RUN, name), read_record(theirs, RUN, name)

@@ -24,6 +24,7 @@ from tests.real.containers.conftest import (  # noqa: F401 - fixtures
 )
 from tests.real.containers.conftest import images as built_images  # noqa: F401
 from tests.support.campaigns import found
+from tests.support.environments import of_a_container
 from tests.support.kubeflow import compiled, kfp_python
 from tests.support.paths import ROOT
 
@@ -96,7 +97,7 @@ class Ran:
         """Run all steps with a registry of their own: the other one knows kfp's model."""
         argv = ["-m", "tasks", "run", "--store", str(self.process), "--name", name]
         argv += ["--config", json.dumps(CONFIG | config)]
-        environment = os.environ.copy()
+        environment = of_a_container()
         environment.pop("MLFLOW_TRACKING_URI", None)
         subprocess.run([sys.executable, *argv], cwd=ROOT, env=environment, check=True)
 

@@ -20,6 +20,7 @@ from tasks.pipeline import PIPELINE
 from tests.support import kubernetes_place
 from tests.support.campaigns import found
 from tests.support.deliveries import WHOLE as SMALL
+from tests.support.environments import of_a_container
 from tests.support.paths import ROOT
 from tests.support.podman import Ended, Podman, need_images, need_podman
 from tests.support.servers import S3Server, mlflow_server
@@ -115,7 +116,7 @@ def logged_in(clean_environment: None, place: Place, monkeypatch: pytest.MonkeyP
 def by_process(step: str, store: str) -> None:
     options = ["--run", f"{store}/runs/same", "--config", json.dumps(SMALL)]
     argv = [sys.executable, "-m", "tasks", step, *options]
-    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(argv, cwd=ROOT, env=of_a_container(), check=True, capture_output=True)
 
 
 def test_every_step_runs_as_a_pod_within_its_limits_and_gives_the_record_of_a_process(
