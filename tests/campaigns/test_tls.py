@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from demo.airflow_api import ENGINEER
+from demo.airflow_api import ENGINEER, RETRAINING
 from tests.campaigns.test_compose import IMAGES
 from tests.support.browser import MILLISECONDS, chromium, visitor
 from tests.support.paths import ROOT
@@ -94,9 +94,9 @@ def test_only_the_proxy_listens_for_other_machines(stack: Stack) -> None:
 
 def test_airflow_takes_a_login_and_shows_the_retraining(stack: Stack, browser: Browser) -> None:
     users = stack.folder / "secrets" / "airflow_users"
-    stack.airflow.wait_for_dag("retraining")
+    stack.airflow.wait_for_dag(RETRAINING)
     person = visitor(browser, address(stack, "AIRFLOW"), users, ENGINEER, ignore_https_errors=True)
-    person.page.goto(f"{person.airflow}/dags/retraining")
+    person.page.goto(f"{person.airflow}/dags/{RETRAINING}")
     person.page.get_by_role("button", name="Trigger Dag").wait_for()
     cookies = person.page.context.cookies()
     assert [cookie["name"] for cookie in cookies if not cookie.get("secure")] == []
