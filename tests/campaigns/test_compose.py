@@ -25,9 +25,8 @@ from tasks.registry.versions import MODEL
 from tests.support.campaigns import found
 from tests.support.environments import of_a_container
 from tests.support.paths import ROOT
-from tests.support.stack import STORE, Stack, eventually, need_compose
+from tests.support.stack import STORE, Stack, eventually, need_compose, tag_of_images
 
-IMAGES = ("postgres", "redis", "s3", "proxy", "airflow", "worker", "mlflow", "serve")
 RUN = "killed"
 # The demo's configuration, of one recipe, with a checkpoint every few seconds.
 CONFIG = json.loads(SYNTHETIC_CONFIG) | {"recipes": ["residual"], "checkpoint_minutes": 0.05}
@@ -38,12 +37,7 @@ REPEATABLE = STEPS[: STEPS.index("register")]  # evidence holds times
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     need_compose()
-    tag = os.environ.get("MELANOMA_TAG", "")
-    if not tag:
-        tag = "campaign"
-        built = ROOT / "containers" / "build.sh"
-        subprocess.run([built, *IMAGES], env=os.environ | {"TAG": tag}, check=True)
-    made = Stack(tmp_path_factory.mktemp("stack") / "settings", tag)
+    made = Stack(tmp_path_factory.mktemp("stack") / "settings", tag_of_images())
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_SHARED_CREDENTIALS_FILE"):
             patch.setenv(name, "")  # `Stack.store` sets them

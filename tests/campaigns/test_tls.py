@@ -1,6 +1,5 @@
 """The compose stack as other machines reach it: by TLS, under a name of its own, in a browser."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from demo.airflow_api import ENGINEER, RETRAINING
-from tests.campaigns.test_compose import IMAGES
 from tests.support.browser import MILLISECONDS, chromium, visitor
-from tests.support.paths import ROOT
-from tests.support.stack import TLS_PORTS, Stack, need_compose
+from tests.support.stack import TLS_PORTS, Stack, need_compose, tag_of_images
 
 NAME = "derma.example"
 EXPERIMENTS = "/ajax-api/2.0/mlflow/experiments/search"
@@ -23,12 +20,7 @@ EXPERIMENTS = "/ajax-api/2.0/mlflow/experiments/search"
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Started with --tls and a name."""
     need_compose()
-    tag = os.environ.get("MELANOMA_TAG", "")
-    if not tag:
-        tag = "campaign"
-        built = ROOT / "containers" / "build.sh"
-        subprocess.run([built, *IMAGES], env=os.environ | {"TAG": tag}, check=True)
-    made = Stack(tmp_path_factory.mktemp("stack") / "settings", tag)
+    made = Stack(tmp_path_factory.mktemp("stack") / "settings", tag_of_images())
     try:
         made("up", "--tls", MELANOMA_HOST=NAME, AIRFLOW_URL=address(made, "AIRFLOW"))
         yield made

@@ -24,6 +24,16 @@ COMPOSE = ROOT / "containers" / "compose.yaml"
 STORE = "s3://melanoma/store"
 PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "APP_PORT")
 TLS_PORTS = ("AIRFLOW_TLS_PORT", "MLFLOW_TLS_PORT", "APP_TLS_PORT")
+IMAGES = ("postgres", "redis", "s3", "proxy", "airflow", "worker", "mlflow", "serve")
+
+
+def tag_of_images() -> str:
+    """MELANOMA_TAG, whose images are built already; without it they are built now."""
+    if tag := os.environ.get("MELANOMA_TAG"):
+        return tag
+    built = ROOT / "containers" / "build.sh"
+    subprocess.run([built, *IMAGES], env=os.environ | {"TAG": "campaign"}, check=True)
+    return "campaign"
 
 
 def need_compose() -> None:
