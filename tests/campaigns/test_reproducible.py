@@ -22,6 +22,7 @@ from tests.support.paths import ROOT
 # train holds TensorFlow: gigabytes, and minutes.
 IMAGES = os.environ.get("REPRODUCE", "data").split()
 BASE = os.environ.get("BASE") or "melanoma-base:bookworm"
+FILES = {"airflow": "airflow", "worker": "airflow", "mlflow": "mlflow"}  # others: steps.Dockerfile
 CALLED = "melanoma-reproducible/{image}:{which}"
 
 
@@ -48,7 +49,8 @@ def build(image: str, which: str) -> str:
     called = CALLED.format(image=image, which=which)
     certificates = os.environ.get("CA") or os.environ.get("SSL_CERT_FILE")
     argv = [client(), "build", "--quiet", "--no-cache", "--target", image, "--tag", called]
-    argv += ["--file", str(ROOT / "containers" / "steps.Dockerfile"), "--build-arg", f"BASE={BASE}"]
+    file = ROOT / "containers" / f"{FILES.get(image, 'steps')}.Dockerfile"
+    argv += ["--file", str(file), "--build-arg", f"BASE={BASE}"]
     argv += ["--secret", f"id=ca,src={certificates}"] if certificates else []
     argv += ["--secret", f"id=uv,src={os.environ['UV']}"] if os.environ.get("UV") else []
     environment = os.environ | {"DOCKER_BUILDKIT": "1"}
@@ -131,7 +133,8 @@ def test_two_builds_hold_the_same_files(image: str, engine: Any, tmp_path: Path)
     print(*differ, sep="\n")
 
     assert len(one) > 1000
-    assert any(path.startswith("app/tasks/") for path in one)
+    own = "libraries/" if image == "mlflow" else "app/tasks/"  # MLflow's image has no code of ours
+    assert any(path.startswith(own) for path in one)
     assert differ == []
 
 
