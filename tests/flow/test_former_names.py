@@ -117,7 +117,21 @@ RECIPE = {
     "finding": "best underfits: it does.",
     "mlflow_run": "",
 }
-RECORD = {"classes": ["melanoma", "nevus"], "recipes": [RECIPE]}
+PROVENANCE = {  # of that time, when none said a format
+    "step": "train",
+    "run": "old",
+    "config": {},
+    "code": "0" * 64,
+    "fingerprint": "0" * 64,
+    "inputs": {},
+    "reused_from": None,
+    "committed_at": "2026-01-02T03:04:05+00:00",
+    "seconds": 1.0,
+    "peak_memory_bytes": 1,
+    "machine": "x86_64",
+    "image": None,
+}
+RECORD = {"provenance": PROVENANCE, "classes": ["melanoma", "nevus"], "recipes": [RECIPE]}
 # As the version that wrote such records calculated it.
 HASH = "d672f1cebc5a9e7717cd370ec23f9ce7b9c19b278bad389967440af8161def43"
 
