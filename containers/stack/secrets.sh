@@ -166,9 +166,11 @@ make_certificate() { # a trial's own; put one of your house's in its place
     done
     host=$(setting MELANOMA_HOST)
     host=${host:-localhost}
+    kind=DNS
+    ! is_address "$host" || kind=IP
     new=$secrets/.tls
     if ! said=$(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
-        -subj "/CN=$host" -addext "subjectAltName=DNS:$host,DNS:localhost" \
+        -subj "/CN=$host" -addext "subjectAltName=$kind:$host,DNS:localhost" \
         -keyout "$new.key.partial" -out "$new.certificate.partial" 2>&1); then
         rm -f "$new.key.partial" "$new.certificate.partial"
         refuse "No certificate could be made." "  Expected: openssl, and a MELANOMA_HOST that it takes" \
@@ -180,6 +182,8 @@ make_certificate() { # a trial's own; put one of your house's in its place
     rm "$new.key.partial" "$new.certificate.partial"
 }
 
+is_address() { printf '%s\n' "$1" | grep -Eq '^[0-9]+(\.[0-9]+){3}$'; } # of IPv4, not a name
+
 check_certificate() { # before the proxy starts: nginx or a browser would refuse these only later
     host=$(setting MELANOMA_HOST)
     host=${host:-localhost}
@@ -190,7 +194,9 @@ check_certificate() { # before the proxy starts: nginx or a browser would refuse
     public=$(openssl x509 -in "$certificate" -noout -pubkey 2>&1) || wrong=$public
     [ -n "$wrong" ] || openssl x509 -in "$certificate" -noout -checkend 0 >/dev/null ||
         wrong="one that ended: $(openssl x509 -in "$certificate" -noout -enddate)"
-    [ -n "$wrong" ] || openssl x509 -in "$certificate" -noout -checkhost "$host" |
+    asked=-checkhost
+    ! is_address "$host" || asked=-checkip
+    [ -n "$wrong" ] || openssl x509 -in "$certificate" -noout $asked "$host" |
         grep -q 'does match' || wrong="one that does not hold this name"
     [ -n "$wrong" ] ||
         own=$(openssl pkey -in "$secrets/tls_key" -passin pass: -pubout 2>&1) || wrong="a key: $own"

@@ -278,6 +278,17 @@ def test_the_proxy_starts_with_a_certificate_for_its_name_alone(
         stack("up").done()  # needs no certificate
 
 
+@pytest.mark.parametrize(("host", "other"), [("10.0.0.5", "10.0.0.6"), ("derma", "10.0.0.5")])
+def test_the_stack_s_own_certificate_is_for_its_name_or_address(
+    stack: FakeStack, host: str, other: str
+) -> None:
+    stack("secrets", MELANOMA_HOST=host).done()
+    stack("up", "--tls").done()
+    settings = stack.secrets.parent / "environment"
+    settings.write_text(settings.read_text().replace(f"HOST={host}", f"HOST={other}"))
+    assert "does not hold this name" in stack("up", "--tls").refused()
+
+
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
