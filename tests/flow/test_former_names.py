@@ -117,7 +117,7 @@ RECIPE = {
     "finding": "best underfits: it does.",
     "mlflow_run": "",
 }
-PROVENANCE = {  # of that time, when none said a format
+PROVENANCE: dict[str, Any] = {  # of that time, when none said a format
     "step": "train",
     "run": "old",
     "config": {},
