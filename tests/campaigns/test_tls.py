@@ -2,11 +2,10 @@
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, HttpCredentials
 
 from demo.airflow_api import ENGINEER, RETRAINING
 from tests.support.browser import MILLISECONDS, chromium, visitor
@@ -36,15 +35,12 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture
-def at_mlflow(stack: Stack, browser: Browser) -> Iterator[BrowserContext]:
-    """Logged in to MLflow. Chromium has no list of a trial's own certificates."""
-    _, (name, password) = stack.mlflow
-    login = {"username": name, "password": password}
-    opened = browser.new_context(http_credentials=login, ignore_https_errors=True)  # type: ignore[arg-type]
+def logged_in(browser: Browser, name: str, password: str) -> BrowserContext:
+    """A browser with a login. Chromium knows no trial's own certificate, so it asks for none."""
+    login = HttpCredentials(username=name, password=password)
+    opened = browser.new_context(http_credentials=login, ignore_https_errors=True)
     opened.set_default_timeout(MILLISECONDS)
-    yield opened
-    opened.close()
+    return opened
 
 
 def address(stack: Stack, service: str) -> str:
@@ -95,17 +91,19 @@ def test_airflow_takes_a_login_and_shows_the_retraining(stack: Stack, browser: B
     person.page.context.close()
 
 
-def test_mlflow_answers_its_own_pages(stack: Stack, at_mlflow: BrowserContext) -> None:
+def test_mlflow_answers_its_own_pages(stack: Stack, browser: Browser) -> None:
     """Its pages ask by POST, which MLflow refuses to pages of a name that it does not know."""
-    page = at_mlflow.new_page()
-    refused: list[str] = []
-    page.on("response", lambda got: refused.append(got.url) if got.status >= 400 else None)
-    page.goto(f"{address(stack, 'MLFLOW')}/#/models")
-    page.get_by_role("button", name="Create Model").first.wait_for()
-    asked = """async (path) => (await fetch(path, {method: 'POST', body: '{"max_results": 1}',
-        headers: {'Content-Type': 'application/json'}})).status"""
-    assert page.evaluate(asked, EXPERIMENTS) == 200
-    assert refused == []
+    _, login = stack.mlflow
+    with logged_in(browser, *login) as opened:
+        page = opened.new_page()
+        refused: list[str] = []
+        page.on("response", lambda got: refused.append(got.url) if got.status >= 400 else None)
+        page.goto(f"{address(stack, 'MLFLOW')}/#/models")
+        page.get_by_role("button", name="Create Model").first.wait_for()
+        asked = """async (path) => (await fetch(path, {method: 'POST', body: '{"max_results": 1}',
+            headers: {'Content-Type': 'application/json'}})).status"""
+        assert page.evaluate(asked, EXPERIMENTS) == 200
+        assert refused == []
 
 
 def test_mlflow_refuses_pages_of_other_names(stack: Stack) -> None:
@@ -128,16 +126,15 @@ def test_mlflow_refuses_pages_of_other_names(stack: Stack) -> None:
         assert answer.status_code == status, headers
 
 
-def test_the_app_takes_its_own_forms(stack: Stack, browser: Browser, tmp_path: Path) -> None:
+def test_the_app_takes_its_own_forms(stack: Stack, browser: Browser) -> None:
     """And refuses those of another website."""
     name, password = (stack.folder / "secrets" / "app_users").read_text().strip().split(":")
-    login = {"username": name, "password": password}
-    with browser.new_context(http_credentials=login, ignore_https_errors=True) as opened:  # type: ignore[arg-type]
+    with logged_in(browser, name, password) as opened:
         page = opened.new_page()
         page.goto(address(stack, "APP"))
         assert "melanoma" in page.content().lower()
         asked = "async () => (await fetch('/predict', {method: 'POST'})).status"
-        assert page.evaluate(asked) != 403
+        assert page.evaluate(asked) == 422  # it was read: no image is in it
     foreign = httpx.post(
         f"https://127.0.0.1:{stack.ports['APP_TLS_PORT']}/predict",
         headers={"Host": NAME, "Origin": "https://other.example"},
