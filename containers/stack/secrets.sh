@@ -191,7 +191,11 @@ check_certificate() { # before the proxy starts: nginx or a browser would refuse
         "There is no openssl, which reads the certificate." "  Do:       apt-get install openssl"
     certificate=$secrets/tls_certificate
     wrong=
-    public=$(openssl x509 -in "$certificate" -noout -pubkey 2>&1) || wrong=$public
+    # openssl takes other forms too, nginx does not.
+    grep -q -- '-BEGIN .*CERTIFICATE-' "$certificate" || wrong="a certificate that is not in PEM"
+    grep -q -- '-BEGIN .*PRIVATE KEY-' "$secrets/tls_key" || wrong="a key that is not in PEM"
+    [ -n "$wrong" ] || public=$(openssl x509 -in "$certificate" -noout -pubkey 2>&1) ||
+        wrong=$public
     [ -n "$wrong" ] || openssl x509 -in "$certificate" -noout -checkend 0 >/dev/null ||
         wrong="one that ended: $(openssl x509 -in "$certificate" -noout -enddate)"
     asked=-checkhost

@@ -292,8 +292,10 @@ def test_the_stack_s_own_certificate_is_for_its_name_or_address(
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
-        ("tls_certificate", "of the house", "certificate"),
-        ("tls_key", "of the house", "a key: "),
+        ("tls_certificate", "of the house", "a certificate that is not in PEM"),
+        ("tls_certificate", "-----BEGIN CERTIFICATE-----\nAA==", "certificate"),
+        ("tls_key", "of the house", "a key that is not in PEM"),
+        ("tls_key", "-----BEGIN PRIVATE KEY-----\nAA==", "a key: "),
         ("tls_key", None, "a key of another certificate"),
     ],
 )
@@ -310,6 +312,15 @@ def test_the_proxy_refuses_what_nginx_would_refuse(
         (stack.secrets / file).write_text(text)
     assert told in stack("up", "--tls").refused()
     assert "up --detach" not in stack.calls()
+
+
+def test_the_proxy_refuses_a_certificate_that_openssl_alone_can_read(stack: FakeStack) -> None:
+    stack("secrets").done()
+    path = stack.secrets / "tls_certificate"
+    binary = x509.load_pem_x509_certificate(path.read_bytes())
+    path.unlink()
+    path.write_bytes(binary.public_bytes(serialization.Encoding.DER))
+    assert "not in PEM" in stack("up", "--tls").refused()
 
 
 # Health ----------------------------------------------------------------------------------------
